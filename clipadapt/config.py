@@ -1,0 +1,322 @@
+"""One YAML per experiment, dotted overrides on top, into frozen models that know every key.
+
+Every fault of a file is reported at once, with its key, what was found and what is allowed. Defaults are the ones the
+evidence supports for a catalogue of 10,000 to a million pictures; each key is explained where it is declared.
+Nothing here loads a model or a picture: a config that parses can still name a source that does not exist.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clipadapt.errors import ConfigError, listing
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Plan = tuple[tuple[str, int | None], ...]
+"""Ordered (pattern of logical names, rank or null); the first match wins and null freezes."""
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and an unknown key is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Model(Section):
+    """Which towers are adapted."""
+
+    name: str = "EVA02-B-16:merged2b_s8b_b131k"
+    """A MODEL string: open_clip `NAME:TAG`, `hf-hub:`, `local-dir:`, `transformers:`, `timm:`."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """What matrix products run in during training (autocast); adapters and optimizer states stay float32."""
+    image_size: Count | None = None
+    """Pixels per side when it is not the model's own; position embeddings are resampled."""
+    frozen_dtype: Literal["fp32", "bf16"] = "fp32"
+    """How frozen weights are held while training; bf16 halves their memory and skips autocast's casts."""
+    compile: bool = False
+    """torch.compile both towers: about a minute to start, then 1.15x to 1.25x on CPU."""
+    checkpointing: bool = False
+    """Recompute activations block by block: about half the activation memory for a third more compute."""
+
+
+class AttributeKind(Section):
+    """How the values of one column relate."""
+
+    kind: Literal["exclusive", "multi"] = "exclusive"
+    """exclusive: one value at most per item; multi: a list, separated by `separator` in a text column."""
+    separator: str = "|"
+
+
+class SplitNames(Section):
+    """Which splits of the source play which part."""
+
+    train: str = "train"
+    validation: str = "validation"
+    tune: str | Fraction = 0.1
+    """A split by name, or the share of training products that is set aside for every choice made on data."""
+    validation_share: Fraction = 0.2
+    """Used only when the source has no split named by `validation`: the share of products carved from train."""
+
+
+class Data(Section):
+    """The catalogue and what its columns mean."""
+
+    source: str
+    """Whatever datasets.load_dataset loads: a folder of pictures with metadata.csv, Parquet, a hub id, WebDataset."""
+    revision: str | None = None
+    """A pinned revision, for a hub source."""
+    attributes: tuple[str, ...] | dict[str, AttributeKind] = (
+        "Pattern",
+        "Fabric",
+        "Fit",
+        "Sleeve Length",
+        "Neck",
+        "baseColour",
+        "articleType",
+    )
+    product: str | None = "product"
+    """Column whose items are one product and never cross splits; null: every item is a product of its own."""
+    id: str | None = None
+    """Column that names an item; null: `id` when there is one, else the file name, else the row number."""
+    image: str = "image"
+    """Column that holds the picture."""
+    unknown: tuple[str, ...] = ("", "NA")
+    """Cells that mean nobody knows; an unknown is masked, never a negative."""
+    splits: SplitNames = SplitNames()
+    holdout_pairs: tuple[dict[str, str], ...] = ()
+    """Pairs such as {Pattern: Striped, Fabric: Linen} kept out of training, to measure composition."""
+    broken: Literal["error", "count"] = "error"
+    """A picture that cannot be decoded: stop, or leave the item out and count it in the report."""
+    mixed_sizes: Literal["resample", "refuse"] = "resample"
+    """Pictures that are not at the model's native size."""
+    prepared: str | None = None
+    """Folder of a prepared cache (`clipadapt data prepare`); null decodes the originals each time."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode pictures; 0 decodes in the training process."""
+
+    def kinds(self) -> dict[str, AttributeKind]:
+        """Attribute name -> kind, whichever way they were written."""
+        if isinstance(self.attributes, dict):
+            return dict(self.attributes)
+        return {name: AttributeKind() for name in self.attributes}
+
+
+class Lora(Section):
+    """Which Linears get an adapter, and of which shape."""
+
+    preset: Literal["both", "image", "text"] = "both"
+    rank: Count = 8
+    alpha: Positive = 16.0
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    plan: Plan | None = None
+    """Ordered (pattern, rank | null) over logical names such as `image.blocks.3.attention.q`; null: q/k/v/out at `rank`."""
+    norms: bool = False
+    """Also train LayerNorm scale and bias."""
+    options: dict[str, Any] = {}
+    """Passed to peft.LoraConfig as they are: use_dora, use_rslora, init_lora_weights (pissa, eva, ...)."""
+
+    def resolved_plan(self) -> Plan:
+        """The plan as written, or attention q/k/v/out at `rank` with everything else frozen."""
+        if self.plan is not None:
+            return self.plan
+        return (("*.attention.{q,k,v,out}", self.rank), ("*.mlp.*", None), ("*.norm.*", None))
+
+
+class Loss(Section):
+    """What training pulls together and pushes apart."""
+
+    name: Literal["softmax", "sigmoid", "multi_positive", "attributes"] = "softmax"
+    logit_scale: Literal["frozen", "trained"] = "frozen"
+    """trained: without weight decay, clamped at ln 100; wants more than about 10,000 pairs."""
+    scale: Positive | None = None
+    """Replaces the base's logit scale (1 / temperature) during training; null keeps it."""
+    caption_weight: Annotated[float, Field(ge=0.0)] = 1.0
+    """attributes: weight of the whole-caption multi-positive term beside the per-attribute terms."""
+    attribute_weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
+    """attributes: weight of one attribute's term; 1 when not named."""
+    logit_adjustment: Annotated[float, Field(ge=0.0)] = 1.0
+    """attributes: tau of the training-frequency prior added to the logits (Menon et al. 2021); 0 turns it off."""
+    keep: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight of the term that keeps each picture's similarities to the captions close to the base's."""
+
+
+class Train(Section):
+    """How the run goes."""
+
+    trainable: Literal["adapters", "norms", "all"] = "adapters"
+    """adapters: LoRA by the plan; norms: LayerNorm alone; all: full fine-tuning."""
+    epochs: Count = 5
+    batch_size: Count = 512
+    """Global: pictures per optimizer step over all processes."""
+    micro_batch: Count = 64
+    """Pictures per forward pass on one device; only memory depends on it."""
+    lr: Positive = 2.0e-4
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    warmup: Fraction = 0.05
+    """Share of the steps with a rising rate; cosine to zero follows."""
+    clip: Positive | None = 1.0
+    """Largest gradient norm."""
+    text_lead: Annotated[int, Field(ge=0)] = 0
+    """Steps at the start that train the text tower alone against picture vectors encoded once; they cost no picture pass."""
+    text_lead_lr: Positive | None = None
+    """Rate of those steps; null: `lr`."""
+    balance: Literal["none", "sqrt", "full"] = "none"
+    """How often rare values are drawn: as they come, by the root of their inverse frequency, or equally; capped."""
+    balance_cap: Annotated[float, Field(ge=1.0)] = 5.0
+    """An item is drawn at most this many times as often as an unweighted one."""
+    patience: Count | None = None
+    """Stop after this many epochs without a better `eval.select_on` on tune; null runs all epochs."""
+    checkpoint_every: Count | None = None
+    """Steps between checkpoints, besides the one after every epoch."""
+    keep_checkpoints: Count = 2
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+
+    @model_validator(mode="after")
+    def _micro_fits(self) -> Self:
+        if self.micro_batch > self.batch_size:
+            raise ValueError(f"micro_batch {self.micro_batch} is larger than batch_size {self.batch_size}; lower it")
+        return self
+
+
+class Augment(Section):
+    """Mild changes to training pictures, keyed by (seed, epoch, item)."""
+
+    crop: tuple[Fraction, Fraction] = (0.5, 1.0)
+    """Smallest and largest share of the area that a random crop keeps; [1, 1] turns it off."""
+    flip: bool = True
+    jitter: Fraction = 0.2
+    """Brightness, contrast and saturation by up to this share; never hue."""
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of MixUp's beta distribution; 0 turns it off."""
+
+
+class Eval(Section):
+    """What is measured at the end, and what chooses the epoch on tune."""
+
+    suite: str | None = "eval/attributes.yaml"
+    """null: nothing is measured after training."""
+    select_on: Literal["rare_balanced_accuracy", "balanced_accuracy", "top1", "loss"] = "rare_balanced_accuracy"
+    headline: tuple[str, ...] | None = None
+    """Attributes whose mean is quoted; null: all exclusive attributes."""
+    gate: str | None = None
+
+
+class Config(Section):
+    """A whole experiment."""
+
+    name: str
+    output_dir: str
+    seed: int = 0
+    model: Model = Model()
+    data: Data
+    prompts: str
+    lora: Lora = Lora()
+    loss: Loss = Loss()
+    train: Train = Train()
+    augment: Augment = Augment()
+    eval: Eval = Eval()
+    export: tuple[Literal["open_clip", "transformers", "onnx"], ...] = ("open_clip",)
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Reads a YAML file and applies `a.b=value` overrides, each value parsed as YAML.
+
+        Raises:
+            ConfigError: no such file, no YAML, or any fault in it; all of them in one message.
+        """
+        raw = read_yaml(path)
+        faults = [fault for override in overrides if (fault := _apply(raw, override))]
+        try:
+            parsed = cls.model_validate(raw)
+        except ValidationError as error:
+            faults += describe(error, cls)
+            parsed = None
+        if faults or parsed is None:
+            raise ConfigError(f"{path}: {len(faults)} fault(s){listing(faults)}")
+        return parsed
+
+    def to_yaml(self) -> str:
+        """The resolved config, every default written out; loads back to an equal Config."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """One YAML mapping from a file; `~` and environment variables in the path are expanded.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML (with line and column), or holds no mapping.
+    """
+    file = locate(path)
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file (looked in {Path.cwd()} and in the shipped defaults)") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{path}:{place}: not valid YAML: {error.problem}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys, found {type(raw).__name__}")
+    return raw
+
+
+def locate(path: str | Path) -> Path:
+    """The file itself, or the one of that name shipped inside the package (prompts/, configs/, eval/)."""
+    expanded = Path(os.path.expandvars(path)).expanduser()
+    if expanded.exists() or expanded.is_absolute():
+        return expanded
+    shipped = Path(__file__).parent / "defaults" / expanded
+    return shipped if shipped.exists() else expanded
+
+
+def _apply(raw: dict[str, Any], override: str) -> str | None:
+    """Sets one dotted key in place; returns the fault, if any."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        return f"override {override!r}: write it as section.key=value"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return f"override {override!r}: the value is not valid YAML"
+    *parents, last = key.split(".")
+    node = raw
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            return f"override {override!r}: {parent} holds no keys of its own"
+        node = child
+    node[last] = value
+    return None
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Pydantic's faults as lines that name the key, what was found and what is allowed."""
+    lines = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown key{_suggest(fault['loc'], model)}")
+        elif fault["type"] == "missing":
+            lines.append(f"{where}: missing, and it has no default")
+        else:
+            lines.append(f"{where}: {fault['msg']} (found {fault['input']!r})")
+    return lines
+
+
+def _suggest(location: Sequence[int | str], model: type[BaseModel]) -> str:
+    node: Any = model
+    for part in location[:-1]:
+        field = node.model_fields.get(part) if hasattr(node, "model_fields") else None
+        node = field.annotation if field is not None else None
+    known: Mapping[str, Any] = getattr(node, "model_fields", {})
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {close[0]}?" if close else (f"; known keys: {', '.join(known)}" if known else "")
