@@ -7,6 +7,7 @@ Nothing here loads a model or a picture: a config that parses can still name a s
 
 import difflib
 import os
+import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -233,6 +234,7 @@ class Config(Section):
         """
         raw = read_yaml(path)
         faults = [fault for override in overrides if (fault := _apply(raw, override))]
+        raw = _expand(raw, faults)
         try:
             parsed = cls.model_validate(raw)
         except ValidationError as error:
@@ -296,6 +298,23 @@ def _apply(raw: dict[str, Any], override: str) -> str | None:
         node = child
     node[last] = value
     return None
+
+
+def _expand(node: Any, faults: list[str]) -> Any:
+    """Fills ${NAME} in every text from the environment; a name that is not set is a fault, never an empty string."""
+    if isinstance(node, dict):
+        return {key: _expand(value, faults) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_expand(value, faults) for value in node]
+    if not isinstance(node, str) or "${" not in node:
+        return node
+    try:
+        return string.Template(node).substitute(os.environ)
+    except KeyError as missing:
+        faults.append(f"{node!r}: the environment variable {missing.args[0]} is not set; export it, or write the path")
+    except ValueError:
+        faults.append(f"{node!r}: write an environment variable as ${{NAME}}")
+    return node
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
