@@ -1,0 +1,326 @@
+"""From a document's nodes to what a prompts file says; every fault is noted with its place, none is passed over.
+
+A file may hold
+
+    language: en                 # a/an and plurals have rules in English; other languages state them per value
+    case: lower                  # how unlisted cells are written: lower | keep (as in the table) | sentence
+    missing_columns: error       # allow: a column that a catalogue lacks counts as empty
+    and: and                     # joins the values of a list
+    not_applicable: {cells: [Not Applicable], texts: ["a product without {attribute}"]}
+    captions: ["{a articleType}[ in {baseColour}]", {text: "...", weight: 2}]
+    attributes:
+      Pattern:
+        called: pattern          # {attribute} in its templates; the column's own name in words when not given
+        separator: "|"           # a cell holds several values
+        templates: ["{a value} garment", {text: "a garment[, {description}] ...", weight: 0.5}]
+        plain: "a photo of {a value} garment"   # the one text that plain recognition uses; the first template if not given
+        not_applicable: [...]    # texts for a cell that says there is no such thing; or {name: ..., texts: [...]}
+        values:
+          Checked: [checked, plaid, {text: gingham, weight: 0.5}]
+          Jeans: {names: [jeans], article: a pair of, plural: jeans, descriptions: ["..."]}
+    other_attributes: {templates: ["{attribute} {value}"], plain: ...}   # for attributes that are not listed
+
+Only structure is judged here; whether columns and values exist in a catalogue is for `Prompts.check` and lint.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import yaml
+
+from clipadapt.prompts.document import Document, Fault, Place
+from clipadapt.prompts.template import Field, Rules, Template, TemplateFault
+from clipadapt.prompts.words import Word, spoken
+
+CASES = ("lower", "keep", "sentence")
+VALUE, ATTRIBUTE, DESCRIPTION = "value", "attribute", "description"
+T = TypeVar("T")
+NOWHERE = Place(0, 0)
+"""The place of words that stand in no file: a value that speaks by its own name."""
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """Something written in the file, with its weight and place."""
+
+    what: T
+    weight: float
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True)
+class ValueWords:
+    """How one value is said."""
+
+    names: tuple[Entry[Word], ...]
+    descriptions: tuple[Entry[str], ...] = ()
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True)
+class AttributeWords:
+    """How one column's values are said and recognised."""
+
+    name: str
+    called: str
+    templates: tuple[Entry[Template], ...]
+    plain: Template | None = None
+    values: Mapping[str, ValueWords] = field(default_factory=dict)
+    absent: tuple[Entry[Template], ...] = ()
+    """Texts of a not-applicable cell."""
+    absent_name: str = ""
+    """What captions say for such a cell; empty: their phrase vanishes."""
+    separator: str = ""
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True)
+class Library:
+    """A whole file."""
+
+    rules: Rules
+    case: str
+    conjunction: str
+    missing_columns: str
+    captions: tuple[Entry[Template], ...]
+    attributes: Mapping[str, AttributeWords]
+    other: AttributeWords | None
+    absent_cells: frozenset[str]
+    absent: tuple[Entry[Template], ...]
+
+
+def read(document: Document) -> Library:
+    """What the document says.
+
+    Raises:
+        PromptError: any fault of structure or of a template; all of them in one message.
+    """
+    known = (
+        "language",
+        "case",
+        "and",
+        "missing_columns",
+        "not_applicable",
+        "captions",
+        "attributes",
+        "other_attributes",
+    )
+    reader = _Reader(document)
+    top = document.mapping(document.root, "the file", known)
+    language = reader.word(top, "language", "en")
+    case = reader.choice(top, "case", CASES)
+    cells, absent, _ = reader.absent(top, "not_applicable", cells=True)
+    attributes = reader.attributes(top)
+    library = Library(
+        rules=Rules(language, sentence=case == "sentence"),
+        case=case,
+        conjunction=reader.word(top, "and", "and"),
+        missing_columns=reader.choice(top, "missing_columns", ("error", "allow")),
+        captions=reader.templates(top, "captions", "captions", {}),
+        attributes=attributes,
+        other=reader.attribute("", *top["other_attributes"]) if "other_attributes" in top else None,
+        absent_cells=frozenset(cells),
+        absent=absent,
+    )
+    if not library.captions and not library.attributes and library.other is None and not document.faults:
+        document.fault(
+            document.root, "there are neither `captions:` nor `attributes:`; a prompts file needs one of them"
+        )
+    _spoken_for(document, reader, library)
+    document.raise_faults()
+    return library
+
+
+def _spoken_for(document: Document, reader: "_Reader", library: Library) -> None:
+    """In a language without rules here, {a X} and |plural need an `article:` and a `plural:` on X's listed values."""
+    if library.rules.english:
+        return
+    for owner, wanted, node in reader.grammar:
+        attribute = library.attributes.get(owner)
+        values = attribute.values if attribute else {}
+        silent = [name for name, words in values.items() if any(getattr(e.what, wanted) is None for e in words.names)]
+        if silent or not values:
+            who = ", ".join(map(repr, silent[:5])) if silent else "no value of it is listed"
+            language = library.rules.language
+            document.fault(
+                node, f"{wanted} of {owner}: language {language} has no rules here; give `{wanted}:` for {who}"
+            )
+
+
+Entries = dict[str, tuple[yaml.Node, yaml.Node]]
+
+
+class _Reader:
+    """Reads the sections; notes faults in the document and the fields that want an article or a plural."""
+
+    def __init__(self, document: Document):
+        self.document = document
+        self.grammar: list[tuple[str, str, yaml.Node]] = []
+        """(attribute, "article" or "plural", template's node)."""
+
+    def word(self, entries: Entries, key: str, default: str) -> str:
+        text = self.document.text_of(entries[key][1], key) if key in entries else default
+        return text if text is not None else default
+
+    def choice(self, entries: Entries, key: str, allowed: tuple[str, ...]) -> str:
+        chosen = self.word(entries, key, allowed[0])
+        if chosen not in allowed:
+            self.document.fault(entries[key][1], f"{key}: {chosen!r} is not one of {', '.join(allowed)}")
+        return chosen
+
+    def attributes(self, top: Entries) -> dict[str, AttributeWords]:
+        if "attributes" not in top:
+            return {}
+        sections = self.document.mapping(top["attributes"][1], "attributes")
+        return {name: self.attribute(name, key, node) for name, (key, node) in sections.items()}
+
+    def attribute(self, name: str, key: yaml.Node, node: yaml.Node) -> AttributeWords:
+        """One section of `attributes:`, or `other_attributes:` when `name` is empty."""
+        what = f"attribute {name!r}" if name else "other_attributes"
+        own = ("called", "separator", "values") if name else ()
+        entries = self.document.mapping(node, what, (*own, "templates", "plain", "not_applicable"))
+        templates = self.templates(entries, "templates", f"{what}: templates", _own_fields(name))
+        always = {key: owner for key, owner in _own_fields(name).items() if key != DESCRIPTION}
+        plain = self.templates(entries, "plain", f"{what}: plain", always)
+        for entry in (*templates, *plain):
+            if not any(f.name in (VALUE, name) for f in entry.what.fields if f.name):
+                message = f"{what}: a template has to name {{value}}, else all values read the same"
+                self.document.faults.append(Fault(entry.place, message))
+        if "templates" not in entries:
+            self.document.fault(key, f"{what}: `templates:` is missing; give at least one text with {{value}}")
+        values = self.document.mapping(entries["values"][1], f"{what}: values") if "values" in entries else {}
+        _, absent, absent_name = self.absent(entries, f"{what}: not_applicable", cells=False)
+        return AttributeWords(
+            name=name,
+            called=self.word(entries, "called", spoken(name)),
+            templates=templates,
+            plain=plain[0].what if plain else None,
+            values={value: self.value(value, pair, f"{what}: {value}") for value, pair in values.items()},
+            absent=absent,
+            absent_name=absent_name,
+            separator=self.word(entries, "separator", ""),
+            place=self.document.place(key),
+        )
+
+    def value(self, name: str, pair: tuple[yaml.Node, yaml.Node], what: str) -> ValueWords:
+        """A name, a list of names, or a mapping with names, article, plural and descriptions."""
+        key, node = pair
+        place = self.document.place(key)
+        if not isinstance(node, yaml.MappingNode) or any(inner.value == "text" for inner, _ in node.value):
+            names = self.names(node, what)
+            if not names:
+                self.document.fault(node, f"{what}: how is it said? give at least one name, or leave the line out")
+            return ValueWords(names, place=place)
+        entries = self.document.mapping(node, what, ("names", "article", "plural", "descriptions"))
+        names = self.names(entries["names"][1], what) if "names" in entries else (Entry(Word(name), 1.0, place),)
+        article = self.form(entries, "article")
+        plural = self.form(entries, "plural")
+        said = [
+            Word(
+                entry.what.text,
+                article if entry.what.article is None else entry.what.article,
+                plural if entry.what.plural is None and at == 0 else entry.what.plural,
+            )
+            for at, entry in enumerate(names)
+        ]
+        descriptions = ()
+        if "descriptions" in entries:
+            descriptions = self.texts(entries["descriptions"][1], what, lambda text, _, __: text)
+        filled = tuple(Entry(word, entry.weight, entry.place) for word, entry in zip(said, names, strict=True))
+        return ValueWords(filled, descriptions, place)
+
+    def names(self, node: yaml.Node, what: str) -> tuple[Entry[Word], ...]:
+        """Names of a value: texts, or {text: ..., weight: ..., article: ..., plural: ...}."""
+
+        def word(text: str, _: yaml.Node, entries: Entries) -> Word:
+            return Word(text, self.form(entries, "article"), self.form(entries, "plural"))
+
+        return self.texts(node, what, word, ("article", "plural"))
+
+    def form(self, entries: Entries, key: str) -> str | None:
+        """`article:` or `plural:`; the word none means that there is none."""
+        text = self.word(entries, key, "") if key in entries else None
+        return "" if text == "none" else text
+
+    def absent(self, entries: Entries, what: str, *, cells: bool) -> tuple[list[str], tuple[Entry[Template], ...], str]:
+        """A `not_applicable:` section: its cells (file level), its texts, its name in captions (attribute level)."""
+        if "not_applicable" not in entries:
+            return [], (), ""
+        node = entries["not_applicable"][1]
+        inner: Entries = {"texts": (node, node)}
+        if isinstance(node, yaml.MappingNode):
+            inner = self.document.mapping(node, what, ("cells", "texts") if cells else ("name", "texts"))
+        listed = self.document.list_of(inner["cells"][1]) if "cells" in inner else []
+        read_cells = [text for cell in listed if (text := self.document.text_of(cell, f"{what}: cells")) is not None]
+        if cells and not read_cells:
+            self.document.fault(node, f"{what}: give `cells:`, the words in the table that mean it")
+        return read_cells, self.templates(inner, "texts", what, {ATTRIBUTE: ""}), self.word(inner, "name", "")
+
+    def templates(
+        self, entries: Entries, key: str, what: str, fields: Mapping[str, str]
+    ) -> tuple[Entry[Template], ...]:
+        """The templates under a key; `fields` maps the names allowed in them to the attribute each speaks of."""
+        if key not in entries:
+            return ()
+
+        def parse(text: str, node: yaml.Node, _: Entries) -> Template | None:
+            try:
+                template = Template.parse(text)
+            except TemplateFault as fault:
+                self.document.fault(node, f"{what}: {fault}", fault.offset)
+                return None
+            for f in template.fields:
+                if fields and f.name not in fields:
+                    allowed = ", ".join(f"{{{name}}}" for name in fields)
+                    self.document.fault(node, f"{what}: {{{f.name}}} is not known here; there are {allowed}", f.offset)
+                self._note_grammar(fields.get(f.name, f.name), f, node)
+            return template
+
+        found = self.texts(entries[key][1], what, parse)
+        seen: dict[str, Place] = {}
+        for entry in found:
+            if (first := seen.setdefault(entry.what.text, entry.place)) != entry.place:
+                message = f"{what}: the same template as in line {first.line}; raise its weight instead"
+                self.document.faults.append(Fault(entry.place, message))
+        return found
+
+    def _note_grammar(self, owner: str, part: Field, node: yaml.Node) -> None:
+        if part.article and owner:
+            self.grammar.append((owner, "article", node))
+        if "plural" in part.filters and owner:
+            self.grammar.append((owner, "plural", node))
+
+    def texts(
+        self,
+        node: yaml.Node,
+        what: str,
+        make: Callable[[str, yaml.Node, Entries], T | None],
+        more: tuple[str, ...] = (),
+    ) -> tuple[Entry[T], ...]:
+        """A list whose entries are texts or {text: ..., weight: ...}, with `more` keys where they are allowed."""
+        found: list[Entry[T]] = []
+        for item in self.document.list_of(node):
+            entries: Entries = {"text": (item, item)}
+            if isinstance(item, yaml.MappingNode):
+                entries = self.document.mapping(item, what, ("text", "weight", *more))
+                if "text" not in entries:
+                    self.document.fault(item, f"{what}: an entry needs `text:`, or just the text in quotes")
+                    continue
+            weight: float | None = 1.0
+            if "weight" in entries:
+                weight = self.document.number_of(entries["weight"][1], f"{what}: weight")
+            text_node = entries["text"][1]
+            text = self.document.text_of(text_node, what)
+            if text is not None and not text.strip():
+                self.document.fault(text_node, f"{what}: the text is empty")
+            elif text is not None and (made := make(text, text_node, entries)) is not None and weight is not None:
+                found.append(Entry(made, weight, self.document.place(text_node)))
+        if found and not any(entry.weight for entry in found):
+            self.document.fault(node, f"{what}: every weight is 0, so nothing would ever be said")
+        return tuple(found)
+
+
+def _own_fields(name: str) -> dict[str, str]:
+    """Names allowed in an attribute's templates -> the attribute they speak of."""
+    return {VALUE: name, ATTRIBUTE: "", DESCRIPTION: "", **({name: name} if name else {})}

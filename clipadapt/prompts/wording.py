@@ -1,0 +1,181 @@
+"""How one cell or value is said: its names, its ensemble of texts, its synonyms.
+
+Listed values speak through the file's names, others by their own name; a cell that says "not applicable" has wording of
+its own. Draws are keyed, never counted. Nothing here knows of rows, items or files; `Prompts` puts the pieces together.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from clipadapt.keyed import integer
+from clipadapt.prompts.schema import ATTRIBUTE, DESCRIPTION, VALUE, AttributeWords, Entry, Library, ValueWords
+from clipadapt.prompts.template import Field, Lookup, Template
+from clipadapt.prompts.words import Word, joined, pluralise
+
+T = TypeVar("T")
+REWORDINGS = 8
+"""Most texts that one query becomes; each costs a text encoding at search time."""
+
+
+class Text(NamedTuple):
+    """One text of a value's ensemble, and what it was made from."""
+
+    text: str
+    share: float
+    """Of the value's vector; the shares of an ensemble sum to 1."""
+    template: int
+    """Index in the attribute's templates; -1 for the wording of a not-applicable cell."""
+
+
+def uniform(*key: int | str) -> float:
+    """One number in [0, 1) for a key."""
+    return integer(*key) / 2**64
+
+
+def drawn(things: Sequence[T], weights: Sequence[float], place: float) -> T:
+    """The thing at `place` in [0, 1) when each takes room by its weight."""
+    edges = np.cumsum(weights)
+    return things[min(int(np.searchsorted(edges, place * edges[-1], side="right")), len(things) - 1)]
+
+
+def own_name(library: Library, value: str) -> Word:
+    """An unlisted value, by its own name."""
+    text = " ".join(value.split())
+    return Word(text if library.case == "keep" else text.lower())
+
+
+def names_of(library: Library, words: AttributeWords | None, value: str) -> tuple[Entry[Word], ...]:
+    """A value's names with their weights, the first one first."""
+    if words is not None and value in words.values:
+        return words.values[value].names
+    return (Entry(own_name(library, value), 1.0),)
+
+
+def cell_word(library: Library, column: str, cell: str, key: Sequence[int] | None) -> Word | None:
+    """What a caption says for a cell; None when nothing is known.
+
+    A name is drawn per value by `key`, or the first is taken when there is none; several values are joined.
+    """
+    words = library.attributes.get(column)
+    separated = words is not None and words.separator
+    values = [value.strip() for value in (cell.split(words.separator) if words and separated else [cell])]
+    said = [word for value in values if (word := _value_word(library, words, column, value, key))]
+    if len(said) < 2:
+        return said[0] if said else None
+    return Word(joined([word.text for word in said], library.conjunction), said[0].article)
+
+
+def _value_word(
+    library: Library, words: AttributeWords | None, column: str, value: str, key: Sequence[int] | None
+) -> Word | None:
+    if not value:
+        return None
+    if value in library.absent_cells and (words is None or value not in words.values):
+        return Word(words.absent_name, "") if words is not None and words.absent_name else None
+    names = names_of(library, words, value)
+    if key is None or len(names) == 1:
+        return names[0].what
+    return drawn(names, [name.weight for name in names], uniform("name", column, value, *key)).what
+
+
+def is_absent(library: Library, words: AttributeWords, value: str) -> bool:
+    """Whether a value has the wording of "there is no such thing"."""
+    return value in library.absent_cells and value not in words.values and bool(words.absent or library.absent)
+
+
+def filled(words: AttributeWords, value: str, name: Word, description: str | None) -> Lookup:
+    """What the fields of an attribute's template stand for, for one value under one of its names."""
+    said = {
+        VALUE: name,
+        words.name: name,
+        ATTRIBUTE: Word(words.called),
+        DESCRIPTION: Word(description) if description else None,
+    }
+
+    def word(field: Field) -> Word | None:
+        return Word(value) if "cell" in field.filters else said[field.name]
+
+    return word
+
+
+def ensemble(library: Library, words: AttributeWords, value: str) -> list[Text]:
+    """All texts of a value; empty when no template fits it.
+
+    A template's weight is shared by the names and descriptions it was filled with, so synonyms add words, not weight.
+    """
+    if is_absent(library, words, value):
+        said = filled(words, value, Word(""), None)
+        entries = words.absent or library.absent
+        total = sum(entry.weight for entry in entries)
+        return [Text(e.what.render(said, library.rules), e.weight / total, -1) for e in entries if e.weight]
+    by_template = [
+        (entry.weight, number, texts)
+        for number, entry in enumerate(words.templates)
+        if entry.weight and (texts := _filled_in(library, words, value, entry.what))
+    ]
+    total = sum(weight for weight, _, _ in by_template)
+    return [
+        Text(text, weight / total * share, number)
+        for weight, number, texts in by_template
+        for text, share in texts.items()
+    ]
+
+
+def _filled_in(library: Library, words: AttributeWords, value: str, template: Template) -> dict[str, float]:
+    """One template's distinct texts for a value, with shares that sum to 1."""
+    listed = words.values.get(value, ValueWords(names_of(library, words, value)))
+    describes = any(field.name == DESCRIPTION for field in template.fields)
+    descriptions = listed.descriptions if describes and listed.descriptions else (None,)
+    texts: dict[str, float] = {}
+    for name, description in itertools.product(listed.names, descriptions):
+        said = filled(words, value, name.what, description.what if description else None)
+        share = name.weight * (description.weight if description else 1.0)
+        if share and (text := template.render(said, library.rules)):
+            texts[text] = texts.get(text, 0.0) + share
+    total = sum(texts.values())
+    return {text: share / total for text, share in texts.items()}
+
+
+class Synonyms:
+    """The other names of every value, to say a free-text query in all of them."""
+
+    def __init__(self, library: Library):
+        self._others = dict(_others(library))
+        names = "|".join(re.escape(name) for name in sorted(self._others, key=len, reverse=True))
+        self._pattern = re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
+
+    def rewordings(self, query: str) -> list[str]:
+        """The query, then its variants, those with the fewest words exchanged first; at most `REWORDINGS` texts."""
+        found = [match for match in self._pattern.finditer(query) if match[0].lower() in self._others]
+        choices = [(match[0], *self._others[match[0].lower()]) for match in found]
+        edges = [0, *(edge for match in found for edge in match.span()), len(query)]
+        gaps = [query[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+        variants = itertools.islice(itertools.product(*choices), 64 * REWORDINGS)
+        asked = [match[0] for match in found]
+        nearest = sorted(variants, key=lambda said: sum(word != own for word, own in zip(said, asked, strict=True)))
+        return list(dict.fromkeys(_interleaved(gaps, said) for said in nearest))[:REWORDINGS]
+
+
+def _interleaved(gaps: Sequence[str], said: Sequence[str]) -> str:
+    return "".join(itertools.chain.from_iterable(zip(gaps, (*said, ""), strict=True)))
+
+
+def _others(library: Library) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(lower-case name, its value's other names) in singular and, in English, plural; names of two values are left out."""
+    owners: dict[str, set[tuple[str, str]]] = {}
+    others: dict[str, tuple[str, ...]] = {}
+    for attribute, words in library.attributes.items():
+        for value, said in words.values.items():
+            names = [entry.what for entry in said.names if entry.weight]
+            singular = [name.text for name in names]
+            plural = [name.plural or pluralise(name.text) for name in names] if library.rules.english else []
+            for forms in (singular, plural):
+                for form in forms:
+                    owners.setdefault(form.lower(), set()).add((attribute, value))
+                    rest = tuple(other for other in forms if other.lower() != form.lower())
+                    others.setdefault(form.lower(), rest)
+    return ((form, rest) for form, rest in others.items() if rest and len(owners[form]) == 1)
