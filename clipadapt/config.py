@@ -117,7 +117,7 @@ class Lora(Section):
     alpha: Positive = 16.0
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
     plan: Plan | None = None
-    """Ordered (pattern, rank | null) over logical names such as `image.blocks.3.attention.q`; null: q/k/v/out at `rank`."""
+    """Ordered (pattern, rank | null) over logical names (`image.blocks.3.attention.q`); null: q/k/v/out at `rank`."""
     norms: bool = False
     """Also train LayerNorm scale and bias."""
     options: dict[str, Any] = {}
@@ -165,7 +165,7 @@ class Train(Section):
     clip: Positive | None = 1.0
     """Largest gradient norm."""
     text_lead: Annotated[int, Field(ge=0)] = 0
-    """Steps at the start that train the text tower alone against picture vectors encoded once; they cost no picture pass."""
+    """Steps at the start that train the text tower alone, against picture vectors that were encoded once."""
     text_lead_lr: Positive | None = None
     """Rate of those steps; null: `lr`."""
     balance: Literal["none", "sqrt", "full"] = "none"
@@ -272,12 +272,18 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def locate(path: str | Path) -> Path:
-    """The file itself, or the one of that name shipped inside the package (prompts/, configs/, eval/)."""
+    """The file itself, or the one of that name that clipadapt ships (prompts/, configs/, eval/).
+
+    An installed wheel holds them in clipadapt/defaults/, a working tree beside the package.
+    """
     expanded = Path(os.path.expandvars(path)).expanduser()
     if expanded.exists() or expanded.is_absolute():
         return expanded
-    shipped = Path(__file__).parent / "defaults" / expanded
-    return shipped if shipped.exists() else expanded
+    package = Path(__file__).parent
+    places = [package / "defaults"]
+    if expanded.parts[:1] in {("prompts",), ("configs",), ("eval",)}:
+        places.append(package.parent)
+    return next((place / expanded for place in places if (place / expanded).exists()), expanded)
 
 
 def _apply(raw: dict[str, Any], override: str) -> str | None:
