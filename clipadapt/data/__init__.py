@@ -1,0 +1,1 @@
+"""Pictures with attribute values: read, checked, split by product, decoded, augmented, drawn and batched."""

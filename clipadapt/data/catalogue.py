@@ -1,0 +1,360 @@
+"""A catalogue: one split of a source, its rows in a fixed order, attribute cells as text, pictures on demand.
+
+    catalogue = Catalogue.load("shop", "train", attributes=["Pattern", "Sleeve Length"])
+    catalogue.values("Pattern")       # ["Striped", None, ...]; None: nobody knows, which is not "no pattern"
+    catalogue.row(3)                  # {"name": "...", "Pattern": "Striped", ...} for captions
+    catalogue.picture(3)              # upright RGB
+    catalogue.subset(indices)         # shares everything with its parent
+
+Every cell is text exactly as it was written, a CSV's "007" and "None" included; only cells that mean nobody knows
+become "". The trade: numbers are parsed by whoever compares them. Nothing here knows of models, prompts or what a split
+is for.
+"""
+
+import functools
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from clipadapt.data import images
+from clipadapt.data.cells import JOINT, text_table, unknown_blanked
+from clipadapt.data.columns import Roles, choose_columns
+from clipadapt.data.folders import Rows
+from clipadapt.data.pictures import content_digest
+from clipadapt.data.sources import Source, open_source
+from clipadapt.errors import CatalogueError, listing
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 5
+"""Offenders that a message names; the rest is counted."""
+
+
+class Attribute(NamedTuple):
+    """A column and how its values relate."""
+
+    name: str
+    kind: Literal["exclusive", "multi"] = "exclusive"
+    """exclusive: one value at most per item; multi: any number, separated by `separator` in the cell."""
+    separator: str = JOINT
+
+
+class Place(NamedTuple):
+    """Where a person finds an item."""
+
+    file: str
+    row: int
+    """As a text editor counts where the file is text (the header is row 1), else counted from 1."""
+    picture: str
+    """The picture's file name, "" when it has none."""
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}" + (f" ({self.picture})" if self.picture else "")
+
+
+@runtime_checkable
+class Decoded(Protocol):
+    """Decoded pictures by row, such as a prepared cache."""
+
+    def picture(self, row: int) -> Image.Image: ...
+
+
+class Catalogue:
+    """One split of a source. Made by `load`, `subset` or `splits.load_splits`."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        roles: Roles,
+        *,
+        source: str,
+        split: str,
+        attributes: Sequence[Attribute],
+        unknown: Sequence[str],
+    ) -> None:
+        texts = text_table(rows.table, {attribute.name: attribute.separator for attribute in attributes})
+        blanked = {name: unknown_blanked(texts.column(name), unknown) for name in texts.column_names}
+        self.source = source
+        self.split = split
+        self.attributes = tuple(attributes)
+        self.product_column = roles.product
+        """Column of products; None when every item is a product of its own."""
+        self.ids = _ids(rows, texts, roles.id, split)
+        self.left_out: tuple[str, ...] = ()
+        """What was left out when this catalogue was made, a line each: broken pictures that `data.broken` counts."""
+        self.prepared: Decoded | None = None
+        """Cache that `picture` reads from; None decodes the original."""
+        self._prepared_rows = np.arange(0)
+        self._texts = pa.table(blanked).combine_chunks()
+        self._pictures = rows.pictures
+        self._file = rows.file
+        self._lines = np.arange(len(self.ids)) + (rows.first_line or 1)
+        self.products = self._own_products(blanked)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        split: str = "train",
+        *,
+        attributes: Sequence[str | Attribute] | None = None,
+        product: str | None = "product",
+        id: str | None = None,  # noqa: A002 - the key's name in a config
+        image: str = "image",
+        unknown: Sequence[str] = ("", "NA"),
+        revision: str | None = None,
+    ) -> Self:
+        """Loads one split of whatever `datasets.load_dataset` loads; no picture is read.
+
+        `attributes` None declares none; `values` and its kin answer for any column all the same.
+
+        Raises:
+            CatalogueError: no such source, split or column, no rows, an id used twice, or no attribute known at all.
+        """
+        return cls.of(
+            open_source(source, revision),
+            split,
+            attributes=attributes,
+            product=product,
+            id=id,
+            image=image,
+            unknown=unknown,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        split: str = "train",
+        *,
+        attributes: Sequence[str | Attribute] | None = None,
+        product: str | None = "product",
+        id: str | None = None,  # noqa: A002 - the key's name in a config
+        image: str = "image",
+        unknown: Sequence[str] = ("", "NA"),
+    ) -> Self:
+        """As `load`, from a source that is already open."""
+        declared = [Attribute(item) if isinstance(item, str) else item for item in attributes or ()]
+        rows = source.read(split, image)
+        if not len(rows.pictures):
+            raise CatalogueError(f"{rows.file}: split {split!r} is empty; add rows or name another split")
+        available = text_table(rows.table.slice(0, 0), {}).column_names
+        roles = choose_columns(
+            available, rows.file, attributes=[item.name for item in declared], product=product, item_id=id
+        )
+        catalogue = cls(rows, roles, source=source.name, split=split, attributes=declared, unknown=unknown)
+        if declared and not catalogue.labelled().any():
+            raise CatalogueError(
+                f"{rows.file}: not one item of split {split!r} has a known value of "
+                f"{', '.join(item.name for item in declared)}; fill in cells, or check data.unknown"
+            )
+        return catalogue
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Catalogue({self.source!r}, {self.split!r}: {len(self)} items, {len(set(self.products))} products)"
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that has a text; the pictures' own is not among them."""
+        return self._texts.column_names
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of every cell, the order of the rows, and the size in bytes of every picture.
+
+        Picture contents are not read: one replaced by another of exactly its size goes unnoticed here, not by a
+        prepared cache, which knows digests. The same on every machine that holds the same files.
+        """
+        hasher = hashlib.sha256()
+        for name in ("", *sorted(self.columns)):
+            texts = self.ids if name == "" else self._texts.column(name).to_pylist()
+            for text in (name, *texts):
+                hasher.update(len(encoded := text.encode()).to_bytes(8, "little") + encoded)
+        hasher.update("\0".join(self.products.tolist()).encode() + self._pictures.sizes().tobytes())
+        return hasher.hexdigest()
+
+    def row(self, index: int) -> dict[str, str]:
+        """Every column of one item as text; "" where nobody knows."""
+        return {name: self._texts.column(name)[index].as_py() for name in self.columns}
+
+    def values(self, attribute: str) -> list[str | None]:
+        """The value of each item, None where unknown; of any column.
+
+        Raises:
+            CatalogueError: no such column, or a multi attribute, whose items have several.
+        """
+        if self._attribute(attribute).kind == "multi":
+            raise CatalogueError(f"attribute {attribute!r} holds several values per item; ask for value_sets")
+        return [text or None for text in self._column(attribute)]
+
+    def value_sets(self, attribute: str) -> list[frozenset[str]]:
+        """The values of each item; empty where unknown.
+
+        Raises:
+            CatalogueError: no such column.
+        """
+        declared = self._attribute(attribute)
+        if declared.kind == "exclusive":
+            return [frozenset((text,)) if text else frozenset() for text in self._column(attribute)]
+        members: dict[str, frozenset[str]] = {}
+        for text in self._column(attribute):
+            if text not in members:
+                parts = (part.strip() for part in text.split(declared.separator))
+                members[text] = frozenset(part for part in parts if part)
+        return [members[text] for text in self._column(attribute)]
+
+    def counts(self, attribute: str) -> dict[str, int]:
+        """Value -> number of items that have it, most frequent first, then by name."""
+        found = Counter(value for values in self.value_sets(attribute) for value in values)
+        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def labelled(self) -> np.ndarray:
+        """Which items have a known value of at least one declared attribute; bool[n]."""
+        known = np.zeros(len(self), bool)
+        for attribute in self.attributes:
+            known |= np.array([bool(values) for values in self.value_sets(attribute.name)])
+        return known
+
+    def picture(self, index: int) -> Image.Image:
+        """The picture, upright and RGB, from the prepared cache when one is attached.
+
+        Raises:
+            CatalogueError: it is missing or broken; the message names item, file and remedy.
+        """
+        if self.prepared is not None:
+            return self.prepared.picture(int(self._prepared_rows[index]))
+        data = self.picture_bytes(index)
+        try:
+            return images.decode(data)
+        except CatalogueError as error:
+            raise CatalogueError(self._blame(index, error)) from error
+
+    def picture_bytes(self, index: int) -> bytes:
+        """The encoded file.
+
+        Raises:
+            CatalogueError: it is missing; the message names item, file and remedy.
+        """
+        try:
+            return self._pictures.read(index)
+        except CatalogueError as error:
+            raise CatalogueError(self._blame(index, error)) from error
+
+    def digest(self, index: int) -> str:
+        """Digest of the encoded file, by which a cache knows a picture again."""
+        return content_digest(self.picture_bytes(index))
+
+    def stamps(self) -> list[str]:
+        """A mark per picture, without reading it, that changes when its file does on this machine."""
+        return self._pictures.stamps()
+
+    def place(self, index: int) -> Place:
+        """Where a person finds the item."""
+        return Place(self._file, int(self._lines[index]), self._pictures.name(index))
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """Those items, in that order; an index may come twice. Nothing is copied but the texts."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        if chosen.size and (chosen.min() < -len(self) or chosen.max() >= len(self)):
+            raise IndexError(f"indices reach from {chosen.min()} to {chosen.max()} in a catalogue of {len(self)}")
+        chosen = chosen % max(len(self), 1)
+        part = object.__new__(type(self))
+        part.__dict__.update({key: value for key, value in self.__dict__.items() if key != "fingerprint"})
+        part.ids = [self.ids[index] for index in chosen]
+        part.products = self.products[chosen]
+        part._texts = self._texts.take(pa.array(chosen))
+        part._pictures = self._pictures.take(chosen)
+        part._lines = self._lines[chosen]
+        part._prepared_rows = self._prepared_rows[chosen] if self.prepared is not None else self._prepared_rows
+        return part
+
+    def with_prepared(self, cache: Decoded, rows: np.ndarray) -> Self:
+        """The same items, their pictures taken from `cache`: item i from its row rows[i]."""
+        if rows.shape != (len(self),):
+            raise ValueError(f"{len(rows)} cache rows for {len(self)} items")
+        part = self.subset(np.arange(len(self)))
+        part.prepared, part._prepared_rows = cache, rows
+        return part
+
+    def without(self, broken: dict[int, str]) -> Self:
+        """All items but those, whose reasons are kept in `left_out`."""
+        part = self.subset([index for index in range(len(self)) if index not in broken])
+        part.left_out = (*self.left_out, *broken.values())
+        return part
+
+    def table(self) -> pa.Table:
+        """Item id (`id`), product (`product`) and every text column.
+
+        A column of the source that is called id or product and plays another part gets " (source)" after its name.
+        """
+        columns: dict[str, pa.ChunkedArray | pa.Array] = {
+            "id": pa.array(self.ids, pa.string()),
+            "product": pa.array(self.products.tolist(), pa.string()),
+        }
+        for name in self.columns:
+            column = self._texts.column(name)
+            if name not in columns:
+                columns[name] = column
+            elif column.to_pylist() != columns[name].to_pylist():
+                columns[f"{name} (source)"] = column
+        return pa.table(columns)
+
+    def _column(self, name: str) -> list[str]:
+        return self._texts.column(name).to_pylist()
+
+    def _attribute(self, name: str) -> Attribute:
+        declared = next((attribute for attribute in self.attributes if attribute.name == name), None)
+        if name not in self.columns:
+            choose_columns(self.columns, self._file, attributes=[name], product=None, item_id=None)
+        return declared or Attribute(name)
+
+    def _blame(self, index: int, error: CatalogueError) -> str:
+        return f"item {self.ids[index]!r}, {self.place(index)}: {error}"
+
+    def _own_products(self, texts: dict[str, pa.ChunkedArray]) -> np.ndarray:
+        """Products as named; an item without one is a product of its own, and counted."""
+        if self.product_column is None:
+            return np.array(self.ids, dtype=np.str_)
+        named = texts[self.product_column].to_pylist()
+        nameless = sum(not name for name in named)
+        if nameless:
+            log.warning(
+                "%s: %d item(s) of split %r name no product; each counts as a product of its own",
+                self._file, nameless, self.split,
+            )  # fmt: skip
+        return np.array([name or f"item {item}" for name, item in zip(named, self.ids, strict=True)], dtype=np.str_)
+
+
+def _ids(rows: Rows, texts: pa.Table, column: str | None, split: str) -> list[str]:
+    """Item ids: a column, else the pictures' names, else row numbers.
+
+    Raises:
+        CatalogueError: an id that is empty or used twice; all of the first few with their rows.
+    """
+    count = len(rows.pictures)
+    if column is not None:
+        ids = [str(text).strip() for text in texts.column(column).to_pylist()]
+    else:
+        ids = rows.names or [f"{split}-{row}" for row in range(count)]
+    places: dict[str, list[int]] = {}
+    for row, item in enumerate(ids):
+        places.setdefault(item, []).append(row + (rows.first_line or 1))
+    faults = [f"{item!r}: rows {', '.join(map(str, at))}" for item, at in places.items() if len(at) > 1 or not item]
+    if faults:
+        what = f"column {column!r}" if column else "the picture's name, for no column is called id"
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        raise CatalogueError(
+            f"{rows.file}: items need ids of their own ({what}), and these are empty or used twice:"
+            f"{listing(faults[:_SHOWN] + more)}\ncorrect them, or name another column with data.id"
+        )
+    return ids

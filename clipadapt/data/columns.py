@@ -1,0 +1,75 @@
+"""Which columns of a source play which part; what is missing is reported all at once, with near misses.
+
+Nothing here reads a cell: names in, names out.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from clipadapt.errors import CatalogueError, listing
+
+DEFAULT_PRODUCT = "product"
+
+
+class Roles(NamedTuple):
+    """The columns found for the parts that need not be there."""
+
+    product: str | None
+    id: str | None
+
+
+def choose_columns(
+    available: Sequence[str], source: str, *, attributes: Sequence[str], product: str | None, item_id: str | None
+) -> Roles:
+    """Checks the names asked for.
+
+    The default product column may be absent, for many sources have none, unless something is called almost so: an
+    overlooked product column lets the items of one product into train and validation both.
+
+    Raises:
+        CatalogueError: columns that are not there, each with the nearest name that is.
+    """
+    faults = [
+        f"attribute {name!r}: no such column{near(name, available)}" for name in attributes if name not in available
+    ]
+    twice = sorted({name for name in attributes if list(attributes).count(name) > 1})
+    faults += [f"attribute {name!r}: named twice" for name in twice]
+    if item_id is not None and item_id not in available:
+        faults.append(f"id {item_id!r}: no such column{near(item_id, available)}")
+    if product is not None and product not in available:
+        similar = nearest(product, available)
+        if product != DEFAULT_PRODUCT or similar:
+            faults.append(
+                f"product {product!r}: no such column{near(product, available)}; "
+                "null if every item is a product of its own"
+            )
+        product = None
+    if faults:
+        raise CatalogueError(
+            f"{source}: {len(faults)} column(s) cannot be used as asked:{listing(faults)}"
+            f"\ncolumns there are: {', '.join(available) or 'none'}; name yours under data: (attributes, product, id)"
+        )
+    if item_id is None and "id" in available:
+        item_id = "id"
+    return Roles(product, item_id)
+
+
+def nearest(name: str, available: Sequence[str]) -> str | None:
+    """The most similar name, spaces, underscores, hyphens and case aside; None when nothing is similar."""
+    plain = {_plain(other): other for other in available}
+    close = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.7)
+    if close:
+        return plain[close[0]]
+    start = _plain(name)
+    return next((other for key, other in plain.items() if key.startswith(start)), None)
+
+
+def near(name: str, available: Sequence[str]) -> str:
+    """The words "; did you mean ...?", or nothing."""
+    similar = nearest(name, available)
+    return f"; did you mean {similar!r}?" if similar else ""
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())

@@ -1,0 +1,181 @@
+"""Sources that `datasets.load_dataset` reads: Parquet, WebDataset, Arrow, zips, hub data sets, unusual folders.
+
+Pictures stay encoded and memory-mapped; class numbers become their names; WebDataset's JSON is opened into columns.
+Nothing here knows of attributes or products.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from clipadapt.data.folders import PICTURE_ENDINGS, TABLE_ENDINGS, Rows, no_split
+from clipadapt.data.pictures import ColumnPictures
+from clipadapt.errors import CatalogueError
+
+_BUILDERS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow", ".zip": "imagefolder", ".json": "json"}
+_BOOKKEEPING = ("__key__", "__url__")
+"""WebDataset's own columns: the key is the picture's name, the URL holds a path of this machine."""
+
+
+def open_folder(name: str, folder: Path) -> "Loaded":
+    """A folder, for datasets to find out what is in it.
+
+    Raises:
+        CatalogueError: datasets finds nothing, or cannot read what it finds.
+    """
+    shards = sorted(map(str, folder.rglob("*.tar")))
+    return Loaded(name, str(folder), {"features": _tar_features(name, shards)})
+
+
+def open_files(name: str, files: list[str]) -> "Loaded":
+    """Files of one kind, recognised by their ending; together they are the split train.
+
+    Raises:
+        CatalogueError: an ending that is not known, or files that cannot be read.
+    """
+    ending = Path(files[0]).suffix
+    if ending not in _BUILDERS:
+        raise CatalogueError(
+            f"{name}: a file ending in {ending or 'nothing'} is no source; use a folder, "
+            f"or a file ending in {', '.join([*TABLE_ENDINGS, *_BUILDERS])}"
+        )
+    features = _tar_features(name, files) if ending == ".tar" else None
+    return Loaded(name, _BUILDERS[ending], {"data_files": {"train": files}, "features": features})
+
+
+def open_hub(name: str, revision: str | None) -> "Loaded":
+    """A data set of the hub, downloaded or from datasets' cache.
+
+    Raises:
+        CatalogueError: it cannot be had; the message says what was wanted and how to point to a local copy.
+    """
+    return Loaded(name, name, {"revision": revision}, hub=True)
+
+
+class Loaded:
+    """A source that datasets loads; all its splits are opened at once, as memory maps."""
+
+    def __init__(self, name: str, path: str, arguments: dict[str, Any], hub: bool = False) -> None:
+        self.name = name
+        try:
+            with _quiet():
+                loaded = datasets.load_dataset(path, **arguments)
+        except Exception as error:  # datasets raises whatever its readers, fsspec and the hub's client raise
+            raise CatalogueError(_reason(name, arguments, error, hub)) from error
+        assert isinstance(loaded, datasets.DatasetDict), "no split was asked for"
+        self._splits = {str(split): rows for split, rows in loaded.items()}
+
+    def splits(self) -> list[str]:
+        return list(self._splits)
+
+    def read(self, split: str, image: str) -> Rows:
+        if split not in self._splits:
+            raise no_split(self.name, split, self.splits())
+        rows = self._splits[split]
+        column = _picture_column(rows.features, image, self.name)
+        pictures = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        others = [name for name in rows.column_names if name != column and name not in _BOOKKEEPING]
+        table: pa.Table = rows.select_columns(others).data.table if others else pa.table({})
+        for index, name in enumerate(others):
+            feature = rows.features[name]
+            if isinstance(feature, datasets.ClassLabel):
+                table = table.set_column(index, name, _class_names(table.column(name), feature))
+        stored = ColumnPictures(pictures, column, np.arange(len(rows)))
+        return Rows(table, stored, self.name, 0, _names(pictures.data.column(column)))
+
+
+def _tar_features(source: str, shards: list[str]) -> datasets.Features | None:
+    """Types of WebDataset shards whose samples carry a JSON; None when there is none.
+
+    datasets infers them from five samples and drops, without a word, every key that only later samples have: sparse
+    attributes, that is. So all keys are collected first, which reads the JSON members and skips over the pictures.
+    """
+    keys: dict[str, object] = {}
+    endings: set[str] = set()
+    for shard in shards:
+        try:
+            for ending, record in _tar_members(shard):
+                endings.add(ending)
+                for key, value in record.items():
+                    kind = datasets.Value("string")
+                    keys[key] = datasets.List(kind) if isinstance(value, list) else keys.get(key, kind)
+        except (tarfile.TarError, OSError, ValueError, AttributeError) as error:
+            raise CatalogueError(f"{source}: shard {shard} cannot be read: {error}; write it again") from error
+    if not keys:
+        return None
+    media = {ending: datasets.Image() for ending in sorted(endings) if f".{ending}".endswith(PICTURE_ENDINGS)}
+    texts = {ending: datasets.Value("string") for ending in ("cls", "txt") if ending in endings}
+    return datasets.Features(media | texts | {"json": keys} | {name: datasets.Value("string") for name in _BOOKKEEPING})
+
+
+def _tar_members(shard: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """(ending, the JSON object or nothing) of each member."""
+    with tarfile.open(shard) as members:
+        for member in members:
+            ending = member.name.rpartition("/")[2].partition(".")[2]
+            file = members.extractfile(member) if ending == "json" else None
+            yield ending, json.load(file) if file is not None else {}
+
+
+def _picture_column(features: datasets.Features, image: str, source: str) -> str:
+    """The column that holds the pictures: the one named, or the only one there is."""
+    held = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    if image in features:
+        return image
+    if image == "image" and len(held) == 1:
+        return held[0]
+    raise CatalogueError(
+        f"{source}: no picture column {image!r}; columns with pictures: {', '.join(held) or 'none'}; "
+        f"all columns: {', '.join(features)}; name one with data.image"
+    )
+
+
+def _class_names(column: pa.ChunkedArray, feature: datasets.ClassLabel) -> pa.ChunkedArray:
+    names = feature.int2str
+    cells = [None if cell is None or cell < 0 else str(names(cell)) for cell in column.to_pylist()]
+    return pa.chunked_array([pa.array(cells, pa.string())])
+
+
+def _names(pictures: pa.ChunkedArray) -> list[str]:
+    """Names of the pictures below their common folder; empty when they have none or share them."""
+    fields = dict(zip((field.name for field in pictures.type.fields), pictures.flatten(), strict=True))
+    paths: list[str | None] = fields["path"].to_pylist()
+    inner = [path.partition("::")[0].rpartition("://")[2] for path in paths if path]
+    if not inner or len(set(inner)) < len(paths):
+        return []
+    common = os.path.commonpath([Path(path).parent for path in inner])
+    short = [os.path.relpath(path, common) if common else path for path in inner]
+    return short if len(set(short)) == len(short) else []
+
+
+def _reason(source: str, arguments: dict[str, Any], error: Exception, hub: bool) -> str:
+    if not hub:
+        return f"{source}: datasets cannot load it: {error}"
+    pinned = f" at revision {arguments['revision']}" if arguments.get("revision") else ""
+    return (
+        f"{source}: no such folder here, and the data set {source!r}{pinned} could not be had from the hub: {error}. "
+        "Without a network, download it elsewhere (hf download --repo-type dataset NAME --local-dir FOLDER) "
+        "and give that folder as the source"
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Datasets' progress bars only where someone watches."""
+    shown = datasets.are_progress_bars_disabled() or sys.stderr.isatty()
+    if not shown:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not shown:
+            datasets.enable_progress_bars()

@@ -1,0 +1,73 @@
+"""A SOURCE string -> the splits it has and the rows of one: any `datasets.load_dataset` source.
+
+Local folders in imagefolder's layouts are read by clipadapt.data.folders; Parquet, WebDataset shards, Arrow, zips and
+hub data sets go through datasets itself (clipadapt.data.loaded, imported when first needed, for it takes a second),
+whose cache stays in its normal place. Sources are never written to. Nothing here knows which column means what.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from clipadapt.data.folders import ClassFolders, Rows, Table, no_split, recognise
+from clipadapt.errors import CatalogueError
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What a SOURCE string names."""
+
+    name: str
+
+    def splits(self) -> list[str]:
+        """Names of the splits there are."""
+        ...
+
+    def read(self, split: str, image: str) -> Rows:
+        """The rows of one split, with pictures taken from the column `image`.
+
+        Raises:
+            CatalogueError: no such split or column, or rows that cannot be read.
+        """
+        ...
+
+
+def open_source(name: str | Path, revision: str | None = None) -> Source:
+    """Opens what `name` points to: a folder, a file, a glob of shards, or a hub id (`revision` pins it).
+
+    Raises:
+        CatalogueError: nothing of that name, or nothing in it that can be loaded.
+    """
+    path = Path(os.path.expandvars(name)).expanduser()
+    known = recognise(path) if path.exists() else None
+    if known is not None:
+        return _Local(str(name), known)
+    from clipadapt.data import loaded  # imports datasets
+
+    if path.exists():
+        return loaded.open_folder(str(name), path) if path.is_dir() else loaded.open_files(str(name), [str(path)])
+    if shards := sorted(map(str, path.parent.glob(path.name))):
+        return loaded.open_files(str(name), shards)
+    if not _HUB_ID.fullmatch(str(name)) or str(name).startswith("."):
+        raise CatalogueError(
+            f"{name}: no such folder or file (looked from {Path.cwd()}); a source is a folder of pictures with "
+            "metadata.csv, a table, Parquet files, WebDataset shards, or a hub id such as org/name"
+        )
+    return loaded.open_hub(str(name), revision)
+
+
+class _Local:
+    def __init__(self, name: str, holders: dict[str, Table | ClassFolders]) -> None:
+        self.name = name
+        self._holders = holders
+
+    def splits(self) -> list[str]:
+        return list(self._holders)
+
+    def read(self, split: str, image: str) -> Rows:
+        if split not in self._holders:
+            raise no_split(self.name, split, self.splits())
+        return self._holders[split].read(image)

@@ -1,0 +1,197 @@
+"""The three splits of a run: train, validation, and tune, which is carved from train for every choice made on data.
+
+Splits go by product: products are ranked by a hash of the seed and their name and the first are carved, so neither
+the order of rows nor the machine matters, and a catalogue that grows moves only the few products at the bound. Pairs
+of values can be held out of training, to measure composition. What is odd but usable is logged as a counted warning.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from clipadapt import config, keyed
+from clipadapt.data.catalogue import Attribute, Catalogue
+from clipadapt.data.columns import near, nearest
+from clipadapt.data.sources import Source, no_split, open_source
+from clipadapt.errors import CatalogueError, ConfigError, listing
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 5
+
+
+class Splits(NamedTuple):
+    """What a run is trained on, measured on, and tuned on; no product is in two of them."""
+
+    train: Catalogue
+    validation: Catalogue
+    tune: Catalogue
+
+
+def load_splits(data: config.Data, seed: int) -> Splits:
+    """Loads, carves and checks the splits a config names; no picture is read unless `data.broken` says count.
+
+    A validation split that the source does not have is carved from train by `validation_share`; `tune` as a number is
+    carved from what remains. Pairs held out are taken from train, after both.
+
+    Raises:
+        CatalogueError: a missing or empty split or column, a product in two splits, a split without known values.
+        ConfigError: pairs that name no attribute.
+    """
+    source = open_source(data.source, data.revision)
+    names = data.splits
+    train = _load(source, data, names.train)
+    if names.validation in source.splits():
+        validation = _load(source, data, names.validation)
+    else:
+        _refuse_near_split(source, names)
+        train, validation = carve(train, names.validation_share, seed, purpose="validation")
+        log.warning(
+            "%s: no split %r; carved %d items (%d products) from %r by product",
+            source.name, names.validation, len(validation), len(set(validation.products)), names.train,
+        )  # fmt: skip
+    if isinstance(names.tune, str):
+        tune = _load(source, data, names.tune)
+    else:
+        train, tune = carve(train, names.tune, seed, purpose="tune")
+    check_disjoint({names.train: train, names.validation: validation, "tune": tune})
+    train, _ = hold_out_pairs(train, data.holdout_pairs)
+    splits = Splits(train, validation, tune)
+    for line in oddities(splits):
+        log.warning("%s: %s", source.name, line)
+    return splits
+
+
+def carve(catalogue: Catalogue, share: float, seed: int, purpose: str = "carve") -> tuple[Catalogue, Catalogue]:
+    """(rest, carved): the share of products whose hash of seed, purpose and name is lowest; at least one on each side.
+
+    Raises:
+        CatalogueError: fewer than two products, or a share that leaves a side empty.
+    """
+    products = sorted(set(catalogue.products.tolist()))
+    if len(products) < 2 or not 0.0 < share < 1.0:
+        raise CatalogueError(
+            f"{catalogue.source}: a share of {share} of the {len(products)} product(s) in {catalogue.split!r} cannot "
+            f"be set aside for {purpose}: both sides need one; choose a share between 0 and 1, add products, "
+            "or name a split of the source under data.splits"
+        )
+    drawn = sorted(products, key=lambda product: (keyed.integer(seed, "split", purpose, product), product))
+    taken = set(drawn[: min(max(round(share * len(products)), 1), len(products) - 1)])
+    carved = np.array([product in taken for product in catalogue.products.tolist()], dtype=bool)
+    return catalogue.subset(np.flatnonzero(~carved)), catalogue.subset(np.flatnonzero(carved))
+
+
+def hold_out_pairs(catalogue: Catalogue, pairs: Sequence[Mapping[str, str]]) -> tuple[Catalogue, Catalogue]:
+    """(kept, held): an item is held when it has all the values of any one pair; unknown values match nothing.
+
+    Raises:
+        ConfigError: a pair of fewer than two attributes, or a value that no item has; all such faults at once.
+        CatalogueError: an attribute that is no column, or nothing left to train on.
+    """
+    faults: list[str] = []
+    held = np.zeros(len(catalogue), dtype=bool)
+    for pair in pairs:
+        words = " and ".join(f"{attribute} {value}" for attribute, value in pair.items())
+        if len(pair) < 2:
+            faults.append(f"{words or 'an empty pair'}: a pair needs two attributes or more")
+            continue
+        matches = np.ones(len(catalogue), dtype=bool)
+        for attribute, value in pair.items():
+            sets = catalogue.value_sets(attribute)
+            known = {member for values in sets for member in values}
+            if value not in known:
+                faults.append(f"{words}: no item has {attribute} {value!r}{near(value, sorted(known))}")
+            matches &= np.array([value in values for values in sets], dtype=bool)
+        if not matches.any() and not faults:
+            log.warning("%s: no item of %r has %s", catalogue.source, catalogue.split, words)
+        held |= matches
+    if faults:
+        raise ConfigError(f"data.holdout_pairs: {len(faults)} fault(s){listing(faults)}")
+    if held.all():
+        raise CatalogueError(
+            f"{catalogue.source}: data.holdout_pairs takes every item of {catalogue.split!r}; name fewer"
+        )
+    return catalogue.subset(np.flatnonzero(~held)), catalogue.subset(np.flatnonzero(held))
+
+
+def shared_products(splits: Mapping[str, Catalogue]) -> dict[str, list[str]]:
+    """Products found in more than one split -> those splits; only where a column names products."""
+    homes: dict[str, list[str]] = {}
+    for name, catalogue in splits.items():
+        if catalogue.product_column is not None:
+            for product in sorted(set(catalogue.products.tolist())):
+                homes.setdefault(product, []).append(name)
+    return {product: names for product, names in homes.items() if len(names) > 1}
+
+
+def check_disjoint(splits: Mapping[str, Catalogue]) -> None:
+    """Refuses splits that share a product.
+
+    Raises:
+        CatalogueError: products in two splits, the first few with a row in each.
+    """
+    shared = shared_products(splits)
+    if not shared:
+        return
+    first = list(shared.items())[:_SHOWN]
+    lines = [
+        f"{product!r}: {'; '.join(_first_place(splits[name], product) for name in names)}" for product, names in first
+    ]
+    more = [f"and {len(shared) - _SHOWN} more"] if len(shared) > _SHOWN else []
+    raise CatalogueError(
+        f"{len(shared)} product(s) are in two splits, so what is measured was partly trained on:{listing(lines + more)}"
+        "\nmove all items of a product to one split; or delete the split to have it carved by product; "
+        "or, if the column does not name products, correct data.product"
+    )
+
+
+def oddities(splits: Splits) -> list[str]:
+    """What is usable but worth a warning, a line each: unlabelled items, values that training never sees."""
+    lines = []
+    for name, catalogue in splits._asdict().items():
+        if catalogue.left_out:
+            lines.append(
+                f"{name}: {len(catalogue.left_out)} broken picture(s) left out, the first: {catalogue.left_out[0]}"
+            )
+        if catalogue.attributes and (missing := int((~catalogue.labelled()).sum())):
+            lines.append(f"{name}: {missing} of {len(catalogue)} items have no known attribute; they are kept")
+    for attribute in splits.train.attributes:
+        trained = splits.train.counts(attribute.name)
+        unseen = {v: n for v, n in splits.validation.counts(attribute.name).items() if v not in trained}
+        if unseen:
+            shown = ", ".join(f"{value!r} ({count})" for value, count in list(unseen.items())[:_SHOWN])
+            more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
+            lines.append(f"{attribute.name}: {len(unseen)} value(s) only in validation, never trained: {shown}{more}")
+    return lines
+
+
+def declared_attributes(data: config.Data) -> list[Attribute]:
+    """The attributes of a config, in its order."""
+    return [Attribute(name, kind.kind, kind.separator) for name, kind in data.kinds().items()]
+
+
+def _load(source: Source, data: config.Data, split: str) -> Catalogue:
+    return Catalogue.of(
+        source,
+        split,
+        attributes=declared_attributes(data),
+        product=data.product,
+        id=data.id,
+        image=data.image,
+        unknown=data.unknown,
+    )
+
+
+def _first_place(catalogue: Catalogue, product: str) -> str:
+    index = int(np.flatnonzero(catalogue.products == product)[0])
+    return str(catalogue.place(index))
+
+
+def _refuse_near_split(source: Source, names: config.SplitNames) -> None:
+    """A split that was asked for by a name of one's own and is not there is a slip, not a wish to carve."""
+    default = config.SplitNames.model_fields["validation"].default
+    similar = nearest(names.validation, [split for split in source.splits() if split != names.train])
+    if names.validation != default or similar:
+        raise no_split(source.name, names.validation, source.splits())
