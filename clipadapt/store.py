@@ -1,17 +1,18 @@
-"""Files and folders that appear whole or not at all: one file, one folder, or versions behind one pointer.
+"""Files that appear whole or not at all, and versioned folders behind one pointer that is swapped atomically.
 
-    with atomic_folder(out) as staging: ...            # an export: the folder is there whole, or as it was
-    store = Store(root)
-    with store.write() as staging: ...                 # a new version, which becomes the current one
-    store.current() / "index.faiss"
+    ROOT/current                  {"version": "000003", "manifest": sha256 of that version's manifest.json}
+    ROOT/versions/000003/         what was written, and manifest.json: size and sha256 of every file
+    ROOT/lock                     held by the one process that writes; readers need none
 
-What is written is flushed to the disk before it is named, and naming is one rename: a process that is killed, a full
-disk or a power cut leaves the old state or the new one. Every version carries a manifest with a sha256 per file.
-Knows nothing of what the files mean.
+A version is written beside the others, flushed to the disk, renamed into place, and only then pointed to: whatever
+moment a process is killed at, or the disk fills up at, readers see the old version or the new one, whole. The trade: a
+write costs a copy of everything and a flush per file, so this is for indexes and releases, not for rows. A process
+killed between rename and pointer leaves a whole version that nothing points to; `prune` takes it away. Needs a POSIX
+system for its locks. Nothing here knows what the files mean.
 
-    root/current               {"version": "000002", "manifest": <sha256 of its manifest.json>}
-    root/versions/000002/      the files, and manifest.json
-    root/.lock                 held by the one process that writes
+    with Store("index").write() as folder:
+        (folder / "items.json").write_text("[]")
+    Store("index").current() / "items.json"
 """
 
 import contextlib
@@ -21,311 +22,396 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
-import sys
-import tempfile
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 from clipadapt.errors import StoreError
 
 MANIFEST = "manifest.json"
-_STAGING = ".staging-"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+POINTER = "current"
+_UNFINISHED = "unfinished"
+_VERSION = re.compile(r"\d{6,}")
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_CANNOT_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM}
 
 
-class Entry(NamedTuple):
-    """One file of a manifest."""
+class Pointer(NamedTuple):
+    """What the pointer file says."""
 
-    size: int
-    """Bytes."""
-    sha256: str
+    version: str
+    manifest: str
+    """sha256 of the version's manifest.json, so that a manifest cannot change unnoticed."""
 
 
 class Store:
-    """Versions of a folder behind one atomic pointer; many readers, one writer."""
+    """A folder of versions, of which one is current."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
     def exists(self) -> bool:
-        """Whether a version is current."""
-        return self._pointer.exists()
+        """Whether any version was ever pointed to."""
+        return (self.root / POINTER).exists()
 
     def versions(self) -> list[str]:
-        """Names of all whole versions, oldest first."""
+        """Names of all whole versions, oldest first; one of them may be newer than the current one."""
         folder = self.root / "versions"
-        found = folder.iterdir() if folder.is_dir() else iter(())
-        return sorted(child.name for child in found if child.name.isdigit())
+        if not folder.is_dir():
+            return []
+        return sorted((path.name for path in folder.iterdir() if _VERSION.fullmatch(path.name)), key=int)
 
     def version(self) -> str:
         """Name of the current version.
 
         Raises:
-            StoreError: there is none, or the pointer is not one of ours.
+            StoreError: nothing was ever written here, or the pointer cannot be read.
         """
-        return self._read_pointer()["version"]
+        return self._pointer().version
 
     def current(self, *, verify: bool = False) -> Path:
-        """The current version's folder, after its files were compared with the manifest.
-
-        Args:
-            verify: also compare every file's sha256, which reads all of them; sizes are always compared.
+        """Folder of the current version, its files all there and of the right size; `verify` also reads them for sha256.
 
         Raises:
-            StoreError: nothing was written yet, or a file is missing or changed.
+            StoreError: nothing was ever written here, or a file is missing or changed; all such files in one message.
         """
-        pointer = self._read_pointer()
-        folder = self.root / "versions" / pointer["version"]
-        manifest = folder / MANIFEST
-        if not manifest.is_file() or sha256_file(manifest) != pointer["manifest"]:
-            raise StoreError(f"{manifest}: missing or changed since it was written; {_REMEDY}")
-        check_manifest(folder, verify=verify)
-        return folder
+        pointer = self._pointer()
+        return self._checked(pointer.version, pointer.manifest, verify=verify)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Path]:
-        """An empty folder to fill; on a clean exit it becomes the current version, else nothing remains of it.
+        """An empty folder to fill; it becomes the current version when the block ends without an exception.
 
         Raises:
-            StoreError: another process is writing, or the disk refuses; the current version stays as it was.
+            StoreError: another process is writing, no space, or any other failure of the disk. What was current stays so.
         """
-        with self.lock():
-            with _explained(self.root):
-                versions = self.root / "versions"
-                versions.mkdir(parents=True, exist_ok=True)
-                for stale in versions.glob(f"{_STAGING}*"):  # left by a killed writer: we hold the lock, so no one's
-                    shutil.rmtree(stale, ignore_errors=True)
-                staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=versions))
+        with self._writing() as guard:
+            number = max((int(version) for version in self.versions()), default=0) + 1
+            final = self.root / "versions" / f"{number:06d}"
+            with _staged(self.root / _UNFINISHED) as staging:
+                with guard.filling():
+                    yield staging
+                manifest = _write_manifest(staging)
+                _flush_tree(staging)
+                os.rename(staging, final)
             try:
-                yield staging
-                with _explained(self.root):
-                    write_manifest(staging)
-                    sync_tree(staging)
-                    name = f"{int(max(self.versions(), default='0')) + 1:06d}"
-                    staging.chmod(0o755)
-                    staging.rename(versions / name)
-                    sync_folder(versions)
-                    self._swap_pointer(name)
-            except OSError as error:
-                raise _if_full(self.root, error) from error
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
+                _flush(final.parent)
+                self._point(Pointer(final.name, manifest))
+            except BaseException:
+                # The very last flush can fail after the swap; then the new version is the current one and stays.
+                if not self._points_to(final.name):
+                    shutil.rmtree(final, ignore_errors=True)
+                raise
 
-    def point_to(self, version: str) -> None:
-        """Makes a whole version the current one, by one rename.
+    def point_to(self, version: str) -> Path:
+        """Makes an existing version the current one, after reading every file of it; gives its folder.
 
         Raises:
-            StoreError: no such version, a file of it changed, or another process is writing.
+            StoreError: no such version, a file of it is missing or changed, or another process is writing.
         """
-        with self.lock():
-            folder = self.root / "versions" / version
-            if not folder.is_dir():
-                known = ", ".join(self.versions()) or "none"
-                raise StoreError(f"{self.root}: no version {version}; there are: {known}")
-            check_manifest(folder, verify=True)
-            with _explained(self.root):
-                self._swap_pointer(version)
+        with self._writing():
+            folder = self._checked(version, None, verify=True)
+            self._point(Pointer(version, sha256_file(folder / MANIFEST)))
+        return folder
 
     def prune(self, keep: int) -> list[str]:
-        """Removes the oldest versions until `keep` remain, never the current one; returns what was removed.
+        """Removes all but the newest `keep` versions and the current one; gives the removed. Readers may still hold one.
 
         Raises:
-            StoreError: another process is writing.
+            StoreError: another process is writing, or a folder cannot be removed.
         """
-        with self.lock():
-            current = self.version() if self.exists() else None
-            doomed = [name for name in self.versions()[: -keep or None] if name != current]
-            for name in doomed:
-                hidden = self.root / "versions" / f"{_STAGING}{name}"
-                (self.root / "versions" / name).rename(hidden)  # gone as a version before its files start to go
-                shutil.rmtree(hidden, ignore_errors=True)
-            return doomed
+        with self._writing():
+            stay = {
+                *self.versions()[max(len(self.versions()) - keep, 0) :],
+                *([self.version()] if self.exists() else []),
+            }
+            removed = [version for version in self.versions() if version not in stay]
+            for version in removed:
+                # Renamed first: a version that is half removed must not look like one.
+                with _staged(self.root / _UNFINISHED) as staging:
+                    os.rename(self.root / "versions" / version, staging / version)
+        return removed
+
+    def _pointer(self) -> Pointer:
+        file = self.root / POINTER
+        try:
+            raw = json.loads(file.read_bytes())
+            pointer = Pointer(str(raw["version"]), str(raw["manifest"]))
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.root}: nothing was written here yet, for there is no file {POINTER!r}") from error
+        except OSError as error:
+            raise StoreError(f"{file}: cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{file}: is not a pointer to a version; point it to one of {self.versions()}") from error
+        if not _VERSION.fullmatch(pointer.version):
+            raise StoreError(f"{file}: names {pointer.version!r}, which is no version; there are {self.versions()}")
+        return pointer
+
+    def _points_to(self, version: str) -> bool:
+        try:
+            return self._pointer().version == version
+        except StoreError:
+            return False
+
+    def _checked(self, version: str, manifest: str | None, *, verify: bool) -> Path:
+        folder = self.root / "versions" / version
+        if not _VERSION.fullmatch(version) or not folder.is_dir():
+            raise StoreError(f"{self.root}: no version {version!r}; there are {self.versions()}")
+        faults = check_manifest(folder, manifest, verify=verify)
+        if faults:
+            others = [name for name in self.versions() if name != version]
+            remedy = f"point to another version ({', '.join(others)}) or write it anew" if others else "write it anew"
+            raise StoreError(f"{folder}: was changed after it was written: {'; '.join(faults)}. {remedy}")
+        return folder
+
+    def _point(self, pointer: Pointer) -> None:
+        atomic_write(self.root / POINTER, json.dumps(pointer._asdict()) + "\n")
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Held by one process at a time; the system lets go of it when the process ends, however it ends.
-
-        Raises:
-            StoreError: another process holds it.
-        """
-        with _explained(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
+    def _writing(self) -> Iterator["_Guard"]:
+        """Holds the lock; what a killed writer left of its pointer is removed."""
+        with _Guard(self.root) as guard:
+            (self.root / "versions").mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreError(f"{self.root}: another process is writing; try again when it is done") from error
-            yield
-        finally:
-            os.close(handle)
+                _claim(lock, self.root)
+                for left in self.root.glob(f".{POINTER}.*.partial"):
+                    left.unlink(missing_ok=True)
+                yield guard
+            finally:
+                # Unlocked by name: a process forked inside the block holds the same lock through its own copy.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                os.close(lock)
 
-    @property
-    def _pointer(self) -> Path:
-        return self.root / "current"
 
-    def _read_pointer(self) -> dict[str, str]:
+def atomic_write(path: str | Path, data: bytes | str) -> None:
+    """Replaces a file in one step, flushed to the disk; text is UTF-8.
+
+    Raises:
+        StoreError: no space, or it cannot be written; what was there is as it was.
+    """
+    file = Path(path)
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    with _Guard(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
         try:
-            pointer = json.loads(self._pointer.read_text(encoding="utf-8"))
-            return {"version": str(pointer["version"]), "manifest": str(pointer["manifest"])}
-        except FileNotFoundError as error:
-            raise StoreError(f"{self.root}: holds nothing yet (no file {self._pointer.name})") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{self._pointer}: cannot be read ({error}); {_REMEDY}") from error
-
-    def _swap_pointer(self, version: str) -> None:
-        manifest = sha256_file(self.root / "versions" / version / MANIFEST)
-        atomic_write(self._pointer, json.dumps({"version": version, "manifest": manifest}) + "\n")
-
-
-def write_manifest(folder: Path) -> dict[str, Entry]:
-    """Writes `folder/manifest.json`: size and sha256 of every file below it, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    entries = {path.relative_to(folder).as_posix(): Entry(path.stat().st_size, sha256_file(path)) for path in files}
-    content = {"files": {name: entry._asdict() for name, entry in entries.items()}}
-    (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return entries
-
-
-def check_manifest(folder: Path, *, verify: bool) -> None:
-    """Compares a folder with its manifest; sizes always, sha256 when `verify`.
-
-    Raises:
-        StoreError: names every file that is missing or changed.
-    """
-    try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        entries = {str(name): Entry(int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder / MANIFEST}: cannot be read ({error}); {_REMEDY}") from error
-    faults = []
-    for name, entry in entries.items():
-        path = folder / name
-        if not path.is_file():
-            faults.append(f"{name} is missing")
-        elif path.stat().st_size != entry.size:
-            faults.append(f"{name} has {path.stat().st_size} bytes, written were {entry.size}")
-        elif verify and sha256_file(path) != entry.sha256:
-            faults.append(f"{name} has another sha256 than when it was written")
-    if faults:
-        raise StoreError(f"{folder}: {'; '.join(faults)}; {_REMEDY}")
-
-
-def atomic_write(path: str | Path, content: str | bytes) -> None:
-    """Replaces a file as a whole: readers see the old content or the new, whatever happens meanwhile.
-
-    Raises:
-        StoreError: the disk refuses; the old file stays as it was.
-    """
-    target = Path(path)
-    staging: str | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, staging = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(staging).chmod(0o644)
-        Path(staging).replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise _refused(target, error) from error
-    finally:
-        if staging is not None:
-            Path(staging).unlink(missing_ok=True)
+            _write(temporary, content)
+            os.replace(temporary, file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _flush(file.parent)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """An empty folder to fill; on a clean exit it stands at `path`, in place of what stood there, else nothing does.
+    """An empty folder to fill; it takes the place of `path` when the block ends without an exception.
+
+    Where the system can exchange two folders (Linux), a reader never finds `path` missing; elsewhere there is an instant
+    between two renames. What a killed process left unfinished is swept away by the next writer of the same path.
 
     Raises:
-        StoreError: the disk refuses; what stood at `path` stays as it was.
+        StoreError: no space, `path` is a file, or any other failure of the disk; what was there is as it was.
     """
     target = Path(path)
-    with _explained(target):
+    with _Guard(target) as guard:
+        if target.exists() and not target.is_dir():
+            raise StoreError(
+                f"{target}: is a file where a folder is to be written; move it away or name another folder"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}{_STAGING}", dir=target.parent))
-    try:
-        yield staging
-        with _explained(target):
-            sync_tree(staging)
-            staging.chmod(0o755)
+        with _staged(target) as staging:
+            with guard.filling():
+                yield staging
+            _flush_tree(staging)
             if target.exists():
-                _exchange(staging, target)  # the old folder now bears the staging name, and is removed below
+                _exchange(staging, target)
             else:
-                staging.rename(target)
-            sync_folder(target.parent)
-    except OSError as error:
-        raise _if_full(target, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+                os.rename(staging, target)
+            _flush(target.parent)
 
 
 def sha256_file(path: str | Path) -> str:
-    """Hex sha256 of a file's content."""
+    """Digest of a file's content, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_tree(folder: Path) -> None:
-    """Flushes every file and folder below to the disk."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with (Path(parent) / name).open("rb+") as file:
-                os.fsync(file.fileno())
-        sync_folder(Path(parent))
+def check_manifest(folder: Path, manifest: str | None = None, *, verify: bool) -> list[str]:
+    """What differs from `folder`'s manifest.json, a line each: files missing, of another size or, if `verify`, content.
+
+    `manifest` is the sha256 that manifest.json itself must have. Files that it does not list are no fault.
+    """
+    file = folder / MANIFEST
+    try:
+        if manifest is not None and sha256_file(file) != manifest:
+            return [f"{MANIFEST} has another sha256 than the pointer says"]
+        listed = json.loads(file.read_bytes())["files"]
+        return [fault for name, entry in listed.items() if (fault := _differs(folder / name, name, entry, verify))]
+    except OSError as error:
+        return [f"{MANIFEST} cannot be read ({error.strerror})"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [f"{MANIFEST} is not a list of files"]
 
 
-def sync_folder(folder: Path) -> None:
-    """Flushes a folder's list of names to the disk, without which a rename may be lost in a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def _differs(file: Path, name: str, entry: dict[str, object], verify: bool) -> str | None:
+    try:
+        size = file.stat().st_size
+        if size != entry["bytes"]:
+            return f"{name} has {size} bytes instead of {entry['bytes']}"
+        if verify and sha256_file(file) != entry["sha256"]:
+            return f"{name} has another sha256"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+    return None
+
+
+def _write_manifest(folder: Path) -> str:
+    """Lists every file of `folder` in its manifest.json; gives the sha256 of that."""
+    files = {}
+    for file in sorted(folder.rglob("*")):
+        mode = file.lstat().st_mode
+        if stat.S_ISREG(mode):
+            files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
+        elif not stat.S_ISDIR(mode):
+            raise StoreError(f"{file}: only plain files and folders can be kept in a version")
+    _write(folder / MANIFEST, json.dumps({"schema_version": 1, "files": files}, indent=1).encode() + b"\n")
+    return sha256_file(folder / MANIFEST)
+
+
+@contextlib.contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A new folder beside `target`, gone at the end unless it was renamed; it is locked, so that others can tell it is alive."""
+    for left in target.parent.glob(f".{_escaped(target.name)}.*.partial"):
+        _sweep(left)
+    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    staging.mkdir()
+    try:
+        handle = os.open(staging, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield staging
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)
+            os.close(handle)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _sweep(left: Path) -> None:
+    """Removes what a dead process left; the lock of a living one is held."""
+    with contextlib.suppress(OSError):
+        if not left.is_dir():
+            return
+        handle = os.open(left, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        finally:
+            os.close(handle)
+
+
+def _claim(lock: int, root: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreError(f"{root}: another process is writing here; wait for it to end, then try again") from error
+
+
+def _exchange(staging: Path, target: Path) -> None:
+    """Swaps two folders in one step where the system can; else in two renames, undone when the second fails."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is not None:
+        here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fcntl.h and linux/fs.h
+        if rename(here, os.fsencode(staging), here, os.fsencode(target), exchange) == 0:
+            return
+        if (code := ctypes.get_errno()) not in _CANNOT_EXCHANGE:
+            raise OSError(code, os.strerror(code), str(target))
+    aside = staging.with_name(staging.name.removesuffix(".partial") + ".replaced")
+    os.rename(target, aside)
+    try:
+        os.rename(staging, target)
+    except BaseException:
+        os.rename(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush_tree(folder: Path) -> None:
+    for inner, _, files in os.walk(folder):
+        for name in files:
+            _flush(Path(inner, name))
+        _flush(Path(inner))
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _exchange(first: Path, second: Path) -> None:
-    """Swaps two names in one step; on systems without such a call, in two, between which `second` is missing."""
-    if sys.platform == "linux":
-        at_working_folder, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
-        libc = ctypes.CDLL(None, use_errno=True)
-        arguments = (at_working_folder, os.fsencode(first), at_working_folder, os.fsencode(second), exchange)
-        if libc.renameat2(*arguments) == 0:
+class _Guard:
+    """Tells failures of the disk as StoreErrors; those of the block that fills a folder only when space ran out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._theirs: BaseException | None = None
+
+    @contextlib.contextmanager
+    def filling(self) -> Iterator[None]:
+        """Around the caller's block: what it raises is its own affair."""
+        try:
+            yield
+        except BaseException as error:
+            self._theirs = error
+            raise
+
+    def __enter__(self) -> "_Guard":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, StoreError) or not isinstance(error, Exception):
             return
-        code = ctypes.get_errno()
-        if code not in (errno.ENOSYS, errno.EINVAL):  # EINVAL: a file system that cannot swap
-            raise OSError(code, os.strerror(code), str(second))
-    aside = first.with_name(f"{first.name}-old")
-    second.rename(aside)
-    first.rename(second)
-    aside.rename(first)
-
-
-@contextlib.contextmanager
-def _explained(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _refused(place, error) from error
-
-
-def _if_full(place: Path, error: OSError) -> OSError | StoreError:
-    """The caller's own writes may fill the disk too; its other errors are not ours to rename."""
-    return _refused(place, error) if error.errno in _FULL else error
-
-
-def _refused(place: Path, error: OSError) -> StoreError:
-    """What the system refused, with the room that is left where that is the reason."""
-    if error.errno in _FULL:
-        existing = next(parent for parent in (place, *place.absolute().parents) if parent.exists())
-        free = shutil.disk_usage(existing).free / 1e6
-        return StoreError(f"{place}: the disk is full ({free:,.0f} MB free); make room and run this again")
-    return StoreError(f"{place}: {error.strerror or error}; nothing was changed")
-
-
-_REMEDY = "restore it from a copy, or build it again"
+        code = error.errno if isinstance(error, OSError) else None
+        # Libraries that write for the caller (FAISS, safetensors) say it in errors of their own.
+        if code in _NO_SPACE or "no space left on device" in str(error).lower():
+            where = next((folder for folder in self._path.absolute().parents if folder.exists()), Path.cwd())
+            free = shutil.disk_usage(where).free / 2**20
+            raise StoreError(
+                f"{self._path}: no space left to write it ({free:,.0f} MiB free); what was there before is as it was. "
+                "Free some space or choose another place, then repeat the command"
+            ) from error
+        if isinstance(error, OSError) and error is not self._theirs:
+            raise StoreError(
+                f"{self._path}: could not be written: {error.strerror or error} ({error.filename or self._path}); "
+                "what was there before is as it was. Check the disk and the permissions"
+            ) from error
