@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from clipadapt.errors import PromptError, listing
 from clipadapt.keyed import generator
@@ -28,6 +28,13 @@ from clipadapt.prompts.schema import AttributeWords, Entry, Library
 from clipadapt.prompts.template import Field, Lookup, Template
 from clipadapt.prompts.wording import Synonyms, Text
 from clipadapt.prompts.words import Word, spoken
+
+
+class Caption(NamedTuple):
+    """A caption and the columns whose cells it states."""
+
+    text: str
+    columns: tuple[str, ...]
 
 
 class Prompts:
@@ -105,6 +112,10 @@ class Prompts:
             PromptError: no template gives a text for this item; names the item and what each template lacked.
             ValueError: a key of another length.
         """
+        return self.stated(row, key).text
+
+    def stated(self, row: Mapping[str, str], key: Sequence[int]) -> Caption:
+        """The same caption with the columns it speaks of, to tell which other items it is true of."""
         if len(key) != 3:
             raise ValueError(f"a caption's key is (seed, epoch, item), got {len(key)} parts")
         seed, epoch, item = key
@@ -113,7 +124,8 @@ class Prompts:
         slot = generator(seed, "caption order", item, cycle).permutation(len(usable))[turn]
         place = (slot + wording.uniform(seed, "caption", epoch, item)) / len(usable)
         template = wording.drawn(usable, [entry.weight for entry in usable], place).what
-        return template.render(self._lookup(row, key), self.library.rules)
+        lookup = self._lookup(row, key)
+        return Caption(template.render(lookup, self.library.rules), tuple(template.stated(lookup)))
 
     def captions(self, row: Mapping[str, str]) -> list[str]:
         """What each usable template says of an item, values by their first names; equal captions once.
@@ -127,6 +139,10 @@ class Prompts:
     def caption_of(self, template: Template, row: Mapping[str, str]) -> str:
         """What one template says of an item, values by their first names; empty when it cannot speak of it."""
         return template.render(self._lookup(row, None), self.library.rules)
+
+    def lacking(self, template: Template, row: Mapping[str, str]) -> list[str]:
+        """Columns that a template cannot do without and that are empty for this item."""
+        return template.missing(self._lookup(row, None))
 
     def ensemble(self, attribute: str, value: str) -> list[Text]:
         """All texts of a value with their shares and templates; texts may repeat.

@@ -8,12 +8,12 @@ A file may hold
     and: and                     # joins the values of a list
     not_applicable: {cells: [Not Applicable], texts: ["a product without {attribute}"]}
     captions: ["{a articleType}[ in {baseColour}]", {text: "...", weight: 2}]
-    attributes:
+    attributes:                  # by column
       Pattern:
         called: pattern          # {attribute} in its templates; the column's own name in words when not given
         separator: "|"           # a cell holds several values
         templates: ["{a value} garment", {text: "a garment[, {description}] ...", weight: 0.5}]
-        plain: "a photo of {a value} garment"   # the one text that plain recognition uses; the first template if not given
+        plain: "a photo of {a value} garment"   # the one text of plain recognition; else the first template
         not_applicable: [...]    # texts for a cell that says there is no such thing; or {name: ..., texts: [...]}
         values:
           Checked: [checked, plaid, {text: gingham, weight: 0.5}]
@@ -30,7 +30,7 @@ from typing import Generic, TypeVar
 import yaml
 
 from clipadapt.prompts.document import Document, Fault, Place
-from clipadapt.prompts.template import Field, Rules, Template, TemplateFault
+from clipadapt.prompts.template import Field, Rules, Template, TemplateError
 from clipadapt.prompts.words import Word, spoken
 
 CASES = ("lower", "keep", "sentence")
@@ -110,6 +110,7 @@ def read(document: Document) -> Library:
     top = document.mapping(document.root, "the file", known)
     language = reader.word(top, "language", "en")
     case = reader.choice(top, "case", CASES)
+    reader.lowers = case != "keep"
     cells, absent, _ = reader.absent(top, "not_applicable", cells=True)
     attributes = reader.attributes(top)
     library = Library(
@@ -156,6 +157,8 @@ class _Reader:
 
     def __init__(self, document: Document):
         self.document = document
+        self.lowers = True
+        """Whether a value that is listed without a name goes by its own in lower case."""
         self.grammar: list[tuple[str, str, yaml.Node]] = []
         """(attribute, "article" or "plural", template's node)."""
 
@@ -213,7 +216,8 @@ class _Reader:
                 self.document.fault(node, f"{what}: how is it said? give at least one name, or leave the line out")
             return ValueWords(names, place=place)
         entries = self.document.mapping(node, what, ("names", "article", "plural", "descriptions"))
-        names = self.names(entries["names"][1], what) if "names" in entries else (Entry(Word(name), 1.0, place),)
+        names = self.names(entries["names"][1], what) if "names" in entries else ()
+        names = names or (Entry(Word(name.lower() if self.lowers else name), 1.0, place),)
         article = self.form(entries, "article")
         plural = self.form(entries, "plural")
         said = [
@@ -267,7 +271,7 @@ class _Reader:
         def parse(text: str, node: yaml.Node, _: Entries) -> Template | None:
             try:
                 template = Template.parse(text)
-            except TemplateFault as fault:
+            except TemplateError as fault:
                 self.document.fault(node, f"{what}: {fault}", fault.offset)
                 return None
             for f in template.fields:

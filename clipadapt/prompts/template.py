@@ -20,7 +20,7 @@ from clipadapt.prompts.words import Word, indefinite, pluralise, tidy
 FILTERS = ("plural", "lower", "upper", "capital", "cell")
 
 
-class TemplateFault(ValueError):
+class TemplateError(ValueError):
     """What is wrong with a template, and at which character (from 0) of it."""
 
     def __init__(self, message: str, offset: int):
@@ -87,11 +87,11 @@ class Template:
         """Reads the notation above.
 
         Raises:
-            TemplateFault: at the first fault, with its place.
+            TemplateError: at the first fault, with its place.
         """
         root, _ = _phrase(text, 0, nested=False)
         if not text.strip():
-            raise TemplateFault("the template is empty", 0)
+            raise TemplateError("the template is empty", 0)
         return cls(text, root)
 
     @property
@@ -102,6 +102,10 @@ class Template:
     def missing(self, lookup: Lookup) -> list[str]:
         """Names of the required fields that are empty for this item."""
         return list(dict.fromkeys(field.name for field in self.root.fields() if not _said(lookup(field))))
+
+    def stated(self, lookup: Lookup) -> list[str]:
+        """Names of the fields whose words end up in the text, each once; not those of vanished phrases."""
+        return [] if self.missing(lookup) else list(dict.fromkeys(_stated(self.root, lookup)))
 
     def speaks(self, lookup: Lookup, rules: Rules) -> bool:
         """Whether `render` gives a text; cheaper, for a required field that is there is always said."""
@@ -131,6 +135,13 @@ class _Article:
 
 def _said(word: Word | None) -> bool:
     return word is not None and bool(word.text.strip())
+
+
+def _stated(phrase: Phrase, lookup: Lookup) -> Iterator[str]:
+    yield from (field.name for field in phrase.fields() if field.noun)
+    for part in phrase.parts:
+        if isinstance(part, Phrase) and _speaks(part, lookup):
+            yield from _stated(part, lookup)
 
 
 def _speaks(phrase: Phrase, lookup: Lookup) -> bool:
@@ -231,9 +242,9 @@ def _phrase(text: str, start: int, *, nested: bool) -> tuple[Phrase, int]:
         elif sign == "]" and nested:
             return _closed(Phrase(tuple(parts)), start), at + 1
         else:
-            raise TemplateFault(f"{sign!r} closes nothing; write {sign * 2} for the character itself", at)
+            raise TemplateError(f"{sign!r} closes nothing; write {sign * 2} for the character itself", at)
     if nested:
-        raise TemplateFault(
+        raise TemplateError(
             "'[' is never closed; end the phrase with ] or write [[ for the character itself", start - 1
         )
     return Phrase((*parts, literal) if literal else tuple(parts)), at
@@ -241,7 +252,7 @@ def _phrase(text: str, start: int, *, nested: bool) -> tuple[Phrase, int]:
 
 def _closed(phrase: Phrase, start: int) -> Phrase:
     if not any(phrase.all_fields()):
-        raise TemplateFault(
+        raise TemplateError(
             "[...] holds no field, so it can never vanish; write [[ and ]] for the characters", start - 1
         )
     return phrase
@@ -258,13 +269,13 @@ def _braces(text: str, start: int) -> tuple[Field, int]:
     inner = lead.end() if lead else start + 1
     match = _QUOTED.match(text, inner) or _PLAIN.match(text, inner)
     if match is None:
-        raise TemplateFault("'{' is never closed; end the field with } or write {{ for the character itself", start)
+        raise TemplateError("'{' is never closed; end the field with } or write {{ for the character itself", start)
     name = match["name"] if match.re is _QUOTED else " ".join(match["name"].split())
     filters = tuple(part.strip().lower() for part in match["filters"].split("|")[1:])
     for wrong in (part for part in filters if part not in FILTERS):
-        raise TemplateFault(f"unknown filter |{wrong}; there are {', '.join(FILTERS)}", start)
+        raise TemplateError(f"unknown filter |{wrong}; there are {', '.join(FILTERS)}", start)
     if not name and (lead is None or lead["for"] or filters):
-        raise TemplateFault("{} names no field", start)
+        raise TemplateError("{} names no field", start)
     article = lead["article"] if lead else ""
     return Field(name, start, article, noun=not (lead and lead["for"]), filters=filters), match.end()
 

@@ -165,7 +165,7 @@ def _interleaved(gaps: Sequence[str], said: Sequence[str]) -> str:
 
 
 def _others(library: Library) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """(lower-case name, its value's other names) in singular and, in English, plural; names of two values are left out."""
+    """(lower-case name, its value's other names), in English also in plural; not names that two values share."""
     owners: dict[str, set[tuple[str, str]]] = {}
     others: dict[str, tuple[str, ...]] = {}
     for attribute, words in library.attributes.items():

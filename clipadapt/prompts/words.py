@@ -72,7 +72,7 @@ def spoken(column: str) -> str:
 
 
 def joined(texts: list[str], conjunction: str) -> str:
-    """ "red, blue and green": a list as it is said, with the file's own word for "and"."""
+    """A list as it is said, "red, blue and green", with the file's own word for "and"."""
     if len(texts) < 2:
         return "".join(texts)
     return f"{', '.join(texts[:-1])} {conjunction} {texts[-1]}"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipadapt.prompts.template import Rules, Template, TemplateFault, from_mapping
+from clipadapt.prompts.template import Rules, Template, TemplateError, from_mapping
 from clipadapt.prompts.words import Word, indefinite, pluralise, spoken, tidy
 
 WORDS = {
@@ -87,7 +87,7 @@ def test_names_what_is_missing():
     ],
 )
 def test_points_at_faults(template, message, offset):
-    with pytest.raises(TemplateFault, match=message.replace("|", r"\|")) as caught:
+    with pytest.raises(TemplateError, match=message.replace("|", r"\|")) as caught:
         Template.parse(template)
     assert caught.value.offset == offset
 
@@ -103,7 +103,7 @@ def test_any_value_stands_in_the_text_as_it_is(value):
 def test_any_template_parses_or_is_refused(template):
     try:
         parsed = Template.parse(template)
-    except TemplateFault as fault:
+    except TemplateError as fault:
         assert 0 <= fault.offset <= len(template)
     else:
         rendered = parsed.render(lambda field: Word("word"))
@@ -157,9 +157,9 @@ def test_articles_by_sound(following, article):
 @pytest.mark.parametrize(
     ("one", "several"),
     [
-        ("shirt", "shirts"), ("dress", "dresses"), ("watch", "watches"), ("scarf", "scarves"), ("belt bag", "belt bags"),
-        ("body", "bodies"), ("jersey", "jerseys"), ("jeans", "jeans"), ("woman", "women"), ("footwear", "footwear"),
-        ("knife", "knives"), ("lens cap", "lens caps"), ("basis", "bases"), ("", ""),
+        ("shirt", "shirts"), ("dress", "dresses"), ("watch", "watches"), ("scarf", "scarves"),
+        ("belt bag", "belt bags"), ("body", "bodies"), ("jersey", "jerseys"), ("jeans", "jeans"), ("woman", "women"),
+        ("footwear", "footwear"), ("knife", "knives"), ("lens cap", "lens caps"), ("basis", "bases"), ("", ""),
     ],
 )  # fmt: skip
 def test_plurals(one, several):

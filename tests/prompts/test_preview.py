@@ -1,0 +1,41 @@
+"""The preview page: every caption beside its picture, nothing outside the page, nothing unescaped."""
+
+import base64
+import io
+import re
+
+from PIL import Image
+
+from clipadapt.prompts import Prompts
+from clipadapt.prompts.preview import SIDE, card, lines, page
+
+PROMPTS = Prompts.parse(
+    """captions: ["{a kind}[ in {colour}]", "{kind} by {maker}"]
+attributes: {kind: {templates: ["{a value}", "{value}"], values: {Umbrella: [umbrella]}}}""",
+    "<my> prompts.yaml",
+)
+ROW = {"kind": "Umbrella", "colour": "<b>red</b>", "maker": "", "id": "7", "unrelated": "x"}
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def test_cards_say_every_template_and_what_it_lacks():
+    one = card(PROMPTS, "7", ROW, None)
+    assert [said.text for said in one.said] == ["an umbrella in <b>red</b>", ""]
+    assert one.said[1].lacks == ("maker",) and one.said[1].line == 1
+    assert list(lines(one, words)) == ["7", "  line   1   4 tokens  an umbrella in <b>red</b>"]
+
+
+def test_the_page_stands_alone_and_escapes():
+    picture = Image.new("RGBA", (600, 300), (250, 20, 20, 255))
+    text = page(PROMPTS, [card(PROMPTS, "7", ROW, picture)], {"kind": ["Umbrella"]}, words)
+    assert "<b>red" not in text and "&lt;b&gt;red" in text and "&lt;my&gt;" in text
+    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    encoded = re.search(r"data:image/jpeg;base64,([^\"]+)", text)
+    assert encoded is not None
+    shown = Image.open(io.BytesIO(base64.b64decode(encoded[1])))
+    assert shown.size == (SIDE, SIDE // 2) and shown.getpixel((5, 5)) != (0, 0, 0)
+    assert picture.size == (600, 300)
+    assert "needs maker" in text and "4 tokens" in text and "50%" in text and "unrelated" not in text
