@@ -1,0 +1,64 @@
+"""Each trouble is named with its step, its items and what to change."""
+
+import math
+
+import pytest
+import torch
+
+from clipadapt.config import Config
+from clipadapt.training import guards
+from clipadapt.training.checkpoints import Epoch
+
+
+def config(**sections) -> Config:
+    return Config.model_validate({"name": "t", "output_dir": "o", "prompts": "p", "data": {"source": "s"}, **sections})
+
+
+def epochs(*figures: tuple[float, float], chance: float = 0.1) -> list[Epoch]:
+    return [Epoch(loss=loss, accuracy=accuracy, chance=chance, score=(0.0,)) for loss, accuracy in figures]
+
+
+def test_numbers_pass_and_the_rest_is_named():
+    assert guards.finite(1.0, 2.0, step=3, items=["a"]) is None
+    fault = guards.finite(math.nan, 2.0, step=3, items=[str(item) for item in range(12)])
+    assert fault is not None and fault.startswith("step 3: the loss is nan (items 0, 1, 2, 3, 4, 5, 6, 7 and 4 more)")
+    assert "gradient's norm is inf" in str(guards.finite(1.0, math.inf, step=3, items=["a"]))
+
+
+def test_memory_errors_are_recognised_and_name_what_to_lower():
+    assert guards.out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert guards.out_of_memory(
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+    )
+    assert not guards.out_of_memory(RuntimeError("shapes do not match"))
+    message = str(guards.memory_error(config(), step=2))
+    assert "step 2: out of memory" in message
+    assert "train.micro_batch (now 64)" in message
+    assert "model.checkpointing=true" in message
+    lowest = config(train={"micro_batch": 1}, model={"checkpointing": True, "frozen_dtype": "bf16"})
+    assert "model.image_size" in str(guards.memory_error(lowest, step=2))
+
+
+def test_a_rising_accuracy_is_left_alone():
+    assert guards.advice([], config()) is None
+    assert guards.advice(epochs((3.0, 0.2), (2.5, 0.3), (2.0, 0.5)), config()) is None
+    assert guards.advice(epochs((3.0, 0.96), (2.5, 0.96), (2.0, 0.96)), config()) is None
+
+
+def test_a_stall_names_mlp_adapters_first():
+    advice = guards.advice(epochs((3.0, 0.5), (2.9, 0.5), (2.9, 0.505)), config())
+    assert advice is not None and "stalls at 50.5%" in advice
+    assert advice.index("MLP adapters") < advice.index("LayerNorm tuning")
+
+
+@pytest.mark.parametrize("last", [(3.5, 0.5), (2.9, 0.11), (3.0, 0.12)])
+def test_a_collapse_names_norms_first(last: tuple[float, float]):
+    advice = guards.advice(epochs((3.0, 0.5), last), config())
+    assert advice is not None and "collapsed" in advice and "train.lr" in advice
+    assert advice.index("LayerNorm tuning") < advice.index("MLP adapters")
+
+
+def test_options_that_are_on_already_are_not_named():
+    everything = config(lora={"norms": True, "plan": [["*.mlp.*", 8]]})
+    advice = guards.advice(epochs((3.0, 0.5), (2.9, 0.5), (2.9, 0.5)), everything)
+    assert advice is not None and "lora.rank" in advice and "MLP" not in advice
