@@ -1,70 +1,79 @@
-"""Progress bars on a terminal; silence in logs, pipes, tests and every process but the first.
+"""Progress bars: how far, how fast, how long still; on stderr, and silent off-terminal and off the main process.
 
-    for batch in track(batches, total=90, label="epoch 1", unit="images", each=64): ...
+    for picture in track(pictures, len(pictures), "encode", "images"): ...
 
-Bars go to stderr, so that results on stdout stay clean. Knows nothing of what is counted.
+    with bar(steps * batch, "train", "images") as shown:
+        shown.advance(batch, f"loss {loss:.3f}")
+
+Nothing here is ever needed for a result: a silent bar does nothing at all.
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from clipadapt.runs import is_main_process
 
-_T = TypeVar("_T")
-
-
-def is_main_process() -> bool:
-    """Whether this process is the one that talks; launchers set RANK, in each process another."""
-    return os.environ.get("RANK", "0") == "0"
+T = TypeVar("T")
 
 
-def shown() -> bool:
-    """Whether a bar would be seen by somebody."""
-    return is_main_process() and sys.stderr.isatty()
+class Bar(Protocol):
+    """A bar on the screen, or none."""
+
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        """So much more is done; `note`, when not empty, replaces what stands at the end of the line."""
+        ...
 
 
-class Bar:
-    """A counter with a rate, a time left and a free text; does nothing when nobody would see it."""
+def visible() -> bool:
+    """Whether bars are drawn: on a terminal, in the main process."""
+    return sys.stderr.isatty() and is_main_process()
 
-    def __init__(self, progress: Progress | None, label: str, total: int | None, unit: str) -> None:
-        self._progress = progress
-        self._unit = unit
-        self._task = progress.add_task(label, total=total, rate="", note="") if progress else None
 
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Counts `count` units done; `note` replaces the text at the end of the line."""
-        if self._progress is None or self._task is None:
-            return
-        self._progress.advance(self._task, count)
-        task = next(task for task in self._progress.tasks if task.id == self._task)
-        speed = task.completed / task.elapsed if task.elapsed else 0.0
-        note = note or task.fields["note"]
-        self._progress.update(self._task, rate=f"{speed:,.1f} {self._unit}/s", note=note)
+def track(iterable: Iterable[T], total: int | None = None, label: str = "", unit: str = "items") -> Iterator[T]:
+    """The same elements, with a bar that counts them; `total` None takes the iterable's length, if it has one."""
+    if total is None:
+        total = len(iterable) if hasattr(iterable, "__len__") else None  # pyright: ignore[reportArgumentType]
+    with bar(total, label, unit) as shown:
+        for element in iterable:
+            yield element
+            shown.advance()
 
 
 @contextlib.contextmanager
-def bar(label: str, *, total: int | None = None, unit: str = "items") -> Iterator[Bar]:
-    """A bar that is advanced by hand."""
-    if not shown():
-        yield Bar(None, label, total, unit)
+def bar(total: float | None, label: str, unit: str = "items") -> Iterator[Bar]:
+    """A bar to move by hand; `total` None draws one without an end."""
+    if not visible():
+        yield _Silent()
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield Bar(progress, label, total, unit)
+        yield _Drawn(progress, progress.add_task(label, total=total, rate="", note=""), unit)
 
 
-def track(
-    iterable: Iterable[_T], *, total: int | None = None, label: str = "", unit: str = "items", each: int = 1
-) -> Iterator[_T]:
-    """Yields from `iterable`, counting `each` units per element."""
-    with bar(label, total=total, unit=unit) as shown_bar:
-        for element in iterable:
-            yield element
-            shown_bar.advance(each)
+class _Silent:
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        """Nothing is shown."""
+
+
+class _Drawn:
+    def __init__(self, progress, task, unit: str) -> None:  # noqa: ANN001 - rich is imported only when drawn
+        self._progress, self._task, self._unit = progress, task, unit
+
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        """Moves the bar; the rate is rich's, over its recent samples."""
+        self._progress.advance(self._task, amount)
+        speed = self._progress.tasks[self._task].speed
+        fields = {"note": note} if note else {}
+        self._progress.update(self._task, rate=f"{speed:,.1f} {self._unit}/s" if speed else "", **fields)

@@ -1,178 +1,239 @@
-"""The run folder: everything one training leaves behind, readable without clipadapt.
+"""The run folder: what one training leaves behind.
 
-    run = Run.create(config)         # a new folder, or the one this very config was stopped in
-    run.log(step=12, loss=2.3)       # one JSON line in metrics.jsonl
-    Run.open("runs/fashion").config
+    RUN/config.yaml         the resolved config, every default written out
+        environment.json    for each start: versions, machine, commit, time
+        metrics.jsonl       one line per logged step
+        adapter/            the best adapter
+        checkpoints/  report/  export/
 
-Knows the names of the files, not what is in an adapter or a report.
+A folder belongs to one experiment: the same config continues in it, another one that would learn something else is
+refused once there is something to lose. Only the main process writes. Nothing here knows what is in those folders.
 """
 
+import functools
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from clipadapt.atomic import atomic_write
 from clipadapt.config import Config
-from clipadapt.errors import ConfigError, StoreError
-from clipadapt.store import atomic_write
+from clipadapt.errors import ConfigError, ModelError, listing
 
 _PACKAGES = (
-    "clipadapt", "torch", "torchvision", "open_clip_torch", "timm", "peft", "transformers", "faiss-cpu", "datasets",
-    "accelerate", "safetensors", "numpy", "pillow",
-)  # fmt: skip
+    "clipadapt",
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "timm",
+    "peft",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "faiss-cpu",
+    "numpy",
+)
+_WITHOUT_EFFECT = {
+    "name",
+    "output_dir",
+    "export",
+    "eval.suite",
+    "eval.gate",
+    "data.workers",
+    "data.prepared",
+    "train.trackers",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+}
+"""Keys that may change between starts of one run: none of them touches what is learnt or what is chosen."""
 
 
 class Run:
-    """A run folder and the config it was made with."""
+    """A run folder; `Run(path)` alone touches nothing."""
 
-    def __init__(self, path: Path, config: Config) -> None:
-        self.path = path
-        self.config = config
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.adapter = self.path / "adapter"
+        self.checkpoints = self.path / "checkpoints"
+        self.report = self.path / "report"
+        self.export = self.path / "export"
+        self._log = self.path / "metrics.jsonl"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
 
     @classmethod
     def create(cls, config: Config) -> Self:
-        """The folder `config.output_dir`: new, or taken up again when it was left by an equal config.
+        """Starts or continues the run of `config` in its output_dir.
 
         Raises:
-            ConfigError: the folder holds something else, which is left as it is.
+            ConfigError: the folder holds results of a config that learns something else; names the keys that differ.
+            StoreError: the folder cannot be written.
         """
-        path = Path(config.output_dir)
-        written = path / "config.yaml"
-        if written.exists():
-            changed = _differences(Config.load(written.absolute()), config)
-            if changed:
-                raise ConfigError(
-                    f"{path}: holds a run of another config ({', '.join(changed)} differ); "
-                    "give another output_dir, or remove that folder"
-                )
-            return cls(path, config)
-        run = cls(path, config)
-        atomic_write(path / "environment.json", json.dumps(environment(), indent=1) + "\n")
-        atomic_write(written, config.to_yaml())
+        run = cls(config.output_dir)
+        if not is_main_process():
+            return run
+        if (run.path / "config.yaml").exists() and any(place.exists() for place in (run.adapter, run.checkpoints)):
+            run._refuse_another(config)
+        atomic_write(run.path / "config.yaml", config.to_yaml())
+        atomic_write(
+            run.path / "environment.json",
+            json.dumps({"schema_version": 1, "starts": [*run._starts(), environment(config.seed)]}, indent=1) + "\n",
+        )
         return run
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """A run that is there.
+        """A run that exists.
 
         Raises:
-            ConfigError: no config.yaml in it, or one that this version cannot read.
+            ModelError: the folder is not there or is not a run.
         """
-        written = Path(path) / "config.yaml"
-        if not written.is_file():
-            raise ConfigError(f"{path}: not a run folder (no config.yaml in it)")
-        return cls(Path(path), Config.load(written.absolute()))
+        run = cls(path)
+        if not (run.path / "config.yaml").is_file():
+            what = "holds no config.yaml, so it is no run" if run.path.is_dir() else "is no folder"
+            raise ModelError(f"run {run.path}: {what}; name the output_dir of a training")
+        return run
 
-    @property
-    def adapter(self) -> Path:
-        """peft's adapter_config.json and adapter_model.safetensors, of the best epoch."""
-        return self.path / "adapter"
-
-    @property
-    def checkpoints(self) -> Path:
-        """What a stopped run goes on from."""
-        return self.path / "checkpoints"
-
-    @property
-    def report(self) -> Path:
-        """results.json, report.md and report.html."""
-        return self.path / "report"
-
-    @property
-    def export(self) -> Path:
-        """One folder per export format."""
-        return self.path / "export"
-
-    def log(self, **values: Any) -> None:
-        """Appends one line to metrics.jsonl, flushed, so that a killed run keeps what it logged.
+    @functools.cached_property
+    def config(self) -> Config:
+        """The resolved config.
 
         Raises:
-            StoreError: the disk refuses.
+            ConfigError: it is missing, or was changed into something that is none.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
-        except OSError as error:
-            raise StoreError(f"{self.path / 'metrics.jsonl'}: {error.strerror or error}") from error
+        return Config.load(self.path / "config.yaml")
+
+    def log(self, step: int, **values: float | int | str | None) -> None:
+        """Appends one line of metrics; NaN and infinities, which JSON cannot hold, are written as text."""
+        if not is_main_process():
+            return
+        line = json.dumps({"step": step, **{name: _plain(value) for name, value in values.items()}})
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab+") as file:
+            # A killed process can leave half a line, which must not swallow the next one.
+            if file.tell() and _last_byte(self._log) != b"\n":
+                file.write(b"\n")
+            file.write(line.encode() + b"\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """What was logged, in order; a last line cut short by a kill is left out."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
+        """All logged lines in order; half a line, left by a killed process, is passed over."""
+        if not self._log.exists():
             return []
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = []
-        for number, line in enumerate(lines, start=1):
+        lines = []
+        for text in self._log.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                if number < len(lines):
-                    raise StoreError(f"{path}: line {number} is not JSON; remove that line") from error
-        return rows
+                lines.append(json.loads(text))
+            except ValueError:
+                continue
+        return lines
+
+    def forget_after(self, step: int) -> None:
+        """Drops lines of later steps, which a run that continues from `step` is going to log again."""
+        if is_main_process() and self._log.exists():
+            kept = [line for line in self.metrics() if line["step"] <= step]
+            atomic_write(self._log, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def _starts(self) -> list[dict[str, Any]]:
+        try:
+            return json.loads((self.path / "environment.json").read_bytes())["starts"]
+        except (OSError, ValueError, KeyError):
+            return []
+
+    def _refuse_another(self, config: Config) -> None:
+        old, new = _flat(Config.load(self.path / "config.yaml")), _flat(config)
+        differ = [
+            f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+            for key in {**old, **new}
+            if old.get(key) != new.get(key) and key not in _WITHOUT_EFFECT
+        ]
+        if differ:
+            raise ConfigError(
+                f"output_dir {self.path} holds a run of another config, and would mix both; "
+                f"name another output_dir, or remove that folder:{listing(differ)}"
+            )
 
 
-def environment() -> dict[str, Any]:
-    """Versions, machine and commit: what it takes to explain a figure later."""
+def is_main_process() -> bool:
+    """Whether this process speaks and writes for all; from the variables that torchrun and accelerate set."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """Versions, machine and commit, as plain values; imports none of the packages it names."""
+    torch = sys.modules.get("torch")
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch is not None else []
     return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "command": sys.argv,
         "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES if _installed(name)},
-        "cuda_devices": _cuda_devices(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "gpus": gpus,
+        },
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "commit": _commit(),
     }
 
 
-def _cuda_devices() -> list[str]:
-    torch = sys.modules.get("torch")  # no reason to load it for this alone
-    if torch is None or not torch.cuda.is_available():
-        return []
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-
-
-def _installed(name: str) -> bool:
+def _version(package: str) -> str | None:
     try:
-        importlib.metadata.version(name)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    """The processor's name; Linux tells it in a file, other systems through platform."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def _commit() -> str | None:
-    """The commit clipadapt runs from; None when it is installed rather than checked out, or git is not at hand."""
+    """The commit of the working folder, "+changes" when files differ from it; None outside a repository."""
     try:
-        here = Path(__file__).resolve().parents[1]
-        answer = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        head, changes = (
+            subprocess.run(["git", *command], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None if (here / ".git").exists() else None
+    return f"{head}+changes" if changes else head
 
 
-def _differences(first: Config, second: Config) -> list[str]:
-    """Dotted keys on which two configs differ."""
+def _flat(config: Config) -> dict[str, Any]:
+    """Dotted key -> value, down to what the config declares."""
 
-    def walk(left: Any, right: Any, place: str) -> list[str]:
-        if isinstance(left, Mapping) and isinstance(right, Mapping):
-            keys = sorted(left.keys() | right.keys())
-            return [d for key in keys for d in walk(left.get(key), right.get(key), f"{place}.{key}" if place else key)]
-        return [] if left == right else [place]
+    def walk(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in node.items():
+            found |= walk(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return found
 
-    return walk(first.model_dump(mode="json"), second.model_dump(mode="json"), "")
+    return walk(config.model_dump(mode="json"), "")
+
+
+def _plain(value: float | int | str | None) -> float | int | str | None:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1)
