@@ -1,0 +1,62 @@
+"""Adapt CLIP to your catalogue, prove the gain, ship it with no added latency.
+
+    encoder = clipadapt.load("local-dir:models/base")
+    run = clipadapt.train("configs/fashion.yaml")
+    results = clipadapt.evaluate(...)
+
+These names are public, and nothing else is. They are imported when first used. Importing clipadapt registers the
+project's small EVA with timm, so that stock open_clip can load it afterwards; that imports timm and torch (2 to 4 s,
+which every Python use pays anyway). Only the command line leaves it out, to answer `--help` at once: its verbs register
+the model when they load one (towers.build).
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipadapt.data.catalogue import Catalogue
+    from clipadapt.evaluation import Results, evaluate
+    from clipadapt.export import export
+    from clipadapt.runs import Run
+    from clipadapt.search.index import Index
+    from clipadapt.towers.load import load
+    from clipadapt.towers.packed import split_attention
+    from clipadapt.training.trainer import train
+
+__all__ = ["Catalogue", "Index", "Results", "Run", "evaluate", "export", "load", "split_attention", "train"]
+
+_HOMES = {
+    "Catalogue": "clipadapt.data.catalogue",
+    "Index": "clipadapt.search.index",
+    "Results": "clipadapt.evaluation",
+    "Run": "clipadapt.runs",
+    "evaluate": "clipadapt.evaluation",
+    "export": "clipadapt.export",
+    "load": "clipadapt.towers.load",
+    "split_attention": "clipadapt.towers.packed",
+    "train": "clipadapt.training.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clipadapt' has no attribute {name!r}; public are {', '.join(__all__)}")
+    module = importlib.import_module(_HOMES[name])
+    value = module if _HOMES[name] == f"clipadapt.{name}" else getattr(module, name)  # the export package is callable
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _is_command() -> bool:
+    """Whether this process is `clipadapt ...` or `python -m clipadapt.cli ...`."""
+    return "clipadapt.cli" in sys.orig_argv[:4] or Path(sys.argv[0] if sys.argv else "").stem == "clipadapt"
+
+
+if not _is_command():
+    importlib.import_module("clipadapt.towers.small")

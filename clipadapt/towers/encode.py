@@ -1,0 +1,131 @@
+"""A catalogue or a list of texts -> a matrix of unit vectors.
+
+Pictures are decoded by threads while the model computes; batches keep the order of the rows and their size, so two
+runs give the same bits. Values of an attribute are vectors too: the mean of an ensemble of texts, renormalised.
+Works with every encoder, ONNX ones included. Nothing here stores vectors or knows what they are compared with.
+"""
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from clipadapt.errors import CatalogueError, listing
+from clipadapt.progress import track
+from clipadapt.towers.encoder import Encoder
+from clipadapt.towers.text import by_length, distinct
+
+_AHEAD = 2
+"""Batches that are decoded while one is computed."""
+
+
+class Pictures(Protocol):
+    """What of a catalogue is needed here."""
+
+    def __len__(self) -> int: ...
+
+    def picture(self, index: int) -> Image.Image: ...
+
+
+class ValueTexts(Protocol):
+    """What of a prompts library is needed here."""
+
+    def value_texts(self, attribute: str, value: str) -> list[str]: ...
+
+    def plain(self, attribute: str, value: str) -> str: ...
+
+
+def encode_catalogue(
+    encoder: Encoder,
+    catalogue: Pictures,
+    *,
+    batch_size: int = 64,
+    indices: Sequence[int] | np.ndarray | None = None,
+    progress: bool = True,
+    broken: Literal["error", "count"] = "error",
+) -> Float[np.ndarray, "n dim"]:
+    """One unit vector per row of the catalogue, or per entry of `indices`, in that order; float32.
+
+    With `broken="count"` the row of a picture that cannot be decoded is NaN, and one warning names all of them.
+
+    Raises:
+        CatalogueError: a picture cannot be decoded and `broken` is "error"; names item and file.
+    """
+    rows = np.arange(len(catalogue)) if indices is None else np.asarray(indices, dtype=np.int64)
+    vectors = np.full((len(rows), encoder.dim), np.nan, dtype=np.float32)
+    faults: list[str] = []
+    batches = _decoded(encoder, catalogue, rows, batch_size)
+    count = -(-len(rows) // batch_size)
+    if progress:
+        batches = track(batches, total=count, label="encoding pictures", unit="batches")
+    for start, batch in batches:
+        places = []
+        for offset, pixels in enumerate(batch):
+            if isinstance(pixels, Tensor):
+                places.append(offset)
+            elif broken == "error":
+                raise pixels
+            else:
+                faults.append(str(pixels))
+        if places:
+            kept = torch.stack([pixels for pixels in batch if isinstance(pixels, Tensor)])
+            vectors[start + np.array(places)] = encoder.encode_images(kept).cpu().numpy()
+    if faults:
+        warnings.warn(f"{len(faults)} picture(s) could not be decoded and are left out{listing(faults)}", stacklevel=2)
+    return vectors
+
+
+def encode_texts_batched(encoder: Encoder, texts: Sequence[str], batch_size: int = 256) -> Float[np.ndarray, "n dim"]:
+    """One unit vector per text; each distinct text is encoded once, those of similar length together."""
+    once = distinct(texts)
+    vectors = np.empty((len(once.texts), encoder.dim), dtype=np.float32)
+    for places in by_length([len(text) for text in once.texts], batch_size):
+        vectors[places] = encoder.encode_texts([once.texts[place] for place in places]).cpu().numpy()
+    return vectors[once.places.numpy()]
+
+
+def value_vectors(
+    encoder: Encoder, prompts: ValueTexts, attribute: str, values: Sequence[str], ensemble: bool = True
+) -> Float[np.ndarray, "v dim"]:
+    """One unit vector per value: the renormalised mean over its texts, or its single plain prompt.
+
+    Raises:
+        PromptError: the prompts have no text for the attribute.
+    """
+    many, single = prompts.value_texts, prompts.plain
+    texts = [many(attribute, value) if ensemble else [single(attribute, value)] for value in values]
+    vectors = encode_texts_batched(encoder, [text for group in texts for text in group])
+    ends = np.cumsum([len(group) for group in texts])
+    means = np.stack([part.mean(axis=0) for part in np.split(vectors, ends[:-1])]) if texts else vectors
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def _decoded(
+    encoder: Encoder, catalogue: Pictures, rows: np.ndarray, batch_size: int
+) -> Iterator[tuple[int, list[Tensor | CatalogueError]]]:
+    """(first place, preprocessed pictures or what was wrong with them) per batch, in order, decoded ahead."""
+
+    def one(row: int) -> Tensor | CatalogueError:
+        try:
+            return encoder.preprocess(catalogue.picture(row))
+        except CatalogueError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
+        waiting: deque[tuple[int, list[Future[Tensor | CatalogueError]]]] = deque()
+        for start in range(0, len(rows), batch_size):
+            waiting.append((start, [pool.submit(one, int(row)) for row in rows[start : start + batch_size]]))
+            if len(waiting) > _AHEAD:
+                first, futures = waiting.popleft()
+                yield first, [future.result() for future in futures]
+        while waiting:
+            first, futures = waiting.popleft()
+            yield first, [future.result() for future in futures]

@@ -1,0 +1,278 @@
+"""One encoder over every library: pictures and texts in, unit-length float32 vectors out.
+
+`Encoder` is the protocol that torch and ONNX encoders share and that search, evaluation and serving are written
+against. `TorchEncoder` is the torch one, which training also needs: it keeps the library's own model, unchanged in
+its names, and adds trimming, precision and identity. The trade: `image` and `text` are views of that model made on
+demand, not towers of our own, so that whatever is saved has the base's state-dict keys.
+Nothing here knows how models are found, adapted or merged, or what they are for.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor, nn
+
+from clipadapt.data.images import Preprocess
+from clipadapt.errors import ModelError
+from clipadapt.towers.identity import Lineage, Tower, adapted_space
+from clipadapt.towers.names import logical_names
+from clipadapt.towers.stock import Family, Stock
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_IMAGES, _TEXTS = 64, 256
+"""Most pictures and texts in one forward pass of encode_images and encode_texts, to bound memory."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What search, evaluation and serving know of a model.
+
+        encoder.encode_images([picture, ...])     [n, dim], unit length, float32, no gradient
+        encoder.encode_texts(["a red shirt"])     the same space of directions
+        encoder.image_space                       names what a picture vector means
+
+    Vectors may be compared across encoders exactly when their spaces are equal.
+    """
+
+    @property
+    def name(self) -> str:
+        """The MODEL string it was loaded with."""
+        ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def preprocess(self) -> Preprocess: ...
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens a text can have; null for an image tower alone."""
+        ...
+
+    @property
+    def image_space(self) -> str: ...
+
+    @property
+    def text_space(self) -> str | None: ...
+
+    @property
+    def scale(self) -> float:
+        """Factor on cosine similarities before a softmax: exp of the logit scale, 1 / temperature."""
+        ...
+
+    def encode_images(self, pictures: Sequence[Image.Image] | Tensor) -> Tensor: ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor: ...
+
+
+class Features(NamedTuple):
+    """What a forward pass returns; unnormalised, null for what was not asked for."""
+
+    image: Float[Tensor, "b dim"] | None
+    text: Float[Tensor, "t dim"] | None
+
+
+class Attached(Protocol):
+    """What the encoder asks of adapters put on it."""
+
+    def digest(self, tower: Tower) -> str | None:
+        """Hash over the tower's adapter tensors; null where the tower has none."""
+        ...
+
+
+class TorchEncoder(nn.Module):
+    """A two-tower torch model (or an image tower alone), adapted or not.
+
+        encoder.image_features(pixels)            unnormalised, with gradient, in `precision`
+        encoder.text_features(encoder.tokenize(texts))
+        encoder(pixels, tokens)                   both, as Features: what DDP wraps
+        encoder.model                             the library's own model
+        encoder.image, encoder.text               one tower as a module from pixels or ids to features
+        encoder.precision = "bf16"                matrix products under autocast; weights stay as they are
+        encoder.cast_frozen(torch.bfloat16)       weights that are not trained; adapters keep float32
+
+    As loaded, every weight is frozen and dropout is off.
+    """
+
+    def __init__(self, name: str, stock: Stock, preprocess: Preprocess, lineage: Lineage) -> None:
+        super().__init__()
+        self.name = name
+        self.stock = stock
+        self.preprocess = preprocess
+        self.lineage = lineage
+        self.precision: Precision = "fp32"
+        self.model = stock.model
+        self.attached: Attached | None = None
+
+    @property
+    def family(self) -> Family:
+        return self.stock.family
+
+    @property
+    def dim(self) -> int:
+        return self.stock.dim
+
+    @property
+    def context_length(self) -> int | None:
+        return self.stock.context_length
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """The natural logarithm of `scale`, as checkpoints keep it.
+
+        Raises:
+            ModelError: an image tower alone has none.
+        """
+        parameter = getattr(self.model, "logit_scale", None)
+        if not isinstance(parameter, nn.Parameter):
+            raise ModelError(f"{self.name} is an image tower alone and has no logit scale")
+        return parameter
+
+    @property
+    def logit_bias(self) -> nn.Parameter | None:
+        """SigLIP's bias on scaled similarities; null for models trained with a softmax."""
+        bias = getattr(self.model, "logit_bias", None)
+        return bias if isinstance(bias, nn.Parameter) else None
+
+    @property
+    def scale(self) -> float:
+        return math.exp(float(self.logit_scale))
+
+    @property
+    def image_space(self) -> str:
+        digest = self.attached.digest("image") if self.attached else None
+        return adapted_space("image", self.lineage.image_space, digest, 1.0)
+
+    @property
+    def text_space(self) -> str | None:
+        if self.lineage.text_space is None:
+            return None
+        digest = self.attached.digest("text") if self.attached else None
+        return adapted_space("text", self.lineage.text_space, digest, 1.0)
+
+    @property
+    def image(self) -> nn.Module:
+        """The image tower as a module: pixels [b, 3, h, w] -> unnormalised features [b, dim]; a view, not a copy."""
+        return _View(self.stock, "image")
+
+    @property
+    def text(self) -> nn.Module | None:
+        """The text tower as a module: token ids [t, length] -> unnormalised features; null for an image tower alone."""
+        return None if self.context_length is None else _View(self.stock, "text")
+
+    def tower_of(self, name: str) -> Tower | None:
+        """The tower that a parameter or module path of `model` belongs to; null for the logit scale and bias."""
+        return self.stock.tower_of(name)
+
+    def logical_names(self) -> dict[str, str]:
+        """Logical name (`image.blocks.3.attention.q`) -> path in `model`, for every Linear and LayerNorm."""
+        return logical_names(self.model, self.stock.tower_of)
+
+    def forward(self, pixels: Tensor | None = None, tokens: Tensor | None = None) -> Features:
+        """Both towers at once, so that one DDP wrapper sees everything a step uses."""
+        image = None if pixels is None else self.image_features(pixels)
+        return Features(image, None if tokens is None else self.text_features(tokens))
+
+    def image_features(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b dim"]:
+        """Unnormalised features, float32 (float64 for a float64 model) whatever the precision inside."""
+        with self._autocast():
+            return _widened(self.stock.image(pixels.to(self.device, next(self.model.parameters()).dtype)))
+
+    def text_features(self, tokens: Int[Tensor, "t length"]) -> Float[Tensor, "t dim"]:
+        """As image_features, from token ids as `tokenize` makes them."""
+        with self._autocast():
+            return _widened(self.stock.text(tokens.to(self.device)))
+
+    def tokenize(self, texts: Sequence[str], multiple: int = 1) -> Int[Tensor, "t length"]:
+        """Token ids, cut to the longest text of the batch where the tower cannot see beyond a text's end.
+
+        `multiple` rounds the length up, which bounds the number of shapes a compiled tower meets.
+        """
+        tokens = self.stock.tokens(texts)
+        length = -(-self.stock.needed(tokens) // multiple) * multiple
+        return tokens[:, :length]
+
+    def encode_images(self, pictures: Sequence[Image.Image] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b dim"]:
+        """Unit-length float32 vectors without gradient, dropout off; pictures are preprocessed, tensors already are."""
+        chunks = []
+        with evaluating(self), torch.no_grad():
+            for start in range(0, len(pictures), _IMAGES):
+                some = pictures[start : start + _IMAGES]
+                pixels = some if isinstance(some, Tensor) else torch.stack([self.preprocess(one) for one in some])
+                chunks.append(F.normalize(self.image_features(pixels).float(), dim=-1))
+        return torch.cat(chunks) if chunks else torch.empty(0, self.dim, device=self.device)
+
+    def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "t dim"]:
+        """As encode_images, for texts; longer ones than context_length are truncated by the tokenizer."""
+        chunks = []
+        with evaluating(self), torch.no_grad():
+            for start in range(0, len(texts), _TEXTS):
+                tokens = self.tokenize(texts[start : start + _TEXTS])
+                chunks.append(F.normalize(self.text_features(tokens).float(), dim=-1))
+        return torch.cat(chunks) if chunks else torch.empty(0, self.dim, device=self.device)
+
+    def cast_frozen(self, dtype: torch.dtype) -> None:
+        """Holds weights that are not trained in `dtype`; set `precision` to match before training on it."""
+        for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad and self.tower_of(name) is not None:
+                parameter.data = parameter.data.to(dtype)
+
+    def checkpointing(self, enable: bool = True) -> None:
+        """Recomputes activations block by block in the backward pass."""
+        self.stock.checkpointing(enable)
+
+    def compile_towers(self) -> None:
+        """torch.compile on the blocks of both towers, in place; text lengths vary without a recompile each."""
+        for tower, stack in self.stock.stacks().items():
+            stack.compile(dynamic=tower == "text")
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Dropout and the like off inside, then every submodule as it was."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+class _View(nn.Module):
+    """One tower of a library's model, sharing its modules and parameters."""
+
+    def __init__(self, stock: Stock, tower: Tower) -> None:
+        super().__init__()
+        model = stock.model
+        for name, child in model.named_children():
+            if stock.tower_of(name) == tower:
+                self.add_module(name, child)
+        for name, parameter in model.named_parameters(recurse=False):
+            if stock.tower_of(name) == tower:
+                self.register_parameter(name, parameter)
+        self.run = stock.image if tower == "image" else stock.text
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.run(inputs)
+
+
+def _widened(features: Tensor) -> Tensor:
+    return features.float() if features.dtype in (torch.bfloat16, torch.float16) else features

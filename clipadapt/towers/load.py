@@ -1,0 +1,109 @@
+"""One MODEL string -> an encoder.
+
+    load("EVA02-B-16:merged2b_s8b_b131k")          from the hub, through open_clip
+    load("runs/fashion", device="cuda")            a run: its base with its adapters
+    load("local-dir:export", precision="bf16")     matrix products in bf16, weights and vectors in float32
+    load("timm:vit_large_patch16_224", image_size=384)
+
+A loaded model is in evaluation mode with every weight frozen: nothing trains that was not asked to. Weights are read
+and identified in float32 on the CPU, then moved. Schemes of higher floors (onnx, release) are looked up by name when
+they are first used. Nothing here splits or merges.
+"""
+
+import importlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from clipadapt.data.images import Preprocess
+from clipadapt.towers import hub, identity
+from clipadapt.towers.build import build
+from clipadapt.towers.encoder import Encoder, Precision, TorchEncoder
+from clipadapt.towers.hub import ModelName
+from clipadapt.towers.identity import Lineage
+from clipadapt.towers.stock import Stock, weights
+
+
+class Loader(Protocol):
+    """Loads what follows `SCHEME:`; raises ModelError."""
+
+    def __call__(self, name: str, *, device: str, precision: Precision, image_size: int | None) -> Encoder: ...
+
+
+_ELSEWHERE: dict[str, str] = {
+    "onnx": "clipadapt.export.onnx:load_encoder",
+    "release": "clipadapt.deploy.releases:load_encoder",
+}
+"""Loaders of higher floors, by name, so that nothing here imports upwards."""
+
+_REGISTERED: dict[str, Loader] = {}
+
+
+def register(scheme: str, loader: Loader) -> None:
+    """Makes `load("SCHEME:...")` call `loader`; used by floors above this one and by tests."""
+    _REGISTERED[scheme] = loader
+
+
+def load(
+    model: str,
+    *,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    image_size: int | None = None,
+) -> Encoder:
+    """Loads what a MODEL string names.
+
+    `precision` is what matrix products run in; weights stay float32 (see TorchEncoder.cast_frozen). `image_size` is in
+    pixels per side; null is the model's own, another resamples its position embeddings.
+
+    Raises:
+        ModelError: no such model, files that are missing or do not fit, no network (naming the file and the remedy).
+    """
+    name = hub.parse(model)
+    elsewhere = _elsewhere(name.scheme)
+    if elsewhere is not None:
+        return elsewhere(name.name, device=str(device), precision=precision, image_size=image_size)
+    encoder = load_torch(name, image_size)
+    encoder.precision = precision
+    return encoder.to(device)
+
+
+def load_torch(name: ModelName, image_size: int | None = None) -> TorchEncoder:
+    """The torch encoder of a parsed MODEL string, on the CPU in float32.
+
+    Raises:
+        ModelError: as `load`.
+    """
+    if name.scheme == "run":
+        raise NotImplementedError
+    folder = hub.snapshot(name) if name.scheme == "hf-hub" else Path(name.name).expanduser()
+    local = ModelName("local-dir", str(folder)) if name.scheme == "hf-hub" else name
+    stock, preprocess = build(local, image_size)
+    lineage = _lineage(str(name), stock, preprocess)
+    if folder.is_dir():
+        lineage = identity.inherit(lineage, folder)
+    return TorchEncoder(str(name), stock, preprocess, lineage).eval()
+
+
+def _elsewhere(scheme: str) -> Loader | None:
+    if scheme not in _REGISTERED and scheme in _ELSEWHERE:
+        module, _, function = _ELSEWHERE[scheme].partition(":")
+        _REGISTERED[scheme] = getattr(importlib.import_module(module), function)
+    return _REGISTERED.get(scheme)
+
+
+def _lineage(base: str, stock: Stock, preprocess: Preprocess) -> Lineage:
+    digests = weights(stock)
+    tokens = None
+    if stock.context_length is not None:
+        tokens = identity.tokenizer_digest(stock.tokens, stock.vocabulary(), stock.context_length)
+    return Lineage(
+        base=base,
+        image_space=identity.base_space("image", digests["image"], asdict(preprocess)),
+        text_space=None if tokens is None else identity.base_space("text", digests["text"], tokens),
+        image_weights=digests["image"],
+        text_weights=digests.get("text"),
+        image_size=preprocess.size,
+    )
