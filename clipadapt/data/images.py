@@ -208,7 +208,7 @@ class Preprocess:
             faults.append(f"resample {inner.resample}")
         edge = resized.get("shortest_edge")
         sides = {side for side in (resized.get("height"), resized.get("width")) if side}
-        target = {side for side in (cropped.get("height"), cropped.get("width")) if side} if crops else sides
+        target = {side for side in (cropped.get("height"), cropped.get("width")) if side} if crops else set(sides)
         if len(target) != 1 or (edge is None and len(sides) != 1):
             faults.append(f"size {resized}, crop {cropped if crops else None}")
         if faults:
