@@ -1,0 +1,89 @@
+"""What a report shows beside its rows: confusions, calibration, examples and counts of what was left out.
+
+Plain records, handed from the measuring to the page; results.json does not hold them. Nothing here measures or prints.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+class Confusion(NamedTuple):
+    """How often items of one value were taken for another."""
+
+    attribute: str
+    values: tuple[str, ...]
+    """Most frequent first."""
+    counts: dict[str, Int[np.ndarray, "value chosen"]]
+    """System -> items, by their value and by the value chosen."""
+
+
+class Reliability(NamedTuple):
+    """Whether a stated probability is the share of times it comes true."""
+
+    attribute: str
+    system: str
+    temperature: float
+    """Divides cosine similarities before the softmax."""
+    fitted_on: str | None
+    """The split the temperature was fitted on; null: the model's own."""
+    error: float
+    """Expected calibration error: mean distance of confidence and accuracy, weighted by items."""
+    confidence: Float[np.ndarray, " bins"]
+    accuracy: Float[np.ndarray, " bins"]
+    items: Int[np.ndarray, " bins"]
+
+
+class Answer(NamedTuple):
+    """One picture found for a query."""
+
+    item: str
+    right: bool
+    thumbnail: bytes
+    """JPEG."""
+
+
+class Example(NamedTuple):
+    """One query with what two systems found, side by side."""
+
+    kind: Literal["win", "loss"]
+    attribute: str
+    query: str
+    text: str | None
+    """The first text it was asked with, where it is a text."""
+    scores: dict[str, float]
+    """System -> average precision of the query."""
+    answers: dict[str, tuple[Answer, ...]]
+    """System -> best first."""
+
+
+class Missing(NamedTuple):
+    """Items without a known value of an attribute, which its queries and gallery leave out."""
+
+    attribute: str
+    unknown: int
+    known: int
+    too_few: tuple[str, ...]
+    """Values left out because they have fewer items than the suite's min_items."""
+
+
+@dataclass(frozen=True)
+class Details:
+    """Everything of one evaluation that is not a row."""
+
+    confusions: tuple[Confusion, ...] = ()
+    reliability: tuple[Reliability, ...] = ()
+    examples: tuple[Example, ...] = ()
+    example_rule: str = ""
+    """How the examples were chosen, in a sentence."""
+    missing: tuple[Missing, ...] = ()
+    broken: tuple[str, ...] = ()
+    """Pictures that could not be decoded and were left out, a line each."""
+    train_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Attribute -> value -> labelled training items."""
+    margins: dict[str, float] = field(default_factory=dict)
+    """Retention set -> the loss that is still held to be none."""
+    notes: tuple[str, ...] = ()
+    """Tasks that had nothing to measure, and why."""

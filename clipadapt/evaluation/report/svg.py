@@ -1,0 +1,121 @@
+"""Small charts as inline SVG that reads on a phone and on paper.
+
+Each function takes numbers and returns markup; colours come from the page's own classes (`s-base`, `s-model`, `mute`),
+so dark mode and print need nothing here. Text inside a chart is kept for axes: everything that must be read stands in
+the page beside it. Nothing here knows of rows.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+
+class Bar(NamedTuple):
+    """One figure of a bar chart, as fractions."""
+
+    name: str
+    css: str
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class Dot(NamedTuple):
+    """One point of a scatter."""
+
+    x: float
+    y: float
+    css: str
+    title: str
+
+
+def bars(some: Sequence[Bar], label: str) -> Markup:
+    """Horizontal bars from 0 to 1, one under another, with the interval drawn over each; fills the width it is given."""
+    height = 16
+    parts = [f'<svg class="bars" viewBox="0 0 100 {height * len(some)}" preserveAspectRatio="none" role="img" ']
+    parts.append(f'aria-label="{escape(label)}" style="height:{height * len(some)}px">')
+    for row, bar in enumerate(some):
+        top = row * height
+        parts.append(f'<rect class="track" x="0" y="{top + 3}" width="100" height="{height - 6}"/>')
+        parts.append(f'<rect class="{bar.css}" x="0" y="{top + 3}" width="{_pct(bar.mean)}" height="{height - 6}"/>')
+        if bar.low is not None and bar.high is not None:
+            middle = top + height / 2
+            ends = (
+                f"M{_pct(bar.low)} {middle}H{_pct(bar.high)}"
+                f"M{_pct(bar.low)} {middle - 4}v8M{_pct(bar.high)} {middle - 4}v8"
+            )
+            parts.append(f'<path class="halo" d="{ends}"/><path class="whisker" d="{ends}"/>')
+    return Markup("".join(parts) + "</svg>")  # noqa: S704: every text in it is escaped above
+
+
+def difference(low: float | None, mean: float, high: float | None, limit: float, css: str, label: str) -> Markup:
+    """A difference with its interval on an axis from -limit to limit, zero marked."""
+    if low is None or high is None:
+        low = high = mean
+    place = [50 + 50 * max(-1.0, min(1.0, figure / limit)) for figure in (low, mean, high)]
+    return Markup(
+        f'<svg class="delta" viewBox="0 0 100 16" preserveAspectRatio="none" role="img" aria-label="{escape(label)}">'
+        f'<path class="axis" d="M0 8H100"/><path class="zero" d="M50 0V16"/>'
+        f'<path class="range {css}" d="M{place[0]:.2f} 8H{place[2]:.2f}"/>'
+        f'<path class="mean {css}" d="M{place[1]:.2f} 2V14"/></svg>'
+    )
+
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 300, 34, 34, 8
+
+
+def scatter(dots: Sequence[Dot], x_label: str, y_label: str, marks: Sequence[float], label: str) -> Markup:
+    """Points over a logarithmic x from 0 (drawn at 0.7) and a y from 0 to 1; `marks` are vertical lines."""
+    top = max([dot.x for dot in dots] + [10.0])
+    last = math.log10(top * 1.3)
+    first = math.log10(0.7)
+
+    def across(x: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT - 8) * (math.log10(max(x, 0.7)) - first) / (last - first)
+
+    def down(y: float) -> float:
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - y)
+
+    parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">']
+    for y in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts.append(f'<path class="axis" d="M{_LEFT} {down(y):.1f}H{_WIDTH - 8}"/>')
+        parts.append(f'<text x="{_LEFT - 5}" y="{down(y) + 4:.1f}" text-anchor="end">{round(100 * y)}</text>')
+    for power in range(math.ceil(last)):
+        x = 10**power
+        if x <= top * 1.3:
+            parts.append(f'<text x="{across(x):.1f}" y="{_HEIGHT - 18}" text-anchor="middle">{_thousands(x)}</text>')
+    for mark in marks:
+        parts.append(f'<path class="zero" d="M{across(mark):.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>')
+    for dot in dots:
+        parts.append(
+            f'<circle class="{dot.css}" cx="{across(dot.x):.1f}" cy="{down(dot.y):.1f}" r="4.5">'
+            f"<title>{escape(dot.title)}</title></circle>"
+        )
+    parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 2}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(f'<text class="mute" x="{_LEFT + 4}" y="{_TOP + 12}">{escape(y_label)}</text>')
+    return Markup("".join(parts) + "</svg>")
+
+
+def reliability(points: Sequence[tuple[float, float, int]], css: str, label: str) -> Markup:
+    """Confidence against accuracy over the unit square; a point's area is its share of the items."""
+    total = max(sum(items for _, _, items in points), 1)
+    parts = [f'<svg class="square" viewBox="-4 -4 108 108" role="img" aria-label="{escape(label)}">']
+    parts.append('<rect class="track" x="0" y="0" width="100" height="100"/><path class="zero" d="M0 100L100 0"/>')
+    for confidence, accuracy, items in points:
+        if items:
+            parts.append(
+                f'<circle class="{css}" cx="{100 * confidence:.1f}" cy="{100 - 100 * accuracy:.1f}" '
+                f'r="{2 + 9 * math.sqrt(items / total):.1f}"><title>{items} items: said {100 * confidence:.0f}%, '
+                f"right {100 * accuracy:.0f}%</title></circle>"
+            )
+    return Markup("".join(parts) + "</svg>")
+
+
+def _pct(fraction: float) -> str:
+    return f"{100 * min(max(fraction, 0.0), 1.0):.2f}"
+
+
+def _thousands(number: int) -> str:
+    return f"{number // 1000}k" if number >= 1000 else str(number)
