@@ -13,6 +13,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
 from clipadapt.runs import is_main_process
 
 T = TypeVar("T")
@@ -47,9 +50,6 @@ def bar(total: float | None, label: str, unit: str = "items") -> Iterator[Bar]:
     if not visible():
         yield _Silent()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -68,12 +68,15 @@ class _Silent:
 
 
 class _Drawn:
-    def __init__(self, progress, task, unit: str) -> None:  # noqa: ANN001 - rich is imported only when drawn
+    def __init__(self, progress: Progress, task: TaskID, unit: str) -> None:
         self._progress, self._task, self._unit = progress, task, unit
 
     def advance(self, amount: float = 1, note: str = "") -> None:
         """Moves the bar; the rate is rich's, over its recent samples."""
         self._progress.advance(self._task, amount)
         speed = self._progress.tasks[self._task].speed
-        fields = {"note": note} if note else {}
-        self._progress.update(self._task, rate=f"{speed:,.1f} {self._unit}/s" if speed else "", **fields)
+        rate = f"{speed:,.1f} {self._unit}/s" if speed else ""
+        if note:
+            self._progress.update(self._task, rate=rate, note=note)
+        else:
+            self._progress.update(self._task, rate=rate)

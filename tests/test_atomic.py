@@ -2,10 +2,10 @@ import errno
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import light
 import pytest
 
 from clipadapt import atomic
@@ -191,7 +191,7 @@ def test_an_exchange_is_never_seen_half_done(tmp_path: Path) -> None:
     with atomic_folder(out) as folder:
         (folder / "one").write_text("-1")
         (folder / "two").write_text("-1")
-    writer = subprocess.Popen([sys.executable, "-c", script, str(out)])
+    writer = subprocess.Popen(light.command(script, out))
     reads = 0
     while writer.poll() is None:
         handle = os.open(out, os.O_RDONLY | os.O_DIRECTORY)

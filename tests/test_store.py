@@ -4,11 +4,11 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import light
 import pytest
 
 from clipadapt.errors import StoreError
@@ -181,7 +181,7 @@ def test_a_second_writer_is_refused_and_readers_are_not(store: Store) -> None:
             with pytest.raises(StoreError, match="another process is writing"):
                 attempt()
         script = "import sys; from clipadapt.store import Store\nwith Store(sys.argv[1]).write(): pass"
-        other = subprocess.run([sys.executable, "-c", script, str(store.root)], capture_output=True, text=True)
+        other = subprocess.run(light.command(script, store.root), capture_output=True, text=True)
         assert "another process is writing" in other.stderr
         assert read(store) == "old"
     assert store.version() == "000002"
@@ -198,7 +198,7 @@ def test_killed_at_any_moment_the_store_is_whole(store: Store) -> None:
     draw = random.Random(0)
     seen = set()
     for _ in range(12):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(store.root)], stdout=subprocess.PIPE, text=True)
+        writer = subprocess.Popen(light.command(WRITER, store.root), stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
         time.sleep(draw.uniform(0.005, 0.08))
@@ -220,7 +220,7 @@ def test_killed_at_any_moment_the_store_is_whole(store: Store) -> None:
 def test_readers_beside_a_writer_always_find_a_whole_version(store: Store) -> None:
     put(store, "0")
     script = WRITER.replace("10_000", "60").replace("store.prune(3)", "")
-    writer = subprocess.Popen([sys.executable, "-c", script, str(store.root)], stdout=subprocess.DEVNULL)
+    writer = subprocess.Popen(light.command(script, store.root), stdout=subprocess.DEVNULL)
     versions = set()
     while writer.poll() is None:
         store.current(verify=True)

@@ -1,0 +1,104 @@
+import json
+import subprocess
+from pathlib import Path
+
+import light
+import pytest
+
+from clipadapt.config import Config
+from clipadapt.errors import ConfigError, ModelError
+from clipadapt.runs import Run, is_main_process
+
+
+def make(folder: Path, **changes: object) -> Config:
+    raw = {"name": "t", "output_dir": str(folder), "data": {"source": "x"}, "prompts": "p.yaml", **changes}
+    return Config.model_validate(raw)
+
+
+def test_a_run_holds_its_config_and_its_environment(tmp_path: Path) -> None:
+    config = make(tmp_path / "run", seed=7)
+    run = Run.create(config)
+    assert Run.open(run.path).config == config
+    (start,) = json.loads((run.path / "environment.json").read_text())["starts"]
+    assert start["seed"] == 7
+    assert start["packages"]["clipadapt"]
+    assert start["packages"]["torch"]
+    assert start["machine"]["cores"] > 0
+    assert start["machine"]["memory_bytes"] > 2**30
+    Run.create(config)
+    assert len(json.loads((run.path / "environment.json").read_text())["starts"]) == 2
+
+
+def test_importing_runs_imports_no_heavy_package() -> None:
+    script = "import clipadapt.runs, clipadapt.store; print({'torch', 'numpy', 'pyarrow'} & set(sys.modules))"
+    done = subprocess.run(light.command(script), capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_another_config_is_refused_once_there_is_something_to_lose(tmp_path: Path) -> None:
+    run = Run.create(make(tmp_path))
+    other = make(tmp_path, train={"lr": 1e-5}, seed=3)
+    Run.create(other)  # nothing was learnt yet
+    Run.create(make(tmp_path))
+    run.checkpoints.mkdir()
+    with pytest.raises(ConfigError, match=r"name another output_dir") as caught:
+        Run.create(other)
+    assert "train.lr: 0.0002 there, 1e-05 now" in str(caught.value)
+    assert "seed: 0 there, 3 now" in str(caught.value)
+    assert Run.open(tmp_path).config == make(tmp_path)
+
+
+def test_what_does_not_touch_learning_may_change(tmp_path: Path) -> None:
+    Run.create(make(tmp_path)).adapter.mkdir()
+    changed = make(tmp_path, export=["onnx"], train={"trackers": []}, eval={"suite": None})
+    assert Run.open(Run.create(changed).path).config == changed
+
+
+def test_every_key_that_may_change_exists(tmp_path: Path) -> None:
+    from clipadapt import runs
+
+    assert runs._flat(make(tmp_path)).keys() >= runs._WITHOUT_EFFECT
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no config\.yaml"):
+        Run.open(tmp_path)
+    with pytest.raises(ModelError, match="is no folder"):
+        Run.open(tmp_path / "nothing")
+
+
+def test_metrics_are_lines_that_survive_a_kill_and_a_resume(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    assert run.metrics() == []
+    run.forget_after(0)
+    run.log(1, loss=0.5, phase="train")
+    run.log(2, loss=float("nan"))
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')
+    run.log(4, loss=0.25)
+    assert run.metrics() == [
+        {"step": 1, "loss": 0.5, "phase": "train"},
+        {"step": 2, "loss": "nan"},
+        {"step": 4, "loss": 0.25},
+    ]
+    run.forget_after(2)
+    assert [line["step"] for line in run.metrics()] == [1, 2]
+    for line in (run.path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+def test_only_the_main_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not is_main_process()
+    run = Run.create(make(tmp_path / "run"))
+    run.log(1, loss=1.0)
+    assert not run.path.exists()
+    monkeypatch.setenv("RANK", "0")  # the first process of all, whatever its number on its own machine
+    assert is_main_process()
+
+
+def test_the_commit_is_none_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    Run.create(make(tmp_path))
+    assert json.loads((tmp_path / "environment.json").read_text())["starts"][0]["commit"] is None
