@@ -1,0 +1,325 @@
+"""Nearest vectors by inner product through FAISS: flat, inverted lists, graphs, scalar and product quantisation.
+
+    engine = Engine.build(vectors, "IVF1024,SQ8,RFlat")
+    engine.search(queries, 10, Effort(probe=16, refine=4), selection)      # vector ids and exact scores
+
+Every factory keeps the exact vectors inside (as Flat, or as RFlat behind a quantiser), so one file holds everything:
+scores are exact, and recall can be measured and the index rebuilt from it alone. The trade: disk for certainty; what
+must be in memory is the quantised part, for the file is mapped and exact vectors are read a few at a time.
+
+A selection restricts a search. Asking FAISS for it alone loses results, since the cells or the graph region next to a
+query may hold no match at all. Here a filtered search looks at as many *matching* candidates as an unfiltered one
+does candidates: cells without a match are passed over, and when few items match they are all scored exactly.
+Knows nothing of items, products or files but the one it writes.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import faiss as swig
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from clipadapt.errors import StoreError
+from clipadapt.search.factory import check_factory
+from clipadapt.search.topk import BLOCK, TopK, topk
+
+faiss: Any = swig  # its classes get most of their methods at run time
+
+_FEW = 4096
+"""Matches that are scored exactly without further thought: under 10 ms at 512 dimensions."""
+_SURPLUS = 2.0
+"""Matching candidates of a filtered search over candidates of an unfiltered one. Neighbours lie further apart among
+fewer items, more so when the filter correlates with the query: 1.7 was needed in eval/benchmarks/index_filtered.py."""
+_TRAINING = 64
+"""Training vectors per cell; FAISS asks for 39 at least, and more than 64 moved recall by less than 0.001."""
+
+
+class Effort(NamedTuple):
+    """How hard a search tries; chosen by measuring, see recall.py."""
+
+    probe: int
+    """Cells looked into (nprobe) or nodes kept (efSearch); not used by a factory that looks at everything."""
+    refine: int
+    """Quantised candidates scored exactly per result wanted; 1 where scores are exact anyway."""
+
+
+class Selection:
+    """The vectors a search may find, in the forms its parts need, each made once."""
+
+    def __init__(self, mask: Bool[np.ndarray, " rows"]) -> None:
+        self.mask = mask
+        self.count = int(np.count_nonzero(mask))
+        self._rows: np.ndarray | None = None
+        self._packed: np.ndarray | None = None
+        self._per_cell: np.ndarray | None = None
+
+    @property
+    def rows(self) -> Int[np.ndarray, " matches"]:
+        if self._rows is None:
+            self._rows = np.flatnonzero(self.mask)
+        return self._rows
+
+    def bitmap(self) -> faiss.IDSelectorBitmap:
+        """FAISS's form; this object must outlive it."""
+        if self._packed is None:
+            self._packed = np.packbits(self.mask, bitorder="little")
+        return faiss.IDSelectorBitmap(self._packed)
+
+    def per_cell(self, cell_of: Integer[np.ndarray, " rows"], cells: int) -> Int[np.ndarray, " cells"]:
+        """Matches in each cell."""
+        if self._per_cell is None:
+            self._per_cell = np.bincount(cell_of[self.rows], minlength=cells)
+        return self._per_cell
+
+
+class Engine:
+    """A FAISS index and what is known of its inside."""
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+        self.base: Any = faiss.downcast_index(index.base_index) if isinstance(index, faiss.IndexRefine) else index
+        self.refined = self.base is not index
+        self.ivf: Any = self.base if isinstance(self.base, faiss.IndexIVF) else None
+        self.graph: Any = self.base if isinstance(self.base, faiss.IndexHNSW) else None
+        self._flat = self._exact_part()
+        self._cell_of: np.ndarray | None = None
+        self._centroids: np.ndarray | None = None
+
+    @classmethod
+    def build(cls, vectors: Float[np.ndarray, "rows dim"], factory: str, seed: int = 0) -> Self:
+        """Trains on a sample and adds every vector; unit length is the caller's to see to.
+
+        Raises:
+            UsageError: the factory, see check_factory.
+        """
+        count, dim = vectors.shape
+        check_factory(factory, count, dim)
+        engine = cls(faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT))
+        if engine.ivf is not None:
+            engine.ivf.cp.seed, engine.ivf.cp.max_points_per_centroid = seed, _TRAINING
+        if engine.graph is not None:
+            engine.graph.hnsw.efConstruction = 80
+        if (quantiser := getattr(engine.base, "pq", None)) is not None:
+            quantiser.cp.niter, quantiser.cp.max_points_per_centroid = 10, 2 * _TRAINING
+            engine.base.do_polysemous_training = False  # minutes, for a search mode that is not used here
+        if not engine.index.is_trained:
+            wanted = max(_TRAINING * (engine.ivf.nlist if engine.ivf is not None else 0), 65_536)
+            chosen = np.random.default_rng(seed).permutation(count)[:wanted]
+            engine.index.train(np.ascontiguousarray(vectors[np.sort(chosen)], np.float32))
+        engine.add(vectors)
+        return engine
+
+    @classmethod
+    def read(cls, path: Path, *, mapped: bool = True) -> Self:
+        """From a file; mapped, its pages come into memory as they are used, and nothing can be added.
+
+        Raises:
+            StoreError: not a FAISS index of ours.
+        """
+        try:
+            return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0))
+        except RuntimeError as error:
+            raise StoreError(f"{path}: FAISS cannot read it ({_first_line(error)}); build the index again") from error
+
+    def write(self, path: Path) -> None:
+        """The one file; written through Python, so that a full disk is the system's own error.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        refusal: list[OSError] = []
+        with path.open("wb") as file:
+
+            def put(content: bytes) -> int:
+                try:
+                    return file.write(content)
+                except OSError as error:  # must not cross FAISS: it would be lost there
+                    refusal.append(error)
+                    return 0
+
+            try:
+                faiss.write_index(self.index, faiss.PyCallbackIOWriter(put, 1 << 22))
+            except RuntimeError:
+                if not refusal:
+                    raise
+        if refusal:
+            raise refusal[0]
+
+    @property
+    def count(self) -> int:
+        return int(self.index.ntotal)
+
+    @property
+    def dim(self) -> int:
+        return int(self.index.d)
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether every search is exact."""
+        return self.index is self._flat
+
+    @property
+    def hidden_bytes(self) -> int:
+        """Size of the exact vectors behind a quantiser, which a mapped index need not hold in memory."""
+        return self.count * self.dim * 4 if self.refined else 0
+
+    def add(self, vectors: Float[np.ndarray, "rows dim"]) -> None:
+        """Appends, in blocks; the first new vector's id is the old count."""
+        for start in range(0, len(vectors), BLOCK):
+            self.index.add(np.ascontiguousarray(vectors[start : start + BLOCK], np.float32))
+        self._cell_of = None
+
+    def vectors(self, rows: Integer[np.ndarray, " some"]) -> Float[np.ndarray, "some dim"]:
+        """Exact vectors by id."""
+        if self._flat is not None:
+            return self._view()[rows]
+        if self.ivf.direct_map.type == faiss.DirectMap.NoMap:
+            self.ivf.make_direct_map()
+        return self.ivf.reconstruct_batch(np.ascontiguousarray(rows, np.int64))
+
+    def search(
+        self, queries: Float[np.ndarray, "queries dim"], k: int, effort: Effort, selection: Selection | None = None
+    ) -> TopK:
+        """The k best of each query with exact scores, best first; -1 where fewer than k were found."""
+        queries = np.ascontiguousarray(queries, np.float32)
+        matches = self.count if selection is None else selection.count
+        wanted = min(k, matches)
+        if wanted < 1 or not len(queries):
+            return TopK(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))
+        if self.ivf is None and self.graph is None and (self.exhaustive or selection is not None):
+            return _padded(self.exact(queries, wanted, selection), k)
+        if (selection is not None and matches <= _FEW) or wanted * 4 > matches:
+            return _padded(self.exact(queries, wanted, selection), k)
+        found = self._approximate(queries, wanted, effort, selection)
+        short = np.flatnonzero((found.indices < 0).any(axis=1))
+        if len(short):
+            whole = self.exact(queries[short], wanted, selection)
+            found.scores[short], found.indices[short] = whole
+        return _padded(found, k)
+
+    def exact(self, queries: Float[np.ndarray, "queries dim"], k: int, selection: Selection | None = None) -> TopK:
+        """The same by scoring every vector allowed: the yardstick, and the way out when few match."""
+        if self._flat is None:
+                everywhere = faiss.SearchParametersIVF(nprobe=self.ivf.nlist, **_selected(selection))
+            return _sorted(*self.ivf.search(queries, k, params=everywhere))
+        if selection is not None and selection.count * 8 < self.count:
+            params = faiss.SearchParameters(sel=faiss.IDSelectorArray(selection.rows))
+            return _sorted(*self._flat.search(queries, k, params=params))
+        return topk(queries, self._view(), k, allowed=None if selection is None else selection.mask)
+
+    def _approximate(self, queries: np.ndarray, k: int, effort: Effort, selection: Selection | None) -> TopK:
+        wide = min(k * effort.refine, self.count) if self.refined else k
+        if self.ivf is not None:
+            if selection is None:
+                scores, ids = self.ivf.search(queries, wide, params=faiss.SearchParametersIVF(nprobe=effort.probe))
+            else:
+                scores, ids = self._cells(queries, wide, effort, selection)
+        elif self.graph is not None:
+            scores, ids = self._walk(queries, wide, effort, selection)
+        else:
+            scores, ids = self.base.search(queries, wide)
+        return self._rescored(queries, ids, k) if self.refined else _sorted(scores, ids)
+
+    def _cells(
+        self, queries: np.ndarray, k: int, effort: Effort, selection: Selection
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest cells that hold a match, as many as it takes to meet enough matches."""
+        matches = selection.per_cell(self._cells_of_rows(), self.ivf.nlist)
+        budget = max(_SURPLUS * effort.probe * self.count / self.ivf.nlist, 2 * k)
+        held = np.flatnonzero(matches)
+        closeness = queries @ self._centres()[held].T
+        order = np.argsort(-closeness, axis=1)
+        enough = (np.cumsum(matches[held][order], axis=1) < budget).sum(axis=1) + 1
+        width = min(int(enough.max()), len(held))
+        order = order[:, :width]
+        cells = np.where(np.arange(width) < enough[:, None], held[order], -1)
+        closeness = np.ascontiguousarray(np.take_along_axis(closeness, order, axis=1))
+        scores, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        selector = selection.bitmap()
+        self.ivf.search_preassigned_c(
+            len(queries), faiss.swig_ptr(queries), k, *map(faiss.swig_ptr, (cells, closeness, scores, ids)),
+            False, faiss.SearchParametersIVF(sel=selector, nprobe=width),
+        )  # fmt: skip
+        return scores, ids
+
+    def _walk(
+        self, queries: np.ndarray, k: int, effort: Effort, selection: Selection | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A walk through the graph, wider until it has met as many matches as an unfiltered one meets nodes."""
+        width = max(effort.probe, k)
+        if selection is None:
+            return self.graph.search(queries, k, params=faiss.SearchParametersHNSW(efSearch=width))
+        enough = min(width, selection.count)
+        selector = selection.bitmap()
+        while True:
+            width *= 2
+            params = faiss.SearchParametersHNSW(efSearch=width, sel=selector)
+            scores, ids = self.graph.search(queries, max(k, enough), params=params)
+            if (ids >= 0).all():
+                return scores[:, :k], ids[:, :k]
+            if width * 16 > self.count:  # as dear as scoring every match; search() sees the gap and does that
+                return scores[:, :k], np.where((ids >= 0).all(axis=1, keepdims=True), ids[:, :k], -1)
+
+    def _rescored(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> TopK:
+        view = self._view()
+        found = TopK(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))
+        for row, (query, ids) in enumerate(zip(queries, candidates, strict=True)):
+            ids = np.sort(ids[ids >= 0])
+            scores = view[ids] @ query
+            best = np.argsort(-scores, kind="stable")[:k]
+            found.scores[row, : len(best)], found.indices[row, : len(best)] = scores[best], ids[best]
+        return found
+
+    def _exact_part(self) -> Any:
+        if isinstance(self.index, faiss.IndexRefine):
+            return faiss.downcast_index(self.index.refine_index)
+        if self.graph is not None:
+            return faiss.downcast_index(self.graph.storage)
+        return None if self.ivf is not None else self.index
+
+    def _view(self) -> Float[np.ndarray, "rows dim"]:
+        """The exact vectors without a copy, and mapped where the file is."""
+        if not self.count:
+            return np.empty((0, self.dim), np.float32)
+        return faiss.rev_swig_ptr(self._flat.get_xb(), self.count * self.dim).reshape(self.count, self.dim)
+
+    def _centres(self) -> Float[np.ndarray, "cells dim"]:
+        if self._centroids is None:
+            centres: np.ndarray = self.ivf.quantizer.reconstruct_n(0, self.ivf.nlist)
+            self._centroids = centres
+        return self._centroids
+
+    def _cells_of_rows(self) -> Int[np.ndarray, " rows"]:
+        if self._cell_of is None:
+                lists = self.ivf.invlists
+            self._cell_of = np.empty(self.count, np.int32)
+            for cell in range(self.ivf.nlist):
+                size = lists.list_size(cell)
+                if size:
+                    self._cell_of[faiss.rev_swig_ptr(lists.get_ids(cell), size)] = cell
+        return self._cell_of
+
+
+def _selected(selection: Selection | None) -> dict[str, Any]:
+    return {} if selection is None else {"sel": selection.bitmap()}
+
+
+def _sorted(scores: np.ndarray, ids: np.ndarray) -> TopK:
+    """Missing results score -inf, and ties go by row, as in topk."""
+    scores = np.where(ids >= 0, scores, -np.inf).astype(np.float32)
+    last = np.where(ids < 0, np.iinfo(np.int64).max, ids)
+    order = np.lexsort((last, -scores), axis=1)
+    return TopK(np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1))
+
+
+def _padded(found: TopK, k: int) -> TopK:
+    missing = k - found.indices.shape[1]
+    if not missing:
+        return found
+    sides = ((0, 0), (0, missing))
+    return TopK(np.pad(found.scores, sides, constant_values=-np.inf), np.pad(found.indices, sides, constant_values=-1))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]

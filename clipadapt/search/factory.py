@@ -1,0 +1,50 @@
+"""Which FAISS factories are used, which one suits a catalogue, and what a factory cannot do, said before it is tried.
+
+Only kinds that keep the exact vectors are admitted: as Flat, or as RFlat behind a quantiser.
+Knows nothing of FAISS itself: strings and counts in, strings out.
+"""
+
+import re
+
+import numpy as np
+
+from clipadapt.errors import UsageError
+
+FACTORY = re.compile(
+    r"(?:(?P<cells>IVF(?P<count>[1-9]\d*))|(?P<graph>HNSW[1-9]\d*))?,?"
+    r"(?P<codec>Flat|SQ8|SQ4|SQfp16|PQ[1-9]\d*(?:x\d+)?)(?P<refine>,RFlat)?"
+)
+_FORMS = "Flat, IVF1024,Flat, HNSW32,Flat, or quantised with its exact vectors behind: IVF1024,SQ8,RFlat, PQ64,RFlat"
+
+
+def choose_factory(count: int) -> str:
+    """What `auto` means: scanning 20,000 vectors takes a few milliseconds; cells then grow with the root of the count.
+
+    Source: eval/benchmarks/index_speed.py.
+    """
+    if count < 20_000:
+        return "Flat"
+    return f"IVF{2 ** round(np.log2(4 * np.sqrt(count)))},SQ8,RFlat"
+
+
+def check_factory(factory: str, count: int, dim: int) -> None:
+    """Refuses what would lose the exact vectors, or cannot be trained on so few.
+
+    Raises:
+        UsageError: says what to write instead.
+    """
+    parts = FACTORY.fullmatch(factory)
+    if parts is None or ((parts["cells"] or parts["graph"]) and f",{parts['codec']}" not in factory):
+        raise UsageError(f"factory {factory!r}: not one of the kinds used here; write auto, {_FORMS}")
+    if (parts["codec"] == "Flat") == bool(parts["refine"]):
+        raise UsageError(f"factory {factory!r}: exact vectors are kept once, no more and no less; write {_FORMS}")
+    if parts["cells"] and count < int(parts["count"]):
+        raise UsageError(f"factory {factory!r}: {count} vectors cannot fill {parts['count']} cells; write Flat, "
+                         f"or at most IVF{max(1, count // 39)}")  # fmt: skip
+    if parts["codec"].startswith("PQ"):
+        pieces = int(parts["codec"][2:].split("x")[0])
+        if dim % pieces or count < 256:
+            raise UsageError(
+                f"factory {factory!r}: product quantisation cuts {dim} dimensions into equal pieces and learns 256 "
+                f"codes for each: {pieces} does not divide it, or {count} vectors are too few"
+            )
