@@ -60,7 +60,7 @@ class Selection:
             self._rows = np.flatnonzero(self.mask)
         return self._rows
 
-    def bitmap(self) -> faiss.IDSelectorBitmap:
+    def bitmap(self) -> Any:
         """FAISS's form; this object must outlive it."""
         if self._packed is None:
             self._packed = np.packbits(self.mask, bitorder="little")
@@ -201,7 +201,7 @@ class Engine:
     def exact(self, queries: Float[np.ndarray, "queries dim"], k: int, selection: Selection | None = None) -> TopK:
         """The same by scoring every vector allowed: the yardstick, and the way out when few match."""
         if self._flat is None:
-                everywhere = faiss.SearchParametersIVF(nprobe=self.ivf.nlist, **_selected(selection))
+            everywhere = faiss.SearchParametersIVF(nprobe=self.ivf.nlist, **_selected(selection))
             return _sorted(*self.ivf.search(queries, k, params=everywhere))
         if selection is not None and selection.count * 8 < self.count:
             params = faiss.SearchParameters(sel=faiss.IDSelectorArray(selection.rows))
@@ -292,7 +292,7 @@ class Engine:
 
     def _cells_of_rows(self) -> Int[np.ndarray, " rows"]:
         if self._cell_of is None:
-                lists = self.ivf.invlists
+            lists = self.ivf.invlists
             self._cell_of = np.empty(self.count, np.int32)
             for cell in range(self.ivf.nlist):
                 size = lists.list_size(cell)
