@@ -1,0 +1,97 @@
+"""The command line: `clipadapt VERB ...`, one module per verb, imported only when that verb is asked for.
+
+Results go to stdout, messages to stderr. A ClipadaptError ends a command with its message, no traceback, and its exit
+code; anything else is a bug and keeps its traceback. Nothing here knows what a verb does.
+"""
+
+import contextlib
+import difflib
+import importlib
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+from clipadapt.errors import ClipadaptError
+
+VERBS = {
+    "init": "look at a catalogue; write a config and a prompts file that train at once",
+    "data": "check, prepare or audit a catalogue",
+    "prompts": "lint, preview, score or weigh prompt templates",
+    "embed": "a catalogue -> vectors",
+    "eval": "measure a model, against another, with intervals",
+    "index": "build, search, change and tune a visual search index",
+    "export": "merge adapters; write what servers load",
+    "garments": "draw the offline catalogue and pretrain the small base on it",
+}
+"""Verb -> what it does. Its module, clipadapt.cli.VERB, has `command` (a function) or `app` (a typer group)."""
+
+_USAGE = """clipadapt VERB ... : adapt CLIP to your catalogue, prove the gain, ship it with no added latency
+
+{verbs}
+
+  clipadapt VERB --help tells more; accelerate launch train.py --config CONFIG.yaml trains.
+  Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 a gate or a drift alarm."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; `arguments` None takes the process's own. Gives the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    verb = given[0] if given else "--help"
+    if verb in ("--help", "-h"):
+        width = max(map(len, VERBS))
+        print(_USAGE.format(verbs="\n".join(f"  {name:{width}}  {summary}" for name, summary in VERBS.items())))
+        return 0
+    if verb == "--version":
+        print(f"clipadapt {importlib.metadata.version('clipadapt')}")
+        return 0
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"verbs are {', '.join(VERBS)}"
+        print(f"clipadapt: no verb {verb!r}; {hint}", file=sys.stderr)
+        return 2
+    try:
+        with reporting():
+            _run(verb, given[1:])
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    return 0
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Around a command: log lines go to stderr, a ClipadaptError becomes its message and SystemExit with its code.
+
+    Of several processes the main one logs; each tells its own error, since it may be the only one to have it.
+    """
+    from clipadapt.runs import is_main_process
+
+    log = logging.getLogger("clipadapt")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    try:
+        yield
+    except ClipadaptError as error:
+        who = "" if is_main_process() else f" (process {os.environ.get('RANK', '?')})"
+        print(f"error{who}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from error
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+def _run(verb: str, arguments: list[str]) -> None:
+    import typer
+
+    module = importlib.import_module(f"clipadapt.cli.{verb}")
+    outer = typer.Typer(add_completion=False)
+    if hasattr(module, "app"):
+        outer.add_typer(module.app, name=verb)
+        typer.main.get_command(outer).main(args=[verb, *arguments], prog_name="clipadapt")
+    else:
+        outer.command()(module.command)
+        typer.main.get_command(outer).main(args=arguments, prog_name=f"clipadapt {verb}")

@@ -1,0 +1,131 @@
+import logging
+import pkgutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+
+from clipadapt import cli, errors
+from clipadapt.cli import VERBS, main, reporting
+
+COMMAND = [str(Path(sys.executable).parent / "clipadapt")]
+MODULE = [sys.executable, "-m", "clipadapt.cli"]
+
+
+def install(monkeypatch: pytest.MonkeyPatch, verb: str, **content: object) -> None:
+    module = ModuleType(f"clipadapt.cli.{verb}")
+    module.__dict__.update(content)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(VERBS, verb, "made for a test")
+
+
+def test_every_verb_has_its_module_and_every_module_its_verb() -> None:
+    modules = {info.name for info in pkgutil.iter_modules(cli.__path__)} - {"__main__"}
+    assert set(VERBS) == {name for name in modules if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("form", [COMMAND, MODULE], ids=["script", "module"])
+def test_help_is_quick_for_nothing_heavy_is_imported(form: list[str]) -> None:
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([*form, "--help"], capture_output=True, text=True, check=True)
+        took.append(time.perf_counter() - start)
+        assert "prompts" in done.stdout
+        assert done.stderr == ""
+    assert min(took) < 1.0
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_help_of_every_verb_imports_nothing_heavy(verb: str) -> None:
+    script = (
+        "import sys; from clipadapt.cli import main; code = main([sys.argv[2], '--help'])\n"
+        "print({'torch', 'datasets', 'faiss', 'transformers', 'pandas'} & set(sys.modules)); sys.exit(code)"
+    )
+    # The argument makes this process a command, as the package tells them.
+    command = [sys.executable, "-c", script, "clipadapt.cli", verb]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("set()\n")
+
+
+def test_a_slip_in_the_verb_is_usage_and_says_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prompst"]) == 2
+    assert main(["zzzzzz"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "did you mean prompts?" in err
+    assert "verbs are init, data" in err
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["-h"]) == main(["--version"]) == 0
+    out, err = capsys.readouterr()
+    assert out.rstrip().splitlines()[-1].startswith("clipadapt 0.")
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.TrainingError, 1),
+        (errors.StoreError, 1),
+        (errors.ConfigError, 2),
+        (errors.ModelError, 2),
+        (errors.GateError, 3),
+    ],
+)
+def test_errors_end_in_their_message_and_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: type[errors.ClipadaptError], code: int
+) -> None:
+    def command(name: str) -> None:
+        raise error(f"{name}: broken; mend it")
+
+    install(monkeypatch, "toy", command=command)
+    assert main(["toy", "x.yaml"]) == code
+    assert capsys.readouterr() == ("", "error: x.yaml: broken; mend it\n")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command() -> None:
+        raise ZeroDivisionError
+
+    install(monkeypatch, "toy", command=command)
+    with pytest.raises(ZeroDivisionError):
+        main(["toy"])
+
+
+def test_results_and_exit_codes_of_a_group(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def show(count: int = 1) -> None:
+        logging.getLogger("clipadapt.data").warning("%d odd item(s)", count)
+        print("result")
+
+    @app.command()
+    def fail() -> None:
+        raise typer.Exit(3)
+
+    install(monkeypatch, "toy", app=app)
+    assert main(["toy", "show", "--count", "2"]) == 0
+    assert capsys.readouterr() == ("result\n", "2 odd item(s)\n")
+    assert main(["toy", "fail"]) == 3
+    assert main(["toy", "show", "--count", "many"]) == 2
+    assert "clipadapt toy show" in capsys.readouterr().err
+    assert not logging.getLogger("clipadapt").handlers
+
+
+def test_another_process_logs_nothing_but_tells_its_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as ended, reporting():
+        logging.getLogger("clipadapt").warning("once is enough")
+        raise errors.TrainingError("lost")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error (process 1): lost\n"

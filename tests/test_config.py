@@ -1,0 +1,185 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipadapt import config as module
+from clipadapt.config import Config, locate, read_yaml
+from clipadapt.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+SMALLEST = "name: t\noutput_dir: runs/t\ndata: {source: x}\nprompts: prompts/generic.yaml\n"
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_characters="$", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(SMALLEST)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_config_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for line in path.read_text().splitlines():
+        for name in [part.split("}")[0] for part in line.split("${")[1:]]:
+            monkeypatch.setenv(name, "/somewhere")
+    config = Config.load(path)
+    assert config.name == path.stem
+    assert config.output_dir == f"runs/{path.stem}"
+    assert locate(config.prompts).is_file()
+    assert config.eval.suite is None or locate(config.eval.suite).is_file()
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any(f"train.py --config configs/{path.name}" in line for line in header), "the header says the command"
+
+
+def test_defaults_are_the_documented_ones(file: Path) -> None:
+    config = Config.load(file)
+    assert config.lora.resolved_plan() == (("*.attention.{q,k,v,out}", 8), ("*.mlp.*", None), ("*.norm.*", None))
+    assert (config.train.epochs, config.train.batch_size, config.train.lr) == (5, 512, 2e-4)
+    assert (config.loss.name, config.loss.logit_scale, config.data.splits.tune) == ("softmax", "frozen", 0.1)
+    assert config.model.name == "EVA02-B-16:merged2b_s8b_b131k"
+
+
+def test_all_faults_of_a_file_and_of_the_overrides_come_at_once(file: Path) -> None:
+    file.write_text(
+        "name: t\ndata: {source: x, atributes: [a]}\ntrain: {epochs: 0, lr: fast}\nlora: {preset: neither}\nzzz: 1\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        Config.load(file, ["train.clip=-1", "nonsense", "train.lr={", "name.first=x"])
+    text = str(caught.value)
+    for part in (
+        str(file),
+        "output_dir: missing, and it has no default",
+        "prompts: missing",
+        "data.atributes: unknown key; did you mean attributes?",
+        "train.epochs: Input should be greater than or equal to 1 (found 0)",
+        "train.lr: ",
+        "(found 'fast')",
+        "lora.preset: Input should be 'both', 'image' or 'text' (found 'neither')",
+        "train.clip: Input should be greater than 0",
+        "zzz: unknown key; known keys: name, output_dir",
+        "override 'nonsense': write it as section.key=value",
+        "override 'train.lr={': the value is not valid YAML",
+        "override 'name.first=x': name holds no keys of its own",
+    ):
+        assert part in text
+    assert text.count("\n  - ") == 11
+    assert text.startswith(f"{file}: 11 fault(s)")
+
+
+def test_overrides_are_yaml_and_make_sections(file: Path) -> None:
+    config = Config.load(
+        file,
+        ["train.lr=2e-4", "train.epochs=3", "data.source=hub/name", "lora.plan=[['*.q', 4], ['*', null]]",
+         "export=[]", "eval.suite=null", "data.splits.tune=tuning"],
+    )  # fmt: skip
+    # YAML 1.1 reads 2e-4 as text, for it wants a dot; the model reads it as the number that was meant.
+    assert config.train.lr == 2e-4
+    assert config.train.epochs == 3
+    assert config.lora.resolved_plan() == (("*.q", 4), ("*", None))
+    assert config.export == ()
+    assert config.eval.suite is None
+    assert config.data.splits.tune == "tuning"
+
+
+def test_a_config_is_frozen(file: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config.load(file).train.lr = 1.0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@given(
+    lr=st.floats(1e-12, 10, allow_nan=False),
+    tune=st.one_of(st.floats(0.01, 0.99), st.sampled_from(["tune", "dev"])),
+    attributes=st.lists(NAMES, max_size=3),
+    options=st.dictionaries(NAMES, st.booleans(), max_size=2),
+)
+def test_the_resolved_yaml_loads_back_equal(
+    tmp_path_factory: pytest.TempPathFactory, lr: float, tune: str | float, attributes: list[str], options: dict
+) -> None:
+    config = Config.model_validate(
+        {
+            "name": "t",
+            "output_dir": "runs/t",
+            "prompts": "p",
+            "data": {"source": "x", "attributes": attributes, "splits": {"tune": tune}},
+            "train": {"lr": lr},
+            "lora": {"options": options},
+        }
+    )
+    path = tmp_path_factory.mktemp("config") / "resolved.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert Config.load(path) == config
+
+
+def test_attributes_as_list_or_mapping(file: Path) -> None:
+    listed = Config.load(file, ["data.attributes=[A, 'B C']"])
+    assert {name: kind.kind for name, kind in listed.data.kinds().items()} == {"A": "exclusive", "B C": "exclusive"}
+    mapped = Config.load(file, ["data.attributes={A: {kind: multi, separator: ';'}, B: {}}"])
+    assert {name: (kind.kind, kind.separator) for name, kind in mapped.data.kinds().items()} == {
+        "A": ("multi", ";"),
+        "B": ("exclusive", "|"),
+    }
+
+
+def test_a_micro_batch_larger_than_the_batch_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match="micro_batch 64 is larger than batch_size 8"):
+        Config.load(file, ["train.batch_size=8"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", r"line 2, column 1: not valid YAML"),
+        (b"- 1", "expected a mapping of keys, found list"),
+        (b"", "expected a mapping of keys, found NoneType"),
+        (b"\xff\xfe\x00", "cannot be read"),
+    ],
+)
+def test_what_is_no_mapping_is_refused_with_its_place(file: Path, content: bytes, message: str) -> None:
+    file.write_bytes(content + b"\n")
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(file)
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=rf"configs/none\.yaml: no such file \(looked in {tmp_path}"):
+        Config.load("configs/none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Config.load(tmp_path)
+
+
+def test_environment_variables_are_filled_in_or_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(SMALLEST.replace("source: x", "source: '${SHOP}/photos'"))
+    monkeypatch.delenv("SHOP", raising=False)
+    with pytest.raises(ConfigError, match="the environment variable SHOP is not set"):
+        Config.load(file)
+    monkeypatch.setenv("SHOP", "/data/shop")
+    assert Config.load(file).data.source == "/data/shop/photos"
+
+
+def test_shipped_files_are_found_from_anywhere_but_never_before_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert locate("prompts/generic.yaml").is_file()
+    assert yaml.safe_load(locate("prompts/generic.yaml").read_text())
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "generic.yaml").write_text("{}")
+    assert locate("prompts/generic.yaml") == Path("prompts/generic.yaml")
+    # Only the three folders that are shipped: a wheel's neighbours are other packages.
+    assert locate("tests/test_config.py") == Path("tests/test_config.py")
+
+
+def test_an_installed_wheel_keeps_them_inside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = tmp_path / "site-packages" / "clipadapt" / "defaults" / "prompts" / "generic.yaml"
+    shipped.parent.mkdir(parents=True)
+    shipped.write_text("{}")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "clipadapt" / "config.py"))
+    monkeypatch.chdir(tmp_path)
+    assert locate("prompts/generic.yaml") == shipped
