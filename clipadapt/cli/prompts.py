@@ -64,10 +64,10 @@ def preview(
     model: Model = None,
 ) -> None:
     """Show what captions say of real items, beside their pictures, with token counts."""
+    from clipadapt.atomic import atomic_write
     from clipadapt.keyed import generator
     from clipadapt.prompts import Prompts
     from clipadapt.prompts import preview as pages
-    from clipadapt.store import atomic_write
 
     prompts = Prompts.load(path)
     catalogue = _catalogue(source, split)

@@ -190,7 +190,7 @@ def _column(name: str, cells: Sequence[str], items: int) -> Column:
         if _NOT_SEEN.search(plain):
             return taken("attribute", f"{len(counts)} values, but a picture hardly shows it", proposed=False)
         return taken("attribute", f"{len(counts)} values, {len(known) / items:.0%} filled")
-    if words >= 2 and repeats < 5 or plain in _CAPTIONS:
+    if (words >= 2 and repeats < 5) or plain in _CAPTIONS:
         return taken("caption", f"texts of {words:.1f} words")
     return taken("text", f"{len(counts)} different cells, {repeats:.1f} items each", proposed=False)
 
@@ -209,7 +209,7 @@ def _separator(counts: Counter[str]) -> str:
         lists = [cell for cell in counts if separator in cell]
         parts = {part for cell in counts for part in _parts(cell, separator)}
         short = all(len(part.split()) <= 4 for part in parts)
-        if len(lists) >= max(0.1 * len(counts), 2) and len(parts) < len(counts) and short:
+        if len(lists) >= max(0.1 * len(counts), 2) and len(parts) <= len(counts) and short:
             return separator
     return ""
 

@@ -29,7 +29,7 @@ from typing import Generic, TypeVar
 
 import yaml
 
-from clipadapt.prompts.document import Document, Fault, Place
+from clipadapt.prompts.document import Document, Fault, Place, is_nothing
 from clipadapt.prompts.template import Field, Rules, Template, TemplateError
 from clipadapt.prompts.words import Word, spoken
 
@@ -192,7 +192,8 @@ class _Reader:
                 self.document.faults.append(Fault(entry.place, message))
         if "templates" not in entries:
             self.document.fault(key, f"{what}: `templates:` is missing; give at least one text with {{value}}")
-        values = self.document.mapping(entries["values"][1], f"{what}: values") if "values" in entries else {}
+        listed = "values" in entries and not is_nothing(entries["values"][1])
+        values = self.document.mapping(entries["values"][1], f"{what}: values") if listed else {}
         _, absent, absent_name = self.absent(entries, f"{what}: not_applicable", cells=False)
         return AttributeWords(
             name=name,

@@ -68,7 +68,7 @@ def _plural_word(word: str) -> str:
 def spoken(column: str) -> str:
     """A column's name as words: `Sleeve Length`, `sleeve_length` and `sleeveLength` are all "sleeve length"."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column)
-    return " ".join(re.split(r"[\s_\-.]+", parted)).strip().lower()
+    return " ".join(re.split(r"[\s_\-.]+", parted)).strip().lower() or column.strip()
 
 
 def joined(texts: list[str], conjunction: str) -> str:

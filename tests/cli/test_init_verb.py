@@ -1,0 +1,136 @@
+"""clipadapt init on sources laid out in four ways: the two files load, fit the source, and leave others alone."""
+
+import csv
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from clipadapt.cli import init
+from clipadapt.config import Config
+from clipadapt.data.splits import load_splits
+from clipadapt.errors import CatalogueError, UsageError
+from clipadapt.prompts import Prompts
+
+app = typer.Typer()
+app.command()(init.command)
+
+ITEMS = [
+    {"kind": ("dress", "bag", "umbrella")[item % 3], "colour": ("red", "blue")[item % 2], "product": f"p{item // 2}"}
+    for item in range(24)
+]
+
+
+def picture(file: Path) -> bytes:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 16), "white").save(file)
+    return file.read_bytes()
+
+
+def table(file: Path, column: str, paths: list[str]) -> None:
+    with file.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, [column, *ITEMS[0]])
+        writer.writeheader()
+        writer.writerows({column: path} | item for path, item in zip(paths, ITEMS, strict=True))
+
+
+def imagefolder(folder: Path) -> Path:
+    for place in range(len(ITEMS)):
+        picture(folder / "train" / f"{place}.png")
+    table(folder / "train" / "metadata.csv", "file_name", [f"{place}.png" for place in range(len(ITEMS))])
+    return folder
+
+
+def class_folders(folder: Path) -> Path:
+    for place, item in enumerate(ITEMS):
+        picture(folder / item["kind"] / f"{place}.png")
+    return folder
+
+
+def csv_beside(folder: Path) -> Path:
+    for place in range(len(ITEMS)):
+        picture(folder / "pictures" / f"{place}.png")
+    table(folder / "items.csv", "path", [f"pictures/{place}.png" for place in range(len(ITEMS))])
+    return folder
+
+
+def parquet(folder: Path) -> Path:
+    stored = [{"bytes": picture(folder / "x.png"), "path": f"{place}.png"} for place in range(len(ITEMS))]
+    (folder / "x.png").unlink()
+    columns = {"image": pa.array(stored), **{name: [item[name] for item in ITEMS] for name in ITEMS[0]}}
+    features = (
+        '{"info": {"features": {"image": {"_type": "Image"}, '
+        + ", ".join(f'"{name}": {{"dtype": "string", "_type": "Value"}}' for name in ITEMS[0])
+        + "}}}"
+    )
+    pyarrow.parquet.write_table(
+        pa.table(columns).replace_schema_metadata({"huggingface": features}), folder / "a.parquet"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("layout", "attributes", "product"),
+    [
+        (imagefolder, ("kind", "colour"), "product"),
+        (class_folders, ("label",), None),
+        (csv_beside, ("kind", "colour"), "product"),
+        (parquet, ("kind", "colour"), "product"),
+    ],
+)
+def test_writes_files_that_train_at_once(layout, attributes, product, tmp_path, monkeypatch):
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path)
+    source = str(layout(tmp_path / "shop"))
+    result = CliRunner().invoke(app, [source, "--name", "mine", "--yes"])
+    assert result.exit_code == 0, result.output
+    assert "accelerate launch train.py --config configs/mine.yaml" in result.stdout
+    config = Config.load("configs/mine.yaml")
+    assert tuple(config.data.kinds()) == attributes and config.data.product == product
+    splits = load_splits(config.data, config.seed)
+    assert min(map(len, splits)) > 0 and sum(map(len, splits)) == len(ITEMS)
+    prompts = Prompts.load(config.prompts)
+    prompts.check(splits.train.columns)
+    for part in splits:
+        for item in range(len(part)):
+            assert prompts.caption(part.row(item), (config.seed, 0, item))
+    for attribute in attributes:
+        for value in splits.train.counts(attribute):
+            assert prompts.value_texts(attribute, value)
+
+
+def test_existing_files_stay_unless_forced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = str(imagefolder(tmp_path / "shop"))
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "shop.yaml").write_text("mine")
+    result = CliRunner().invoke(app, [source, "--yes"])
+    assert isinstance(result.exception, UsageError) and "--force" in str(result.exception)
+    assert (tmp_path / "configs" / "shop.yaml").read_text() == "mine" and not (tmp_path / "prompts").exists()
+    assert CliRunner().invoke(app, [source, "--yes", "--force"]).exit_code == 0
+    assert Config.load(tmp_path / "configs" / "shop.yaml").name == "shop"
+    assert sorted(file.name for file in tmp_path.rglob("*.yaml")) == ["shop.yaml", "shop.yaml"]
+
+
+def test_asks_with_a_proposal_for_every_answer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(init, "at_terminal", lambda: True)
+    source = str(imagefolder(tmp_path / "shop"))
+    result = CliRunner().invoke(
+        app, [source], input="\n".join(["second", "prodct", "-", "", "colour, colur", ""]) + "\n"
+    )
+    assert result.exit_code == 0, result.output
+    assert "did you mean 'product'" in result.stderr and "did you mean 'colour'" in result.stderr
+    config = Config.load(tmp_path / "configs" / "second.yaml")
+    assert config.data.product is None and tuple(config.data.kinds()) == ("colour",)
+
+
+def test_nothing_is_written_when_the_source_is_at_fault(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [str(tmp_path / "nowhere"), "--yes"])
+    assert isinstance(result.exception, CatalogueError)
+    assert list(tmp_path.iterdir()) == []
