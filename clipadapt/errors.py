@@ -73,6 +73,9 @@ class GateError(ClipadaptError):
     exit_code = 3
 
 
-def listing(faults: Sequence[str]) -> str:
-    """One fault per line, indented, so that a message can hold all of them at once."""
-    return "".join(f"\n  - {fault}" for fault in faults)
+def listing(faults: Sequence[str], shown: int | None = None) -> str:
+    """One fault per line, indented, so that a message can hold all of them at once; or the first few and a count."""
+    lines = list(faults[:shown])
+    if len(faults) > len(lines):
+        lines.append(f"and {len(faults) - len(lines)} more")
+    return "".join(f"\n  - {line}" for line in lines)

@@ -70,6 +70,7 @@ class Batches:
     ) -> None:
         """Raises:
         ConfigError: a batch larger than the catalogue, or one that does not divide over the processes.
+        CatalogueError: a prepared cache of pictures for another model.
         """
         if train.batch_size > len(catalogue):
             raise ConfigError(
@@ -81,6 +82,8 @@ class Batches:
                 f"train.batch_size {train.batch_size} does not divide over {world} processes; "
                 f"{train.batch_size - train.batch_size % world or world} would"
             )
+        if catalogue.prepared is not None:
+            catalogue.prepared.require(augment.preprocess)
         self.catalogue = catalogue
         self.train = train
         self.augment = augment

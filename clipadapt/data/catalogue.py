@@ -27,14 +27,11 @@ from clipadapt.data import images
 from clipadapt.data.cells import JOINT, text_table, unknown_blanked
 from clipadapt.data.columns import Roles, choose_columns
 from clipadapt.data.folders import Rows
-from clipadapt.data.pictures import content_digest
+from clipadapt.data.items import item_ids
 from clipadapt.data.sources import Source, open_source
-from clipadapt.errors import CatalogueError, listing
+from clipadapt.errors import CatalogueError
 
 log = logging.getLogger(__name__)
-
-_SHOWN = 5
-"""Offenders that a message names; the rest is counted."""
 
 
 class Attribute(NamedTuple):
@@ -65,6 +62,10 @@ class Decoded(Protocol):
 
     def picture(self, row: int) -> Image.Image: ...
 
+    def require(self, preprocess: images.Preprocess) -> None:
+        """Refuses a tower that wants other pixels."""
+        ...
+
 
 class Catalogue:
     """One split of a source. Made by `load`, `subset` or `splits.load_splits`."""
@@ -86,14 +87,15 @@ class Catalogue:
         self.attributes = tuple(attributes)
         self.product_column = roles.product
         """Column of products; None when every item is a product of its own."""
-        self.ids = _ids(rows, texts, roles.id, split)
+        self.ids = item_ids(rows, texts, roles.id, split)
         self.left_out: tuple[str, ...] = ()
         """What was left out when this catalogue was made, a line each: broken pictures that `data.broken` counts."""
         self.prepared: Decoded | None = None
         """Cache that `picture` reads from; None decodes the original."""
         self._prepared_rows = np.arange(0)
         self._texts = pa.table(blanked).combine_chunks()
-        self._pictures = rows.pictures
+        self.pictures = rows.pictures
+        """Encoded pictures by index, whose errors do not name the item."""
         self._file = rows.file
         self._lines = np.arange(len(self.ids)) + (rows.first_line or 1)
         self.products = self._own_products(blanked)
@@ -180,7 +182,7 @@ class Catalogue:
             texts = self.ids if name == "" else self._texts.column(name).to_pylist()
             for text in (name, *texts):
                 hasher.update(len(encoded := text.encode()).to_bytes(8, "little") + encoded)
-        hasher.update("\0".join(self.products.tolist()).encode() + self._pictures.sizes().tobytes())
+        hasher.update("\0".join(self.products.tolist()).encode() + self.pictures.sizes().tobytes())
         return hasher.hexdigest()
 
     def row(self, index: int) -> dict[str, str]:
@@ -246,21 +248,13 @@ class Catalogue:
             CatalogueError: it is missing; the message names item, file and remedy.
         """
         try:
-            return self._pictures.read(index)
+            return self.pictures.read(index)
         except CatalogueError as error:
             raise CatalogueError(self._blame(index, error)) from error
 
-    def digest(self, index: int) -> str:
-        """Digest of the encoded file, by which a cache knows a picture again."""
-        return content_digest(self.picture_bytes(index))
-
-    def stamps(self) -> list[str]:
-        """A mark per picture, without reading it, that changes when its file does on this machine."""
-        return self._pictures.stamps()
-
     def place(self, index: int) -> Place:
         """Where a person finds the item."""
-        return Place(self._file, int(self._lines[index]), self._pictures.name(index))
+        return Place(self._file, int(self._lines[index]), self.pictures.name(index))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
         """Those items, in that order; an index may come twice. Nothing is copied but the texts."""
@@ -273,7 +267,7 @@ class Catalogue:
         part.ids = [self.ids[index] for index in chosen]
         part.products = self.products[chosen]
         part._texts = self._texts.take(pa.array(chosen))
-        part._pictures = self._pictures.take(chosen)
+        part.pictures = self.pictures.take(chosen)
         part._lines = self._lines[chosen]
         part._prepared_rows = self._prepared_rows[chosen] if self.prepared is not None else self._prepared_rows
         return part
@@ -333,28 +327,3 @@ class Catalogue:
                 self._file, nameless, self.split,
             )  # fmt: skip
         return np.array([name or f"item {item}" for name, item in zip(named, self.ids, strict=True)], dtype=np.str_)
-
-
-def _ids(rows: Rows, texts: pa.Table, column: str | None, split: str) -> list[str]:
-    """Item ids: a column, else the pictures' names, else row numbers.
-
-    Raises:
-        CatalogueError: an id that is empty or used twice; all of the first few with their rows.
-    """
-    count = len(rows.pictures)
-    if column is not None:
-        ids = [str(text).strip() for text in texts.column(column).to_pylist()]
-    else:
-        ids = rows.names or [f"{split}-{row}" for row in range(count)]
-    places: dict[str, list[int]] = {}
-    for row, item in enumerate(ids):
-        places.setdefault(item, []).append(row + (rows.first_line or 1))
-    faults = [f"{item!r}: rows {', '.join(map(str, at))}" for item, at in places.items() if len(at) > 1 or not item]
-    if faults:
-        what = f"column {column!r}" if column else "the picture's name, for no column is called id"
-        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-        raise CatalogueError(
-            f"{rows.file}: items need ids of their own ({what}), and these are empty or used twice:"
-            f"{listing(faults[:_SHOWN] + more)}\ncorrect them, or name another column with data.id"
-        )
-    return ids

@@ -7,11 +7,12 @@ CPU, which is slower than torchvision on tensors and equal to the originals bit 
 Nothing here knows of catalogues: messages say what is wrong with a picture, the caller says which one it is.
 """
 
+import functools
 import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ MAX_PIXELS = 89_478_485
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+PREPARED = "prepared"
+"""Key in a picture's info under which a prepared cache notes the policy it was made by."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,15 +74,26 @@ def decode(data: bytes) -> Image.Image:
         raise CatalogueError(f"broken or truncated picture ({error}); replace it or take it out") from error
 
 
-def mode_of(data: bytes) -> tuple[str, int, int]:
-    """Pillow's mode, and width and height as stored, from the header alone; the pixels are not decoded.
+class Header(NamedTuple):
+    """What a file says of its picture before any pixel is decoded."""
+
+    mode: str
+    """Pillow's: RGB, L, CMYK, P, RGBA, I;16, ..."""
+    width: int
+    height: int
+    orientation: int
+    """EXIF's, 1 for upright; width and height are as stored, before turning."""
+
+
+def header(data: bytes) -> Header:
+    """Reads the header alone.
 
     Raises:
-        CatalogueError: the header cannot be read.
+        CatalogueError: not a picture that can be read.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.mode, image.width, image.height
+            return Header(image.mode, image.width, image.height, _orientation(image))
     except Exception as error:  # as in decode
         raise CatalogueError(f"not a picture that can be read ({error}); replace it or take it out") from error
 
@@ -130,12 +145,15 @@ def _eight_bits(values: np.ndarray) -> UInt8[np.ndarray, "h w"]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:
-        return image
-    method = _UPRIGHT.get(orientation)
+    method = _UPRIGHT.get(_orientation(image))
     return image if method is None else image.transpose(method)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # EXIF that cannot be parsed says nothing of orientation; the pixels are sound
+        return 1
 
 
 @dataclass(frozen=True)
@@ -230,7 +248,16 @@ class Preprocess:
         return self.normalise(torch.from_numpy(self.pixels(picture)))
 
     def pixels(self, picture: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
-        """The picture resized and cropped, before normalisation; what a prepared cache holds."""
+        """The picture resized and cropped, before normalisation; what a prepared cache holds.
+
+        Raises:
+            CatalogueError: the picture comes from a cache that was prepared for another model.
+        """
+        if picture.info.get(PREPARED, self._policy) != self._policy:
+            raise CatalogueError(
+                f"a picture prepared by the policy {picture.info[PREPARED]} for a model that wants {self._policy}; "
+                "prepare the source for this model, or unset data.prepared"
+            )
         rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
         if rgb.size != (self.size, self.size) or self._edge != self.size:
             rgb = self._fit(rgb)
@@ -245,6 +272,10 @@ class Preprocess:
 
     def geometry(self) -> dict[str, Any]:
         """What decides the uint8 pixels: everything but the normalisation; the policy of a prepared cache."""
+        return dict(self._policy)
+
+    @functools.cached_property
+    def _policy(self) -> dict[str, Any]:
         policy = asdict(self)
         del policy["mean"], policy["std"]
         return policy | {"edge": self._edge}

@@ -1,13 +1,13 @@
 """Which items an epoch draws, and in which order: the same on every process, and again after a restart.
 
 Balancing draws rare values more often, over several attributes at once: an item counts as rare as its rarest known
-value, and no item comes more often than a cap. With one attribute and no cap in the way, full balancing gives its values
-equal shares exactly; with several it cannot, for they contradict each other. Fitting all marginals at once (raking) was
-tried on real labels and starved four items in five to please the rest: the rarest value is the trade chosen.
+value, and no item comes more often than a cap. With one attribute and no cap in the way, full balancing gives its
+values equal shares exactly; with several it cannot, for they contradict each other. Fitting all marginals at once
+(raking) was tried on real labels and starved four items in five to please the rest: the rarest value is the trade.
 Draws are spread, not thrown: an item of weight 2.3 is drawn two or three times, evenly over the epoch, so that copies
 rarely meet in one batch.
-Source: the rarest value decides in Gupta et al., "LVIS", CVPR 2019, section 4.2; the square root is there and in Mahajan
-et al., "Exploring the limits of weakly supervised pretraining", ECCV 2018, section 2.2.
+Source: the rarest value decides in Gupta et al., "LVIS", CVPR 2019, section 4.2; the square root is there and in
+Mahajan et al., "Exploring the limits of weakly supervised pretraining", ECCV 2018, section 2.2.
 """
 
 from typing import Literal

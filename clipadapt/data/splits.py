@@ -14,6 +14,8 @@ import numpy as np
 from clipadapt import config, keyed
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.data.columns import near, nearest
+from clipadapt.data.prepared import PreparedPictures
+from clipadapt.data.scan import broken
 from clipadapt.data.sources import Source, no_split, open_source
 from clipadapt.errors import CatalogueError, ConfigError, listing
 
@@ -31,7 +33,9 @@ class Splits(NamedTuple):
 
 
 def load_splits(data: config.Data, seed: int) -> Splits:
-    """Loads, carves and checks the splits a config names; no picture is read unless `data.broken` says count.
+    """Loads, carves and checks the splits a config names.
+
+    No picture is read, unless `data.broken` says count: then each is decoded once, or the prepared cache is asked.
 
     A validation split that the source does not have is carved from train by `validation_share`; `tune` as a number is
     carved from what remains. Pairs held out are taken from train, after both.
@@ -58,7 +62,7 @@ def load_splits(data: config.Data, seed: int) -> Splits:
         train, tune = carve(train, names.tune, seed, purpose="tune")
     check_disjoint({names.train: train, names.validation: validation, "tune": tune})
     train, _ = hold_out_pairs(train, data.holdout_pairs)
-    splits = Splits(train, validation, tune)
+    splits = Splits(*(_usable(catalogue, data) for catalogue in (train, validation, tune)))
     for line in oddities(splits):
         log.warning("%s: %s", source.name, line)
     return splits
@@ -135,13 +139,12 @@ def check_disjoint(splits: Mapping[str, Catalogue]) -> None:
     shared = shared_products(splits)
     if not shared:
         return
-    first = list(shared.items())[:_SHOWN]
     lines = [
-        f"{product!r}: {'; '.join(_first_place(splits[name], product) for name in names)}" for product, names in first
+        f"{product!r}: {'; '.join(_first_place(splits[name], product) for name in names)}"
+        for product, names in shared.items()
     ]
-    more = [f"and {len(shared) - _SHOWN} more"] if len(shared) > _SHOWN else []
     raise CatalogueError(
-        f"{len(shared)} product(s) are in two splits, so what is measured was partly trained on:{listing(lines + more)}"
+        f"{len(shared)} product(s) are in two splits, so what is measured was trained on:{listing(lines, _SHOWN)}"
         "\nmove all items of a product to one split; or delete the split to have it carved by product; "
         "or, if the column does not name products, correct data.product"
     )
@@ -182,6 +185,28 @@ def _load(source: Source, data: config.Data, split: str) -> Catalogue:
         image=data.image,
         unknown=data.unknown,
     )
+
+
+def _usable(catalogue: Catalogue, data: config.Data) -> Catalogue:
+    """The catalogue reading from the prepared cache if there is one, without broken pictures if they are only counted.
+
+    Raises:
+        CatalogueError: a cache of other content, or no picture left.
+    """
+    if data.prepared is not None:
+        catalogue = PreparedPictures.open(data.prepared).attach(catalogue)
+        if catalogue.left_out and data.broken == "error":
+            raise CatalogueError(
+                f"{data.prepared}: prepared without {len(catalogue.left_out)} broken picture(s), the first: "
+                f"{catalogue.left_out[0]}; correct them and prepare again, or leave them out with data.broken: count"
+            )
+    elif data.broken == "count":
+        catalogue = catalogue.without(broken(catalogue, f"checking pictures of {catalogue.split}"))
+    if not len(catalogue):
+        raise CatalogueError(
+            f"{catalogue.source}: not one picture of {catalogue.split!r} can be decoded; check the files"
+        )
+    return catalogue
 
 
 def _first_place(catalogue: Catalogue, product: str) -> str:

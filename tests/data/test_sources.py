@@ -110,7 +110,7 @@ def test_a_zip_of_an_imagefolder(tmp_path):
     shutil.make_archive(str(tmp_path / "goods"), "zip", tmp_path / "inside")
     catalogue = Catalogue.load(tmp_path / "goods.zip")
     assert catalogue.picture(1).size == (32, 32)
-    assert (catalogue._pictures.sizes() > 0).all()
+    assert (catalogue.pictures.sizes() > 0).all()
 
 
 def test_layouts_left_to_datasets(tmp_path):

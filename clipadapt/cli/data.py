@@ -1,0 +1,153 @@
+"""clipadapt data check|prepare: what is wrong with a catalogue, and its pictures decoded once for all epochs.
+
+Findings and figures go to stdout, progress to stderr. check ends with 1 when a run would stop or its figures be wrong.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from clipadapt.config import Data
+    from clipadapt.data.faults import Report
+    from clipadapt.data.images import Preprocess
+
+app = typer.Typer(help="Check or prepare a catalogue.", no_args_is_help=True)
+
+_SHOWN = 10
+"""Findings of one kind that a terminal shows; --json has them all."""
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Folder of pictures, table, Parquet, shards or hub id.")]
+Config = Annotated[str | None, typer.Option("--config", help="Config whose data: section says what columns mean.")]
+Product = Annotated[str | None, typer.Option("--product", help="Column of products.")]
+Id = Annotated[str | None, typer.Option("--id", help="Column that names items.")]
+Image = Annotated[str | None, typer.Option("--image", help="Column of pictures.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+
+
+@app.command()
+def check(
+    source: Source,
+    config: Config = None,
+    attributes: Annotated[
+        str | None, typer.Option("--attributes", help="Columns, separated by commas; default: those that look like it.")
+    ] = None,
+    product: Product = None,
+    item: Id = None,
+    image: Image = None,
+    size: Annotated[int | None, typer.Option("--size", min=1, help="Pixels per side the model wants.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say everything that is wrong, with file and row, in one pass; 1 on errors, 0 on warnings."""
+    from clipadapt.data.check import check as run
+
+    data = _data(source, config, attributes=_names(attributes), product=product, id=item, image=image)
+    report = run(data, attributes_given=config is not None or attributes is not None, size=size)
+    if as_json:
+        typer.echo(json.dumps({"faults": [fault._asdict() for fault in report.faults], "splits": report.splits}))
+    else:
+        _print(report)
+    counts = report.counts()
+    typer.echo(", ".join(f"{count} {level}(s)" for level, count in counts.items()), err=True)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prepare(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; data.prepared names it in a config.")],
+    model: Annotated[str | None, typer.Option("--model", help="MODEL whose preprocessing the pictures get.")] = None,
+    size: Annotated[int | None, typer.Option("--size", min=1, help="Pixels per side, instead of a model.")] = None,
+    resize: Annotated[
+        Literal["shortest", "squash", "longest"], typer.Option("--resize", help="With --size: how sides are fitted.")
+    ] = "shortest",
+    splits: Annotated[
+        list[str] | None, typer.Option("--split", help="Splits to prepare, one option each; default: all.")
+    ] = None,
+    config: Config = None,
+    item: Id = None,
+    image: Image = None,
+    broken: Annotated[
+        Literal["error", "count"] | None, typer.Option("--broken", help="Stop at broken pictures, or leave them out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Decode and resize every picture once, into a memory-mapped cache, and say how good and how fast it is."""
+    from clipadapt.data.catalogue import Catalogue
+    from clipadapt.data.preparing import prepare as run
+    from clipadapt.data.sources import open_source
+
+    data = _data(source, config, id=item, image=image, broken=broken)
+    preprocess = _preprocess(model, size, resize)
+    opened = open_source(data.source, data.revision)
+    catalogues = {
+        split: Catalogue.of(opened, split, product=None, id=data.id, image=data.image, unknown=data.unknown)
+        for split in splits or opened.splits()
+    }
+    done = run(catalogues, preprocess, out, broken=data.broken)
+    if as_json:
+        typer.echo(json.dumps(asdict(done)))
+        return
+    typer.echo(f"{done.items} items, {done.pictures} different pictures, {done.megabytes} MB in {out}")
+    if done.broken:
+        typer.echo(f"{done.broken} broken picture(s) left out; {out}/prepared.json names them")
+    typer.echo(f"as evaluation sees them: {_decibels(done.psnr)}, SSIM {done.ssim:.4f} against the originals")
+    typer.echo(f"training crops of half the area: {_decibels(done.crop_psnr)}, SSIM {done.crop_ssim:.4f}")
+    typer.echo(f"{done.images_per_second:,.0f} images/s read back, {done.originals_per_second:,.0f} from the originals")
+    typer.echo(f"set data.prepared={out} to train from it", err=True)
+
+
+def _data(source: str, config: str | None, **given: Any) -> "Data":
+    """The data section of the config, or the defaults, with what was given on the command line on top."""
+    from clipadapt.config import Config, Data
+
+    base = Config.load(config).data if config is not None else Data(source=source)
+    said = {key: value for key, value in given.items() if value is not None}
+    return Data.model_validate(base.model_dump() | {"source": source} | said)
+
+
+def _preprocess(model: str | None, size: int | None, resize: Literal["shortest", "squash", "longest"]) -> "Preprocess":
+    from clipadapt.data.images import Preprocess
+    from clipadapt.errors import UsageError
+
+    if (model is None) == (size is None):
+        raise UsageError("say for which model the pictures are: --model M, or --size N for pixels per side")
+    if size is not None:
+        return Preprocess(size, resize_mode=resize)
+    from clipadapt.towers.load import load
+
+    assert model is not None, "checked above"
+    return load(model).preprocess
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _decibels(value: float | None) -> str:
+    return "identical" if value is None else f"PSNR {value:.1f} dB"
+
+
+def _print(report: "Report") -> None:
+    kinds: dict[tuple[str, str], int] = {}
+    for fault in report.faults:
+        kind = (fault.level, fault.remedy or fault.what.rpartition(":")[2])
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if kinds[kind] <= _SHOWN:
+            typer.echo(str(fault))
+    for (level, remedy), count in kinds.items():
+        if count > _SHOWN:
+            typer.echo(f"{level}: and {count - _SHOWN} more of: {remedy}")
+    for split, found in report.splits.items():
+        sizes = found["sizes"]
+        common = "x".join(map(str, sizes["most_common"][0][:2])) if sizes["most_common"] else "none"
+        typer.echo(
+            f"{split}: {found['items']} items, {found['products']} products, "
+            f"{sizes['different']} picture size(s), mostly {common}"
+        )
+        for name, attribute in found["attributes"].items():
+            typer.echo(f"  {name}: known for {attribute['known']:.0%} of the items, {attribute['values']} values")

@@ -1,0 +1,109 @@
+"""Everything that is wrong with a source, in one pass, with file and row.
+
+Where loading for a run stops at the first fault, this goes on: a missing column is reported and left out, clashing ids
+are reported and replaced, so that a person corrects a catalogue once, not fault by fault. Every picture is decoded.
+Nothing here changes a file.
+"""
+
+from collections.abc import Mapping
+
+from clipadapt import config
+from clipadapt.data.catalogue import Attribute, Catalogue
+from clipadapt.data.cells import text_table
+from clipadapt.data.check_pictures import check_pictures
+from clipadapt.data.check_values import check_values, summary
+from clipadapt.data.columns import Roles, near, nearest
+from clipadapt.data.faults import Fault, Report
+from clipadapt.data.inspect import inspect
+from clipadapt.data.items import clashing
+from clipadapt.data.sources import Source, open_source
+from clipadapt.data.splits import declared_attributes, shared_products
+from clipadapt.errors import CatalogueError
+
+_ORDER = {"error": 0, "warning": 1, "info": 2}
+
+
+def check(data: config.Data, *, attributes_given: bool = True, size: int | None = None) -> Report:
+    """Looks at every split of `data.source`.
+
+    Without `attributes_given` the attributes are those that `inspect` proposes. `size` is the side of the pictures a
+    model wants: others are faults where `data.mixed_sizes` refuses them.
+
+    Raises:
+        CatalogueError: there is no such source, or nothing in it that can be loaded.
+    """
+    faults: list[Fault] = []
+    source = open_source(data.source, data.revision)
+    attributes = declared_attributes(data) if attributes_given else inspect(data.source, None, data.image).attributes
+    catalogues: dict[str, Catalogue] = {}
+    for split in source.splits():
+        catalogue = _load(source, split, data, attributes, faults)
+        if catalogue is not None:
+            catalogues[split] = catalogue
+    _check_splits(source.name, catalogues, data, faults)
+    check_values(catalogues, data, faults)
+    seen = check_pictures(catalogues, data, size, faults)
+    faults.sort(key=lambda fault: _ORDER[fault.level])
+    return Report(tuple(faults), {split: summary(catalogue) | seen[split] for split, catalogue in catalogues.items()})
+
+
+def _load(
+    source: Source, split: str, data: config.Data, attributes: list[Attribute], faults: list[Fault]
+) -> Catalogue | None:
+    """The split with what can be used of it; the rest is reported."""
+    try:
+        rows = source.read(split, data.image)
+        texts = text_table(rows.table, {attribute.name: attribute.separator for attribute in attributes})
+    except CatalogueError as error:
+        faults.append(Fault("error", source.name, None, f"split {split!r}: {error}", ""))
+        return None
+    if not len(rows.pictures):
+        faults.append(Fault("error", rows.file, None, f"split {split!r} is empty", "add rows or delete the split"))
+        return None
+    available = texts.column_names
+    present = [attribute for attribute in attributes if attribute.name in available]
+    for attribute in attributes:
+        if attribute.name not in available:
+            what = f"attribute {attribute.name!r}: no such column{near(attribute.name, available)}"
+            faults.append(Fault("error", rows.file, None, what, "rename one, or correct data.attributes"))
+    product = _column(data.product, "product", rows.file, available, faults)
+    item = _column(data.id, "id", rows.file, available, faults) or ("id" if "id" in available else None)
+    ids = [str(text).strip() for text in texts.column(item).to_pylist()] if item is not None else rows.names
+    clashes = clashing(ids, rows.first_line or 1)
+    for name, at in clashes.items():
+        kind = f"column {item!r}" if item is not None else "picture"
+        stands = f"{name!r} stands in rows {', '.join(map(str, at))}" if name else f"{len(at)} empty cell(s)"
+        remedy = "an id names one item: correct it, or choose a column with data.id"
+        faults.append(Fault("error", rows.file, at[0], f"{kind}: {stands}", remedy))
+    if clashes:
+        rows, item = rows._replace(names=[]), None
+    roles = Roles(product, item)
+    return Catalogue(rows, roles, source=source.name, split=split, attributes=present, unknown=data.unknown)
+
+
+def _column(name: str | None, part: str, file: str, available: list[str], faults: list[Fault]) -> str | None:
+    if name is None or name in available:
+        return name
+    if part == "product" and name == "product" and nearest(name, available) is None:
+        what = "no column 'product': every item counts as a product of its own"
+        faults.append(Fault("info", file, None, what, "name the column with data.product if there is one"))
+    else:
+        what = f"{part} {name!r}: no such column{near(name, available)}"
+        faults.append(Fault("error", file, None, what, f"correct data.{part}; null where there is none"))
+    return None
+
+
+def _check_splits(source: str, catalogues: Mapping[str, Catalogue], data: config.Data, faults: list[Fault]) -> None:
+    """Splits that are missing, and products in two of them."""
+    names = data.splits
+    if catalogues and names.train not in catalogues:
+        what = f"no split {names.train!r}; there are {', '.join(map(repr, catalogues))}"
+        faults.append(Fault("warning", source, None, what, "to train, name a split with data.splits.train"))
+    elif catalogues and names.validation not in catalogues:
+        what = f"no split {names.validation!r}: {names.validation_share:.0%} of the products will be carved from train"
+        faults.append(Fault("info", source, None, what, ""))
+    for product, splits in shared_products(catalogues).items():
+        first = catalogues[splits[0]]
+        place = first.place(first.products.tolist().index(product))
+        what = f"product {product!r} is in {' and '.join(map(repr, splits))}"
+        faults.append(Fault("error", place.file, place.row, what, "move all its items to one split"))

@@ -1,0 +1,97 @@
+"""Faults of pictures: those that do not decode, copies across splits and products, unusual modes, sizes.
+
+Every file is read and decoded once, in parallel.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from clipadapt import config
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.faults import Fault
+from clipadapt.data.scan import Scanned, scan
+
+_COMMON = ("RGB", "L")
+"""Modes that need no mention."""
+
+
+def check_pictures(
+    catalogues: Mapping[str, Catalogue], data: config.Data, size: int | None, faults: list[Fault]
+) -> dict[str, dict[str, Any]]:
+    """Appends what is wrong with the pictures; returns per split their modes and the spread of their sizes."""
+    seen: dict[str, dict[str, Any]] = {}
+    homes: dict[str, list[tuple[str, int]]] = {}
+    for split, catalogue in catalogues.items():
+        found = list(scan(catalogue, f"pictures of {split}"))
+        for picture in found:
+            if picture.fault:
+                place = catalogue.place(picture.item)
+                what = f"item {catalogue.ids[picture.item]!r}, {place.picture or 'its picture'}: {picture.fault}"
+                level = "error" if data.broken == "error" else "warning"
+                faults.append(Fault(level, place.file, place.row, what, ""))
+            if picture.digest:
+                homes.setdefault(picture.digest, []).append((split, picture.item))
+        seen[split] = _forms(catalogue, found, faults)
+        if size is not None:
+            _native(catalogue, found, size, data, faults)
+    for copies in homes.values():
+        if len(copies) > 1:
+            _copies(catalogues, copies, faults)
+    return seen
+
+
+def _copies(catalogues: Mapping[str, Catalogue], copies: list[tuple[str, int]], faults: list[Fault]) -> None:
+    """One picture in several items: a leak between splits, a doubtful label between products, or just spare."""
+    split, item = copies[0]
+    place = catalogues[split].place(item)
+    others = ", ".join(f"{other!r} row {catalogues[other].place(index).row}" for other, index in copies[1:])
+    what = f"the picture of item {catalogues[split].ids[item]!r} is also in {others}"
+    if len({split for split, _ in copies}) > 1:
+        remedy = "the same picture is trained on and measured on: give both one product, in one split"
+        faults.append(Fault("warning", place.file, place.row, what, remedy))
+    elif len({str(catalogues[name].products[index]) for name, index in copies}) > 1:
+        remedy = "they are different products: one of them has a wrong picture"
+        faults.append(Fault("warning", place.file, place.row, what, remedy))
+    else:
+        faults.append(Fault("info", place.file, place.row, what, ""))
+
+
+def _forms(catalogue: Catalogue, found: list[Scanned], faults: list[Fault]) -> dict[str, Any]:
+    headers = [(picture.item, picture.header) for picture in found if picture.header is not None]
+    modes = Counter(header.mode for _, header in headers)
+    for mode, count in modes.items():
+        if mode not in _COMMON:
+            place = catalogue.place(next(item for item, header in headers if header.mode == mode))
+            what = f"{count} picture(s) are {mode}, this is the first"
+            faults.append(Fault("info", place.file, place.row, what, "converted to RGB when loaded"))
+    turned = [item for item, header in headers if header.orientation != 1]
+    if turned:
+        place = catalogue.place(turned[0])
+        what = f"{len(turned)} picture(s) are turned by EXIF, this is the first"
+        faults.append(Fault("info", place.file, place.row, what, "turned upright when loaded"))
+    sizes = Counter((header.width, header.height) for _, header in headers)
+    return {
+        "modes": dict(modes.most_common()),
+        "sizes": {
+            "different": len(sizes),
+            "most_common": [[*size, count] for size, count in sizes.most_common(3)],
+            "smallest": list(min(sizes, key=lambda side: side[0] * side[1])) if sizes else None,
+            "largest": list(max(sizes, key=lambda side: side[0] * side[1])) if sizes else None,
+        },
+    }
+
+
+def _native(catalogue: Catalogue, found: list[Scanned], size: int, data: config.Data, faults: list[Fault]) -> None:
+    """Pictures that are not at the model's size, and those that must be enlarged."""
+    headers = [(picture.item, picture.header) for picture in found if picture.header is not None]
+    other = [item for item, header in headers if (header.width, header.height) != (size, size)]
+    small = [item for item, header in headers if min(header.width, header.height) < size]
+    if other and data.mixed_sizes == "refuse":
+        place = catalogue.place(other[0])
+        what = f"{len(other)} picture(s) are not {size}x{size}, this is the first, and data.mixed_sizes refuses them"
+        faults.append(Fault("error", place.file, place.row, what, "resize them, or set data.mixed_sizes: resample"))
+    elif small:
+        place = catalogue.place(small[0])
+        what = f"{len(small)} picture(s) are smaller than the {size} pixels the model wants, this is the first"
+        faults.append(Fault("info", place.file, place.row, what, "they are enlarged"))
