@@ -10,6 +10,7 @@ Nothing here knows how models are found, adapted or merged, or what they are for
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -19,10 +20,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clipadapt.data.images import Preprocess
-from clipadapt.errors import ModelError
+from clipadapt.errors import AdapterError, ModelError
 from clipadapt.towers.identity import Lineage, Tower, adapted_space
 from clipadapt.towers.names import logical_names
-from clipadapt.towers.stock import Family, Stock
+from clipadapt.towers.packed import is_split
+from clipadapt.towers.stock import Family, Stock, weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -237,6 +239,17 @@ class TorchEncoder(nn.Module):
         """torch.compile on the blocks of both towers, in place; text lengths vary without a recompile each."""
         for tower, stack in self.stock.stacks().items():
             stack.compile(dynamic=tower == "text")
+
+    def written_lineage(self) -> Lineage:
+        """The lineage with digests of the weights as they are now: what goes beside them into clipadapt.json.
+
+        Raises:
+            AdapterError: adapters are on, or attention is split; a stock loader would not see these weights.
+        """
+        if self.attached is not None or is_split(self.model):
+            raise AdapterError(f"{self.name}: merge the adapters and fuse the attention before writing the weights")
+        digests = weights(self.stock)
+        return replace(self.lineage, image_weights=digests["image"], text_weights=digests.get("text"))
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.precision == "fp32":

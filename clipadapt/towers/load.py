@@ -18,7 +18,9 @@ from typing import Protocol
 import torch
 
 from clipadapt.data.images import Preprocess
+from clipadapt.errors import ModelError
 from clipadapt.towers import hub, identity
+from clipadapt.towers.adapter import WEIGHTS, load_adapter, read_adapter_card
 from clipadapt.towers.build import build
 from clipadapt.towers.encoder import Encoder, Precision, TorchEncoder
 from clipadapt.towers.hub import ModelName
@@ -77,14 +79,37 @@ def load_torch(name: ModelName, image_size: int | None = None) -> TorchEncoder:
         ModelError: as `load`.
     """
     if name.scheme == "run":
-        raise NotImplementedError
+        return _run(name, image_size)
     folder = hub.snapshot(name) if name.scheme == "hf-hub" else Path(name.name).expanduser()
     local = ModelName("local-dir", str(folder)) if name.scheme == "hf-hub" else name
     stock, preprocess = build(local, image_size)
-    lineage = _lineage(str(name), stock, preprocess)
+    base = str(name._replace(name=str(folder.resolve()))) if folder.is_dir() else str(name)
+    lineage = _lineage(base, stock, preprocess)
     if folder.is_dir():
         lineage = identity.inherit(lineage, folder)
     return TorchEncoder(str(name), stock, preprocess, lineage).eval()
+
+
+def _run(name: ModelName, image_size: int | None) -> TorchEncoder:
+    """The base that an adapter names, with the adapter on it; PATH is a run, or the adapter's own folder."""
+    folder = Path(name.name).expanduser()
+    folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(f"{name}: no adapter in {folder}; the run has not finished an epoch, or the path is wrong")
+    card = read_adapter_card(folder)
+    if card is None:
+        raise ModelError(f"{folder}: no {identity.CARD}, so its base is not known; load the base and use load_adapter")
+    if image_size not in (None, card.image_size):
+        raise ModelError(f"{name}: was trained at {card.image_size} pixels; another image_size needs another run")
+    try:
+        encoder = load_torch(hub.parse(card.base))
+        if encoder.preprocess.size != card.image_size:
+            encoder = load_torch(hub.parse(card.base), card.image_size)
+    except ModelError as error:
+        raise ModelError(f"{name}: its base cannot be loaded: {error}") from error
+    load_adapter(encoder, folder)
+    encoder.name = str(name)
+    return encoder.eval()
 
 
 def _elsewhere(scheme: str) -> Loader | None:

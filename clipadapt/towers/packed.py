@@ -81,6 +81,11 @@ def fuse_attention(model: nn.Module) -> None:
         del module._split_from
 
 
+def is_split(model: nn.Module) -> bool:
+    """Whether some attention of `model` was split and not fused again."""
+    return any(hasattr(module, "_split_from") for module in model.modules())
+
+
 class PackedLinears(nn.Module):
     """Stands where a fused Linear was called: the outputs of its parts, concatenated."""
 

@@ -1,0 +1,227 @@
+"""An adapter on disk, in peft's own form, and back.
+
+    adapter/adapter_config.json          peft's; stock peft loads it over split_attention(the base)
+    adapter/adapter_model.safetensors    peft's names; trained LayerNorms and the logit scale among them
+    adapter/clipadapt.json               the base it belongs to, its size in pixels, the spaces before and after
+
+A run of LayerNorms alone or of all weights has no peft config; its tensors have the same form. An adapter is refused by
+a base that is not the one it was trained on, and by one whose modules it does not fit: half an adapter is none.
+Nothing here finds bases; `load` does.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clipadapt.errors import AdapterError, listing
+from clipadapt.store import atomic_folder
+from clipadapt.towers.attached import NAME, Adapters, Kind, inject, train_in_place, unwrap
+from clipadapt.towers.encoder import TorchEncoder
+from clipadapt.towers.identity import CARD, read_card
+from clipadapt.towers.packed import split_attention
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+_SCALARS = ("logit_scale", "logit_bias")
+_SHOWN = 6
+
+
+class AdapterCard(NamedTuple):
+    """What clipadapt.json says of an adapter."""
+
+    kind: Kind
+    base: str
+    """The MODEL string of the base."""
+    image_size: int
+    base_image_space: str
+    base_text_space: str | None
+    image_space: str
+    """With the adapter at strength 1."""
+    text_space: str | None
+
+
+def save_adapter(encoder: TorchEncoder, folder: str | Path) -> Path:
+    """Writes what was put on the encoder; the folder appears whole, in place of one that was there.
+
+    Raises:
+        AdapterError: nothing was put on it.
+        StoreError: the disk refuses; an earlier adapter is as it was.
+    """
+    attached = _adapters(encoder)
+    lineage = encoder.lineage
+    card = AdapterCard(
+        kind=attached.kind,
+        base=lineage.base,
+        image_size=encoder.preprocess.size,
+        base_image_space=lineage.image_space,
+        base_text_space=lineage.text_space,
+        image_space=encoder.image_space,
+        text_space=encoder.text_space,
+    )
+    tensors = attached.tensors() | {name: value.detach() for name, value in _scalars(encoder).items()}
+    kept = {_PREFIX + name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+    config = attached.saved_config()
+    with atomic_folder(folder) as staging:
+        save_file(kept, staging / WEIGHTS, metadata={"format": "pt"})
+        if config is not None:
+            config.save_pretrained(str(staging))
+        document = {"schema_version": 1, "adapter": card._asdict()}
+        (staging / CARD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return Path(folder)
+
+
+def read_adapter_card(folder: str | Path) -> AdapterCard | None:
+    """What clipadapt.json beside an adapter says; null for one that was made elsewhere.
+
+    Raises:
+        AdapterError: a clipadapt.json that is not an adapter's.
+    """
+    card = read_card(folder)
+    if card is None:
+        return None
+    try:
+        return AdapterCard(**card["adapter"])
+    except (KeyError, TypeError) as error:
+        raise AdapterError(f"{folder}/{CARD}: does not describe an adapter ({error})") from error
+
+
+def load_adapter(encoder: TorchEncoder, folder: str | Path) -> None:
+    """Puts a saved adapter on its base, frozen; splits attention first.
+
+    Raises:
+        AdapterError: no adapter there, another base, or tensors that do not fit; the encoder's weights are then as they
+            were, though its attention may be split.
+    """
+    if encoder.attached is not None:
+        raise AdapterError(f"{encoder.name} already carries adapters; load its base anew")
+    card = read_adapter_card(folder)
+    tensors = _read(Path(folder))
+    if card is not None:
+        _refuse_other_base(encoder, card, folder)
+    scalars = {name: tensors.pop(name) for name in _SCALARS if name in tensors}
+    adapters = _attach(encoder, Path(folder), card, tensors)
+    try:
+        _fill(encoder, adapters, tensors, folder)
+    except AdapterError:
+        unwrap(encoder.model)
+        raise
+    for name, value in scalars.items():
+        parameter = getattr(encoder.model, name, None)
+        if parameter is not None:
+            parameter.data = value.reshape(parameter.shape).to(parameter)
+    encoder.requires_grad_(False)
+    encoder.attached = adapters
+
+
+def _attach(encoder: TorchEncoder, folder: Path, card: AdapterCard | None, tensors: dict[str, Tensor]) -> Adapters:
+    """Adapters of the right shape, still empty, once it is known that every tensor has its place."""
+    known = _shapes(encoder)
+    in_place = [name for name in tensors if ".lora_" not in name]
+    if card is not None and card.kind != "adapters":
+        _refuse_misfit(folder, in_place, [name for name in in_place if known.get(name) != tensors[name].shape], [])
+        adapters = Adapters(encoder, card.kind, None)
+        train_in_place(encoder, adapters, in_place)
+        return adapters
+    try:
+        config: Any = LoraConfig.from_pretrained(str(folder))
+    except (ValueError, TypeError, OSError) as error:
+        raise AdapterError(f"{folder}/{CONFIG}: peft cannot read it: {error}") from error
+    split_attention(encoder.model)
+    known = _shapes(encoder)
+    wrong = [
+        name for name in tensors if not _fits(name, tensors[name], known) and known.get(name) != tensors[name].shape
+    ]
+    _refuse_misfit(folder, tensors, wrong, [])
+    config.inference_mode = False
+    config.init_lora_weights = True
+    adapters = inject(encoder, config)
+    train_in_place(encoder, adapters, in_place)
+    return adapters
+
+
+def _shapes(encoder: TorchEncoder) -> dict[str, torch.Size]:
+    return {name: parameter.shape for name, parameter in encoder.model.named_parameters()}
+
+
+def _fits(name: str, tensor: Tensor, known: dict[str, torch.Size]) -> bool:
+    """Whether a LoRA tensor belongs to a Linear of the model and has its width."""
+    path, found, part = name.partition(".lora_")
+    weight = known.get(f"{path}.weight", torch.Size())
+    if not found or len(weight) != 2:
+        return False
+    return weight[1] == tensor.shape[-1] if part.startswith("A") else weight[0] == tensor.shape[0]
+
+
+def _fill(encoder: TorchEncoder, adapters: Adapters, tensors: dict[str, Tensor], folder: str | Path) -> None:
+    """Copies the tensors in; none may be missing or left over."""
+    state = dict(encoder.model.named_parameters())
+    places: dict[str, Tensor] = {name: state[name] for name in adapters.base}
+    for path in adapters.layers():
+        for name, parameter in encoder.model.get_submodule(path).named_parameters():
+            if name.startswith("lora_"):
+                places[f"{path}.{_saved(name)}"] = parameter
+    unknown = [name for name in tensors if name not in places or places[name].shape != tensors[name].shape]
+    _refuse_misfit(folder, tensors, unknown, [name for name in places if name not in tensors])
+    with torch.no_grad():
+        for name, value in tensors.items():
+            places[name].copy_(value)
+
+
+def _saved(name: str) -> str:
+    """peft's name on disk of a parameter inside its layer: without the adapter's name, nor DoRA's last `weight`."""
+    name = name.replace(f".{NAME}", "", 1)
+    return name.removesuffix(".weight") if name.startswith("lora_magnitude_vector") else name
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
+    file = folder / WEIGHTS
+    if not file.is_file():
+        raise AdapterError(f"{folder}: holds no {WEIGHTS}; give the folder that a run wrote as adapter/")
+    try:
+        return {name.removeprefix(_PREFIX): value for name, value in load_file(file).items()}
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{file}: cannot be read ({error}); copy it again from where it was trained") from error
+
+
+def _refuse_other_base(encoder: TorchEncoder, card: AdapterCard, folder: str | Path) -> None:
+    lineage = encoder.lineage
+    pairs = {
+        "image_space": (card.base_image_space, lineage.image_space),
+        "text_space": (card.base_text_space, lineage.text_space),
+    }
+    faults = [f"{name}: {wanted} wanted, {found} found" for name, (wanted, found) in pairs.items() if wanted != found]
+    if faults:
+        size = f" at image_size {card.image_size}" if card.image_size != encoder.preprocess.size else ""
+        raise AdapterError(
+            f"{folder}: was trained on {card.base}{size}, and {encoder.name} is not that model{listing(faults)}"
+        )
+
+
+def _refuse_misfit(folder: str | Path, known: Any, wrong: list[str], missing: list[str]) -> None:
+    if not wrong and not missing:
+        return
+    faults = [f"{name}: no such module in this model, or of another shape" for name in wrong[:_SHOWN]]
+    faults += [f"{name}: missing from the adapter" for name in missing[:_SHOWN]]
+    raise AdapterError(
+        f"{folder}: does not fit this base: {len(wrong)} of {len(known)} tensors have no place and {len(missing)} are "
+        f"missing; load the base it was trained on{listing(faults)}"
+    )
+
+
+def _adapters(encoder: TorchEncoder) -> Adapters:
+    if not isinstance(encoder.attached, Adapters):
+        raise AdapterError(f"{encoder.name}: nothing was adapted, so there is no adapter to save")
+    return encoder.attached
+
+
+def _scalars(encoder: TorchEncoder) -> dict[str, Tensor]:
+    if encoder.context_length is None:
+        return {}
+    found = {"logit_scale": encoder.logit_scale, "logit_bias": encoder.logit_bias}
+    return {name: value for name, value in found.items() if value is not None}

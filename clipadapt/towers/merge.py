@@ -1,0 +1,119 @@
+"""Adapters folded into the weights, in float32, with a strength per tower.
+
+    merge(encoder)                                    what was trained; no added latency
+    merge(encoder, {"image": 0.8, "text": 1.0})       W + strength (W adapted - W), tower by tower
+    merge(encoder, dtype=torch.bfloat16)              merged in float32, then cast; warns when that loses the update
+
+Strength 1 is the adapted model, 0 the base bit for bit, between them a straight line, which for weights trained in
+place is WiSE-FT. An update is often smaller than the steps of a half-precision number, so the share of weights that
+a cast still changes is counted. Nothing here chooses a strength or writes files.
+Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022 (interpolation).
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clipadapt.errors import AdapterError
+from clipadapt.towers.attached import Adapters, unwrap
+from clipadapt.towers.encoder import TorchEncoder
+from clipadapt.towers.identity import TOWERS, Tower, adapted_space
+
+SWALLOWED = 0.5
+"""Share of changed weights under which a cast is warned of."""
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class Merged(NamedTuple):
+    """What a merge did, per tower that had something to merge."""
+
+    strength: dict[Tower, float]
+    changed: dict[Tower, float]
+    """Share of the adapted weights that differ from the base's in the type they are held in."""
+
+
+@torch.no_grad()
+def merge(
+    encoder: TorchEncoder, strength: Mapping[Tower, float] | None = None, *, dtype: torch.dtype | None = None
+) -> Merged:
+    """Folds what was trained into the weights, in place, and takes the adapters off; attention stays split.
+
+    A tower that `strength` leaves out has 1. `dtype` casts all weights of both towers afterwards; null keeps the type
+    each had. The encoder's spaces are those of the adaptation at this strength; the logit scale stays the trained one.
+
+    Raises:
+        AdapterError: nothing was adapted.
+    """
+    attached = encoder.attached
+    if not isinstance(attached, Adapters):
+        raise AdapterError(f"{encoder.name}: nothing to merge; it carries no adapter")
+    strengths: dict[Tower, float] = {tower: float((strength or {}).get(tower, 1.0)) for tower in TOWERS}
+    lineage = encoder.lineage
+    bases = {"image": lineage.image_space, "text": lineage.text_space}
+    spaces: dict[Tower, str | None] = {}
+    for tower in TOWERS:
+        base = bases[tower]
+        spaces[tower] = base and adapted_space(tower, base, attached.digest(tower), strengths[tower])
+    counts: dict[Tower, list[int]] = {}
+    for tower, parameter, base, target in _merged(attached, strengths):
+        held = dtype or parameter.dtype
+        parameter.data = target.to(parameter.dtype if dtype is None else torch.promote_types(dtype, torch.float32))
+        count = counts.setdefault(tower, [0, 0])
+        count[0] += int((target.to(held) != base.to(held)).sum())
+        count[1] += int((target != base).sum())
+    unwrap(encoder.model)
+    encoder.requires_grad_(False)
+    changed: dict[Tower, float] = {tower: after / max(1, wanted) for tower, (after, wanted) in counts.items()}
+    if dtype is not None:
+        encoder.cast_frozen(dtype)
+    _warn(changed, strengths, dtype or next(encoder.model.parameters()).dtype)
+    encoder.lineage = lineage.after(spaces, {tower: strengths[tower] for tower in TOWERS if bases[tower]})
+    encoder.attached = None
+    return Merged({tower: strengths[tower] for tower in changed}, changed)
+
+
+def _merged(attached: Adapters, strengths: Mapping[Tower, float]) -> Any:
+    """(tower, parameter, its base value, its value at the strength), one at a time, values in float32 or wider."""
+    for path, layer in attached.layers().items():
+        tower: Any = attached.tower_of(path)
+        inner: nn.Module = layer.get_base_layer()
+        before = {name: _wide(value) for name, value in inner.named_parameters()}
+        types = {name: value.dtype for name, value in inner.named_parameters()}
+        for name, parameter in inner.named_parameters():
+            parameter.data = before[name].clone()
+        layer.merge(safe_merge=False)
+        if path in attached.originals:
+            before["weight"] = _wide(attached.originals[path][0])
+        for name, parameter in inner.named_parameters():
+            target = _between(before[name], parameter.data, strengths[tower])
+            parameter.data = parameter.data.to(types[name])
+            yield tower, parameter, before[name], target
+    parameters = dict(attached.model.named_parameters())
+    for name, base in attached.base.items():
+        tower = attached.tower_of(name)
+        parameter = parameters[name]
+        yield tower, parameter, _wide(base), _between(_wide(base), _wide(parameter), strengths[tower])
+
+
+def _wide(value: Tensor) -> Tensor:
+    return value.detach().to(torch.promote_types(value.dtype, torch.float32))
+
+
+def _between(base: Tensor, adapted: Tensor, strength: float) -> Tensor:
+    """Exact at both ends."""
+    if strength in (0.0, 1.0):
+        return adapted if strength else base
+    return base + strength * (adapted - base)
+
+
+def _warn(changed: Mapping[Tower, float], strengths: Mapping[Tower, float], held: torch.dtype) -> None:
+    lost = [f"{tower} {share:.0%}" for tower, share in changed.items() if share < SWALLOWED and strengths[tower]]
+    if held in _HALF and lost:
+        warnings.warn(
+            f"casting to {str(held).removeprefix('torch.')} swallows the update: of the weights that adaptation "
+            f"changed only {', '.join(lost)} still differ from the base's; keep float32",
+            stacklevel=3,
+        )
