@@ -18,13 +18,13 @@ from typing import Any, Self
 
 from rich.table import Table
 
+from clipadapt.atomic import atomic_write
 from clipadapt.errors import ConfigError
 from clipadapt.evaluation.details import Details
 from clipadapt.evaluation.report.markdown import markdown
 from clipadapt.evaluation.report.page import page
 from clipadapt.evaluation.report.terminal import table
 from clipadapt.evaluation.rows import HEADLINE, SCHEMA_VERSION, Row, select
-from clipadapt.store import atomic_write
 
 log = logging.getLogger(__name__)
 

@@ -128,7 +128,7 @@ def metric_label(metric: str, k: int | None = None) -> str:
 
 
 def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
-    """The rows whose fields equal those named, in their order: select(rows, task="recognition", value=None)."""
+    """The rows whose fields equal those named, in their order, as task="recognition", value=None."""
     return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
 
 

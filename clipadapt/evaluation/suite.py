@@ -36,7 +36,7 @@ class Recognition(Section):
     task: Literal["recognition"] = "recognition"
     attributes: tuple[str, ...] | None = None
     """null: all attributes of the catalogue."""
-    candidates: dict[str, tuple[str, ...]] = {}
+    candidates: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Attribute -> the values to choose from; where not named, those with `min_items` items in the split."""
     prompts: Literal["ensemble", "plain"] = "ensemble"
     """ensemble: the mean of all the prompts file says of a value; plain: its one plain text."""
@@ -113,7 +113,7 @@ class Retention(Section):
     product: str | None = None
     templates: tuple[str, ...] = ("a photo of a {}.",)
     """Texts of a value, {} stands for its name; the mean of all is used."""
-    names: dict[str, str] = {}
+    names: dict[str, str] = Field(default_factory=dict)
     """Value -> how it is said, where not as the table writes it."""
     margin: Fraction = 0.01
     """The loss that is still held to be none: the difference's lower bound must be above minus this."""
@@ -123,8 +123,11 @@ class Retention(Section):
     @field_validator("templates")
     @classmethod
     def _named(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        if not templates or (without := [text for text in templates if "{}" not in text]):
-            raise ValueError(f"every template needs {{}} where the value's name goes; {without or 'none'} has not")
+        without = [text for text in templates if "{}" not in text]
+        if without or not templates:
+            raise ValueError(
+                f"every template needs {{}} where the value's name goes; not in {without or 'an empty list'}"
+            )
         return templates
 
 

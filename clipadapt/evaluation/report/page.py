@@ -19,8 +19,8 @@ from markupsafe import Markup
 from clipadapt.data.bins import FEW, MEDIUM
 from clipadapt.evaluation.details import Confusion, Details, Reliability
 from clipadapt.evaluation.report import svg
-from clipadapt.evaluation.report.summary import Counterparts, findings, p_text, retention, subject, title
-from clipadapt.evaluation.rows import HEADLINE, Row, interval_text, metric_label, points, select
+from clipadapt.evaluation.report.summary import Counterparts, Finding, findings, p_text, retention, subject, title
+from clipadapt.evaluation.rows import HEADLINE, Row, Verdict, interval_text, metric_label, points, select
 
 _VALUES_DRAWN = 14
 """Most values in one confusion table; the most frequent are kept."""
@@ -98,42 +98,36 @@ class RowTable(NamedTuple):
 def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> str:
     """The whole page; `config` is that of results.json, fractions become percent here."""
     systems, counterpart = _systems(rows), Counterparts(rows)
-    found = findings(rows)
-    headings = (("Improved", "better"), ("Got worse", "worse"), ("Cannot be told", "cannot be told"))
     recognised = [row for row in rows if row.task == "recognition" and row.metric == "balanced_accuracy"]
-    return _environment().get_template("page.html.jinja").render(
-        title=title(config, rows),
-        config=config,
-        config_text=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100),
-        coverage=round(100 * config["suite"]["statistics"]["coverage"]),
-        systems=systems,
-        css={system: _css(system, systems) for system in systems},
-        headline=[_card(row, counterpart) for row in _leading(select(rows, task=HEADLINE))],
-        retention=retention(rows, details.margins),
-        verdicts=[
-            (heading, verdict if verdict != "cannot be told" else "unsure", [one for one in found if one.verdict == verdict])
-            for heading, verdict in headings
-        ]
-        if found
-        else [],
-        attributes=_groups(select(recognised, bin="all", value=None), systems, counterpart, lambda row: row.attribute or ""),
-        bins=_groups(
-            [row for row in recognised if row.bin != "all" and row.value is None],
-            systems,
-            counterpart,
-            lambda row: f"{row.attribute}: {row.bin} values",
-        ),
-        scatter=_scatter(rows, details, systems),
-        confusions=[_confusion(one, systems) for one in details.confusions],
-        examples=details.examples,
-        example_rule=details.example_rule,
-        calibration=[_reliability(one, systems) for one in details.reliability],
-        calibration_note=_calibration_note(details.reliability),
-        missing=details.missing,
-        broken=details.broken,
-        notes=details.notes,
-        tables=_tables(rows, counterpart),
-    )  # fmt: skip
+    whole = select(recognised, bin="all", value=None)
+    binned = [row for row in select(recognised, value=None) if row.bin != "all"]
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=title(config, rows),
+            config=config,
+            config_text=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100),
+            coverage=round(100 * config["suite"]["statistics"]["coverage"]),
+            systems=systems,
+            css={system: _css(system, systems) for system in systems},
+            headline=[_card(row, counterpart) for row in _leading(select(rows, task=HEADLINE))],
+            retention=retention(rows, details.margins),
+            verdicts=_verdicts(rows),
+            attributes=_groups(whole, systems, counterpart, lambda row: row.attribute or ""),
+            bins=_groups(binned, systems, counterpart, lambda row: f"{row.attribute}: {row.bin} values"),
+            scatter=_scatter(rows, details, systems),
+            confusions=[_confusion(one, systems) for one in details.confusions],
+            examples=details.examples,
+            example_rule=details.example_rule,
+            calibration=[_reliability(one, systems) for one in details.reliability],
+            calibration_note=_calibration_note(details.reliability),
+            missing=details.missing,
+            broken=details.broken,
+            notes=details.notes,
+            tables=_tables(rows, counterpart),
+        )
+    )
 
 
 @functools.cache
@@ -154,6 +148,17 @@ def _environment() -> jinja2.Environment:
         "base64": lambda data: base64.b64encode(data).decode("ascii"),
     }
     return environment
+
+
+def _verdicts(rows: Sequence[Row]) -> list[tuple[str, str, list[Finding]]]:
+    """(heading, class, findings) for each verdict; empty where nothing is compared."""
+    found = findings(rows)
+    headings: tuple[tuple[str, str, Verdict], ...] = (
+        ("Improved", "better", "better"),
+        ("Got worse", "worse", "worse"),
+        ("Cannot be told", "unsure", "cannot be told"),
+    )
+    return [(name, css, [one for one in found if one.verdict == verdict]) for name, css, verdict in headings if found]
 
 
 def _systems(rows: Sequence[Row]) -> list[str]:

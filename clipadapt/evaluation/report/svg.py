@@ -32,7 +32,7 @@ class Dot(NamedTuple):
 
 
 def bars(some: Sequence[Bar], label: str) -> Markup:
-    """Horizontal bars from 0 to 1, one under another, with the interval drawn over each; fills the width it is given."""
+    """Horizontal bars from 0 to 1, one under another, each with its interval; they fill the width they are given."""
     height = 16
     parts = [f'<svg class="bars" viewBox="0 0 100 {height * len(some)}" preserveAspectRatio="none" role="img" ']
     parts.append(f'aria-label="{escape(label)}" style="height:{height * len(some)}px">')
@@ -47,7 +47,7 @@ def bars(some: Sequence[Bar], label: str) -> Markup:
                 f"M{_pct(bar.low)} {middle - 4}v8M{_pct(bar.high)} {middle - 4}v8"
             )
             parts.append(f'<path class="halo" d="{ends}"/><path class="whisker" d="{ends}"/>')
-    return Markup("".join(parts) + "</svg>")  # noqa: S704: every text in it is escaped above
+    return Markup("".join(parts) + "</svg>")
 
 
 def difference(low: float | None, mean: float, high: float | None, limit: float, css: str, label: str) -> Markup:
@@ -86,13 +86,12 @@ def scatter(dots: Sequence[Dot], x_label: str, y_label: str, marks: Sequence[flo
         x = 10**power
         if x <= top * 1.3:
             parts.append(f'<text x="{across(x):.1f}" y="{_HEIGHT - 18}" text-anchor="middle">{_thousands(x)}</text>')
-    for mark in marks:
-        parts.append(f'<path class="zero" d="M{across(mark):.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>')
-    for dot in dots:
-        parts.append(
-            f'<circle class="{dot.css}" cx="{across(dot.x):.1f}" cy="{down(dot.y):.1f}" r="4.5">'
-            f"<title>{escape(dot.title)}</title></circle>"
-        )
+    parts += [f'<path class="zero" d="M{across(mark):.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>' for mark in marks]
+    parts += [
+        f'<circle class="{dot.css}" cx="{across(dot.x):.1f}" cy="{down(dot.y):.1f}" r="4.5">'
+        f"<title>{escape(dot.title)}</title></circle>"
+        for dot in dots
+    ]
     parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 2}" text-anchor="middle">{escape(x_label)}</text>')
     parts.append(f'<text class="mute" x="{_LEFT + 4}" y="{_TOP + 12}">{escape(y_label)}</text>')
     return Markup("".join(parts) + "</svg>")
