@@ -57,7 +57,7 @@ def save_adapter(encoder: TorchEncoder, folder: str | Path) -> Path:
     lineage = encoder.lineage
     card = AdapterCard(
         kind=attached.kind,
-        base=lineage.base,
+        base=encoder.source,
         image_size=encoder.preprocess.size,
         base_image_space=lineage.image_space,
         base_text_space=lineage.text_space,

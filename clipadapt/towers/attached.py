@@ -40,7 +40,7 @@ class Adapters:
         self.model = encoder.model
         self.tower_of: Callable[[str], Tower | None] = encoder.tower_of
         self.base: dict[str, Tensor] = {}
-        """Base values of weights that are trained in place, by parameter name."""
+        """Base values of weights that are trained in place, by parameter name, on the CPU."""
         self.originals: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         """Module path -> (base weight, first A, first B), where initialising changed the base weight."""
 
@@ -96,7 +96,7 @@ def inject(encoder: TorchEncoder, lora: LoraConfig, seed: int = 0) -> Adapters:
     kept: dict[str, Tensor] = {}
     if isinstance(lora.init_lora_weights, str):
         kept = {path: module.weight.detach().clone() for path, module in _targets(encoder.model, lora).items()}
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[encoder.device] if encoder.device.type == "cuda" else []):
         torch.manual_seed(integer(seed, "adapters") % 2**63)
         try:
             inject_adapter_in_model(lora, encoder.model, NAME)
@@ -132,7 +132,7 @@ def train_in_place(encoder: TorchEncoder, adapters: Adapters, names: Iterable[st
     """Makes parameters of the model trainable and remembers their base values."""
     parameters = dict(encoder.model.named_parameters())
     for name in names:
-        adapters.base[name] = parameters[name].detach().clone()
+        adapters.base[name] = parameters[name].detach().to("cpu", copy=True)
         parameters[name].requires_grad_(True)
 
 

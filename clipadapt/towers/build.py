@@ -129,7 +129,7 @@ def _quiet() -> Iterator[None]:
 
 def _open_clip_parts(model: Any, tokenizer: Any, config: dict[str, Any]) -> tuple[Stock, Preprocess]:
     preprocess = Preprocess.from_open_clip(model.visual.preprocess_cfg)
-    return OpenClip(model, tokenizer, dim=int(config["embed_dim"])), preprocess
+    return OpenClip(model, tokenizer, config), preprocess
 
 
 def _transformers(name: ModelName, image_size: int | None) -> tuple[Stock, Preprocess]:
@@ -154,7 +154,7 @@ def _transformers(name: ModelName, image_size: int | None) -> tuple[Stock, Prepr
             raise ModelError(f"{name}: transformers cannot load it: {str(error)[:600]}") from error
     if image_size is not None:
         resize_positions(model, image_size)
-    return Transformers(model, tokenizer), Preprocess.from_processor(processor, size=image_size)
+    return Transformers(model, tokenizer, processor), Preprocess.from_processor(processor, size=image_size)
 
 
 def resize_positions(model: Any, image_size: int) -> None:

@@ -10,7 +10,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ _AHEAD = 2
 """Batches that are decoded while one is computed."""
 
 
+@runtime_checkable
 class Pictures(Protocol):
     """What of a catalogue is needed here."""
 
@@ -35,6 +36,7 @@ class Pictures(Protocol):
     def picture(self, index: int) -> Image.Image: ...
 
 
+@runtime_checkable
 class ValueTexts(Protocol):
     """What of a prompts library is needed here."""
 

@@ -67,7 +67,7 @@ class Encoder(Protocol):
 
     @property
     def scale(self) -> float:
-        """Factor on cosine similarities before a softmax: exp of the logit scale, 1 / temperature."""
+        """Factor on cosine similarities before a softmax: exp of the logit scale; 1 for an image tower alone."""
         ...
 
     def encode_images(self, pictures: Sequence[Image.Image] | Tensor) -> Tensor: ...
@@ -82,6 +82,7 @@ class Features(NamedTuple):
     text: Float[Tensor, "t dim"] | None
 
 
+@runtime_checkable
 class Attached(Protocol):
     """What the encoder asks of adapters put on it."""
 
@@ -110,6 +111,8 @@ class TorchEncoder(nn.Module):
         self.stock = stock
         self.preprocess = preprocess
         self.lineage = lineage
+        self.source = lineage.base
+        """The MODEL string that finds these weights again from any folder: of a run, its base's."""
         self.precision: Precision = "fp32"
         self.model = stock.model
         self.attached: Attached | None = None
@@ -150,7 +153,7 @@ class TorchEncoder(nn.Module):
 
     @property
     def scale(self) -> float:
-        return math.exp(float(self.logit_scale))
+        return 1.0 if self.context_length is None else math.exp(float(self.logit_scale))
 
     @property
     def image_space(self) -> str:

@@ -13,7 +13,7 @@ they are first used. Nothing here splits or merges.
 import importlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -28,6 +28,7 @@ from clipadapt.towers.identity import Lineage
 from clipadapt.towers.stock import Stock, weights
 
 
+@runtime_checkable
 class Loader(Protocol):
     """Loads what follows `SCHEME:`; raises ModelError."""
 
@@ -83,11 +84,13 @@ def load_torch(name: ModelName, image_size: int | None = None) -> TorchEncoder:
     folder = hub.snapshot(name) if name.scheme == "hf-hub" else Path(name.name).expanduser()
     local = ModelName("local-dir", str(folder)) if name.scheme == "hf-hub" else name
     stock, preprocess = build(local, image_size)
-    base = str(name._replace(name=str(folder.resolve()))) if folder.is_dir() else str(name)
-    lineage = _lineage(base, stock, preprocess)
+    here = folder.is_dir() and name.scheme != "hf-hub"
+    source = str(name._replace(name=str(folder.resolve()))) if here else str(name)
+    lineage = _lineage(source, stock, preprocess)
+    encoder = TorchEncoder(str(name), stock, preprocess, lineage).eval()
     if folder.is_dir():
-        lineage = identity.inherit(lineage, folder)
-    return TorchEncoder(str(name), stock, preprocess, lineage).eval()
+        encoder.lineage = identity.inherit(lineage, folder)
+    return encoder
 
 
 def _run(name: ModelName, image_size: int | None) -> TorchEncoder:

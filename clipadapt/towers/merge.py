@@ -79,14 +79,14 @@ def _merged(attached: Adapters, strengths: Mapping[Tower, float]) -> Any:
     """(tower, parameter, its base value, its value at the strength), one at a time, values in float32 or wider."""
     for path, layer in attached.layers().items():
         tower: Any = attached.tower_of(path)
-        inner: nn.Module = layer.get_base_layer()
+        inner: nn.Linear = layer.get_base_layer()
         before = {name: _wide(value) for name, value in inner.named_parameters()}
         types = {name: value.dtype for name, value in inner.named_parameters()}
         for name, parameter in inner.named_parameters():
             parameter.data = before[name].clone()
         layer.merge(safe_merge=False)
         if path in attached.originals:
-            before["weight"] = _wide(attached.originals[path][0])
+            before["weight"] = _wide(attached.originals[path][0]).to(inner.weight.device)
         for name, parameter in inner.named_parameters():
             target = _between(before[name], parameter.data, strengths[tower])
             parameter.data = parameter.data.to(types[name])
@@ -95,7 +95,8 @@ def _merged(attached: Adapters, strengths: Mapping[Tower, float]) -> Any:
     for name, base in attached.base.items():
         tower = attached.tower_of(name)
         parameter = parameters[name]
-        yield tower, parameter, _wide(base), _between(_wide(base), _wide(parameter), strengths[tower])
+        base = _wide(base).to(parameter.device)
+        yield tower, parameter, base, _between(base, _wide(parameter), strengths[tower])
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Nothing here normalises features, batches or knows of adapters.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ from clipadapt.towers.identity import Tower, weights_digest
 Family = Literal["open_clip", "transformers", "timm"]
 
 
+@runtime_checkable
 class Stock(Protocol):
     """What an encoder needs from a library's model."""
 
@@ -66,10 +67,12 @@ class OpenClip:
 
     family: Family = "open_clip"
 
-    def __init__(self, model: nn.Module, tokenizer: Callable[..., Tensor], dim: int) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Callable[..., Tensor], config: Mapping[str, Any]) -> None:
         self.model: Any = model
         self.tokenizer: Any = tokenizer
-        self.dim = dim
+        self.config = config
+        """open_clip's model_cfg, as the weights came with it."""
+        self.dim = int(config["embed_dim"])
         self.context_length: int | None = int(self.model.context_length)
 
     @property
@@ -144,9 +147,11 @@ class Transformers:
 
     family: Family = "transformers"
 
-    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any, processor: Any) -> None:
         self.model: Any = model
         self.tokenizer = tokenizer
+        self.processor = processor
+        """transformers' image processor, as the weights came with it."""
         text = self.model.config.text_config
         self.context_length: int | None = int(text.max_position_embeddings)
         self._causal = self.model.config.model_type == "clip"
