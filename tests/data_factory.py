@@ -18,7 +18,7 @@ PATTERNS = ("Solid", "Striped", "Checked")
 
 
 def write_catalogue(folder: Path, items: int = 24, size: int = 32, seed: int = 0, validation: float = 1 / 3) -> Path:
-    """An imagefolder with `train` and `validation`; two items to a product; some cells empty; picture follows colour."""
+    """An imagefolder with `train` and `validation`; two items to a product; some cells empty."""
     rng = np.random.default_rng(seed)
     rows: list[dict[str, str]] = []
     for item in range(items):
