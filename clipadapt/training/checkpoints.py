@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from clipadapt.atomic import atomic_folder, sha256_file
 from clipadapt.errors import TrainingError
-from clipadapt.store import atomic_folder, sha256_file
 
 SCHEMA = 1
 _FOLDER = re.compile(r"step-(\d{8})")
@@ -53,12 +53,38 @@ class Progress(BaseModel):
     """Optimizer steps done in the main phase; a text lead is over whenever a checkpoint exists."""
     epochs: list[Epoch] = []
     """Finished epochs, in order."""
+    first: tuple[float, ...] | None = None
+    """Tune's score of the model as it was before the first step."""
+    led: tuple[float, ...] | None = None
+    """Tune's score after the text lead; null without one."""
     best: int | None = None
-    """Index in `epochs` of the best one, whose adapter lies in the run's adapter folder."""
+    """Number of the best epoch, from 1, whose adapter lies in the run's adapter folder; 0 is the text lead."""
     sums: dict[str, float] = {}
     """Running sums of the epoch that is under way, for its mean loss and accuracy."""
     loss_scale: float | None = None
     """fp16's gradient scale; null in other precisions."""
+
+    def add(self, *, loss: float, right: float, judged: float, guessed: float) -> None:
+        """Counts one step towards its epoch."""
+        for name, value in (("steps", 1.0), ("loss", loss), ("right", right), ("judged", judged), ("guessed", guessed)):
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def close_epoch(self, score: tuple[float, ...]) -> Epoch:
+        """Turns the sums into a finished epoch, which tune gave this score."""
+        judged = max(1.0, self.sums["judged"])
+        epoch = Epoch(
+            loss=self.sums["loss"] / self.sums["steps"],
+            accuracy=self.sums["right"] / judged,
+            chance=self.sums["guessed"] / judged,
+            score=score,
+        )
+        self.epochs.append(epoch)
+        self.sums = {}
+        return epoch
+
+    def scores(self) -> list[tuple[float, ...]]:
+        """Tune's scores, at the place that `best` counts by: after the lead, then after each epoch."""
+        return [self.led or (), *(epoch.score for epoch in self.epochs)]
 
 
 def save(

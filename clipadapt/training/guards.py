@@ -40,7 +40,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def memory_error(config: Config, *, step: int) -> TrainingError:
+def memory_error(config: Config) -> TrainingError:
     """Names the setting to lower."""
     micro = config.train.micro_batch
     remedies = [f"lower train.micro_batch (now {micro}); results do not depend on it"] if micro > 1 else []
@@ -49,16 +49,16 @@ def memory_error(config: Config, *, step: int) -> TrainingError:
     if config.model.frozen_dtype == "fp32":
         remedies.append("set model.frozen_dtype=bf16")
     remedies = remedies or ["choose a smaller model.image_size or model.name"]
-    return TrainingError(f"step {step}: out of memory; " + ", or ".join(remedies))
+    return TrainingError("out of memory; " + ", or ".join(remedies))
 
 
 def advice(epochs: Sequence[Epoch], config: Config) -> str | None:
     """What to try when training stands still or falls apart; None when it does neither."""
-    if not epochs:
+    if len(epochs) < 2:
         return None
     first, last = epochs[0], epochs[-1]
-    collapsed = last.accuracy <= 1.2 * last.chance or last.loss > WORSE * first.loss
-    if collapsed:
+    guessing = last.accuracy <= min(1.2 * last.chance, last.chance + 0.02)
+    if guessing or last.loss > WORSE * first.loss:
         return (
             f"the loss collapsed: {first.loss:.3f} in the first epoch, {last.loss:.3f} now, training accuracy "
             f"{last.accuracy:.1%} where guessing has {last.chance:.1%}. Try {_more(config, first='norms')}, "

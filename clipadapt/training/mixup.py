@@ -1,10 +1,11 @@
-"""MixUp: pictures blended in pairs, and the shares that their targets blend with.
+"""MixUp over a global batch: who is blended with whom, and the shares that targets blend with.
 
-Partners are neighbours within a block of the batch that one process holds at once, so no picture travels between
-processes. Shares are keyed by (seed, step, item). Nothing here knows of losses.
+Pictures are paired by data.augment.mixup within each micro-batch, so none travels between processes; here the same
+pairs are worked out for the whole batch, which every process needs for the loss. Nothing here knows of losses.
 Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization" (2018), arXiv:1710.09412.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from clipadapt.keyed import generator
+from clipadapt.data.augment import mixup
 
 
 class Mix(NamedTuple):
@@ -23,10 +24,10 @@ class Mix(NamedTuple):
     """Position in the batch."""
 
     def pixels(self, pixels: Float[Tensor, "m c h w"], start: int) -> Float[Tensor, "m c h w"]:
-        """The blend of whole blocks, which begin at position `start` of the batch."""
+        """The blend of one whole micro-batch, which begins at position `start` of the batch."""
         here = slice(start, start + len(pixels))
         share = self.share[here].to(pixels)[:, None, None, None]
-        return share * pixels + (1 - share) * pixels[(self.partner[here] - start).to(pixels.device)]
+        return torch.lerp(pixels[(self.partner[here] - start).to(pixels.device)], pixels, share)
 
     def blend(self, shares: Float[Tensor, "b v"]) -> Float[Tensor, "b v"]:
         """Targets blended as the pictures are."""
@@ -37,16 +38,14 @@ class Mix(NamedTuple):
         return Mix(self.share.to(device), self.partner.to(device))
 
 
-def draw(items: np.ndarray, *, alpha: float, block: int, seed: int, step: int) -> Mix | None:
-    """The mix of a batch in blocks of `block` pictures, the last one may be shorter; None when alpha is 0.
-
-    A picture's own share is at least a half, so that its own caption stays the first.
-    """
+def draw(items: np.ndarray, sizes: Sequence[int], *, alpha: float, seed: int, step: int) -> Mix | None:
+    """The mix of a batch that is cut into micro-batches of these sizes; None when alpha is 0."""
     if alpha == 0.0:
         return None
-    own = [generator(seed, "mixup", step, int(item)).beta(alpha, alpha) for item in items]
-    at = np.arange(len(items))
-    start = at // block * block
-    length = np.minimum(start + block, len(items)) - start
-    partner = start + (at - start + 1) % length
-    return Mix(torch.tensor([max(share, 1 - share) for share in own], dtype=torch.float32), torch.from_numpy(partner))
+    shares, partners, start = [], [], 0
+    for size in sizes:
+        mixed = mixup(torch.empty(size, 1, 0, 0), items[start : start + size], (seed, "step", step), alpha)
+        shares.append(mixed.weight)
+        partners.append(mixed.partner + start)
+        start += size
+    return Mix(torch.cat(shares), torch.cat(partners))

@@ -1,0 +1,75 @@
+"""What the model said before training: picture vectors of the training split, encoded once, and texts when asked for.
+
+Pictures are encoded as they are, without augmentation, and kept in memory (4 bytes x dim per item); texts are
+remembered. For both, the trained parameters are put back to their first values for a moment, so that no second model
+is held. Nothing here knows of losses.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clipadapt.towers.encoder import TorchEncoder
+from clipadapt.training.objective import Asked, Base
+
+_REMEMBERED = 100_000
+"""Texts whose vectors are kept; 200 MB at 512 float32."""
+
+
+class BaseModel:
+    """The unadapted model beside the one in training; make it before the first step, or a checkpoint, changes anything.
+
+    base = BaseModel(encoder, parameters, lambda: picture_vectors(encoder, train, processes, batch_size=64))
+    base.pictures        # of every item; encoded when first asked for, by all processes together
+    base.batch(asked)    # vectors of a batch's pictures and captions
+    """
+
+    def __init__(
+        self, encoder: TorchEncoder, parameters: Mapping[str, nn.Parameter], encode: Callable[[], Tensor]
+    ) -> None:
+        self._encoder = encoder
+        self._parameters = parameters
+        self._first = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        self._encode = encode
+        self._scale = encoder.scale
+        self._texts: dict[str, Tensor] = {}
+
+    @functools.cached_property
+    def pictures(self) -> Float[Tensor, "n d"]:
+        """Unit vectors of all training items."""
+        with self._as_it_was():
+            return self._encode()
+
+    def batch(self, asked: Asked) -> Base | None:
+        """The base's vectors of the captioned pictures and of their captions; None without captions."""
+        if asked.drawn is None:
+            return None
+        image = self.pictures[asked.items[: len(asked.drawn.of)]]
+        if asked.mix is not None:
+            image = nn.functional.normalize(asked.mix.blend(image), dim=-1)
+        return Base(image, self._vectors(asked.drawn.texts), self._scale)
+
+    def _vectors(self, texts: Sequence[str]) -> Float[Tensor, "t d"]:
+        if len(self._texts) > _REMEMBERED:
+            self._texts.clear()
+        new = [text for text in texts if text not in self._texts]
+        if new:
+            with self._as_it_was(), torch.compiler.set_stance("force_eager"):
+                self._texts |= dict(zip(new, self._encoder.encode_texts(new), strict=True))
+        return torch.stack([self._texts[text] for text in texts])
+
+    @contextmanager
+    def _as_it_was(self) -> Iterator[None]:
+        """The first values within, today's afterwards; gradients and optimizer states are not touched."""
+        today = {name: parameter.data for name, parameter in self._parameters.items()}
+        try:
+            for name, parameter in self._parameters.items():
+                parameter.data = self._first[name]
+            yield
+        finally:
+            for name, parameter in self._parameters.items():
+                parameter.data = today[name]

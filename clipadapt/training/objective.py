@@ -1,0 +1,298 @@
+"""What a batch is trained for: which texts it needs, and one differentiable number once their vectors are there.
+
+A step has two halves with the towers between them. `ask` names the distinct texts of a global batch: captions, and for
+`attributes` one sampled text per value, so that every value takes part in every step however rare it is. `loss` takes
+the unit vectors of all pictures and all those texts. Both are pure functions of (seed, epoch, step, items), so every
+process works out the same. Nothing here knows of towers, processes or precision.
+
+    softmax          each picture with its caption, equal captions handled as written
+    sigmoid          every pair on its own
+    multi_positive   captions are right for every item they are true of, left out where that is unknown
+    attributes       cross-entropy over all values of each attribute, plus `caption_weight` x multi_positive
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from clipadapt import config
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.errors import TrainingError
+from clipadapt.keyed import generator
+from clipadapt.losses.contrastive import multi_positive_loss, sigmoid_loss, softmax_loss
+from clipadapt.losses.keep import anchor_loss, keep_loss
+from clipadapt.losses.tiled import Pairs, tiled_multi_positive_loss, tiled_sigmoid_loss, tiled_softmax_loss
+from clipadapt.prompts import Prompts
+from clipadapt.training import anchors
+from clipadapt.training.captions import Captions, Drawn
+from clipadapt.training.labels import Labels, labels_of
+from clipadapt.training.mixup import Mix
+
+TILE = 2048
+"""Above this many pictures the picture x caption matrix is made in tiles; below, it is smaller than a tower's layer."""
+JUDGED = 512
+"""Pictures of a batch whose accuracy is measured; more would cost time and tell little."""
+
+
+class Asked(NamedTuple):
+    """A global batch and the texts it needs."""
+
+    items: Integer[Tensor, " b"]
+    """Rows of the catalogue."""
+    texts: list[str]
+    """Distinct, captions first."""
+    drawn: Drawn | None
+    """The captions, which are `texts[: len(drawn.texts)]`; None when the loss has no use for them."""
+    values: dict[str, Integer[Tensor, " v"]]
+    """Attribute -> row in `texts` of each of its values' text."""
+    mix: Mix | None = None
+    anchors: Integer[Tensor, " a"] | None = None
+    """Rows in `texts` of the texts that are to stay where the base has them ..."""
+    held: Float[Tensor, "a d"] | None = None
+    """... and the base's vectors of those."""
+
+    def on(self, device: torch.device) -> "Asked":
+        """With every tensor there."""
+        return Asked(
+            self.items.to(device),
+            self.texts,
+            None if self.drawn is None else self.drawn.to(device),
+            {name: rows.to(device) for name, rows in self.values.items()},
+            None if self.mix is None else self.mix.to(device),
+            None if self.anchors is None else self.anchors.to(device),
+            None if self.held is None else self.held.to(device),
+        )
+
+
+class Base(NamedTuple):
+    """What the unadapted model says of the same batch, for the `keep` term."""
+
+    image: Float[Tensor, "b d"]
+    text: Float[Tensor, "t d"]
+    scale: float
+
+
+class Outcome(NamedTuple):
+    """A batch's loss and how training fares; all but `loss` without gradient."""
+
+    loss: Float[Tensor, ""]
+    parts: dict[str, Tensor]
+    """The loss's terms by name, before weighting."""
+    right: Tensor
+    """How many judged answers were right ..."""
+    judged: Tensor
+    """... out of how many ..."""
+    guessed: Tensor
+    """... and how many guessing would have got right."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers; 0 when nothing was judged."""
+        return float(self.right) / max(1.0, float(self.judged))
+
+
+class Objective:
+    """One config's loss over one catalogue."""
+
+    def __init__(self, loss: config.Loss, catalogue: Catalogue, prompts: Prompts, *, seed: int) -> None:
+        self._config = loss
+        self._prompts = prompts
+        self._seed = seed
+        self.labels: tuple[Labels, ...] = (
+            labels_of(catalogue, loss.attribute_weights) if loss.name == "attributes" else ()
+        )
+        if loss.name == "attributes" and not self.labels:
+            raise TrainingError(
+                "loss.name attributes: no attribute has two values with training items; "
+                "name filled columns in data.attributes, or set loss.name to multi_positive"
+            )
+        captioned = loss.name != "attributes" or loss.caption_weight > 0 or loss.keep > 0
+        self._captions = Captions(catalogue, prompts, seed=seed) if captioned else None
+
+        self._anchors: tuple[Sequence[str], Tensor] | None = None
+        self._aims: Mapping[str, Tensor] = {}
+
+    def hold(self, texts: Sequence[str], vectors: Float[Tensor, "n d"]) -> None:
+        """Texts for the `anchor` term, and the base's unit vectors of them."""
+        self._anchors = texts, vectors
+
+    def aim(self, directions: Mapping[str, Float[Tensor, "v d"]]) -> None:
+        """Unit vectors that the `probe` term pulls each attribute's value texts to; none turns the term off."""
+        self._aims = directions
+
+    def ask(self, items: np.ndarray, *, epoch: int, step: int, captioned: int | None = None) -> Asked:
+        """The texts of a global batch. `captioned`: how many of the first items get a caption; None: all."""
+        drawn = self._captions.draw(items[:captioned].tolist(), epoch) if self._captions else None
+        texts = dict.fromkeys(drawn.texts if drawn else ())
+        rows: dict[str, int] = {text: row for row, text in enumerate(texts)}
+        values = {}
+        for labels in self.labels:
+            key = (self._seed, step)
+            sampled = [self._prompts.attribute_text(labels.attribute, value, key) for value in labels.values]
+            values[labels.attribute] = torch.tensor([rows.setdefault(str(text), len(rows)) for text in sampled])
+        asked = Asked(torch.from_numpy(np.ascontiguousarray(items)), list(rows), drawn, values)
+        return asked if self._anchors is None else self._anchored(asked, rows, *self._anchors, step=step)
+
+    def _anchored(
+        self, asked: Asked, rows: dict[str, int], texts: Sequence[str], vectors: Tensor, *, step: int
+    ) -> Asked:
+        chosen = generator(self._seed, "anchors", step).permutation(len(texts))[: anchors.PER_STEP]
+        at = torch.tensor([rows.setdefault(texts[one], len(rows)) for one in chosen])
+        return asked._replace(texts=list(rows), anchors=at, held=vectors[torch.from_numpy(chosen)])
+
+    def loss(
+        self,
+        asked: Asked,
+        image: Float[Tensor, "b d"],
+        text: Float[Tensor, "t d"],
+        *,
+        scale: Tensor,
+        bias: Tensor | None = None,
+        base: Base | None = None,
+    ) -> Outcome:
+        """The loss of a global batch, from the unit vectors of its pictures and of `asked.texts`, in their order.
+
+        Args:
+            asked: from `ask`.
+            image: unit vectors, with gradient where the image tower learns.
+            text: unit vectors of all texts.
+            scale: factor on cosines.
+            bias: SigLIP's; None: the sigmoid loss takes minus the batch's mean logit and the log of its captions.
+            base: needed when `loss.keep` is not 0.
+
+        Raises:
+            TrainingError: the batch holds nothing to learn from.
+        """
+        parts: dict[str, Tensor] = {}
+        scores = _Scores(image.device)
+        total = image.new_zeros((), dtype=torch.promote_types(image.dtype, torch.float32))
+        if self.labels:
+            parts["attributes"] = self._attribute_terms(asked, image, text, scale, scores)
+            total = total + parts["attributes"]
+        for name, term, weight in self._text_terms(asked, text):
+            parts[name] = term
+            total = total + weight * term
+        if asked.drawn is not None:
+            captions = text[: len(asked.drawn.texts)]
+            pictures = image[: len(asked.drawn.of)]
+            weight = self._config.caption_weight if self.labels else 1.0
+            if weight:
+                parts["captions"] = self._caption_term(asked, pictures, captions, scale, bias)
+                total = total + weight * parts["captions"]
+            if base is not None and self._config.keep:
+                kept = keep_loss(pictures, captions, base.image, base.text, base.scale)
+                parts["keep"] = kept.mean()
+                total = total + self._config.keep * parts["keep"]
+            if not self.labels:
+                scores.captions(asked.drawn, pictures, captions)
+        return Outcome(total, {name: part.detach() for name, part in parts.items()}, *scores.sums())
+
+    def _text_terms(self, asked: Asked, text: Tensor) -> Iterator[tuple[str, Tensor, float]]:
+        """(name, value, weight) of the terms that look at texts alone."""
+        if self._aims:
+            weights = sum(labels.weight for labels in self.labels)
+            pulls = [
+                labels.weight
+                / weights
+                * anchor_loss(text[asked.values[labels.attribute]], self._aims[labels.attribute]).mean()
+                for labels in self.labels
+            ]
+            yield "probe", torch.stack(pulls).sum(), self._config.probe
+        if asked.anchors is not None and asked.held is not None:
+            yield "anchor", anchor_loss(text[asked.anchors], asked.held).mean(), self._config.anchor
+
+    def _caption_term(self, asked: Asked, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+        assert asked.drawn is not None
+        drawn = asked.drawn
+        tiled = len(image) > TILE
+        if self._config.name == "softmax" and asked.mix is None:
+            own = text[drawn.of]
+            return (tiled_softmax_loss(image, own, scale, TILE) if tiled else softmax_loss(image, own, scale)).mean()
+        pairs = _mixed(drawn, asked.mix) if self._config.name != "softmax" else _own_only(drawn, asked.mix)
+        if self._config.name == "sigmoid":
+            if bias is None:
+                bias = -(scale * (image.mean(0) @ text.mean(0))).detach() - math.log(len(text))
+            if tiled:
+                return tiled_sigmoid_loss(image, text, scale, bias, TILE, pairs).mean()
+            return sigmoid_loss(image, text, scale, bias, *pairs(slice(0, len(image)), slice(0, len(text)))).mean()
+        if tiled:
+            return tiled_multi_positive_loss(image, text, scale, pairs, TILE).mean()
+        return multi_positive_loss(image, text, scale, *pairs(slice(0, len(image)), slice(0, len(text)))).mean()
+
+    def _attribute_terms(self, asked: Asked, image: Tensor, text: Tensor, scale: Tensor, scores: "_Scores") -> Tensor:
+        """Weighted mean over attributes of the loss per labelled item.
+
+        An attribute's sum is divided by the number of labels a batch of this size has on average, not by the number it
+        happens to have: a single labelled item would otherwise weigh as much as a batch full of them.
+        """
+        total = image.new_zeros((), dtype=torch.promote_types(image.dtype, torch.float32))
+        weights = sum(labels.weight for labels in self.labels)
+        for labels in self.labels:
+            vectors = text[asked.values[labels.attribute].to(text.device)]
+            terms = labels.terms(asked.items, image, vectors, scale, asked.mix, self._config.logit_adjustment)
+            total = total + (labels.weight / weights) * terms.total / (labels.labelled * len(image))
+            if asked.mix is None:
+                scores.values(labels, asked.items, image, vectors)
+        return total
+
+
+class _Scores:
+    """Counts right answers; the prior is left out, as it is when recognising."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._right, self._judged, self._guessed = (torch.zeros((), device=device) for _ in range(3))
+
+    @torch.no_grad()
+    def values(self, labels: Labels, items: Tensor, image: Tensor, vectors: Tensor) -> None:
+        target = labels.target(items[:JUDGED]).to(image.device)
+        if target.ndim > 1:
+            return
+        best = (image[:JUDGED] @ vectors.T).argmax(1)
+        known = target >= 0
+        self._right += ((best == target) & known).sum()
+        self._judged += known.sum()
+        self._guessed += known.sum() / len(vectors)
+
+    @torch.no_grad()
+    def captions(self, drawn: Drawn, image: Tensor, text: Tensor) -> None:
+        positives, _ = drawn.pairs(slice(0, min(JUDGED, len(image))), slice(0, len(text)))
+        best = (image[:JUDGED] @ text.T).argmax(1, keepdim=True)
+        self._right += positives.gather(1, best).sum()
+        self._judged += len(positives)
+        self._guessed += positives.float().mean(1).sum()
+
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self._right, self._judged, self._guessed
+
+
+def _mixed(drawn: Drawn, mix: Mix | None) -> Pairs:
+    """Positives and known pairs of a batch; of a mixed picture both halves count with their share."""
+    if mix is None:
+        return drawn.pairs
+
+    def pairs(rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+        positives, known = drawn.pairs(rows, columns)
+        others = drawn._replace(of=drawn.of[mix.partner], items=drawn.items[mix.partner])
+        also, also_known = others.pairs(rows, columns)
+        share = mix.share[rows, None]
+        return share * positives + (1 - share) * also, known & also_known
+
+    return pairs
+
+
+def _own_only(drawn: Drawn, mix: Mix | None) -> Pairs:
+    """A picture's own caption and its partner's, with their shares, and no other positives: softmax under MixUp."""
+
+    def pairs(rows: slice, columns: slice) -> tuple[Tensor, None]:
+        assert mix is not None
+        at = torch.arange(len(drawn.texts), device=drawn.of.device)[columns]
+        own, other = drawn.of[rows, None] == at, drawn.of[mix.partner][rows, None] == at
+        share = mix.share[rows, None]
+        return share * own + (1 - share) * other, None
+
+    return pairs

@@ -1,0 +1,56 @@
+"""The model of a config, ready to train: adapted, cast, checkpointed and compiled as the config says.
+
+The order matters: adapters are added to weights as the base has them, then frozen weights are cast, then towers are
+compiled. Precision is the encoder's own autocast, entered anew for each forward pass: an autocast region that outlived
+the first pass of a two-pass step would hand its cached, gradient-less casts to the second.
+Nothing here trains or knows of data.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from clipadapt.config import Config
+from clipadapt.errors import ConfigError, ModelError
+from clipadapt.towers.encoder import DTYPES, TorchEncoder
+from clipadapt.towers.load import load
+from clipadapt.towers.lora import AdapterReport, select_trainable
+from clipadapt.training.dropout import train_adapters
+from clipadapt.training.head import Head
+
+
+class Prepared(NamedTuple):
+    """An encoder with something to train."""
+
+    encoder: TorchEncoder
+    head: Head
+    report: AdapterReport
+
+
+def prepare(config: Config, device: torch.device | str) -> Prepared:
+    """Loads, adapts and arranges the model of a config on a device.
+
+    Raises:
+        ConfigError: options that contradict each other.
+        ModelError: the model cannot be loaded, or has no text tower.
+        AdapterError: adapters that are missing.
+    """
+    model = config.model
+    if model.frozen_dtype == "bf16" and model.precision != "bf16":
+        raise ConfigError(
+            f"model.frozen_dtype bf16 needs model.precision bf16 (it is {model.precision}); set both, or neither"
+        )
+    encoder = load(model.name, device=device, precision=model.precision, image_size=model.image_size)
+    if not isinstance(encoder, TorchEncoder):
+        raise ModelError(f"{model.name}: an export cannot be trained; name the model it was made from")
+    if encoder.context_length is None:
+        raise ModelError(f"{model.name}: an image tower alone has no captions to train with; choose a two-tower model")
+    report = select_trainable(encoder, config.train, config.lora, config.seed)
+    head = Head(encoder, config.loss)
+    train_adapters(encoder.model)
+    if model.frozen_dtype != "fp32":
+        encoder.cast_frozen(DTYPES[model.frozen_dtype])
+    encoder.checkpointing(model.checkpointing)
+    if model.compile:
+        encoder.compile_towers()
+    return Prepared(encoder, head, report)

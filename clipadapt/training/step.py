@@ -1,0 +1,175 @@
+"""One optimizer step's gradient: the exact gradient of the global batch, whatever it is cut into.
+
+Each process encodes its share of the pictures and of the distinct texts in micro-batches, all vectors are gathered,
+every process takes the loss of the whole batch and walks back through its own share. A share of one micro-batch is
+encoded once; a larger one twice (losses.large_batch.two_pass), so that memory depends on the micro-batch alone.
+A tower that does not learn is encoded once without a graph, and its texts are remembered.
+Nothing here knows of optimizers, epochs' order or files.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from clipadapt.config import Config
+from clipadapt.data.batches import TrainBatch
+from clipadapt.losses.gather import gather
+from clipadapt.losses.large_batch import Stream, two_pass
+from clipadapt.towers.encoder import TorchEncoder
+from clipadapt.towers.identity import TOWERS, Tower
+from clipadapt.training import mixup
+from clipadapt.training.attention import training_attention
+from clipadapt.training.base import BaseModel
+from clipadapt.training.dropout import Dropouts
+from clipadapt.training.head import Head
+from clipadapt.training.objective import Asked, Objective, Outcome
+from clipadapt.training.processes import Processes
+
+TEXTS_PER_PICTURE = 4
+"""Texts in a pass for each picture of a micro-batch: a caption has a tenth of a picture's tokens or fewer."""
+_REMEMBERED = 100_000
+"""Texts of a frozen tower whose vectors are kept; 200 MB at 512 float32."""
+
+
+class Step:
+    """Gradients of global batches, accumulated in `.grad` of what is trained."""
+
+    def __init__(
+        self,
+        encoder: TorchEncoder,
+        objective: Objective,
+        head: Head,
+        processes: Processes,
+        config: Config,
+        *,
+        base: BaseModel | None = None,
+        backward: Callable[[Tensor], None] = Tensor.backward,
+    ) -> None:
+        self._encoder = encoder
+        self._objective = objective
+        self._head = head
+        self._processes = processes
+        self._config = config
+        self._base = base
+        self._backward = backward
+        self.learning: tuple[Tower, ...] = tuple(tower for tower in TOWERS if _learns(encoder, tower))
+        """The towers that have something to train."""
+        self._dropouts = {
+            tower: Dropouts(view, tower, seed=config.seed)
+            for tower, view in (("image", encoder.image), ("text", encoder.text))
+            if view is not None
+        }
+        self._frozen_texts: dict[str, Tensor] = {}
+
+    def both(self, batches: Sequence[TrainBatch], *, epoch: int, step: int) -> Outcome:
+        """A step of both towers. `batches`: this process's share of the global batch, in micro-batches."""
+        device = self._encoder.device
+        local = torch.from_numpy(np.concatenate([batch.indices for batch in batches])).to(device)
+        items = gather(local).cpu().numpy()
+        asked = self._objective.ask(items, epoch=epoch, step=step)
+        sizes = [len(batch) for batch in batches]
+        mix = mixup.draw(
+            items, sizes * self._processes.count, alpha=self._config.augment.mixup, seed=self._config.seed, step=step
+        )
+        asked = asked._replace(mix=mix).on(device)
+        starts = self._processes.rank * len(local) + np.cumsum([0, *sizes[:-1]])
+
+        def encode(piece: tuple[int, TrainBatch]) -> Tensor:
+            at, batch = piece
+            pixels = batch.pixels if asked.mix is None else asked.mix.pixels(batch.pixels, at)
+            self._dropouts["image"].draw(step=step, items=batch.indices.tolist(), device=device)
+            with self._attention():
+                return F.normalize(self._encoder.image_features(pixels), dim=-1)
+
+        pieces = list(zip(starts.tolist(), batches, strict=True))
+        image = Stream(encode, pieces) if "image" in self.learning else _frozen(encode, pieces)
+        return self._gradients(asked, step, image=image)
+
+    def scale(self) -> Tensor:
+        """The factor on cosines that training uses now."""
+        return self._head.scale()
+
+    def text_alone(self, asked: Asked, vectors: Float[Tensor, "b d"], *, step: int) -> Outcome:
+        """A step of the text tower against picture vectors that are already there, the same on every process."""
+        return self._gradients(asked, step, vectors=vectors)
+
+    def _gradients(
+        self, asked: Asked, step: int, *, image: Stream | None = None, vectors: Tensor | None = None
+    ) -> Outcome:
+        """Two passes over what learns; pictures come as a stream to encode, or as vectors."""
+        outcomes: list[Outcome] = []
+        base = self._base.batch(asked) if self._base is not None else None
+
+        def loss(*gathered: Tensor) -> Tensor:
+            pictures = gathered[0] if vectors is None else vectors
+            outcome = self._objective.loss(
+                asked,
+                pictures,
+                gathered[-1][: len(asked.texts)],
+                scale=self._head.scale(),
+                bias=self._head.bias,
+                base=base,
+            )
+            outcomes.append(outcome)
+            return outcome.loss
+
+        streams = [*([] if image is None else [image]), self._text_stream(asked.texts, step)]
+        two_pass(streams, loss, gather=gather, backward=self._backward)
+        for dropouts in self._dropouts.values():
+            dropouts.clear()
+        (outcome,) = outcomes
+        return outcome._replace(loss=outcome.loss.detach())
+
+    def _text_stream(self, texts: Sequence[str], step: int) -> Stream:
+        """The texts of this process, in passes: a contiguous part of all, at least one text."""
+        if "text" not in self.learning:
+            return Stream(self._remembered, [_share(texts, self._processes)])
+        size = TEXTS_PER_PICTURE * self._config.train.micro_batch
+        mine = _share(texts, self._processes)
+        # Lengths in steps of 8, so that a compiled tower meets at most ten of them; other towers take the exact one.
+        multiple = 8 if self._config.model.compile else 1
+
+        def encode(piece: Sequence[str]) -> Tensor:
+            tokens = self._encoder.tokenize(piece, multiple=multiple)
+            self._dropouts["text"].draw(step=step, items=piece, device=self._encoder.device)
+            with self._attention():
+                return F.normalize(self._encoder.text_features(tokens), dim=-1)
+
+        return Stream(encode, [mine[at : at + size] for at in range(0, len(mine), size)])
+
+    def _attention(self) -> AbstractContextManager[object]:
+        return training_attention(self._encoder.device, checkpointing=self._config.model.checkpointing)
+
+    def _remembered(self, texts: Sequence[str]) -> Float[Tensor, "t d"]:
+        """Vectors of a text tower that does not learn, each text encoded once."""
+        if len(self._frozen_texts) > _REMEMBERED:
+            self._frozen_texts.clear()
+        new = [text for text in texts if text not in self._frozen_texts]
+        if new:
+            self._frozen_texts |= dict(zip(new, self._encoder.encode_texts(new), strict=True))
+        return torch.stack([self._frozen_texts[text] for text in texts])
+
+
+def _learns(encoder: TorchEncoder, tower: Tower) -> bool:
+    return any(p.requires_grad and encoder.tower_of(name) == tower for name, p in encoder.model.named_parameters())
+
+
+def _frozen(encode: Callable[[tuple[int, TrainBatch]], Tensor], pieces: list[tuple[int, TrainBatch]]) -> Stream:
+    """A stream of one piece without a graph."""
+
+    def whole(_: None) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([encode(piece) for piece in pieces])
+
+    return Stream(whole, [None])
+
+
+def _share(texts: Sequence[str], processes: Processes) -> list[str]:
+    """A contiguous part for each process; with fewer texts than processes the last text is encoded again."""
+    padded = list(texts) + [texts[-1]] * (processes.count - len(texts))
+    return [padded[place] for place in np.array_split(np.arange(len(padded)), processes.count)[processes.rank]]

@@ -1,0 +1,257 @@
+"""The training loop: a config in, a run with its best adapter out.
+
+    run = train(Config.load("configs/quickstart.yaml"))        # or `accelerate launch train.py --config ...`
+    run.adapter, run.metrics()
+
+Epoch after epoch, step after step: take the global batch's gradient, clip it, step the optimizer; after each epoch
+measure tune, keep the adapter if it is the best so far, write a checkpoint. A run that was stopped goes on from its
+last checkpoint when it is started again, to the same adapter, bit for bit on a CPU. How a gradient comes about is in
+step.py, what it is for in objective.py; nothing here knows of losses or towers.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from clipadapt.config import Config
+from clipadapt.data.augment import Augment
+from clipadapt.data.batches import Batches, TrainBatch
+from clipadapt.data.scan import refuse_other_sizes
+from clipadapt.data.splits import load_splits
+from clipadapt.errors import TrainingError
+from clipadapt.progress import bar
+from clipadapt.prompts import Prompts
+from clipadapt.runs import Run
+from clipadapt.towers.adapter import save_adapter
+from clipadapt.towers.lora import check_gradients
+from clipadapt.training import checkpoints, guards, optim, text_lead
+from clipadapt.training.anchors import anchor_texts
+from clipadapt.training.base import BaseModel
+from clipadapt.training.checkpoints import Progress
+from clipadapt.training.launch import accelerator_for
+from clipadapt.training.objective import Objective
+from clipadapt.training.preparation import prepare
+from clipadapt.training.processes import Processes, lost_rank_named
+from clipadapt.training.selection import Selection
+from clipadapt.training.step import Step
+from clipadapt.training.updates import Updates
+from clipadapt.training.vectors import picture_vectors
+
+
+def train(config: Config, run: Run | None = None) -> Run:
+    """Trains what the config describes, in `run` or in the folder it names, and returns the run.
+
+    Every process of an `accelerate launch` calls it; the first one writes. A finished run is returned as it is.
+
+    Raises:
+        ClipadaptError: whatever a user can mend, from a column that is not there to a loss that is no number. The last
+            checkpoint is whole, and the same call goes on from it.
+    """
+    run = Run.create(config) if run is None else run
+    accelerator = accelerator_for(config, run)
+    try:
+        with lost_rank_named():
+            _Training(config, run, accelerator).go()
+    except (RuntimeError, MemoryError) as error:
+        if guards.out_of_memory(error):
+            raise guards.memory_error(config) from error
+        raise
+    finally:
+        accelerator.end_training()
+    return run
+
+
+class _Training:
+    """One run on one process."""
+
+    def __init__(self, config: Config, run: Run, accelerator: Accelerator) -> None:
+        self.config = config
+        self.run = run
+        self.accelerator = accelerator
+        self.processes = Processes(accelerator)
+        self.splits = load_splits(config.data, config.seed)
+        prompts = Prompts.load(config.prompts)
+        prompts.check(self.splits.train.columns)
+        self.objective = Objective(config.loss, self.splits.train, prompts, seed=config.seed)
+        self.selection = Selection(config, self.splits.train, self.splits.tune, prompts, self.processes)
+        self.encoder, self.head, report = prepare(config, accelerator.device)
+        if config.loss.anchor:
+            trained = [labels.attribute for labels in self.objective.labels]
+            texts = anchor_texts(self.splits.train, prompts, trained)
+            self.objective.hold(texts, self.encoder.encode_texts(texts))
+        if config.data.mixed_sizes == "refuse":
+            for catalogue in self.splits:
+                refuse_other_sizes(catalogue, self.encoder.preprocess.size)
+        self.parameters = optim.trainable(self.encoder.model)
+        self.processes.share(list(self.parameters.values()))
+        augment = Augment(config.augment, self.encoder.preprocess, config.seed)
+        self.batches = Batches(
+            self.splits.train, config.train, augment, config.seed, self.processes.rank, self.processes.count,
+            workers=config.data.workers, device=accelerator.device,
+        )  # fmt: skip
+        self.base = BaseModel(self.encoder, self.parameters, self.pictures) if self.needs_base else None
+        self.step = Step(
+            self.encoder, self.objective, self.head, self.processes, config,
+            base=self.base if config.loss.keep else None, backward=accelerator.backward,
+        )  # fmt: skip
+        self.updates = Updates(
+            self.parameters, config.train, self.processes, scaler=accelerator.scaler,
+            check=lambda: check_gradients(self.encoder, self.step.learning),
+        )  # fmt: skip
+        self.advised = False
+        self.say(f"{report}\n{len(self.splits.train)} items to train on, {len(self.splits.tune)} to tune on")
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether anything compares with the model as it was."""
+        return self.config.loss.keep > 0 or self.config.train.text_lead > 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.config.train.epochs * self.batches.steps_per_epoch
+
+    def go(self) -> None:
+        """From wherever the run stands to its end."""
+        progress = self.resumed()
+        if progress.first is None and not self.finished(progress):
+            self.begin(progress)
+        while not self.finished(progress):
+            self.epoch(progress)
+            self.finish_epoch(progress)
+        chosen = f"epoch {progress.best}" if progress.best else "the text lead"
+        self.say(f"the best by {self.selection.metric} on tune is {chosen}: {self.run.adapter}")
+        if progress.first is not None and progress.scores()[progress.best or 0] <= progress.first:
+            self.say(
+                "tune is no better than before training: do not ship this adapter; look at train.lr and the captions"
+            )
+
+    def resumed(self) -> Progress:
+        """Where the run stands: its last checkpoint, or the beginning."""
+        folder = checkpoints.latest(self.run.checkpoints)
+        if folder is None:
+            return Progress()
+        progress = checkpoints.load(folder, self.parameters, self.updates.optimizer)
+        if progress.best is not None and not self.run.adapter.is_dir():
+            raise TrainingError(
+                f"{self.run.adapter}: missing, and {folder} goes on from an epoch that kept its adapter there; "
+                f"restore it, or remove {self.run.checkpoints} to start anew"
+            )
+        self.updates.loss_scale = progress.loss_scale
+        self.run.forget_after(progress.step)
+        self.say(f"going on from step {progress.step} of {self.steps} ({folder})")
+        return progress
+
+    def finished(self, progress: Progress) -> bool:
+        """All epochs are done, or patience ran out."""
+        done, patience = len(progress.epochs), self.config.train.patience
+        return done >= self.config.train.epochs or (
+            patience is not None and progress.best is not None and done - progress.best >= patience
+        )
+
+    def begin(self, progress: Progress) -> None:
+        """Measures the model as it is and, if the config has one, runs the text lead and measures again."""
+        progress.first = self.measured(progress, "before")
+        if self.config.train.text_lead and self.base is not None:
+            figures = text_lead.lead(
+                self.config, self.encoder, self.splits.train, self.objective, self.step, self.processes,
+                self.base.pictures,
+            )  # fmt: skip
+            self.run.log(0, phase="text lead", **figures)
+            progress.led = self.measured(progress, "after the text lead")
+            progress.best = 0
+            self.keep_adapter()
+            self.save(progress)
+
+    def epoch(self, progress: Progress) -> None:
+        """The steps of the epoch that is under way, from where it stands."""
+        number = len(progress.epochs)
+        first = progress.step - number * self.batches.steps_per_epoch
+        size, every = self.config.train.batch_size, self.config.train.checkpoint_every
+        left = self.batches.steps_per_epoch - first
+        started = time.perf_counter()
+        with bar(left * size, f"epoch {number + 1} of {self.config.train.epochs}", "images") as shown:
+            for done, micros in enumerate(self.batches.epoch(number, first), start=1):
+                figures = self.optimizer_step(progress, micros, number)
+                figures["images_per_second"] = done * size / (time.perf_counter() - started)
+                self.run.log(progress.step, epoch=number + 1, **figures)
+                self.accelerator.log(figures, step=progress.step)
+                shown.advance(size, f"loss {figures['loss']:.3f}")
+                if every and progress.step % every == 0 and done < left:
+                    self.save(progress)
+
+    def optimizer_step(self, progress: Progress, micros: Sequence[TrainBatch], epoch: int) -> dict[str, float]:
+        """One step of the optimizer; returns what is logged of it.
+
+        Raises:
+            TrainingError: the loss or the gradient is no number; nothing was changed.
+        """
+        number = progress.step
+        self.updates.clear()
+        outcome = self.step.both(micros, epoch=epoch, step=number)
+        rate = optim.lr_at(number, steps=self.steps, peak=self.config.train.lr, warmup=self.config.train.warmup)
+        items = [self.splits.train.ids[item] for batch in micros for item in batch.indices]
+        norm = self.updates.apply(float(outcome.loss), rate, step=number, items=items)
+        self.head.clamp()
+        progress.step += 1
+        progress.add(
+            loss=float(outcome.loss), right=float(outcome.right), judged=float(outcome.judged),
+            guessed=float(outcome.guessed),
+        )  # fmt: skip
+        parts = {name: float(part) for name, part in outcome.parts.items()}
+        scale = {"logit_scale": float(self.head.scale())} if self.head.trained else {}
+        return {"loss": float(outcome.loss), **parts, "accuracy": outcome.accuracy, "lr": rate, "norm": norm, **scale}
+
+    def finish_epoch(self, progress: Progress) -> None:
+        """Measures tune, keeps the adapter if it is the best so far, says what is odd, and writes a checkpoint."""
+        number = len(progress.epochs) + 1
+        score = self.measured(progress, f"epoch {number}")
+        best = () if progress.best is None else progress.scores()[progress.best]
+        done = progress.close_epoch(score)
+        self.say(
+            f"epoch {number}: loss {done.loss:.3f}, accuracy {done.accuracy:.1%} where chance is {done.chance:.1%}"
+        )
+        if score > best:
+            progress.best = number
+            self.keep_adapter()
+        if not self.advised and (advice := guards.advice(progress.epochs, self.config)):
+            self.say(advice)
+            self.run.log(progress.step, epoch=number, advice=advice)
+            self.advised = True
+        self.save(progress)
+
+    def measured(self, progress: Progress, when: str) -> tuple[float, ...]:
+        """Tune's score of the model as it is now; its figures are logged and said."""
+        score, figures = self.selection.measure(self.encoder, self.head)
+        figures = {f"tune_{name}": figure for name, figure in figures.items()}
+        self.run.log(progress.step, when=when, **figures)
+        self.accelerator.log(figures, step=progress.step)
+        self.say(f"{when}: " + ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items()))
+        return score
+
+    def pictures(self) -> Tensor:
+        """Vectors of all training pictures by the image tower as it is now."""
+        return picture_vectors(
+            self.encoder, self.splits.train, self.processes, batch_size=self.config.train.micro_batch
+        )
+
+    def keep_adapter(self) -> None:
+        """Puts the trained weights where the run's adapter is found."""
+        if self.processes.main:
+            save_adapter(self.encoder, self.run.adapter)
+
+    def save(self, progress: Progress) -> None:
+        """Writes a checkpoint and removes those that are no longer kept; every process waits until it is there."""
+        progress.loss_scale = self.updates.loss_scale
+        if self.processes.main:
+            checkpoints.save(self.run.checkpoints, progress, self.parameters, self.updates.optimizer)
+            checkpoints.prune(self.run.checkpoints, self.config.train.keep_checkpoints)
+        self.processes.wait()
+
+    def say(self, text: str) -> None:
+        """Tells the user, once for all processes."""
+        if self.processes.main:
+            print(text, file=sys.stderr, flush=True)
