@@ -146,6 +146,12 @@ class Loss(Section):
     """attributes: tau of the training-frequency prior added to the logits (Menon et al. 2021); 0 turns it off."""
     keep: Annotated[float, Field(ge=0.0)] = 0.0
     """Weight of the term that keeps each picture's similarities to the captions close to the base's."""
+    anchor: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight of the term that keeps the vectors of texts outside of training (everyday things, and the values of
+    attributes whose weight is 0) where the base has them: what an adaptation must not forget."""
+    probe: Annotated[float, Field(ge=0.0)] = 0.0
+    """attributes, in the text lead: weight of the term that pulls each value's texts to the direction in which a linear
+    probe on the base's picture vectors finds the value."""
 
 
 class Train(Section):
@@ -223,7 +229,9 @@ class Config(Section):
     train: Train = Train()
     augment: Augment = Augment()
     eval: Eval = Eval()
-    export: tuple[Literal["open_clip", "transformers", "onnx"], ...] = ("open_clip",)
+    export: tuple[Literal["open_clip", "transformers"], ...] = ("open_clip",)
+    index: Literal["train", "validation", "tune"] | None = None
+    """The split whose pictures go into a search index at OUTPUT_DIR/index; null: build one with `clipadapt index`."""
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:

@@ -1,0 +1,48 @@
+"""What a training ends with on the terminal: the gain in plain words, where things lie, what to type next."""
+
+from pathlib import Path
+
+from clipadapt.runs import Run
+
+_METRICS = {
+    "balanced_accuracy": "attributes recognised",
+    "rare_balanced_accuracy": "rare values recognised",
+}
+
+
+def closing_summary(run: Run, index: Path | None = None) -> str:
+    """The lines that a newcomer reads last; figures are those of the report's headline rows."""
+    lines = ["", *_gains(run), "", "Where things are"]
+    page = run.report / "report.html"
+    if page.is_file():
+        lines.append(f"  report    {page}   (open it in a browser)")
+    lines.append(f"  adapter   {run.adapter}")
+    if index is not None:
+        lines.append(f"  index     {index}")
+    lines += [f"  export    {folder}" for folder in sorted(run.export.glob("*")) if folder.is_dir()]
+    lines += ["", "What to type next"]
+    if index is not None:
+        lines.append(f'  clipadapt index search {index} --text "a striped shirt" -k 5')
+    lines.append(f"  clipadapt eval --help      clipadapt prompts preview {run.config.prompts} --source SOURCE")
+    return "\n".join(lines)
+
+
+def _gains(run: Run) -> list[str]:
+    from clipadapt.evaluation.results import Results
+    from clipadapt.evaluation.rows import HEADLINE, select
+
+    if not (run.report / "results.json").is_file():
+        return ["Nothing was measured (eval.suite is null)."]
+    lines = []
+    for row in select(Results.load(run.report).rows, task=HEADLINE):
+        if row.metric in _METRICS and row.delta is not None:
+            interval = f"95% interval {_percent(row.delta_low)} to {_percent(row.delta_high)}"
+            lines.append(
+                f"  {_METRICS[row.metric]:24} base {row.mean - row.delta:6.1%}   adapted {row.mean:6.1%}   "
+                f"difference {row.delta:+.1%} ({interval}): {row.verdict()}"
+            )
+    return ["Base against adapted, on pictures of products that no choice was made on", *lines]
+
+
+def _percent(fraction: float | None) -> str:
+    return "unknown" if fraction is None else f"{fraction:+.1%}"
