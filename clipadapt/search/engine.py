@@ -122,6 +122,17 @@ class Engine:
         except RuntimeError as error:
             raise StoreError(f"{path}: FAISS cannot read it ({_first_line(error)}); build the index again") from error
 
+    def size(self) -> int:
+        """Bytes of the one file."""
+        sizes: list[int] = []
+
+        def count(content: bytes) -> int:
+            sizes.append(len(content))
+            return len(content)
+
+        faiss.write_index(self.index, faiss.PyCallbackIOWriter(count, 1 << 22))
+        return sum(sizes)
+
     def write(self, path: Path) -> None:
         """The one file; written through Python, so that a full disk is the system's own error.
 
@@ -159,16 +170,19 @@ class Engine:
         """Whether every search is exact."""
         return self.index is self._flat
 
-    @property
-    def hidden_bytes(self) -> int:
-        """Size of the exact vectors behind a quantiser, which a mapped index need not hold in memory."""
-        return self.count * self.dim * 4 if self.refined else 0
+    def memory(self) -> int:
+        """Bytes a mapped index needs in memory: the file but for exact vectors behind a quantiser."""
+        return self.size() - (self.count * self.dim * 4 if self.refined else 0)
 
     def add(self, vectors: Float[np.ndarray, "rows dim"]) -> None:
         """Appends, in blocks; the first new vector's id is the old count."""
         for start in range(0, len(vectors), BLOCK):
             self.index.add(np.ascontiguousarray(vectors[start : start + BLOCK], np.float32))
         self._cell_of = None
+
+    def all_vectors(self) -> Float[np.ndarray, "rows dim"]:
+        """Every exact vector, without a copy where they lie in one piece."""
+        return self.vectors(np.arange(self.count)) if self._flat is None else self._view()
 
     def vectors(self, rows: Integer[np.ndarray, " some"]) -> Float[np.ndarray, "some dim"]:
         """Exact vectors by id."""

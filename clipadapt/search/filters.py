@@ -72,7 +72,11 @@ def parse(clause: str) -> Condition:
     return Condition(column, "=" if operator == "==" else operator, (_unquoted(rest),))  # pyright: ignore[reportArgumentType]
 
 
-def parse_all(where: str | Sequence[str | Condition] | None) -> tuple[Condition, ...]:
+Where = str | Condition | Sequence[str | Condition] | None
+"""What a search takes: one condition, several that must all hold, or none; as text or parsed."""
+
+
+def parse_all(where: Where) -> tuple[Condition, ...]:
     """Conditions that must all hold, in any form that a search takes."""
     clauses = () if where is None else (where,) if isinstance(where, str | Condition) else where
     return tuple(parse(clause) if isinstance(clause, str) else clause for clause in clauses)

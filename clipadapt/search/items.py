@@ -29,6 +29,13 @@ _WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?$"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
+
+def few(faults: Sequence[str]) -> str:
+    """The first faults, a line each, and how many more there are."""
+    more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+    return listing([*faults[:_SHOWN], *more])
+
+
 Value = str | int | float | bool | date | list[str]
 
 
@@ -128,9 +135,8 @@ class Items:
         missing = [item for item in ids if item not in known]
         if missing:
             gone = set(pc.unique(self.table.column(ID).filter(pa.array(self.removed))).to_pylist())
-            faults = [f"{item!r} {'was removed' if item in gone else 'was never added'}" for item in missing[:_SHOWN]]
-            faults += [f"and {len(missing) - _SHOWN} more"] if len(missing) > _SHOWN else []
-            raise UsageError(f"{len(missing)} item(s) not in the index:{listing(faults)}\ncheck the ids, or add them")
+            faults = [f"{item!r} {'was removed' if item in gone else 'was never added'}" for item in missing]
+            raise UsageError(f"{len(missing)} item(s) not in the index:{few(faults)}\ncheck the ids, or add them")
         return np.array([known[item] for item in ids], np.int64)
 
     def holds(self, item: str) -> bool:
@@ -152,8 +158,10 @@ class Items:
         known = self._live()
         twice = [item for item in more.table.column(ID).to_pylist() if item in known]
         if twice:
-            shown = ", ".join(map(repr, twice[:_SHOWN])) + (", ..." if len(twice) > _SHOWN else "")
-            raise CatalogueError(f"{len(twice)} item(s) are in the index already: {shown}; update replaces them")
+            raise CatalogueError(
+                f"{len(twice)} item(s) are in the index already:{few([repr(item) for item in twice])}\n"
+                "update (index add --replace) replaces them"
+            )
         vectors = pa.array(np.arange(self.rows, self.rows + more.rows))
         later = more.table.set_column(0, VECTOR, vectors)
         fitted = [_fit(later.column(name), self.table, name) for name in later.column_names]
@@ -192,8 +200,7 @@ def _check_ids(ids: Sequence[str | None]) -> None:
             faults.append(f"row {row}: id {item!r} is {'used before' if item else 'empty'}")
         seen.add(item)
     if faults:
-        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-        raise CatalogueError(f"items need ids of their own:{listing(faults[:_SHOWN] + more)}")
+        raise CatalogueError(f"items need ids of their own:{few(faults)}")
 
 
 def _typed(column: pa.ChunkedArray, separator: str | None) -> pa.ChunkedArray:

@@ -1,0 +1,358 @@
+"""A visual search index: pictures found by words, by a picture, by both, among items that meet conditions.
+
+    index = Index.build(catalogue, "indexes/shop", encoder=encoder)
+    index = Index.open("indexes/shop")
+    index.search("striped skirt", 10, where="price<50")           [[Hit(id, score, product, attributes), ...]]
+    index.search(Query((Item("1163"), "long sleeves")), 10)
+    index.add(vectors); index.update(vectors); index.remove(["1163"]); index.tune(Target(memory_mb=200))
+
+Every change is a new version on the store: it is there whole or not at all, and readers keep the one they opened.
+An index is bound to the image_space of its vectors and refuses a model of another. The trade: a change writes all
+files again (a removal one small file), so changes are for batches. How vectors are searched is the engine's business.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.errors import SpaceError, UsageError
+from clipadapt.search.contents import Contents, unit_vectors
+from clipadapt.search.embed import Vectors, embed_pictures
+from clipadapt.search.engine import Engine
+from clipadapt.search.factory import choose_factory
+from clipadapt.search.filters import Where, nobody, parse_all
+from clipadapt.search.items import Items
+from clipadapt.search.meta import Meta, Target
+from clipadapt.search.query import Compiler, Item, Part, Query
+from clipadapt.search.recall import Point
+from clipadapt.search.searcher import Hit, Searcher
+from clipadapt.search.tune import QUERIES, Tuned, choose, remeasure, sample_texts, settle_efforts
+from clipadapt.search.versions import Versions
+from clipadapt.towers.encoder import Encoder
+from clipadapt.towers.load import load
+
+log = logging.getLogger(__name__)
+
+_REMEASURED = 0.05
+"""Growth since recall was last measured, from which an addition measures it again."""
+
+
+class Change(NamedTuple):
+    """What a change did, and how many items can be found after it."""
+
+    added: int
+    removed: int
+    items: int
+    due: tuple[str, ...]
+    """Why the index should be rebuilt; empty when it need not be."""
+
+
+class Index:
+    """One version of an index, open. Made by `build` or `open`."""
+
+    def __init__(
+        self,
+        versions: Versions,
+        *,
+        encoder: Encoder | None = None,
+        model: str | None = None,
+        expand: Callable[[str], Sequence[str]] | None = None,
+        mapped: bool = True,
+        verify: bool = True,
+    ) -> None:
+        self._versions = versions
+        self._encoder = encoder
+        self._model = model
+        self._expand = expand
+        self._mapped = mapped
+        self._load(verify=verify)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        model: str | None = None,
+        expand: Callable[[str], Sequence[str]] | None = None,
+        mapped: bool = True,
+        verify: bool = True,
+    ) -> Self:
+        """The current version.
+
+        Args:
+            encoder: encodes texts and pictures; when not given, the MODEL the index remembers is loaded when needed.
+            model: a MODEL string in place of the one remembered.
+            expand: text -> the texts whose mean is searched for, such as a prompts file's templates and synonyms.
+            mapped: pages come into memory as they are used; False reads everything now.
+            verify: compares every file's sha256, which reads all of them; False compares sizes alone.
+
+        Raises:
+            StoreError: nothing there, or a file is missing or changed.
+            SpaceError: the encoder is of another image_space.
+        """
+        index = cls(Versions(path), encoder=encoder, model=model, expand=expand, mapped=mapped, verify=verify)
+        if encoder is not None:
+            index._check_space(encoder.image_space, encoder.name)
+        return index
+
+    @classmethod
+    def build(
+        cls,
+        source: Vectors | Catalogue,
+        out: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        factory: str = "auto",
+        target: Target | None = None,
+        texts: Sequence[str] | Float[np.ndarray, "texts dim"] | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Embeds if need be, trains, adds, measures, and writes a new version at `out`.
+
+        Args:
+            source: vectors from `embed`, or a catalogue whose pictures `encoder` encodes.
+            texts: queries that recall is measured with, or their vectors; None makes some up from the items' values.
+
+        Raises:
+            UsageError: a vector without direction, a factory that cannot be, a catalogue without an encoder.
+            SpaceError: the encoder is not the one that made the vectors.
+            StoreError: the disk refuses; an index that was there stays as it was.
+        """
+        if isinstance(source, Catalogue):
+            if encoder is None:
+                raise UsageError("an index of a catalogue needs an encoder; load one, or give vectors")
+            source = embed_pictures(encoder, source)
+        if encoder is not None and encoder.image_space != source.image_space:
+            raise SpaceError(_differ(encoder.name, encoder.image_space, "these vectors", source.image_space))
+        vectors = unit_vectors(source.vectors, source.items)
+        asked = _text_vectors(texts, source.items, encoder, vectors.shape[1], seed)
+        chosen = choose_factory(len(vectors)) if factory == "auto" else factory
+        target = target or Target()
+        tuned = settle_efforts(Engine.build(vectors, chosen, seed), chosen, target, asked, seed)
+        meta = _meta(tuned, source.image_space, source.model, target, tuned.points, len(source.broken))
+        versions = Versions(out)
+        versions.write(Contents(tuned.engine, source.items, meta, asked))
+        return cls(versions, encoder=encoder, verify=False)
+
+    def __len__(self) -> int:
+        """Items that can be found."""
+        return len(self.items)
+
+    @property
+    def meta(self) -> Meta:
+        """What the index is bound to, how it was made, and what was measured."""
+        return self._searcher.meta
+
+    @property
+    def engine(self) -> Engine:
+        """The vectors, by vector id."""
+        return self._searcher.engine
+
+    @property
+    def items(self) -> Items:
+        """The item table, by vector id."""
+        return self._searcher.items
+
+    def search(
+        self,
+        queries: Part | Query | Sequence[Part | Query],
+        k: int = 10,
+        *,
+        where: Where = None,
+        collapse: bool = True,
+        encoder: Encoder | None = None,
+    ) -> list[list[Hit]]:
+        """The k best items of each query, best first; fewer when fewer match.
+
+        Args:
+            queries: one or several of: words, a picture, an Item, a Query, a vector [dim], vectors [queries, dim].
+            where: conditions that results meet, see filters.py.
+            collapse: one result per product, its best item; near-duplicates are the rule among a product's pictures.
+            encoder: in place of the index's own.
+
+        Raises:
+            UsageError: k below 1, a query or condition at fault, an item that is not there.
+            SpaceError: an encoder or vectors of another space.
+        """
+        if k < 1:
+            raise UsageError(f"k is {k}; ask for 1 result or more")
+        asked = self._compiler(encoder).compile([Query.of(part) for part in _several(queries)])
+        return self._searcher.search(asked, k, parse_all(where), collapse)
+
+    def count(self, where: Where) -> int:
+        """How many items meet the conditions.
+
+        Raises:
+            UsageError: a condition at fault.
+        """
+        selection = self._searcher.selection(parse_all(where))
+        return len(self) if selection is None else selection.count
+
+    def puzzles(self, where: Where) -> list[str]:
+        """Conditions that ask for a value no item has, each with the nearest that some have."""
+        found = (nobody(self.items, condition) for condition in parse_all(where))
+        return [line for line in found if line]
+
+    def vector(self, item: str) -> Float[np.ndarray, " dim"]:
+        """An item's vector.
+
+        Raises:
+            UsageError: it was never added, or removed.
+        """
+        return self._searcher.vector(item)
+
+    def add(self, more: Vectors) -> Change:
+        """New items.
+
+        Raises:
+            SpaceError: vectors of another space.
+            UsageError, CatalogueError: an id that is there already, a vector without direction, cells that do not fit.
+            StoreError: the disk refuses, or another process is writing; the index stays as it was.
+        """
+        return self._extend(more, replace=False)
+
+    def update(self, more: Vectors) -> Change:
+        """As `add`, but items that are there already are replaced."""
+        return self._extend(more, replace=True)
+
+    def remove(self, ids: Sequence[str]) -> Change:
+        """Items that are not to be found any more; their vectors stay until the index is rebuilt.
+
+        Raises:
+            UsageError: an id that is not in the index, or named twice.
+            StoreError: as `add`.
+        """
+        if len(set(ids)) < len(ids):
+            raise UsageError("an id is named twice; name each item to remove once")
+
+        def edit(now: Contents) -> Contents:
+            return now._replace(items=now.items.without(now.items.live_rows(ids)))
+
+        self._versions.change(edit, same_vectors=True)
+        self._load(verify=False)
+        return self._changed(0, len(ids))
+
+    def tune(self, target: Target, factories: Sequence[str] | None = None, seed: int = 0) -> None:
+        """Rebuilds from the index's own vectors, removed items left out, with the quickest factory for the target.
+
+        Raises:
+            UsageError: no factory reaches the target; the index stays as it was.
+            StoreError: as `add`.
+        """
+
+        def edit(now: Contents) -> Contents:
+            live = np.flatnonzero(~now.items.removed)
+            whole = len(live) == now.engine.count
+            vectors = now.engine.all_vectors() if whole else now.engine.vectors(live)
+            tuned, points = choose(vectors, target, now.texts, factories, seed)
+            meta = _meta(tuned, now.meta.image_space, now.meta.model, target, points, now.meta.left_out)
+            return Contents(tuned.engine, now.items.compacted(), meta, now.texts)
+
+        self._versions.change(edit)
+        self._load(verify=False)
+
+    def rebuild_due(self) -> list[str]:
+        """Why `tune` should be run; empty when it need not be."""
+        return self.meta.rebuild_due(self.items.rows, int(self.items.removed.sum()))
+
+    def _extend(self, more: Vectors, *, replace: bool) -> Change:
+        self._check_space(more.image_space, more.model or "these vectors")
+        vectors = unit_vectors(more.vectors, more.items)
+        if vectors.shape[1] != self.meta.dim:
+            raise SpaceError(f"vectors of {vectors.shape[1]} dimensions for an index of {self.meta.dim}")
+        ids = more.items.table.column("id").to_pylist()
+        replaced = 0
+
+        def edit(now: Contents) -> Contents:
+            nonlocal replaced
+            there = [item for item in ids if now.items.holds(item)] if replace else []
+            replaced = len(there)
+            items = (now.items.without(now.items.live_rows(there)) if there else now.items).extended(more.items)
+            now.engine.add(vectors)
+            return now._replace(items=items, meta=_remeasured(now, items))
+
+        self._versions.change(edit)
+        self._load(verify=False)
+        return self._changed(len(ids), replaced)
+
+    def _changed(self, added: int, removed: int) -> Change:
+        due = tuple(self.rebuild_due())
+        for reason in due:
+            log.warning("%s: a rebuild is due, for %s; run clipadapt index tune", self._versions, reason)
+        return Change(added, removed, len(self), due)
+
+    def _load(self, *, verify: bool) -> None:
+        self._searcher = Searcher(self._versions.read(mapped=self._mapped, verify=verify))
+
+    def _compiler(self, encoder: Encoder | None) -> Compiler:
+        def chosen() -> Encoder:
+            if encoder is not None:
+                self._check_space(encoder.image_space, encoder.name)
+            return encoder or self._own_encoder()
+
+        return Compiler(self.meta.dim, chosen, self._searcher.vector, self._searcher.spread, self._expand)
+
+    def _own_encoder(self) -> Encoder:
+        if self._encoder is None:
+            model = self._model or self.meta.model
+            if model is None:
+                raise UsageError(f"{self._versions}: does not know its model; name it with --model, or give an encoder")
+            encoder = load(model)
+            self._check_space(encoder.image_space, model)
+            self._encoder = encoder
+        return self._encoder
+
+    def _check_space(self, space: str, owner: str) -> None:
+        if space != self.meta.image_space:
+            raise SpaceError(_differ(owner, space, f"index {self._versions}", self.meta.image_space))
+
+
+def _several(queries: Part | Query | Sequence[Part | Query]) -> Sequence[Part | Query]:
+    if isinstance(queries, str | Image.Image | Item | Query):
+        return [queries]
+    if isinstance(queries, np.ndarray):
+        return [queries] if queries.ndim == 1 else list(queries)
+    return queries
+
+
+def _text_vectors(
+    texts: Sequence[str] | np.ndarray | None, items: Items, encoder: Encoder | None, dim: int, seed: int
+) -> Float[np.ndarray, "texts dim"]:
+    if isinstance(texts, np.ndarray):
+        return np.ascontiguousarray(texts, np.float32)
+    said = list(texts) if texts is not None else sample_texts(items, QUERIES, seed)
+    if encoder is None or encoder.context_length is None or not said:
+        return np.empty((0, dim), np.float32)
+    return encoder.encode_texts(said).cpu().numpy()
+
+
+def _meta(tuned: Tuned, space: str, model: str | None, target: Target, points: Sequence[Point], left_out: int) -> Meta:
+    return Meta(
+        image_space=space, model=model, factory=tuned.factory, dim=tuned.engine.dim, trained_on=tuned.engine.count,
+        target=target, efforts=tuned.efforts, measured=tuned.measured, curve=list(points),
+        memory_bytes=tuned.memory, left_out=left_out,
+    )  # fmt: skip
+
+
+def _remeasured(now: Contents, items: Items) -> Meta:
+    """The new index.json of a grown index; recall is measured again when it has grown enough for it to have moved."""
+    last = now.meta.measured.get("picture")
+    measured = now.meta.measured
+    if last is None or now.engine.count > (1 + _REMEASURED) * last.vectors:
+        live = np.flatnonzero(~items.removed)
+        measured = remeasure(now.engine, now.meta.factory, now.meta.efforts, now.texts, live)
+    return now.meta.model_copy(update={"measured": measured, "memory_bytes": now.engine.memory()})
+
+
+def _differ(first: str, first_space: str, second: str, second_space: str) -> str:
+    return (
+        f"{first} makes vectors of {first_space}, {second} holds {second_space}: they cannot be compared; "
+        "use the model that the index was built with, or build the index again"
+    )

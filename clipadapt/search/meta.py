@@ -1,0 +1,106 @@
+"""index.json: what an index is bound to, how it was made, and what was measured of it.
+
+    {"schema_version": 1, "image_space": "...", "model": "run:runs/fashion", "factory": "IVF4096,SQ8,RFlat", "dim": 512,
+     "efforts": {"picture": {...}, "text": {...}}, "measured": {...}, "curve": [...]}
+
+Written and read here alone. A file that does not fit is refused with the key that is wrong.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clipadapt.config import describe
+from clipadapt.errors import StoreError, listing
+from clipadapt.search.engine import Effort
+from clipadapt.search.recall import AT, Kind, Point
+
+_GROWTH = 2.0
+"""Vectors over those trained on, from which cells no longer fit what is in them."""
+_REMOVED = 0.25
+_SHORTFALL = 0.01
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Target(_Part):
+    """What is asked of an index."""
+
+    recall: float = Field(default=0.99, gt=0, le=1)
+    """Recall@10 against exact search, for pictures and for texts."""
+    memory_mb: float | None = Field(default=None, gt=0)
+    """Most that may be in memory when the file is mapped: all of it but exact vectors behind a quantiser."""
+    latency_ms: float | None = Field(default=None, gt=0)
+    """Longest median of a single picture query."""
+
+
+class Measured(_Part):
+    """Recall of one kind of query, as last measured."""
+
+    recall: float
+    low: float
+    queries: int
+    vectors: int
+    """How many vectors the index held then."""
+
+
+class Meta(_Part):
+    """The content of index.json."""
+
+    schema_version: Literal[1] = 1
+    image_space: str
+    model: str | None = None
+    """MODEL string that made the vectors; it encodes queries unless another is named."""
+    factory: str
+    dim: int
+    metric: Literal["inner_product"] = "inner_product"
+    trained_on: int
+    """Vectors that were there when the factory was trained."""
+    target: Target = Target()
+    efforts: dict[Kind, Effort]
+    measured: dict[Kind, Measured]
+    """A kind that is missing was not measured: there were no queries of it."""
+    curve: list[Point]
+    memory_bytes: int
+    """What must be in memory when the file is mapped."""
+    left_out: int = 0
+    """Pictures of the source that could not be embedded."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From a file.
+
+        Raises:
+            StoreError: missing, not JSON, or a key that does not fit.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            faults = listing(describe(error, cls))
+            raise StoreError(f"{path}: not an index of this version:{faults}\nbuild the index again") from error
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error}; build the index again") from error
+
+    def to_json(self) -> str:
+        """The file's text; efforts and points by name, not by place."""
+        content = self.model_dump(mode="json")
+        content["efforts"] = {kind: effort._asdict() for kind, effort in self.efforts.items()}
+        content["curve"] = [point._asdict() for point in self.curve]
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+    def rebuild_due(self, vectors: int, removed: int) -> list[str]:
+        """Why the index should be rebuilt; empty when it need not be."""
+        reasons = [
+            f"recall@{AT} of {kind} queries is {found.recall:.3f}, the target is {self.target.recall:.2f}"
+            for kind, found in self.measured.items()
+            if found.recall < self.target.recall - _SHORTFALL
+        ]
+        if self.factory != "Flat" and vectors > _GROWTH * self.trained_on:
+            reasons.append(f"it holds {vectors:,} vectors and was trained on {self.trained_on:,}")
+        if vectors and removed > _REMOVED * vectors:
+            reasons.append(f"{removed:,} of its {vectors:,} vectors are of removed items")
+        return reasons

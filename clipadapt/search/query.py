@@ -1,0 +1,171 @@
+"""What someone looks for -> one unit vector: words, pictures, both with a weight, "more like this but ...", not that.
+
+    Query.of("striped midi skirt")                                 Query.of(picture)
+    Query((picture, "in red"), text_weight=0.7)                    both; 0 is the picture alone, 1 the words alone
+    Query((Item("1163"), "long sleeves"))                          more like this item, but with long sleeves
+    Query(("linen shirt", "summer"), negatives=("floral",))        several positives, and what it should not be
+
+Similarities to pictures are spread several times wider than similarities to texts, so a plain mean of both vectors is
+nearly the picture alone. Each side is divided by how widely its similarities to the catalogue spread; a weight of 0.5
+then means an equal say. One vector per query comes out, so any index can answer it. Knows nothing of indexes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from clipadapt.errors import SpaceError, UsageError
+from clipadapt.search.recall import Kind
+from clipadapt.towers.encoder import Encoder
+
+LONGEST = 1_000
+"""Characters of a text query: a tower reads 77 tokens at most, and what is cut off would not be searched for."""
+
+
+class Item(NamedTuple):
+    """An item of the index, by id; its product is left out of the results."""
+
+    id: str
+
+
+Part = str | Image.Image | np.ndarray | Item
+"""Words, a picture, a vector [dim], or an item."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Everything that one search is after."""
+
+    positives: tuple[Part, ...]
+    negatives: tuple[Part, ...] = ()
+    text_weight: float = 0.5
+    """The words' say where there are words and pictures."""
+    negative_weight: float = 0.5
+    """What being like a negative costs, against what being like the positives gains."""
+
+    def __post_init__(self) -> None:
+        if not self.positives:
+            raise UsageError(
+                "a query needs at least one text, picture or item to look for; negatives alone find nothing"
+            )
+        if not 0 <= self.text_weight <= 1 or not self.negative_weight >= 0:
+            raise UsageError(
+                f"text weight {self.text_weight} and negative weight {self.negative_weight}: the first lies between "
+                "0 (pictures alone) and 1 (words alone), the second is not below 0"
+            )
+        for text in (part for part in (*self.positives, *self.negatives) if isinstance(part, str)):
+            if not text.strip():
+                raise UsageError("a text query is empty; write what to look for")
+            if len(text) > LONGEST:
+                raise UsageError(
+                    f"a text query has {len(text):,} characters ({text[:30]!r}...), {LONGEST:,} are the most; "
+                    "a model reads a few dozen words, so shorten it to those that matter"
+                )
+
+    @classmethod
+    def of(cls, asked: "Part | Query") -> "Query":
+        """A query from its single part."""
+        return asked if isinstance(asked, Query) else cls((asked,))
+
+
+class Asked(NamedTuple):
+    """A query as an index takes it."""
+
+    vector: Float[np.ndarray, " dim"]
+    kind: Kind
+    items: tuple[str, ...]
+    """Items it was asked with, which it should not find again."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """Turns queries into vectors with what one index knows."""
+
+    dim: int
+    encoder: Callable[[], Encoder]
+    """Called when there is a text or a picture to encode."""
+    vector_of: Callable[[str], Float[np.ndarray, " dim"]]
+    """An item's vector, by id."""
+    spread: Callable[[Float[np.ndarray, " dim"]], float]
+    """Standard deviation of a vector's similarities to the catalogue."""
+    expand: Callable[[str], Sequence[str]] | None = None
+    """What is encoded for a text, averaged: templates and synonyms of a prompts file; None: the text itself."""
+
+    def compile(self, queries: Sequence[Query]) -> list[Asked]:
+        """One vector per query; texts and pictures of all of them are encoded together.
+
+        Raises:
+            UsageError: a vector that is not finite or zero, or words for a model without a text tower.
+            SpaceError: a vector of another dimension.
+        """
+        parts = [part for query in queries for part in (*query.positives, *query.negatives)]
+        vectors = iter(self._vectors(parts))
+        found = [
+            ([next(vectors) for _ in query.positives], [next(vectors) for _ in query.negatives]) for query in queries
+        ]
+        return [self._composed(query, *sides) for query, sides in zip(queries, found, strict=True)]
+
+    def _composed(self, query: Query, positives: list[np.ndarray], negatives: list[np.ndarray]) -> Asked:
+        words = [vector for part, vector in zip(query.positives, positives, strict=True) if isinstance(part, str)]
+        others = [vector for part, vector in zip(query.positives, positives, strict=True) if not isinstance(part, str)]
+        items = tuple(part.id for part in (*query.positives, *query.negatives) if isinstance(part, Item))
+        kind: Kind = "picture" if others else "text"
+        sides = [side for side in (words, others) if side]
+        if len(sides) == 1 and not negatives:
+            return Asked(_unit(np.mean(sides[0], axis=0)), kind, items)
+        weight = query.text_weight if len(sides) == 2 else 1.0
+        target = np.zeros(self.dim, np.float32)
+        for share, side in ((weight, words), (1 - weight if words else 1.0, others)):
+            if side:
+                target += share * self._levelled(_unit(np.mean(side, axis=0)))
+        for negative in negatives:
+            target -= query.negative_weight / len(negatives) * self._levelled(negative)
+        return Asked(_unit(target), kind, items)
+
+    def _levelled(self, vector: np.ndarray) -> np.ndarray:
+        """So long that its similarities to the catalogue spread by one."""
+        return vector / max(self.spread(vector), 1e-6)
+
+    def _vectors(self, parts: Sequence[Part]) -> list[np.ndarray]:
+        texts = list(dict.fromkeys(part for part in parts if isinstance(part, str)))
+        pictures = [part for part in parts if isinstance(part, Image.Image)]
+        said = dict(zip(texts, self._texts(texts), strict=True)) if texts else {}
+        seen = iter(self.encoder().encode_images(pictures).cpu().numpy()) if pictures else iter(())
+        found = []
+        for part in parts:
+            if isinstance(part, str):
+                found.append(said[part])
+            elif isinstance(part, Image.Image):
+                found.append(next(seen))
+            else:
+                found.append(self.vector_of(part.id) if isinstance(part, Item) else self._given(part))
+        return found
+
+    def _texts(self, texts: Sequence[str]) -> list[np.ndarray]:
+        encoder = self.encoder()
+        if encoder.context_length is None:
+            raise UsageError(f"{encoder.name} has no text tower; search with a picture, or name another --model")
+        expanded = [list(self.expand(text)) if self.expand else [text] for text in texts]
+        flat = encoder.encode_texts([form for forms in expanded for form in forms]).cpu().numpy()
+        ends = np.cumsum([len(forms) for forms in expanded])[:-1]
+        return [_unit(part.mean(axis=0)) for part in np.split(flat, ends)]
+
+    def _given(self, vector: np.ndarray) -> np.ndarray:
+        if vector.shape != (self.dim,):
+            raise SpaceError(
+                f"a query vector has shape {vector.shape}, the index holds vectors of {self.dim} dimensions"
+            )
+        if not np.isfinite(vector).all() or not np.any(vector):
+            raise UsageError("a query vector is zero or not finite; check what made it")
+        return _unit(vector)
+
+
+def _unit(vector: np.ndarray) -> Float[np.ndarray, " dim"]:
+    length = float(np.linalg.norm(vector))
+    if not length > 1e-12:
+        raise UsageError("what is wanted and what is not cancel each other out; change a part or a weight")
+    return (vector / length).astype(np.float32)

@@ -1,0 +1,148 @@
+"""Measured recall: what an approximate search finds of the exact ten best, for how long, and how hard it must try.
+
+Pictures and texts are measured apart: text vectors lie off the cloud of pictures that an index is trained on, so the
+same effort finds less for them. The effort chosen is the quickest whose recall is above the target with 95%
+certainty over the queries measured, not the quickest whose mean happens to be.
+Knows nothing of items or files: an engine and query vectors in, points of a curve out.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+
+from clipadapt.search.engine import Effort, Engine
+
+Kind = Literal["picture", "text"]
+KINDS: tuple[Kind, ...] = ("picture", "text")
+AT = 10
+"""Recall is of the ten best."""
+_TIMED = 64
+"""Queries searched one by one for the latency of a point."""
+_QUANTILE = 1.645
+"""One-sided 95% of the normal distribution."""
+
+
+class Probes(NamedTuple):
+    """Queries of one kind and their exact answers."""
+
+    kind: Kind
+    vectors: Float[np.ndarray, "queries dim"]
+    own: Integer[np.ndarray, " queries"] | None
+    """The row that is the query itself, which neither search counts; None: queries are not in the index."""
+    truth: Int[np.ndarray, "queries 10"]
+
+
+class Point(NamedTuple):
+    """One way to search, measured."""
+
+    factory: str
+    kind: Kind
+    probe: int
+    refine: int
+    recall: float
+    """Mean share of the exact ten best that was found."""
+    low: float
+    """Its one-sided 95% lower bound over queries."""
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def effort(self) -> Effort:
+        return Effort(self.probe, self.refine)
+
+
+def probes(
+    engine: Engine, kind: Kind, vectors: Float[np.ndarray, "queries dim"], own: np.ndarray | None = None
+) -> Probes:
+    """Queries with their exact answers."""
+    exact = engine.exact(np.ascontiguousarray(vectors, np.float32), min(AT + 1, engine.count)).indices
+    return Probes(kind, vectors, own, _without_own(exact, own))
+
+
+def sample_rows(engine: Engine, rows: Integer[np.ndarray, " some"], size: int, seed: int) -> Probes:
+    """Picture queries: some of the index's own vectors, each of which may not find itself.
+
+    An index made of cells treats such a query like a new one; a graph knows its neighbours beforehand and looks
+    better here than it is.
+    """
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:size])
+    return probes(engine, "picture", engine.vectors(chosen), chosen)
+
+
+def measure(engine: Engine, factory: str, asked: Probes, effort: Effort) -> Point:
+    """Recall over all queries at once, latency of single ones."""
+    found = _without_own(engine.search(asked.vectors, AT + 1, effort).indices, asked.own)
+    shares = _shares(found, asked.truth)
+    times = []
+    for query in asked.vectors[:_TIMED]:
+        start = time.perf_counter()
+        engine.search(query[None], AT, effort)
+        times.append(1e3 * (time.perf_counter() - start))
+    spread = float(shares.std(ddof=1)) / np.sqrt(len(shares)) if len(shares) > 1 else 1.0
+    return Point(
+        factory, asked.kind, effort.probe, effort.refine,
+        recall=float(shares.mean()), low=max(0.0, float(shares.mean() - _QUANTILE * spread)),
+        p50_ms=float(np.median(times)), p99_ms=float(np.quantile(times, 0.99)),
+    )  # fmt: skip
+
+
+def curve(engine: Engine, factory: str, asked: Probes, target: float) -> list[Point]:
+    """Points of rising effort, until the target is passed or everything is looked at."""
+    points = []
+    for refine in _refinements(engine):
+        best = 0.0
+        for probe in _ladder(engine):
+            point = measure(engine, factory, asked, Effort(probe, refine))
+            points.append(point)
+            if point.low >= target or (point.recall - best < 5e-4 and best > 0.5):
+                break
+            best = point.recall
+    return points
+
+
+def settle(points: Sequence[Point], target: float) -> Point:
+    """The quickest point that reaches the target; when none does, the one that comes closest."""
+    reaching = [point for point in points if point.low >= target]
+    if reaching:
+        return min(reaching, key=lambda point: point.p50_ms)
+    return max(points, key=lambda point: (point.low, -point.p50_ms))
+
+
+def _ladder(engine: Engine) -> list[int]:
+    """Efforts to try: half steps of a doubling."""
+    if engine.ivf is not None:
+        top, first = engine.ivf.nlist, 1
+    elif engine.graph is not None:
+        top, first = 4096, 16
+    else:
+        return [0]
+    steps = {round(first * 2 ** (half / 2)) for half in range(2 * int(np.log2(max(top / first, 1))) + 1)} | {top}
+    return sorted(steps)
+
+
+def _refinements(engine: Engine) -> tuple[int, ...]:
+    """How many quantised candidates per result are worth scoring again, coarse quantisers more."""
+    if not engine.refined:
+        return (1,)
+    return (4, 16, 64) if hasattr(engine.base, "pq") else (4,)
+
+
+def _without_own(found: Int[np.ndarray, "queries some"], own: np.ndarray | None) -> Int[np.ndarray, "queries 10"]:
+    if own is None:
+        return found[:, :AT]
+    return np.stack([row[row != mine][:AT] for row, mine in zip(_wide(found), own, strict=True)])
+
+
+def _wide(found: np.ndarray) -> np.ndarray:
+    """Padded so that every row has AT entries left after its own is taken out."""
+    missing = max(0, AT + 1 - found.shape[1])
+    return np.pad(found, ((0, 0), (0, missing)), constant_values=-1)
+
+
+def _shares(found: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, " queries"]:
+    right = [np.isin(exact[exact >= 0], row).mean() if (exact >= 0).any() else 1.0
+             for row, exact in zip(found, truth, strict=True)]  # fmt: skip
+    return np.array(right, np.float64)

@@ -1,0 +1,119 @@
+"""Answers queries on one open version of an index: filters, efforts, collapsing by product, results with attributes.
+
+Remembers which rows recent filters match. Knows nothing of versions, models or how queries became vectors.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from clipadapt.search.contents import Contents
+from clipadapt.search.engine import Effort, Selection
+from clipadapt.search.filters import Condition, matching
+from clipadapt.search.items import Value
+from clipadapt.search.query import Asked
+from clipadapt.search.recall import AT, KINDS
+
+_SELECTIONS = 16
+"""Filters whose matching rows are remembered."""
+_SPREAD_SAMPLE = 4096
+
+
+class Hit(NamedTuple):
+    """One result."""
+
+    id: str
+    score: float
+    """Cosine similarity to the query."""
+    product: str
+    attributes: dict[str, Value]
+    """Every other column that is known."""
+
+
+class Searcher:
+    """The contents of a version, and what was computed from them so far."""
+
+    def __init__(self, contents: Contents) -> None:
+        self.engine, self.items, self.meta = contents.engine, contents.items, contents.meta
+        self._selections: OrderedDict[tuple[Condition, ...], Selection] = OrderedDict()
+        self._sample: np.ndarray | None = None
+
+    def search(
+        self, asked: Sequence[Asked], k: int, conditions: tuple[Condition, ...] = (), collapse: bool = True
+    ) -> list[list[Hit]]:
+        """The k best items of each query; queries of one kind are searched together."""
+        selection = self.selection(conditions)
+        results: list[list[tuple[int, float]]] = [[] for _ in asked]
+        for kind in KINDS:
+            places = [place for place, one in enumerate(asked) if one.kind == kind]
+            ranked = self._ranked([asked[place] for place in places], k, self.meta.efforts[kind], selection, collapse)
+            for place, found in zip(places, ranked, strict=True):
+                results[place] = found
+        return [self._hits(found) for found in results]
+
+    def selection(self, conditions: tuple[Condition, ...]) -> Selection | None:
+        """Rows that may be found; None when all may."""
+        if not conditions and not self.items.removed.any():
+            return None
+        if conditions not in self._selections:
+            self._selections[conditions] = Selection(matching(self.items, conditions) & ~self.items.removed)
+            while len(self._selections) > _SELECTIONS:
+                self._selections.popitem(last=False)
+        self._selections.move_to_end(conditions)
+        return self._selections[conditions]
+
+    def _ranked(
+        self, asked: list[Asked], k: int, effort: Effort, selection: Selection | None, collapse: bool
+    ) -> list[list[tuple[int, float]]]:
+        """Row and score of the results of each query; asks for more until enough are left after collapsing."""
+        matches = self.items.rows if selection is None else selection.count
+        results: list[list[tuple[int, float]]] = [[] for _ in asked]
+        waiting = list(range(len(asked)))
+        fetch = min(2 * k if collapse else k, matches)
+        while waiting and matches:
+            harder = effort._replace(probe=int(np.ceil(effort.probe * max(1.0, np.sqrt(fetch / (4 * AT))))))
+            found = self.engine.search(np.stack([asked[place].vector for place in waiting]), fetch, harder, selection)
+            for place, scores, rows in zip(waiting, found.scores, found.indices, strict=True):
+                results[place] = self._collapsed(asked[place], rows, scores, k, collapse)
+            waiting = [place for place in waiting if len(results[place]) < k] if fetch < matches else []
+            fetch = min(4 * fetch, matches)
+        return results
+
+    def _collapsed(
+        self, asked: Asked, rows: np.ndarray, scores: np.ndarray, k: int, collapse: bool
+    ) -> list[tuple[int, float]]:
+        products = self.items.product_codes()
+        seen = {int(products[row]) for row in self.items.live_rows(asked.items)}
+        kept = []
+        for row, score in zip(rows[rows >= 0].tolist(), scores.tolist(), strict=False):
+            product = int(products[row])
+            if product not in seen:
+                kept.append((row, float(score)))
+                if collapse:
+                    seen.add(product)
+        return kept[:k]
+
+    def _hits(self, found: list[tuple[int, float]]) -> list[Hit]:
+        attributes = self.items.attributes(np.array([row for row, _ in found], np.int64))
+        return [
+            Hit(self.items.id(row), score, self.items.product(row), known)
+            for (row, score), known in zip(found, attributes, strict=True)
+        ]
+
+    def vector(self, item: str) -> Float[np.ndarray, " dim"]:
+        """An item's vector.
+
+        Raises:
+            UsageError: it was never added, or removed.
+        """
+        return self.engine.vectors(self.items.live_rows([item]))[0]
+
+    def spread(self, vector: Float[np.ndarray, " dim"]) -> float:
+        """Standard deviation of a vector's similarities to the catalogue, over a sample of it."""
+        if self._sample is None:
+            rows = np.random.default_rng(0).permutation(self.engine.count)[:_SPREAD_SAMPLE]
+            self._sample = self.engine.vectors(np.sort(rows))
+        return float((self._sample @ vector).std()) if len(self._sample) > 1 else 1.0
