@@ -125,9 +125,7 @@ class Retention(Section):
     def _named(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
         without = [text for text in templates if "{}" not in text]
         if without or not templates:
-            raise ValueError(
-                f"every template needs {{}} where the value's name goes; not in {without or 'an empty list'}"
-            )
+            raise ValueError(f"every template needs {{}} where the value's name goes; found {list(templates)}")
         return templates
 
 

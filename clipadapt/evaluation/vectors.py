@@ -14,7 +14,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -25,10 +25,12 @@ from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.pictures import content_digest
 from clipadapt.errors import CatalogueError, ModelError
+from clipadapt.prompts.wording import Text
 from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
 from clipadapt.towers.encoder import Encoder
 
 
+@runtime_checkable
 class Wording(Protocol):
     """What of a prompts library is needed here."""
 
@@ -37,6 +39,8 @@ class Wording(Protocol):
     def value_weights(self, attribute: str, value: str) -> list[float]: ...
 
     def plain(self, attribute: str, value: str) -> str: ...
+
+    def ensemble(self, attribute: str, value: str) -> list[Text]: ...
 
 
 def default_folder() -> Path:

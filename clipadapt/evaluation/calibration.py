@@ -1,0 +1,94 @@
+"""Probabilities of values: cosine similarities divided by a temperature, and whether they mean what they say.
+
+    temperature = fit_temperature(similarity, truth)          # on tune
+    probability = softmax(similarity / temperature)           # exclusive; sigmoid for multi, with an offset
+    error, bins = reliability(confidence, right)
+
+One temperature per attribute keeps the order of values, so accuracy is as it was. Nothing here knows of splits: what
+was fitted on which is for the caller to keep apart.
+Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, log_softmax
+from scipy.special import softmax as _softmax
+
+_BINS = 10
+
+
+class Reliability(NamedTuple):
+    """Confidence against accuracy in bins of equal width."""
+
+    error: float
+    """Expected calibration error: the mean distance of the two, weighted by items."""
+    confidence: Float[np.ndarray, " bins"]
+    accuracy: Float[np.ndarray, " bins"]
+    items: Int[np.ndarray, " bins"]
+
+
+class Scale(NamedTuple):
+    """Logits are slope x similarity + offset."""
+
+    slope: float
+    """One over the temperature."""
+    offset: float = 0.0
+
+
+def softmax(similarity: Float[np.ndarray, "n v"], scale: Scale) -> Float[np.ndarray, "n v"]:
+    """Probabilities over the values of an exclusive attribute; they sum to 1."""
+    return _softmax(scale.slope * similarity.astype(np.float64), axis=1)
+
+
+def sigmoid(similarity: Float[np.ndarray, "n v"], scale: Scale) -> Float[np.ndarray, "n v"]:
+    """Probabilities of each value of a multi attribute on its own."""
+    return expit(scale.slope * similarity.astype(np.float64) + scale.offset)
+
+
+def fit_softmax(similarity: Float[np.ndarray, "n v"], truth: Int[np.ndarray, " n"]) -> Scale:
+    """The slope under which the true values are most probable, between 0.1 and 1000.
+
+    Raises:
+        ValueError: no items.
+    """
+    if not len(truth):
+        raise ValueError("a temperature cannot be fitted on no items")
+    wide = similarity.astype(np.float64)
+
+    def loss(log_slope: float) -> float:
+        return -float(log_softmax(np.exp(log_slope) * wide, axis=1)[np.arange(len(truth)), truth].mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(1000.0)), method="bounded")
+    return Scale(float(np.exp(found.x)))
+
+
+def fit_sigmoid(similarity: Float[np.ndarray, "n v"], truth: Bool[np.ndarray, "n v"]) -> Scale:
+    """The slope and offset under which what is true and what is not are most probable; slope at least 0.1.
+
+    Raises:
+        ValueError: no items.
+    """
+    if not len(truth):
+        raise ValueError("a temperature cannot be fitted on no items")
+    wide, sign = similarity.astype(np.float64), np.where(truth, 1.0, -1.0)
+
+    def loss(point: np.ndarray) -> float:
+        return float(np.logaddexp(0.0, -sign * (np.exp(point[0]) * wide + point[1])).mean())
+
+    best = minimize(
+        loss, [np.log(10.0), 0.0], method="L-BFGS-B", bounds=[(np.log(0.1), np.log(1000.0)), (-500.0, 500.0)]
+    )
+    return Scale(float(np.exp(best.x[0])), float(best.x[1]))
+
+
+def reliability(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> Reliability:
+    """How far stated probabilities are from the share that came true."""
+    place = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+    items = np.bincount(place, minlength=_BINS)
+    some = np.maximum(items, 1)
+    said = np.bincount(place, confidence, minlength=_BINS) / some
+    true = np.bincount(place, right, minlength=_BINS) / some
+    return Reliability(float((items * np.abs(said - true)).sum() / max(len(right), 1)), said, true, items)

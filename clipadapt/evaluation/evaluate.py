@@ -1,0 +1,275 @@
+"""One call from encoders to results: encode, measure every task of a suite, compare, report.
+
+    results = evaluate(adapted, splits.validation, prompts, Suite.load("eval/attributes.yaml"), against=base,
+                       train_counts=train_counts(splits.train), out="runs/fashion/report")
+    results.headline("rare_balanced_accuracy").delta_low
+
+Nothing that was fitted on a split is reported on it: such a call is refused. Pictures and texts come from the cache
+where they were encoded before. How figures come about is the tasks' business, certainty that of `statistics`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from clipadapt import runs
+from clipadapt.data import bins
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.errors import ConfigError
+from clipadapt.evaluation.calibration import Scale, fit_softmax, reliability, softmax
+from clipadapt.evaluation.details import Details, Reliability
+from clipadapt.evaluation.evidence import Drawn
+from clipadapt.evaluation.examples import RULE, examples
+from clipadapt.evaluation.ground import Ground, check_fitted, missing, prepare
+from clipadapt.evaluation.recognition import recognise
+from clipadapt.evaluation.results import Results
+from clipadapt.evaluation.rows import HEADLINE, Row
+from clipadapt.evaluation.sampling import Sampler
+from clipadapt.evaluation.statistics import Cell, to_rows
+from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, Retention, Suite, TextToImage
+from clipadapt.evaluation.tasks import retention as retained
+from clipadapt.evaluation.tasks.item_queries import image_to_image, image_to_text
+from clipadapt.evaluation.tasks.setting import Measured, Setting
+from clipadapt.evaluation.tasks.telling import headlines, recognition
+from clipadapt.evaluation.tasks.text_to_image import text_to_image
+from clipadapt.evaluation.vectors import VectorCache, Wording
+from clipadapt.prompts import Prompts
+from clipadapt.towers.encoder import Encoder
+
+
+def train_counts(catalogue: Catalogue) -> dict[str, dict[str, int]]:
+    """Attribute -> value -> items, of the split that was trained on; what bins and rare values go by."""
+    return {attribute.name: catalogue.counts(attribute.name) for attribute in catalogue.attributes}
+
+
+def evaluate(
+    encoder: Encoder,
+    catalogue: Catalogue,
+    prompts: Prompts,
+    suite: Suite,
+    *,
+    against: Encoder | None = None,
+    train_counts: Mapping[str, Mapping[str, int]] | None = None,
+    headline: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    systems: tuple[str, str] | None = None,
+    holdout_pairs: Sequence[Mapping[str, str]] = (),
+    tune: Catalogue | None = None,
+    fitted_on: Mapping[str, str] | None = None,
+    cache: VectorCache | None = None,
+    broken: Literal["error", "count"] = "error",
+    progress: bool = True,
+) -> Results:
+    """Measures an encoder, and what changed against another, on one split.
+
+    Args:
+        train_counts: attribute -> value -> labelled training items; without, there are no bins and no rare headline.
+        headline: attributes whose mean is quoted where the suite names none; null: all exclusive ones.
+        out: folder for results.json, report.md and report.html.
+        systems: what the two are called in rows and reports; "adapted" and "base" when not given.
+        holdout_pairs: the pairs that training did not see, for by: held_out_pair.
+        tune: a split that temperatures are fitted on; without, probabilities use each model's own scale.
+        fitted_on: what was chosen on data (weights, epoch, ...) -> the split, for the refusal and the record.
+        broken: error stops at a picture that cannot be decoded, count leaves it out and says so in the report.
+
+    Raises:
+        ConfigError: the suite names what the catalogue does not have, or the split was used to choose something.
+        CatalogueError: a picture is broken.
+        PromptError: a value has no text.
+    """
+    check_fitted(catalogue, fitted_on or {}, tune)
+    suite.check(catalogue)
+    cache = cache or VectorCache()
+    names = systems or (("adapted", "base") if against is not None else ("model", ""))
+    encoders = {names[0]: encoder} | ({names[1]: against} if against is not None else {})
+    pair = (names[0], names[1] if against is not None else None)
+    ground = prepare(encoders, catalogue, cache, broken=broken, progress=progress)
+    setting = _setting(ground, encoders, cache, prompts, suite, train_counts, holdout_pairs)
+    quoted = _headline(catalogue, suite, headline)
+    measured, rows = _measure(setting, pair, quoted, progress=progress)
+    details = Details(
+        confusions=tuple(measured.confusions),
+        reliability=tuple(_calibration(setting, tune, progress=progress)),
+        examples=tuple(
+            example
+            for task in suite.tasks
+            if isinstance(task, TextToImage) and task.by == "value"
+            for example in examples(setting, task)
+        ),
+        example_rule=RULE,
+        missing=missing(ground.catalogue, _measured_attributes(setting), suite.min_items),
+        broken=ground.broken,
+        train_counts={name: dict(counts) for name, counts in (train_counts or {}).items()},
+        margins=retained.margins(suite.tasks),
+        notes=tuple(dict.fromkeys(measured.notes)),
+    )
+    results = Results(_record(setting, prompts, quoted, details, fitted_on or {}, tune), tuple(rows), details)
+    if out is not None:
+        results.save(out)
+    return results
+
+
+def _setting(
+    ground: Ground,
+    encoders: Mapping[str, Encoder],
+    cache: VectorCache,
+    prompts: Wording,
+    suite: Suite,
+    counts: Mapping[str, Mapping[str, int]] | None,
+    holdout_pairs: Sequence[Mapping[str, str]],
+) -> Setting:
+    certainty = suite.statistics
+    sampler = Sampler(
+        ground.catalogue.products,
+        draws=certainty.draws,
+        swaps=certainty.permutations,
+        seed=certainty.seed,
+        memory_mb=certainty.memory_mb,
+    )
+    return Setting(
+        ground.catalogue, encoders, ground.pictures, cache, prompts, suite, sampler, counts, tuple(holdout_pairs)
+    )
+
+
+def _measure(
+    setting: Setting, pair: tuple[str, str | None], quoted: tuple[str, ...], *, progress: bool
+) -> tuple[Measured, list[Row]]:
+    """Every task; headlines first."""
+    measured, own_rows = Measured(), []
+    for task in setting.suite.tasks:
+        if isinstance(task, Recognition):
+            measured += recognition(setting, task)
+        elif isinstance(task, TextToImage):
+            measured += text_to_image(setting, task)
+        elif isinstance(task, ImageToImage):
+            measured += image_to_image(setting, task)
+        elif isinstance(task, ImageToText):
+            measured += image_to_text(setting, task)
+        else:
+            found, rows = _retention(setting, task, pair, progress=progress)
+            measured.notes += found.notes
+            own_rows += rows
+    if any(isinstance(task, Recognition) for task in setting.suite.tasks):
+        first = headlines(setting, measured.cells, quoted)
+        measured.cells, measured.notes = first.cells + measured.cells, first.notes + measured.notes
+    measured.cells = _search_headline(setting, measured.cells, quoted) + measured.cells
+    measured.cells.sort(key=lambda cell: cell.task != HEADLINE)
+    rows = to_rows(measured.cells, pair, setting.catalogue.split, setting.sampler, setting.suite.statistics)
+    return measured, rows + own_rows
+
+
+def _search_headline(setting: Setting, cells: Sequence[Cell], quoted: tuple[str, ...]) -> list[Cell]:
+    """The mean over the headline attributes of their searches' mean average precision."""
+    about = ("text_to_image", "average_precision", "all", None)
+    some = [
+        cell for cell in cells if (cell.task, cell.metric, cell.bin, cell.value) == about and cell.attribute in quoted
+    ]
+    evidence = [cell.evidence for cell in some if isinstance(cell.evidence, Drawn)]
+    if not evidence:
+        return []
+    known = np.unique(np.concatenate([setting.rows(cell.attribute or "") for cell in some]))
+    size = (len(known), setting.sampler.products(known))
+    return [Cell(HEADLINE, None, None, "all", "average_precision", None, *size, Drawn.mean_of(evidence))]
+
+
+def _retention(
+    setting: Setting, task: Retention, pair: tuple[str, str | None], *, progress: bool
+) -> tuple[Measured, list[Row]]:
+    certainty = setting.suite.statistics
+    catalogue = retained.load(task, certainty.seed)
+    ground = prepare(setting.encoders, catalogue, setting.vectors, progress=progress)
+    words = retained.Templates(task)
+    own = _setting(ground, setting.encoders, setting.vectors, words, setting.suite, None, ())
+    measured = retained.retention(own, task)
+    return measured, to_rows(measured.cells, pair, task.split, own.sampler, certainty)
+
+
+def _headline(catalogue: Catalogue, suite: Suite, headline: Sequence[str] | None) -> tuple[str, ...]:
+    if suite.headline is not None:
+        return suite.headline
+    if headline is not None:
+        if unknown := [name for name in headline if name not in catalogue.columns]:
+            raise ConfigError(f"headline: no column {', '.join(unknown)} in {catalogue.source}; see eval.headline")
+        return tuple(headline)
+    return tuple(one.name for one in catalogue.attributes if one.kind == "exclusive")
+
+
+def _measured_attributes(setting: Setting) -> tuple[str, ...]:
+    """Attributes of any task, each once."""
+    named = [
+        name
+        for task in setting.suite.tasks
+        if isinstance(task, Recognition | TextToImage | ImageToImage)
+        for name in setting.attributes(task.attributes)
+    ]
+    return tuple(dict.fromkeys(named))
+
+
+def _calibration(setting: Setting, tune: Catalogue | None, *, progress: bool) -> list[Reliability]:
+    """Confidence against accuracy of every exclusive attribute of the recognition task, by system."""
+    task = next((task for task in setting.suite.tasks if isinstance(task, Recognition)), None)
+    if task is None:
+        return []
+    fitted = None if tune is None else prepare(setting.encoders, tune, setting.vectors, progress=progress)
+    found = []
+    for attribute in setting.attributes(task.attributes):
+        values = list(task.candidates.get(attribute, ())) or setting.offered(attribute)
+        if len(values) < 2 or not setting.exclusive(attribute):
+            continue
+        texts = setting.of_values(attribute, values, plain=task.prompts == "plain")
+        told = recognise(attribute, values, setting.value_sets(attribute), setting.pictures, texts)
+        for system, encoder in reversed(list(setting.encoders.items())):
+            scale, split = Scale(encoder.scale), None
+            if fitted is not None:
+                on_tune = recognise(attribute, values, fitted.catalogue.value_sets(attribute), fitted.pictures, texts)
+                if len(on_tune.items):
+                    similarity = fitted.pictures[system][on_tune.items] @ texts[system].T
+                    scale, split = fit_softmax(similarity, on_tune.cases[:, 1]), "tune"
+            similarity = setting.pictures[system][told.items] @ texts[system].T
+            confidence = softmax(similarity, scale).max(axis=1)
+            held = reliability(confidence, told.right[system])
+            found.append(
+                Reliability(
+                    attribute, system, 1 / scale.slope, split, held.error, held.confidence, held.accuracy, held.items
+                )
+            )
+    return found
+
+
+def _record(
+    setting: Setting,
+    prompts: Prompts,
+    quoted: tuple[str, ...],
+    details: Details,
+    fitted_on: Mapping[str, str],
+    tune: Catalogue | None,
+) -> dict[str, Any]:
+    """The config of results.json."""
+    catalogue = setting.catalogue
+    counts = setting.train_counts or {}
+    return {
+        "suite": setting.suite.model_dump(mode="json"),
+        "systems": {
+            system: {"model": one.name, "image_space": one.image_space, "text_space": one.text_space}
+            for system, one in setting.encoders.items()
+        },
+        "catalogue": {
+            "source": catalogue.source,
+            "split": catalogue.split,
+            "items": len(catalogue),
+            "products": len(setting.sampler.names),
+            "fingerprint": catalogue.fingerprint,
+        },
+        "prompts": {"path": prompts.path, "digest": prompts.digest},
+        "headline": list(quoted),
+        "rare": {name: sorted(bins.rare(counts.get(name, {}))) for name in quoted if setting.train_counts is not None},
+        "missing": {one.attribute: {"unknown": one.unknown, "too_few": list(one.too_few)} for one in details.missing},
+        "broken": list(details.broken),
+        "notes": list(details.notes),
+        "fitted_on": {**fitted_on, **({"temperatures": "tune"} if tune is not None else {})},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": runs.environment(setting.suite.statistics.seed)["packages"],
+    }

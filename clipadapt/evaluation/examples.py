@@ -1,0 +1,78 @@
+"""Searches shown side by side: the value queries that gained most and those that lost most, with thumbnails.
+
+The rule is the page's own sentence, so that no one picks by hand. Nothing here measures: average precision comes from
+the evidence of the text-to-image task.
+"""
+
+import io
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from clipadapt.evaluation.details import Answer, Example
+from clipadapt.evaluation.galleries import ranked
+from clipadapt.evaluation.suite import TextToImage
+from clipadapt.evaluation.tasks.setting import Setting
+from clipadapt.evaluation.tasks.text_to_image import Search, searches
+
+SHOWN = 6
+"""Answers of each query."""
+EACH = 4
+"""Most wins, and most losses."""
+RULE = (
+    f"Of all searches for one value, the {EACH} whose average precision rose most and the {EACH} whose fell most; "
+    f"for each the first {SHOWN} answers of both models. Items whose value is unknown are not in the gallery."
+)
+_SIDE = 96
+_AVERAGE_PRECISION = ("average_precision", None)
+
+
+def examples(setting: Setting, task: TextToImage) -> list[Example]:
+    """Wins, the largest first, then losses; none where nothing is compared."""
+    if len(setting.encoders) != 2:
+        return []
+    model, against = setting.encoders
+    scored: list[tuple[float, int, Search, int, dict[str, float]]] = []
+    for search in searches(setting, task):
+        for number, query in enumerate(search.queries):
+            scores = {}
+            for system, orders in search.orders.items():
+                found = ranked(query.relevant[orders[number]][None], np.array([query.relevant.sum()]))
+                scores[system] = float(found.measure([_AVERAGE_PRECISION])[_AVERAGE_PRECISION][0])
+            scored.append((scores[model] - scores[against], len(scored), search, number, scores))
+    scored.sort(key=lambda one: (-one[0], one[1]))
+    wins = [one for one in scored if one[0] > 0][:EACH]
+    losses = [one for one in reversed(scored) if one[0] < 0][:EACH]
+    return [_example(setting, "win", *one[2:]) for one in wins] + [
+        _example(setting, "loss", *one[2:]) for one in losses
+    ]
+
+
+def _example(
+    setting: Setting, kind: Literal["win", "loss"], search: Search, number: int, scores: dict[str, float]
+) -> Example:
+    query = search.queries[number]
+    text = setting.prompts.value_texts(query.attribute, query.value)[0]
+    _, against = setting.encoders
+    answers = {}
+    for system in (against, *(one for one in setting.encoders if one != against)):
+        places = search.orders[system][number][:SHOWN]
+        answers[system] = tuple(
+            Answer(
+                setting.catalogue.ids[search.gallery[place]],
+                bool(query.relevant[place]),
+                thumbnail(setting.catalogue.picture(int(search.gallery[place]))),
+            )
+            for place in places
+        )
+    return Example(kind, query.attribute, query.value, text, scores, answers)
+
+
+def thumbnail(picture: Image.Image, side: int = _SIDE) -> bytes:
+    """A JPEG that fits a square of `side` pixels."""
+    small = picture.convert("RGB")
+    small.thumbnail((side, side))
+    held = io.BytesIO()
+    small.save(held, "JPEG", quality=72, optimize=True)
+    return held.getvalue()

@@ -1,0 +1,96 @@
+"""Before anything is measured: what must not be reported is refused, pictures become vectors, broken ones go out.
+
+    check_fitted(catalogue, fitted_on, tune)         # nothing fitted on a split is reported on it
+    ground = prepare(encoders, catalogue, cache)     # ground.catalogue holds the items that have vectors
+
+Nothing here measures.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.splits import shared_products
+from clipadapt.errors import ConfigError, listing
+from clipadapt.evaluation.details import Missing
+from clipadapt.evaluation.vectors import VectorCache
+from clipadapt.towers.encoder import Encoder
+
+
+class Ground(NamedTuple):
+    """Items with vectors of every system."""
+
+    catalogue: Catalogue
+    pictures: dict[str, Float[np.ndarray, "items dim"]]
+    broken: tuple[str, ...]
+    """Pictures that were left out, a line each."""
+
+
+def prepare(
+    encoders: Mapping[str, Encoder],
+    catalogue: Catalogue,
+    cache: VectorCache,
+    *,
+    broken: Literal["error", "count"] = "error",
+    progress: bool = True,
+) -> Ground:
+    """Encodes every picture with every system, or takes it from the cache.
+
+    Raises:
+        CatalogueError: a picture is broken and `broken` is "error", or none is left.
+    """
+    pictures = {}
+    with warnings.catch_warnings():
+        if broken == "count":  # they are counted below, with their places
+            warnings.filterwarnings("ignore", message=".*could not be decoded", category=UserWarning)
+        for system, encoder in encoders.items():
+            pictures[system] = cache.pictures(encoder, catalogue, broken=broken, progress=progress)
+    whole = np.all([np.isfinite(vectors).all(axis=1) for vectors in pictures.values()], axis=0)
+    lines = tuple(
+        f"item {catalogue.ids[row]!r}, {catalogue.place(int(row))}: cannot be decoded" for row in np.flatnonzero(~whole)
+    )
+    if not whole.all():
+        catalogue = catalogue.subset(np.flatnonzero(whole))
+        pictures = {system: vectors[whole] for system, vectors in pictures.items()}
+    if not len(catalogue):
+        raise ConfigError(
+            f"{catalogue.source}: no picture of split {catalogue.split!r} can be decoded{listing(lines[:5])}"
+        )
+    return Ground(catalogue, pictures, (*catalogue.left_out, *lines))
+
+
+def check_fitted(catalogue: Catalogue, fitted_on: Mapping[str, str], tune: Catalogue | None) -> None:
+    """Refuses to report choices on what they were fitted on.
+
+    Args:
+        fitted_on: what was chosen (weights, epoch, thresholds, ...) -> the split it was chosen on.
+        tune: what temperatures are going to be fitted on.
+
+    Raises:
+        ConfigError: the reported split is one of those, or shares products with tune.
+    """
+    faults = [f"{what} was fitted on {split!r}" for what, split in fitted_on.items() if split == catalogue.split]
+    if tune is not None:
+        both = {"tune": tune, "reported": catalogue}
+        shared = shared_products(both) or set(tune.ids) & set(catalogue.ids)
+        if shared and tune.source == catalogue.source:
+            faults.append(f"temperatures would be fitted on {len(shared)} of the products that are reported")
+    if faults:
+        raise ConfigError(
+            f"split {catalogue.split!r} of {catalogue.source} cannot be reported{listing(faults)}"
+            "\nreport a split that nothing was chosen on, such as validation"
+        )
+
+
+def missing(catalogue: Catalogue, attributes: tuple[str, ...], min_items: int) -> tuple[Missing, ...]:
+    """Counts of what each attribute's queries and gallery leave out."""
+    lines = []
+    for attribute in attributes:
+        known = sum(bool(had) for had in catalogue.value_sets(attribute))
+        few = tuple(value for value, count in catalogue.counts(attribute).items() if count < min_items)
+        lines.append(Missing(attribute, len(catalogue) - known, known, few))
+    return tuple(lines)

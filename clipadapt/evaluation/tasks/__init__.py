@@ -1,0 +1,1 @@
+"""Tasks: each turns one entry of a suite into figures with evidence."""

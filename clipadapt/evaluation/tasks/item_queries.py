@@ -1,0 +1,228 @@
+"""Searches of which each query is an item: by its name, by its picture for others like it, for its own text.
+
+Every query has a score of its own, so its certainty comes from the products of the queries; queries are compared with
+the gallery in blocks and forgotten. More than the suite's `queries` are thinned by a key, alike for every system.
+Nothing here knows of intervals.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from clipadapt import keyed
+from clipadapt.evaluation.galleries import Figure, figures, ranked
+from clipadapt.evaluation.rows import Bin
+from clipadapt.evaluation.statistics import Cell, ClassMeans
+from clipadapt.evaluation.suite import ImageToImage, ImageToText, Ranking, TextToImage
+from clipadapt.evaluation.tasks.setting import Measured, Setting
+from clipadapt.search.topk import topk
+
+_ANSWERS = 4_000_000
+"""Answers looked at at once."""
+
+Scores = Mapping[Figure, Mapping[str, Float[np.ndarray, " queries"]]]
+"""Figure -> system -> score of every query."""
+
+
+class Asked(NamedTuple):
+    """Queries and what is right for them."""
+
+    rows: Int[np.ndarray, " queries"]
+    """The items that the queries stand for, as rows of the catalogue."""
+    vectors: Mapping[str, Float[np.ndarray, "queries dim"]]
+    gallery: Mapping[str, Float[np.ndarray, "gallery dim"]]
+    right: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """(queries [b, 1], answers [b, depth] as places in the gallery) -> which answers are right."""
+    totals: Int[np.ndarray, " queries"]
+    """Right answers in the gallery; positive."""
+    void: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda _, answers: answers < 0
+    """As `right`: answers that do not count, such as the query itself."""
+    most_void: int = 0
+    """How many of those a query can have."""
+
+    def scores(self, task: Ranking, metrics: list[Figure]) -> Scores:
+        """Every figure of every system and query."""
+        size = len(next(iter(self.gallery.values())))
+        depth = min(task.depth, size)
+        found: dict[Figure, dict[str, list[np.ndarray]]] = {
+            figure: {one: [] for one in self.vectors} for figure in metrics
+        }
+        step = max(1, _ANSWERS // depth)
+        for system, vectors in self.vectors.items():
+            for start in range(0, len(vectors), step):
+                block = np.arange(start, min(start + step, len(vectors)))
+                answers = topk(vectors[block], self.gallery[system], min(depth + self.most_void, size)).indices
+                right = self.right(block[:, None], answers)
+                if self.most_void:
+                    void = self.void(block[:, None], answers)
+                    kept = np.argsort(void, axis=1, kind="stable")[:, :depth]
+                    right = np.take_along_axis(right & ~void, kept, axis=1)
+                for figure, values in ranked(right, self.totals[block]).measure(metrics).items():
+                    found[figure][system].append(values)
+        return {figure: {one: np.concatenate(parts) for one, parts in own.items()} for figure, own in found.items()}
+
+
+def text_to_image_by_name(setting: Setting, task: TextToImage) -> Measured:
+    """An item's name asks; the items of its product, and of products of equal name, are right."""
+    measured = Measured()
+    for part in setting.parts(task.segments):
+        measured += _by_name(part, task, task.column or "")
+    return measured
+
+
+def image_to_text(setting: Setting, task: ImageToText) -> Measured:
+    """A picture asks among all texts of a column; its own is the one right answer."""
+    measured = Measured()
+    for part in setting.parts(task.segments):
+        measured += _own_text(part, task)
+    return measured
+
+
+def image_to_image(setting: Setting, task: ImageToImage) -> Measured:
+    """A picture asks for others of its product, or for other products' that share its value, attribute by attribute."""
+    measured = Measured()
+    for part in setting.parts(task.segments):
+        if task.by == "product":
+            measured += _same_product(part, task)
+            continue
+        for attribute in part.attributes(task.attributes):
+            measured += _shared_value(part, task, attribute)
+    return measured
+
+
+def _by_name(setting: Setting, task: TextToImage, column: str) -> Measured:
+    gallery, names, codes = _texts(setting, column)
+    if len(names) < 2:
+        return Measured(notes=_nothing(setting, "text_to_image_name", column))
+    queries = _thinned(setting, np.unique(codes, return_index=True)[1], task)
+    place = np.full(len(names), -1)
+    place[codes[queries]] = np.arange(len(queries))
+    products = setting.sampler.of_row[gallery]
+    size = len(setting.sampler.names)
+    asked_for = place[codes] >= 0
+    pairs = np.unique(place[codes[asked_for]] * size + products[asked_for])  # (query, product) as one number
+    totals = np.zeros(len(queries), np.int64)
+    np.add.at(totals, pairs // size, np.bincount(products, minlength=size)[pairs % size])
+
+    def right(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return np.isin(block * size + products[answers], pairs)
+
+    pictures = {system: vectors[gallery] for system, vectors in setting.pictures.items()}
+    vectors = setting.of_texts([names[code] for code in codes[queries]])
+    asked = Asked(gallery[queries], vectors, pictures, right, totals)
+    return Measured(_cells(setting, "text_to_image_name", column, asked, task))
+
+
+def _own_text(setting: Setting, task: ImageToText) -> Measured:
+    known, texts, codes = _texts(setting, task.column)
+    if len(texts) < 2:
+        return Measured(notes=_nothing(setting, "image_to_text", task.column))
+    queries = _thinned(setting, np.arange(len(known)), task)
+
+    def right(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return answers == codes[queries[block]]
+
+    pictures = {system: vectors[known[queries]] for system, vectors in setting.pictures.items()}
+    asked = Asked(known[queries], pictures, setting.of_texts(texts), right, np.ones(len(queries), np.int64))
+    return Measured(_cells(setting, "image_to_text", task.column, asked, task))
+
+
+def _same_product(setting: Setting, task: ImageToImage) -> Measured:
+    inside = np.arange(len(setting.catalogue)) if setting.within is None else np.flatnonzero(setting.within)
+    products = setting.sampler.of_row[inside]
+    sizes = np.bincount(products, minlength=len(setting.sampler.names))[products]
+    queries = _thinned(setting, np.flatnonzero(sizes > 1), task)
+    if len(queries) < 2:
+        return Measured(
+            notes=["image_to_image_product: no product has two pictures"] if setting.segment is None else []
+        )
+
+    def right(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return products[answers] == products[queries[block]]
+
+    def void(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return answers == queries[block]
+
+    pictures = {system: vectors[inside] for system, vectors in setting.pictures.items()}
+    vectors = {system: own[queries] for system, own in pictures.items()}
+    asked = Asked(inside[queries], vectors, pictures, right, sizes[queries] - 1, void, 1)
+    return Measured(_cells(setting, "image_to_image_product", None, asked, task))
+
+
+def _shared_value(setting: Setting, task: ImageToImage, attribute: str) -> Measured:
+    if not setting.exclusive(attribute):
+        return Measured(notes=[f"image_to_image of {attribute}: measured for attributes of one value per item only"])
+    known, values, codes = _texts(setting, attribute)
+    products = setting.sampler.of_row[known]
+    pairs = codes * len(setting.sampler.names) + products
+    _, pair, sizes = np.unique(pairs, return_inverse=True, return_counts=True)
+    totals = np.bincount(codes, minlength=len(values))[codes] - sizes[pair]
+    enough = np.bincount(codes, minlength=len(values))[codes] >= setting.suite.min_items
+    queries = _thinned(setting, np.flatnonzero(enough & (totals > 0)), task)
+    if len(queries) < 2:
+        return Measured(notes=_nothing(setting, "image_to_image", attribute))
+
+    def right(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return codes[answers] == codes[queries[block]]
+
+    def void(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return products[answers] == products[queries[block]]
+
+    pictures = {system: vectors[known] for system, vectors in setting.pictures.items()}
+    vectors = {system: own[queries] for system, own in pictures.items()}
+    most = int(np.bincount(products).max())
+    asked = Asked(known[queries], vectors, pictures, right, totals[queries], void, most)
+    return Measured(_cells(setting, "image_to_image", attribute, asked, task, values, codes[queries]))
+
+
+def _cells(
+    setting: Setting,
+    name: str,
+    attribute: str | None,
+    asked: Asked,
+    task: TextToImage | ImageToImage | ImageToText,
+    values: list[str] | None = None,
+    codes: Int[np.ndarray, " queries"] | None = None,
+) -> list[Cell]:
+    """Means over queries; where queries have values, means over the values' means, also by bin."""
+    groups: dict[Bin, list[int]] = {"all": [0]}
+    classes = np.zeros(len(asked.rows), np.int64)
+    if values is not None and codes is not None and attribute is not None:
+        present = np.unique(codes)
+        groups = setting.binned(attribute, [values[code] for code in present])
+        classes = np.searchsorted(present, codes)
+    scores = asked.scores(task, figures(task.metrics, task.k))
+    cells = []
+    for bin_, members in groups.items():
+        if bin_ != "all" and setting.segment is not None:
+            continue
+        weights = np.zeros(int(classes.max()) + 1)
+        weights[members] = 1.0 / len(members)
+        rows = asked.rows[np.isin(classes, members)]
+        size = (len(rows), setting.sampler.products(rows))
+        for (metric, k), own in scores.items():
+            evidence = ClassMeans(dict(own), classes, asked.rows, weights)
+            cells.append(Cell(setting.task(name), attribute, None, bin_, metric, k, *size, evidence))
+    return cells
+
+
+def _texts(setting: Setting, column: str) -> tuple[Int[np.ndarray, " known"], list[str], Int[np.ndarray, " known"]]:
+    """Rows whose cell is known, the distinct cells, and which of them each row has."""
+    known = setting.rows(column)
+    sets = setting.value_sets(column)
+    texts, codes = np.unique(np.array([next(iter(sets[row])) for row in known], np.str_), return_inverse=True)
+    return known, texts.tolist(), codes
+
+
+def _thinned(setting: Setting, places: Int[np.ndarray, " n"], task: Ranking) -> Int[np.ndarray, " m"]:
+    """At most `queries` of them, in their order."""
+    if len(places) <= task.queries:
+        return places
+    drawn = keyed.generator(setting.suite.statistics.seed, "queries").choice(len(places), task.queries, replace=False)
+    return places[np.sort(drawn)]
+
+
+def _nothing(setting: Setting, name: str, column: str) -> list[str]:
+    return [] if setting.segment is not None else [f"{name} of {column}: fewer than two queries; nothing to tell apart"]

@@ -1,0 +1,76 @@
+"""Retention: recognition on other people's pictures, to see what an adaptation has lost.
+
+The source is a catalogue of its own, with its own products and split; texts come from the suite's templates, not from
+the prompts file that training knew. What loss is too much is not decided here: the report and the gate hold the margin.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clipadapt import keyed
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.evaluation.suite import Recognition, Retention
+from clipadapt.evaluation.tasks.setting import Measured, Setting
+from clipadapt.evaluation.tasks.telling import recognition
+from clipadapt.prompts.wording import Text
+
+
+class Templates:
+    """A retention task's own words for the values of its column."""
+
+    def __init__(self, task: Retention) -> None:
+        self._task = task
+
+    def value_texts(self, attribute: str, value: str) -> list[str]:
+        """Every template with the value's name."""
+        return [template.replace("{}", self._name(value)) for template in self._task.templates]
+
+    def value_weights(self, attribute: str, value: str) -> list[float]:
+        """All alike."""
+        return [1.0 / len(self._task.templates)] * len(self._task.templates)
+
+    def plain(self, attribute: str, value: str) -> str:
+        """The first template with the value's name."""
+        return self.value_texts(attribute, value)[0]
+
+    def ensemble(self, attribute: str, value: str) -> list[Text]:
+        """The same with shares."""
+        texts, name = self.value_texts(attribute, value), self._name(value)
+        return [Text(text, 1.0 / len(texts), place, name) for place, text in enumerate(texts)]
+
+    def _name(self, value: str) -> str:
+        return self._task.names.get(value, value)
+
+
+def load(task: Retention, seed: int) -> Catalogue:
+    """The task's items, thinned to its limit by a key.
+
+    Raises:
+        CatalogueError: no such source, split or column.
+    """
+    catalogue = Catalogue.load(
+        task.source,
+        task.split,
+        attributes=[task.attribute],
+        product=task.product,
+        image=task.image,
+        revision=task.revision,
+    )
+    if task.limit is None or len(catalogue) <= task.limit:
+        return catalogue
+    drawn = keyed.generator(seed, "retention", task.name).choice(len(catalogue), task.limit, replace=False)
+    return catalogue.subset(np.sort(drawn))
+
+
+def retention(setting: Setting, task: Retention) -> Measured:
+    """Recognition of the task's column in a setting that holds its items and words."""
+    measured = recognition(setting, Recognition(attributes=(task.attribute,)))
+    name = f"retention:{task.name}"
+    cells = [cell._replace(task=name) for cell in measured.cells]
+    return Measured(cells, [], [f"{name}: {note}" for note in measured.notes])
+
+
+def margins(tasks: Sequence[object]) -> dict[str, float]:
+    """Retention set -> the loss that is still held to be none."""
+    return {task.name: task.margin for task in tasks if isinstance(task, Retention)}

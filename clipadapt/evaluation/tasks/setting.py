@@ -1,0 +1,133 @@
+"""What every task is given: the catalogue, the systems with their picture vectors, the words, and which items count.
+
+    setting.value_sets("Pattern")            # of every item; empty where unknown, or outside the segment
+    setting.offered("Pattern")               # values with items enough, most frequent first
+    setting.of_values("Pattern", values)     # system -> vectors of the values' texts
+    for part in setting.parts(("gender",)):  # the whole, then each segment with items enough
+        ...
+
+A segment is the same setting with other items masked as if nothing were known of them. Nothing here measures.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from clipadapt.data import bins
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.evaluation.details import Confusion
+from clipadapt.evaluation.rows import Bin
+from clipadapt.evaluation.sampling import Sampler
+from clipadapt.evaluation.statistics import Cell
+from clipadapt.evaluation.suite import Suite
+from clipadapt.evaluation.vectors import VectorCache, Wording
+from clipadapt.towers.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One evaluation before anything is measured; broken pictures are already out of it."""
+
+    catalogue: Catalogue
+    encoders: Mapping[str, Encoder]
+    """System -> encoder, the reported one first."""
+    pictures: Mapping[str, Float[np.ndarray, "items dim"]]
+    vectors: VectorCache
+    prompts: Wording
+    suite: Suite
+    sampler: Sampler
+    train_counts: Mapping[str, Mapping[str, int]] | None
+    """Attribute -> value -> labelled training items; null: bins are not known."""
+    holdout_pairs: Sequence[Mapping[str, str]] = ()
+    within: Bool[np.ndarray, " items"] | None = None
+    segment: str | None = None
+    _sets: dict[str, list[frozenset[str]]] = field(default_factory=dict)
+
+    def value_sets(self, attribute: str) -> list[frozenset[str]]:
+        """The values of every item; empty where unknown or outside the segment."""
+        if attribute not in self._sets:
+            sets = self.catalogue.value_sets(attribute)
+            if self.within is not None:
+                sets = [had if inside else frozenset() for had, inside in zip(sets, self.within, strict=True)]
+            self._sets[attribute] = sets
+        return self._sets[attribute]
+
+    def attributes(self, named: Sequence[str] | None) -> tuple[str, ...]:
+        """Those named, or all of the catalogue's."""
+        return tuple(named) if named is not None else tuple(one.name for one in self.catalogue.attributes)
+
+    def exclusive(self, attribute: str) -> bool:
+        """Whether an item has one value at most; a column that is no attribute is taken for exclusive."""
+        return all(one.kind == "exclusive" for one in self.catalogue.attributes if one.name == attribute)
+
+    def counts(self, attribute: str) -> Counter[str]:
+        """Value -> items, within the segment."""
+        return Counter(value for had in self.value_sets(attribute) for value in had)
+
+    def offered(self, attribute: str) -> list[str]:
+        """Values with `min_items` items or more, most frequent first, then by name."""
+        found = sorted(self.counts(attribute).items(), key=lambda pair: (-pair[1], pair[0]))
+        return [value for value, count in found if count >= self.suite.min_items]
+
+    def bin(self, attribute: str, value: str) -> Bin:
+        """The bin of a value; `all` where training counts are not known."""
+        counts = None if self.train_counts is None else self.train_counts.get(attribute)
+        return "all" if counts is None else bins.bin_of(counts.get(value, 0))
+
+    def binned(self, attribute: str, values: Sequence[str]) -> dict[Bin, list[int]]:
+        """Places of the values in each bin that has any, after `all` of them; rare is few and medium."""
+        places: dict[Bin, list[int]] = {"all": list(range(len(values)))}
+        own = [self.bin(attribute, value) for value in values]
+        for name in ("many", "medium", "few", "rare"):
+            wanted = ("medium", "few") if name == "rare" else (name,)
+            if members := [place for place, one in enumerate(own) if one in wanted]:
+                places[name] = members
+        return places
+
+    def of_values(self, attribute: str, values: Sequence[str], *, plain: bool = False) -> dict[str, np.ndarray]:
+        """System -> unit vectors of the values' texts, in their order."""
+        return {
+            system: self.vectors.values(encoder, self.prompts, attribute, values, plain=plain)
+            for system, encoder in self.encoders.items()
+        }
+
+    def of_texts(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """System -> unit vectors of texts."""
+        return {system: self.vectors.texts(encoder, texts) for system, encoder in self.encoders.items()}
+
+    def rows(self, attribute: str) -> Int[np.ndarray, " n"]:
+        """Items whose value is known, within the segment."""
+        return np.flatnonzero([bool(had) for had in self.value_sets(attribute)])
+
+    def task(self, name: str) -> str:
+        """A task's name in rows, with the segment."""
+        return name if self.segment is None else f"{name}@{self.segment}"
+
+    def parts(self, columns: Sequence[str]) -> Iterator["Setting"]:
+        """The setting itself, then each value of the columns that at least four times `min_items` items have."""
+        yield self
+        for column in columns:
+            sets = self.catalogue.value_sets(column)
+            for value, count in sorted(self.catalogue.counts(column).items()):
+                if count >= 4 * self.suite.min_items:
+                    within = np.array([value in had for had in sets])
+                    yield replace(self, within=within, segment=f"{column}={value}", _sets={})
+
+
+@dataclass
+class Measured:
+    """What a task found."""
+
+    cells: list[Cell] = field(default_factory=list)
+    confusions: list[Confusion] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What could not be measured, and why."""
+
+    def __iadd__(self, other: "Measured") -> "Measured":
+        self.cells += other.cells
+        self.confusions += other.confusions
+        self.notes += other.notes
+        return self

@@ -1,0 +1,167 @@
+"""Searches by text: a value, two values together, a pair that training never saw, a category, or an item's own name.
+
+The gallery of a value is the items whose value is known: an unknown item is neither right nor wrong. A pair needs both
+known. Names are scored per query, everything else by reweighing the gallery. Nothing here knows of intervals.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from clipadapt.evaluation.evidence import Drawn, gallery_evidence
+from clipadapt.evaluation.galleries import Figure, figures
+from clipadapt.evaluation.rows import Bin
+from clipadapt.evaluation.statistics import Cell
+from clipadapt.evaluation.suite import TextToImage
+from clipadapt.evaluation.tasks.item_queries import text_to_image_by_name
+from clipadapt.evaluation.tasks.setting import Measured, Setting
+from clipadapt.search.topk import topk
+
+
+class Query(NamedTuple):
+    """A text, and what is right for it."""
+
+    attribute: str
+    """One, or several joined by " + "."""
+    value: str
+    bin: Bin
+    relevant: Bool[np.ndarray, " gallery"]
+
+
+class Search(NamedTuple):
+    """Queries that share a gallery, and what every system found for them."""
+
+    gallery: Int[np.ndarray, " gallery"]
+    """Rows of the catalogue."""
+    queries: list[Query]
+    orders: dict[str, Int[np.ndarray, "queries depth"]]
+    """System -> places in the gallery, best first."""
+
+
+class Found(NamedTuple):
+    """One query, measured."""
+
+    query: Query
+    evidence: dict[Figure, Drawn]
+    rows: Int[np.ndarray, " relevant"]
+    """Relevant items, as rows of the catalogue."""
+
+
+def text_to_image(setting: Setting, task: TextToImage) -> Measured:
+    """All queries of the task in the whole gallery, then within each segment."""
+    if task.by == "name":
+        return text_to_image_by_name(setting, task)
+    measured = Measured()
+    name = "text_to_image" if task.by == "value" else f"text_to_image_{task.by}"
+    for part in setting.parts(task.segments):
+        by_attribute: dict[str, list[Found]] = {}
+        for search in searches(part, task):
+            for found in _measured(part, task, search):
+                by_attribute.setdefault(found.query.attribute, []).append(found)
+        for attribute, some in by_attribute.items():
+            measured.cells += _cells(part, task, part.task(name), attribute, some)
+        if task.by in ("pair", "held_out_pair") and by_attribute:
+            every = [found for some in by_attribute.values() for found in some]
+            measured.cells += _means(part, task, part.task(name), None, "all", every)
+        if not by_attribute and part.segment is None:
+            what = {"held_out_pair": "no held-out pair", "pair": "no pair"}.get(task.by, "no value")
+            measured.notes.append(f"{name}: {what} that {part.suite.min_items} items of this split have")
+    return measured
+
+
+def searches(setting: Setting, task: TextToImage) -> Iterator[Search]:
+    """Every query of a task by value, category or pair, ranked by every system; one Search for each gallery."""
+    if task.by in ("value", "category"):
+        named = (task.column,) if task.by == "category" and task.column else task.attributes
+        for attribute in setting.attributes(named):
+            values = setting.offered(attribute)[: task.queries]
+            if values:
+                yield _search(setting, task, (attribute,), [{attribute: value} for value in values])
+        return
+    for attributes, pairs in _pairs(setting, task).items():
+        yield _search(setting, task, attributes, pairs)
+
+
+def said(setting: Setting, values: Mapping[str, str]) -> str:
+    """A pair as someone types it: the first name of each value, "striped cotton"."""
+    names = (setting.prompts.ensemble(attribute, value)[0].name or value for attribute, value in values.items())
+    return " ".join(names)
+
+
+def _search(
+    setting: Setting, task: TextToImage, attributes: Sequence[str], wanted: Sequence[Mapping[str, str]]
+) -> Search:
+    sets = [setting.value_sets(attribute) for attribute in attributes]
+    gallery = np.flatnonzero([all(known) for known in zip(*sets, strict=True)])
+    queries = []
+    for values in wanted:
+        has = [[values[name] in one[row] for row in gallery] for name, one in zip(attributes, sets, strict=True)]
+        own = setting.bin(attributes[0], values[attributes[0]]) if len(attributes) == 1 else "all"
+        label = " + ".join(values[name] for name in attributes)
+        queries.append(Query(" + ".join(attributes), label, own, np.all(has, axis=0)))
+    if len(attributes) == 1:
+        vectors = setting.of_values(attributes[0], [values[attributes[0]] for values in wanted])
+    else:
+        vectors = setting.of_texts([said(setting, values) for values in wanted])
+    depth = min(task.depth, len(gallery))
+    orders = {system: topk(own, setting.pictures[system][gallery], depth).indices for system, own in vectors.items()}
+    return Search(gallery, queries, orders)
+
+
+def _pairs(setting: Setting, task: TextToImage) -> dict[tuple[str, ...], list[dict[str, str]]]:
+    """Attributes -> the pairs that enough items have, most frequent first, at most `queries` in all."""
+    named = setting.holdout_pairs if task.by == "held_out_pair" else task.pairs
+    counted: Counter[tuple[tuple[str, str], ...]] = Counter()
+    for pair in named:
+        sets = [setting.value_sets(attribute) for attribute in pair]
+        wanted = tuple(pair.values())
+        has = (all(one in had for one, had in zip(wanted, row, strict=True)) for row in zip(*sets, strict=True))
+        counted[tuple(pair.items())] = sum(has)
+    if task.by == "pair" and not named:
+        for first, second in combinations(setting.attributes(task.attributes), 2):
+            for one, two in zip(setting.value_sets(first), setting.value_sets(second), strict=True):
+                counted.update(((first, a), (second, b)) for a in one for b in two)
+    enough = [(pair, count) for pair, count in counted.items() if count >= setting.suite.min_items]
+    grouped: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for pair, _ in sorted(enough, key=lambda found: (-found[1], found[0]))[: task.queries]:
+        grouped.setdefault(tuple(name for name, _ in pair), []).append(dict(pair))
+    return grouped
+
+
+def _measured(setting: Setting, task: TextToImage, search: Search) -> Iterator[Found]:
+    wanted = figures(task.metrics, task.k)
+    for number, query in enumerate(search.queries):
+        if query.relevant.any():
+            orders = {system: order[number] for system, order in search.orders.items()}
+            evidence = gallery_evidence(orders, query.relevant, search.gallery, setting.sampler, wanted)
+            yield Found(query, evidence, search.gallery[query.relevant])
+
+
+def _cells(setting: Setting, task: TextToImage, name: str, attribute: str, some: Sequence[Found]) -> list[Cell]:
+    """Means over an attribute's values, all and by bin, then each value's own first figure."""
+    cells = []
+    for bin_, places in setting.binned(attribute, [found.query.value for found in some]).items():
+        if bin_ == "all" or (setting.segment is None and " + " not in attribute):
+            cells += _means(setting, task, name, attribute, bin_, [some[place] for place in places])
+    if setting.segment is not None:
+        return cells
+    metric, k = ("average_precision", None) if "average_precision" in task.metrics else figures(task.metrics, task.k)[0]
+    for query, evidence, rows in some:
+        about = (name, attribute, query.value, query.bin, metric, k)
+        cells.append(Cell(*about, len(rows), setting.sampler.products(rows), evidence[metric, k]))
+    return cells
+
+
+def _means(
+    setting: Setting, task: TextToImage, name: str, attribute: str | None, bin_: Bin, some: Sequence[Found]
+) -> list[Cell]:
+    rows = np.unique(np.concatenate([found.rows for found in some]))
+    size = (len(rows), setting.sampler.products(rows))
+    return [
+        Cell(name, attribute, None, bin_, metric, k, *size, Drawn.mean_of([one.evidence[metric, k] for one in some]))
+        for metric, k in figures(task.metrics, task.k)
+    ]
