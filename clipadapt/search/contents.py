@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
-from clipadapt.errors import StoreError, UsageError, listing
+from clipadapt.errors import StoreError, UsageError
 from clipadapt.search.engine import Engine
-from clipadapt.search.items import Items
+from clipadapt.search.items import Items, few
 from clipadapt.search.meta import Meta
 from clipadapt.search.topk import BLOCK
 
@@ -96,13 +96,10 @@ def unit_vectors(vectors: Float[np.ndarray, "rows dim"], items: Items) -> Float[
         lengths[start : start + len(part)] = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 1e-12)))
     if len(bad):
-        faults = [
-            f"row {row}, item {items.id(row)!r}: {'zero length' if lengths[row] == 0 else 'not finite'}"
-            for row in bad[:5]
-        ] + ([f"and {len(bad) - 5} more"] if len(bad) > 5 else [])
-        raise UsageError(
-            f"{len(bad)} vector(s) have no direction:{listing(faults)}\nembed these items again, or leave them out"
-        )
+        why = ["zero length" if lengths[row] == 0 else "not finite" for row in bad]
+        faults = [f"row {row}, item {items.id(row)!r}: {what}" for row, what in zip(bad.tolist(), why, strict=True)]
+        remedy = "embed these items again, or leave them out"
+        raise UsageError(f"{len(bad)} vector(s) have no direction:{few(faults)}\n{remedy}")
     if len(vectors) and np.abs(lengths - 1).max() > _UNIT:
         return (np.asarray(vectors, np.float32) / lengths[:, None]).astype(np.float32)
     return vectors

@@ -1,0 +1,271 @@
+"""clipadapt index build|add|remove|tune|info|search: a visual search index, its life and its answers.
+
+    clipadapt index build --model run:runs/fashion --source shop --split train --out indexes/shop
+    clipadapt index search indexes/shop --text "striped skirt" --where 'price<50' -k 10 --json
+    clipadapt index search indexes/shop --image photo.jpg --text "in red" --not-text floral
+
+Results go to stdout, measurements that say a rebuild is due and filters that nobody matches to stderr.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipadapt.cli.embed import (
+    Config,
+    Device,
+    Id,
+    Image,
+    Model,
+    Precision,
+    Product,
+    Split,
+    Workers,
+    catalogue,
+    encoder,
+)
+
+if TYPE_CHECKING:
+    from clipadapt.search.embed import Vectors
+    from clipadapt.search.index import Change
+    from clipadapt.search.meta import Target
+    from clipadapt.search.query import Part
+    from clipadapt.search.searcher import Hit
+    from clipadapt.towers.encoder import Encoder
+
+app = typer.Typer(help="Build, change, tune and search a visual search index.", no_args_is_help=True)
+
+Index = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of the index.")]
+Given = Annotated[Path | None, typer.Option("--vectors", help="What `clipadapt embed` wrote, instead of a source.")]
+Override = Annotated[str | None, typer.Option("--model", help="MODEL in place of the one the index remembers.")]
+Recall = Annotated[float, typer.Option("--recall", help="recall@10 wanted, of picture and of text queries.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+Some = list[str] | None
+
+
+@app.command()
+def build(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the index; one that is there gets a new version.")],
+    source: Annotated[str | None, typer.Option("--source", help="Catalogue to embed.")] = None,
+    split: Split = "train",
+    vectors: Given = None,
+    factory: Annotated[str, typer.Option("--factory", help="auto, Flat, IVF1024,SQ8,RFlat, HNSW32,Flat, ...")] = "auto",
+    recall: Recall = 0.99,
+    config: Config = None,
+    product: Product = None,
+    item: Id = None,
+    image: Image = None,
+    precision: Precision = "fp32",
+    device: Device = None,
+    workers: Workers = None,
+) -> None:
+    """Build an index of a catalogue, or of vectors, and measure its recall."""
+    from clipadapt.search.index import Index as Built
+
+    loaded = encoder(model, precision, device)
+    given = _vectors(loaded, source, split, vectors, config, workers, product=product, id=item, image=image)
+    built = Built.build(given, out, encoder=loaded, factory=factory, target=_target(recall))
+    typer.echo(f"{len(built)} items in {out}: {built.meta.factory}, {_recalls(built.meta.measured)}")
+    typer.echo(f'search it: clipadapt index search {out} --text "..."', err=True)
+
+
+@app.command()
+def add(
+    index: Index,
+    source: Annotated[str | None, typer.Option("--source", help="Catalogue of new items.")] = None,
+    split: Split = "train",
+    vectors: Given = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Items that are there already get new vectors.")] = False,
+    model: Override = None,
+    config: Config = None,
+    product: Product = None,
+    item: Id = None,
+    image: Image = None,
+    precision: Precision = "fp32",
+    device: Device = None,
+    workers: Workers = None,
+) -> None:
+    """Add items, or with --replace update those that are there."""
+    from clipadapt.errors import UsageError
+    from clipadapt.search.embed import Vectors
+    from clipadapt.search.index import Index as Opened
+
+    opened = Opened.open(index)
+    if vectors is not None and source is None:
+        more = Vectors.open(vectors)
+    else:
+        name = model or opened.meta.model
+        if name is None:
+            raise UsageError(f"{index}: does not know its model; name it with --model")
+        loaded = encoder(name, precision, device)
+        more = _vectors(loaded, source, split, vectors, config, workers, product=product, id=item, image=image)
+    _report(opened.update(more) if replace else opened.add(more))
+
+
+@app.command()
+def remove(
+    index: Index,
+    ids: Annotated[Some, typer.Argument(metavar="ID...", help="Items to remove.")] = None,
+    file: Annotated[Path | None, typer.Option("--ids", help="Text file with an id per line.")] = None,
+) -> None:
+    """Remove items by id; they are not found any more."""
+    from clipadapt.errors import UsageError
+    from clipadapt.search.index import Index as Opened
+
+    listed = [line.strip() for line in _read(file).decode("utf-8").splitlines() if line.strip()] if file else []
+    wanted = [*(ids or []), *listed]
+    if not wanted:
+        raise UsageError("no id given; name items, or a file of them with --ids")
+    _report(Opened.open(index).remove(wanted))
+
+
+@app.command()
+def tune(
+    index: Index,
+    recall: Recall = 0.99,
+    memory: Annotated[float | None, typer.Option("--memory-mb", help="Most to hold in memory when mapped.")] = None,
+    latency: Annotated[float | None, typer.Option("--latency-ms", help="Longest median of one picture query.")] = None,
+    factory: Annotated[Some, typer.Option("--factory", help="Factories to try; default: those that suit.")] = None,
+) -> None:
+    """Measure factories against exact search, and rebuild with the quickest that reaches the target."""
+    from clipadapt.search.index import Index as Opened
+
+    opened = Opened.open(index)
+    opened.tune(_target(recall, memory, latency), factory)
+    typer.echo(f"{len(opened)} items in {index}: {opened.meta.factory}, {_recalls(opened.meta.measured)}")
+
+
+@app.command()
+def info(index: Index, as_json: Json = False) -> None:
+    """Show what an index holds, what it is bound to, and the measured curve."""
+    from clipadapt.search.index import Index as Opened
+
+    opened = Opened.open(index)
+    meta, due = opened.meta, opened.rebuild_due()
+    facts = {"items": len(opened), "vectors": opened.items.rows, "columns": opened.items.columns, "rebuild_due": due}
+    if as_json:
+        typer.echo(json.dumps(json.loads(meta.to_json()) | facts, indent=1))
+        return
+    typer.echo(f"{len(opened)} items ({opened.items.rows} vectors of {meta.dim} dimensions), columns: "
+               f"{', '.join(opened.items.columns)}")  # fmt: skip
+    typer.echo(f"model {meta.model or 'unknown'}, {meta.image_space}")
+    typer.echo(f"{meta.factory}, {meta.memory_bytes / 1e6:,.1f} MB in memory, {_recalls(meta.measured)}")
+    for kind, effort in meta.efforts.items():
+        typer.echo(f"{kind} queries: probe {effort.probe}, refine {effort.refine}")
+    typer.echo(f"{'factory':24} {'queries':8} {'probe':>6} {'refine':>6} {'recall@10':>9} {'at least':>8} "
+               f"{'p50 ms':>8} {'p99 ms':>8}")  # fmt: skip
+    for point in meta.curve:
+        typer.echo(f"{point.factory:24} {point.kind:8} {point.probe:6} {point.refine:6} {point.recall:9.4f} "
+                   f"{point.low:8.4f} {point.p50_ms:8.2f} {point.p99_ms:8.2f}")  # fmt: skip
+    for reason in due:
+        typer.echo(f"a rebuild is due: {reason}; run clipadapt index tune {index}", err=True)
+
+
+@app.command()
+def search(
+    index: Index,
+    text: Annotated[Some, typer.Option("--text", help="Words to look for; several add up.")] = None,
+    image: Annotated[list[Path] | None, typer.Option("--image", help="A picture to look for; several add up.")] = None,
+    like: Annotated[Some, typer.Option("--like", help="Id of an item to find more like.")] = None,
+    not_text: Annotated[Some, typer.Option("--not-text", help="Words that results should not be like.")] = None,
+    not_image: Annotated[list[Path] | None, typer.Option("--not-image", help="A picture not to be like.")] = None,
+    text_weight: Annotated[
+        float, typer.Option("--text-weight", help="Say of the words beside a picture, 0 to 1.")
+    ] = 0.5,
+    where: Annotated[
+        Some, typer.Option("--where", help="COLUMN=VALUE, price<50, c in (a, b), ...; all must hold.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Results.")] = 10,
+    collapse: Annotated[bool, typer.Option(help="One result per product.")] = True,
+    verify: Annotated[bool, typer.Option(help="Check every file's sha256 before searching.")] = True,
+    model: Override = None,
+    as_json: Json = False,
+) -> None:
+    """Find items by words, pictures, items, or all of them, among those that meet conditions."""
+    from clipadapt.search.filters import parse_all
+    from clipadapt.search.index import Index as Opened
+    from clipadapt.search.query import Item, Query
+
+    positives: list[Part] = [*(text or []), *map(_picture, image or []), *map(Item, like or [])]
+    negatives: list[Part] = [*(not_text or []), *map(_picture, not_image or [])]
+    query = Query(tuple(positives), tuple(negatives), text_weight)
+    conditions = parse_all(where)
+    opened = Opened.open(index, model=model, verify=verify)
+    (hits,) = opened.search(query, k, where=conditions, collapse=collapse)
+    if as_json:
+        typer.echo(json.dumps([hit._asdict() for hit in hits], ensure_ascii=False, default=str))
+    else:
+        _print(hits)
+    if not hits:
+        reasons = opened.puzzles(conditions) or [
+            "no item meets the conditions" if len(opened) else "the index is empty"
+        ]
+        typer.echo("; ".join(reasons), err=True)
+
+
+def _vectors(
+    loaded: "Encoder", source: str | None, split: str, vectors: Path | None, config: str | None, workers: int | None,
+    **columns: str | None,
+) -> "Vectors":  # fmt: skip
+    from clipadapt.errors import UsageError
+    from clipadapt.search.embed import Vectors, embed_pictures
+
+    if (source is None) == (vectors is None):
+        raise UsageError("say what goes into the index: --source S --split SPLIT, or --vectors DIR")
+    if vectors is not None:
+        return Vectors.open(vectors)
+    assert source is not None, "checked above"
+    return embed_pictures(loaded, catalogue(source, split, config, **columns), workers=workers)
+
+
+def _target(recall: float, memory: float | None = None, latency: float | None = None) -> "Target":
+    from pydantic import ValidationError
+
+    from clipadapt.config import describe
+    from clipadapt.errors import UsageError, listing
+    from clipadapt.search.meta import Target
+
+    try:
+        return Target(recall=recall, memory_mb=memory, latency_ms=latency)
+    except ValidationError as error:
+        raise UsageError(f"the target cannot be:{listing(describe(error, Target))}") from error
+
+
+def _picture(file: Path):
+    from clipadapt.data.images import decode
+    from clipadapt.errors import CatalogueError
+
+    try:
+        return decode(_read(file))
+    except CatalogueError as error:
+        raise CatalogueError(f"{file}: {error}") from error
+
+
+def _read(file: Path) -> bytes:
+    from clipadapt.errors import UsageError
+
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}; check the path") from error
+
+
+def _recalls(measured: dict) -> str:
+    if not measured:
+        return "recall not measured"
+    return ", ".join(f"recall@10 of {kind} queries {found.recall:.3f}" for kind, found in measured.items())
+
+
+def _report(change: "Change") -> None:
+    typer.echo(f"{change.added} added, {change.removed} removed, {change.items} items in the index")
+
+
+def _print(hits: Sequence["Hit"]) -> None:
+    width = max((len(hit.id) for hit in hits), default=0)
+    for rank, hit in enumerate(hits, 1):
+        known = ", ".join(f"{name}: {value}" for name, value in hit.attributes.items())
+        typer.echo(f"{rank:3}  {hit.score:.3f}  {hit.id:{width}}  {known[:120]}")
