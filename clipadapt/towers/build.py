@@ -31,7 +31,8 @@ def build(name: ModelName, image_size: int | None) -> tuple[Stock, Preprocess]:
     Raises:
         ModelError: no such model, files that are missing or do not fit, no network (naming the file and the remedy).
     """
-    stock, preprocess = _BUILDERS[name.scheme](name, image_size)
+    with torch.random.fork_rng(devices=[]):  # constructors draw weights that are then overwritten
+        stock, preprocess = _BUILDERS[name.scheme](name, image_size)
     stock.model.float().requires_grad_(False).eval()
     return stock, preprocess
 
@@ -99,7 +100,7 @@ def _create(name: ModelName, spec: str, image_size: int | None, pretrained: str 
 
     from clipadapt.towers import small  # noqa: F401 - registers the small EVA with timm
 
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with _quiet():
         torch.manual_seed(0)  # weights of NAME:random
         try:
             model = open_clip.create_model(spec, pretrained=pretrained, force_image_size=image_size)
@@ -158,7 +159,7 @@ def _transformers(name: ModelName, image_size: int | None) -> tuple[Stock, Prepr
 
 
 def resize_positions(model: Any, image_size: int) -> None:
-    """Resamples the picture positions of a transformers CLIP or SigLIP for another size, bicubic, in place.
+    """Resamples the picture positions of a transformers CLIP or SigLIP for another size, as it would itself, in place.
 
     Raises:
         ModelError: the size is not a multiple of the patch size.
@@ -173,7 +174,7 @@ def resize_positions(model: Any, image_size: int) -> None:
     if side == grid:
         return
     patches = table[extra:].T.reshape(1, -1, side, side)
-    resized = torch.nn.functional.interpolate(patches, (grid, grid), mode="bicubic", antialias=True)
+    resized = torch.nn.functional.interpolate(patches, (grid, grid), mode="bicubic")
     table = torch.cat([table[:extra], resized.reshape(table.shape[1], -1).T])
     embeddings.position_embedding = nn.Embedding.from_pretrained(table.contiguous())
     embeddings.position_ids = torch.arange(len(table)).expand(1, -1)
@@ -191,19 +192,21 @@ def _timm(name: ModelName, image_size: int | None) -> tuple[Stock, Preprocess]:
     spec = f"local-dir:{name.name}" if Path(name.name).expanduser().is_dir() else name.name
     if not schemed and not timm.is_model(name.name):
         raise ModelError(f"{name}: timm knows no model of that name{hub.near(name.name, timm.list_models())}")
-    arguments: dict[str, Any] = {"num_classes": 0} | ({} if image_size is None else {"img_size": image_size})
     with hub.fetching(str(name), f"model.safetensors of timm/{name.name}"), _quiet():
         repository = None if schemed else getattr(timm.get_pretrained_cfg(name.name), "hf_hub_id", None)
         if repository:
             hub.reach(repository, ("model.safetensors", "pytorch_model.bin"))
         try:
-            model = timm.create_model(spec, pretrained=True, **arguments)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"{name}: timm cannot build it with {arguments}: {error}") from error
+            model: Any = timm.create_model(spec, pretrained=True, num_classes=0)
         except RuntimeError as error:
             if "No pretrained weights" in str(error):
                 raise ModelError(f"{name}: timm publishes no weights for it") from error
             raise
+    if image_size is not None and hasattr(model, "set_input_size"):  # convolutions take any size as they are
+        try:
+            model.set_input_size(img_size=image_size)
+        except (AssertionError, ValueError, TypeError) as error:
+            raise ModelError(f"{name}: image_size {image_size} does not fit this model: {error}") from error
     return Timm(model), _timm_preprocess(resolve_model_data_config(model), image_size)
 
 

@@ -153,7 +153,7 @@ class TorchEncoder(nn.Module):
 
     @property
     def scale(self) -> float:
-        return 1.0 if self.context_length is None else math.exp(float(self.logit_scale))
+        return 1.0 if self.context_length is None else math.exp(float(self.logit_scale.detach()))
 
     @property
     def image_space(self) -> str:

@@ -101,7 +101,7 @@ def add_adapters(encoder: TorchEncoder, lora: config.Lora, seed: int = 0) -> Ada
     towers = _towers(encoder, lora)
     planned = {
         name: rank
-        for name, rank in match(lora.resolved_plan(), _candidates(names)).items()
+        for name, rank in match(lora.resolved_plan(), _candidates(names, towers)).items()
         if rank is not None and name.partition(".")[0] in towers
     }
     _refuse_norms(encoder, planned, names)
@@ -134,9 +134,9 @@ def check_gradients(encoder: TorchEncoder, towers: Collection[Tower] = TOWERS) -
             lost.append(name)
     if lost:
         by_path = {path: name for name, path in encoder.logical_names().items()}
-        shown = [str(by_path.get(name.partition(".lora_")[0], name)) for name in lost]
+        shown = list(dict.fromkeys(str(by_path.get(name.partition(".lora_")[0], name)) for name in lost))
         raise AdapterError(
-            f"{len(lost)} trained weight(s) got no gradient, so training would leave them as they are; "
+            f"{len(shown)} adapter(s) or weight(s) got no gradient, so training would leave them as they are; "
             f"freeze them in lora.plan, or report the layout of this model{listing(shown)}"
         )
 
@@ -183,14 +183,14 @@ def _norm_parameters(encoder: TorchEncoder, towers: Collection[Tower]) -> list[s
     ]
 
 
-def _candidates(names: Mapping[str, str]) -> list[str]:
-    """The names that are there, and those of q, k, v and out that every attention must have.
+def _candidates(names: Mapping[str, str], towers: Collection[str]) -> list[str]:
+    """The names that are there, and those of q, k, v and out that every attention of these towers must have.
 
     Raises:
         AdapterError: a tower has no block that a name could be read from.
     """
     wanted = dict.fromkeys(names)
-    for tower in dict.fromkeys(name.partition(".")[0] for name in names):
+    for tower in towers:
         blocks = dict.fromkeys(found[1] for name in names if (found := re.match(rf"({tower}\.blocks\.\d+)\.", name)))
         if not blocks:
             raise AdapterError(

@@ -188,10 +188,10 @@ class Transformers:
         return "text" if head in ("text_model", "text_projection") else None
 
     def checkpointing(self, enable: bool) -> None:
-        if enable:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            self.model.gradient_checkpointing_disable()
+        # 5.23 renamed it
+        prefix = "activation" if hasattr(self.model, "activation_checkpointing_enable") else "gradient"
+        arguments = ({"use_reentrant": False},) if enable else ()
+        getattr(self.model, f"{prefix}_checkpointing_{'enable' if enable else 'disable'}")(*arguments)
 
     def stacks(self) -> Mapping[Tower, nn.Module]:
         return {"image": self.model.vision_model, "text": self.model.text_model}
