@@ -1,12 +1,13 @@
 """What the model said before training: picture vectors of the training split, encoded once, and texts when asked for.
 
-Pictures are encoded as they are, without augmentation, and kept in memory (4 bytes x dim per item); texts are
-remembered. For both, the trained parameters are put back to their first values for a moment, so that no second model
-is held. Nothing here knows of losses.
+Pictures are encoded as they are, without augmentation, and kept in memory (4 bytes x dim per item); texts are encoded
+for each batch anew, for the last bits of a vector depend on what it was encoded with, and a resumed run would have
+remembered others. The trained parameters are put back to their first values for a moment, so that no second model is
+held. Nothing here knows of losses.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -15,9 +16,6 @@ from torch import Tensor, nn
 
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.objective import Asked, Base
-
-_REMEMBERED = 100_000
-"""Texts whose vectors are kept; 200 MB at 512 float32."""
 
 
 class BaseModel:
@@ -36,7 +34,6 @@ class BaseModel:
         self._first = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         self._encode = encode
         self._scale = encoder.scale
-        self._texts: dict[str, Tensor] = {}
 
     @functools.cached_property
     def pictures(self) -> Float[Tensor, "n d"]:
@@ -51,16 +48,8 @@ class BaseModel:
         image = self.pictures[asked.items[: len(asked.drawn.of)]]
         if asked.mix is not None:
             image = nn.functional.normalize(asked.mix.blend(image), dim=-1)
-        return Base(image, self._vectors(asked.drawn.texts), self._scale)
-
-    def _vectors(self, texts: Sequence[str]) -> Float[Tensor, "t d"]:
-        if len(self._texts) > _REMEMBERED:
-            self._texts.clear()
-        new = [text for text in texts if text not in self._texts]
-        if new:
-            with self._as_it_was(), torch.compiler.set_stance("force_eager"):
-                self._texts |= dict(zip(new, self._encoder.encode_texts(new), strict=True))
-        return torch.stack([self._texts[text] for text in texts])
+        with self._as_it_was(), torch.compiler.set_stance("force_eager"):
+            return Base(image, self._encoder.encode_texts(asked.drawn.texts), self._scale)
 
     @contextmanager
     def _as_it_was(self) -> Iterator[None]:

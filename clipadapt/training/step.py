@@ -3,7 +3,8 @@
 Each process encodes its share of the pictures and of the distinct texts in micro-batches, all vectors are gathered,
 every process takes the loss of the whole batch and walks back through its own share. A share of one micro-batch is
 encoded once; a larger one twice (losses.large_batch.two_pass), so that memory depends on the micro-batch alone.
-A tower that does not learn is encoded once without a graph, and its texts are remembered.
+A tower that does not learn is encoded once without a graph. No vector is remembered from one step to the next: its last
+bits depend on what it was encoded with, and a resumed run would remember others.
 Nothing here knows of optimizers, epochs' order or files.
 """
 
@@ -32,8 +33,6 @@ from clipadapt.training.processes import Processes
 
 TEXTS_PER_PICTURE = 4
 """Texts in a pass for each picture of a micro-batch: a caption has a tenth of a picture's tokens or fewer."""
-_REMEMBERED = 100_000
-"""Texts of a frozen tower whose vectors are kept; 200 MB at 512 float32."""
 
 
 class Step:
@@ -64,7 +63,6 @@ class Step:
             for tower, view in (("image", encoder.image), ("text", encoder.text))
             if view is not None
         }
-        self._frozen_texts: dict[str, Tensor] = {}
 
     def both(self, batches: Sequence[TrainBatch], *, epoch: int, step: int) -> Outcome:
         """A step of both towers. `batches`: this process's share of the global batch, in micro-batches."""
@@ -87,7 +85,7 @@ class Step:
                 return F.normalize(self._encoder.image_features(pixels), dim=-1)
 
         pieces = list(zip(starts.tolist(), batches, strict=True))
-        image = Stream(encode, pieces) if "image" in self.learning else _frozen(encode, pieces)
+        image = Stream(encode, pieces) if "image" in self.learning else _frozen(Stream(encode, pieces))
         return self._gradients(asked, step, image=image)
 
     def scale(self) -> Tensor:
@@ -127,8 +125,6 @@ class Step:
 
     def _text_stream(self, texts: Sequence[str], step: int) -> Stream:
         """The texts of this process, in passes: a contiguous part of all, at least one text."""
-        if "text" not in self.learning:
-            return Stream(self._remembered, [_share(texts, self._processes)])
         size = TEXTS_PER_PICTURE * self._config.train.micro_batch
         mine = _share(texts, self._processes)
         # Lengths in steps of 8, so that a compiled tower meets at most ten of them; other towers take the exact one.
@@ -140,31 +136,23 @@ class Step:
             with self._attention():
                 return F.normalize(self._encoder.text_features(tokens), dim=-1)
 
-        return Stream(encode, [mine[at : at + size] for at in range(0, len(mine), size)])
+        stream = Stream(encode, [mine[at : at + size] for at in range(0, len(mine), size)])
+        return stream if "text" in self.learning else _frozen(stream)
 
     def _attention(self) -> AbstractContextManager[object]:
         return training_attention(self._encoder.device, checkpointing=self._config.model.checkpointing)
-
-    def _remembered(self, texts: Sequence[str]) -> Float[Tensor, "t d"]:
-        """Vectors of a text tower that does not learn, each text encoded once."""
-        if len(self._frozen_texts) > _REMEMBERED:
-            self._frozen_texts.clear()
-        new = [text for text in texts if text not in self._frozen_texts]
-        if new:
-            self._frozen_texts |= dict(zip(new, self._encoder.encode_texts(new), strict=True))
-        return torch.stack([self._frozen_texts[text] for text in texts])
 
 
 def _learns(encoder: TorchEncoder, tower: Tower) -> bool:
     return any(p.requires_grad and encoder.tower_of(name) == tower for name, p in encoder.model.named_parameters())
 
 
-def _frozen(encode: Callable[[tuple[int, TrainBatch]], Tensor], pieces: list[tuple[int, TrainBatch]]) -> Stream:
-    """A stream of one piece without a graph."""
+def _frozen(stream: Stream) -> Stream:
+    """The same vectors in one piece, without a graph."""
 
     def whole(_: None) -> Tensor:
         with torch.no_grad():
-            return torch.cat([encode(piece) for piece in pieces])
+            return torch.cat([stream.encode(piece) for piece in stream.batches])
 
     return Stream(whole, [None])
 

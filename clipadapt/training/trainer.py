@@ -202,7 +202,7 @@ class _Training:
             guessed=float(outcome.guessed),
         )  # fmt: skip
         parts = {name: float(part) for name, part in outcome.parts.items()}
-        scale = {"logit_scale": float(self.head.scale())} if self.head.trained else {}
+        scale = {"logit_scale": float(self.head.scale().detach())} if self.head.trained else {}
         return {"loss": float(outcome.loss), **parts, "accuracy": outcome.accuracy, "lr": rate, "norm": norm, **scale}
 
     def finish_epoch(self, progress: Progress) -> None:

@@ -1,13 +1,224 @@
-"""Whole runs of a tiny model."""
+"""Whole runs of a tiny model: what they leave, how they stop, and that stopping changes nothing."""
 
+import json
+import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
 
 from clipadapt.config import Config
+from clipadapt.errors import ConfigError, TrainingError
+from clipadapt.runs import Run
+from clipadapt.towers.load import load
+from clipadapt.training import checkpoints
+from clipadapt.training.objective import Objective
+from clipadapt.training.step import Step
 from clipadapt.training.trainer import train
 
+Make = Callable[..., Config]
 
-def test_a_run_leaves_adapter_checkpoints_and_metrics(configured: Callable[..., Config]):
+
+class Stopped(BaseException):
+    """What a kill looks like from inside."""
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
+    """Makes the process end right after its checkpoint number `saves`."""
+    real, count = checkpoints.save, iter(range(1, 1000))
+
+    def save(*args: Any) -> Path:
+        folder = real(*args)
+        if next(count) == saves:
+            raise Stopped
+        return folder
+
+    monkeypatch.setattr("clipadapt.training.checkpoints.save", save)
+
+
+def adapter(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.adapter / "adapter_model.safetensors")
+
+
+def assert_same_bits(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == two.keys()
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
+def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
+
+
+def test_a_run_leaves_adapter_checkpoints_and_metrics(configured: Make, capsys: pytest.CaptureFixture[str]):
     run = train(configured())
-    assert (run.adapter / "adapter_model.safetensors").is_file()
     rows = run.metrics()
-    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows if "lr" in row] == [1, 2, 3, 4, 5, 6]
+    assert [row["when"] for row in rows if "when" in row] == ["before", "epoch 1", "epoch 2"]
+    assert rows[-1].keys() >= {"tune_balanced_accuracy", "tune_rare_balanced_accuracy", "tune_top1"}
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-00000003", "step-00000006"]
+    encoder = load(f"run:{run.path}")
+    assert encoder.encode_texts(["a red shirt"]).shape == (1, encoder.dim)
+    said = capsys.readouterr().err
+    assert "image: 1,024 of 47,288 parameters trained (2.17%), 8 adapters" in said
+    assert "text: 1,024 of" in said
+
+
+def test_training_lowers_the_loss(configured: Make):
+    run = train(configured(loss={"name": "attributes"}, train={"epochs": 8}))
+    losses = [row["loss"] for row in run.metrics() if "lr" in row]
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+
+
+SECTIONS: dict[str, Any] = {
+    "train": {"checkpoint_every": 1, "keep_checkpoints": 9, "text_lead": 2, "balance": "sqrt"},
+    "loss": {"name": "attributes", "keep": 0.5, "logit_scale": "trained"},
+    "augment": {"mixup": 0.3},
+}
+
+
+@pytest.fixture
+def whole(configured: Make, tmp_path: Path) -> Run:
+    return train(configured(**SECTIONS, output_dir=str(tmp_path / "whole")))
+
+
+@pytest.mark.parametrize("saves", [1, 3, 4])
+def test_stopped_and_resumed_ends_with_the_same_bits(
+    configured: Make, whole: Run, monkeypatch: pytest.MonkeyPatch, saves: int
+):
+    assert_resumes(configured, whole, monkeypatch, saves)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("saves", [2, 5, 6, 7])
+def test_stopped_and_resumed_ends_with_the_same_bits_at_every_checkpoint(
+    configured: Make, whole: Run, monkeypatch: pytest.MonkeyPatch, saves: int
+):
+    assert_resumes(configured, whole, monkeypatch, saves)
+
+
+def assert_resumes(configured: Make, whole: Run, monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
+    config = configured(**SECTIONS)
+    with monkeypatch.context() as patched:
+        stop_after(patched, saves)
+        with pytest.raises(Stopped):
+            train(config)
+    run = train(config)
+    assert_same_bits(adapter(run), adapter(whole))
+    last = "step-00000006/optimizer.safetensors"
+    assert_same_bits(load_file(run.checkpoints / last), load_file(whole.checkpoints / last))
+    assert without_time(run.metrics()) == without_time(whole.metrics())
+
+
+def test_a_finished_run_is_returned_as_it_is(configured: Make, monkeypatch: pytest.MonkeyPatch):
+    config = configured(train={"epochs": 1})
+    before = adapter(train(config))
+    monkeypatch.setattr(Step, "both", None)
+    assert_same_bits(adapter(train(config)), before)
+
+
+def test_a_lost_adapter_is_not_passed_over(configured: Make, monkeypatch: pytest.MonkeyPatch):
+    config = configured()
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1)
+        with pytest.raises(Stopped):
+            train(config)
+    run = Run.open(config.output_dir)
+    run.adapter.rename(run.path / "elsewhere")
+    with pytest.raises(TrainingError, match=r"adapter: missing.*restore it"):
+        train(config)
+
+
+@pytest.mark.parametrize("trouble", ["loss", "gradient"])
+def test_a_number_that_is_none_stops_with_step_and_items(
+    configured: Make, monkeypatch: pytest.MonkeyPatch, trouble: str
+):
+    config = configured()
+    real = Objective.loss
+    calls = iter(range(100))
+
+    def poisoned(self: Objective, asked: Any, image: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        outcome = real(self, asked, image, *args, **kwargs)
+        if next(calls) != 4:
+            return outcome
+        nothing = image.sum() * 0
+        return outcome._replace(loss=outcome.loss + (math.nan if trouble == "loss" else nothing.sqrt()))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Objective, "loss", poisoned)
+        with pytest.raises(TrainingError, match=rf"step 4: the {trouble}.*items \d{{4}}.*train\.lr"):
+            train(config)
+    latest = checkpoints.latest(Run.open(config.output_dir).checkpoints)
+    assert latest is not None and latest.name == "step-00000003"
+    assert len([row for row in train(config).metrics() if "lr" in row]) == 6
+
+
+def test_exhausted_memory_names_the_setting(configured: Make, monkeypatch: pytest.MonkeyPatch):
+    def exhausted(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Step, "both", exhausted)
+    with pytest.raises(TrainingError, match=r"train\.micro_batch \(now 8\)"):
+        train(configured())
+
+
+def test_patience_ends_a_run_that_gets_no_better(configured: Make, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("clipadapt.training.selection.Selection.measure", lambda *_: ((0.5,), {"top1": 0.5}))
+    run = train(configured(train={"epochs": 6, "patience": 2}))
+    assert [row["when"] for row in run.metrics() if "when" in row] == ["before", "epoch 1", "epoch 2", "epoch 3"]
+
+
+def test_the_best_epoch_is_kept_not_the_last(configured: Make, monkeypatch: pytest.MonkeyPatch):
+    scores = iter([0.1, 0.3, 0.9, 0.9, 0.2])
+    monkeypatch.setattr(
+        "clipadapt.training.selection.Selection.measure", lambda *_: ((score := next(scores),), {"top1": score})
+    )
+    run = train(configured(train={"epochs": 4, "keep_checkpoints": 9}))
+    second = load_file(run.checkpoints / "step-00000006" / "parameters.safetensors")
+    saved = adapter(run)
+    for name, tensor in second.items():
+        assert torch.equal(saved["base_model.model." + name.replace(".default", "")], tensor)
+    state = json.loads((run.checkpoints / "step-00000012" / "state.json").read_text())
+    assert state["progress"]["best"] == 2
+
+
+@pytest.mark.parametrize("trainable", ["norms", "all"])
+def test_norms_or_everything_can_be_trained(configured: Make, trainable: str):
+    config = configured(train={"trainable": trainable, "epochs": 1, "lr": 1e-3})
+    run = train(config)
+    base, adapted = load(config.model.name), load(f"run:{run.path}")
+    text = ["a striped shirt"]
+    assert not torch.allclose(base.encode_texts(text), adapted.encode_texts(text))
+
+
+def test_a_tracker_that_is_not_installed_is_refused(configured: Make, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("clipadapt.training.launch.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="wandb is not installed; pip install wandb"):
+        train(configured(train={"trackers": ["wandb"]}))
+
+
+def test_tensorboard_gets_the_figures(configured: Make):
+    run = train(configured(train={"trackers": ["tensorboard"], "epochs": 1}))
+    assert list((run.path / "trackers").rglob("events.out.tfevents.*"))
+
+
+def test_half_precision_without_a_gpu_is_refused(configured: Make):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match="fp16"):
+        train(configured(model={"precision": "fp16"}))
+
+
+def test_options_that_contradict_are_refused(configured: Make):
+    with pytest.raises(ConfigError, match=r"frozen_dtype bf16 needs model\.precision bf16"):
+        train(configured(model={"frozen_dtype": "bf16", "precision": "fp32"}))
+    with pytest.raises(TrainingError, match="text_lead: the text tower does not learn"):
+        train(configured(train={"text_lead": 1}, lora={"preset": "image"}))
+
+
+@pytest.mark.parametrize("frozen", ["fp32", "bf16"])
+def test_bf16_trains(configured: Make, frozen: str):
+    run = train(configured(model={"precision": "bf16", "frozen_dtype": frozen}, train={"epochs": 1}))
+    assert all(tensor.dtype == torch.float32 for tensor in adapter(run).values())
