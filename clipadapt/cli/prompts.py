@@ -1,16 +1,21 @@
-"""clipadapt prompts lint|preview: what a prompts file says, and what is wrong with it, before anything is trained.
+"""clipadapt prompts lint|preview|score|weigh: what a prompts file says, what is wrong with it, and what it achieves.
 
-Findings and captions go to stdout, in the form file:line:column that editors jump to; counts go to stderr.
+Findings, captions and tables go to stdout, findings in the form file:line:column that editors jump to; counts and
+progress go to stderr.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from clipadapt.data.catalogue import Catalogue
+    from clipadapt.evaluation.prompts.table import Table, Workshop
     from clipadapt.prompts import Prompts
     from clipadapt.prompts.fit import Context
     from clipadapt.towers.encoder import Encoder
@@ -31,7 +36,7 @@ def lint(
     source: Source = None,
     split: Split = "train",
     model: Model = None,
-    near: Annotated[float, typer.Option(help="Cosine above which a model hears two values as one.")] = 0.98,
+    near: Annotated[float, typer.Option(help="Cosine above which a model hears two values as one.")] = 0.99,
 ) -> None:
     """Say what is wrong: unknown fields, unused values, words that are cut, values that read alike; 1 on errors."""
     from clipadapt.prompts import Prompts
@@ -87,11 +92,169 @@ def preview(
         typer.echo(f"wrote {out}", err=True)
 
 
-def _catalogue(source: str, split: str) -> "Catalogue":
-    """The items, each a product of its own: wording does not care about products."""
-    from clipadapt.data.catalogue import Catalogue
+@app.command()
+def score(
+    path: File,
+    model: Annotated[str, typer.Option("--model", help="MODEL whose towers judge.")],
+    source: Annotated[str, typer.Option("--source", help="Catalogue whose pictures are recognised.")],
+    split: Annotated[
+        str, typer.Option("--split", help="Split of the source; tune is carved from train.")
+    ] = "validation",
+    against: Annotated[
+        str | None, typer.Option(help="Another prompts file, or plain: the plain texts of this one.")
+    ] = None,
+    attribute: Annotated[list[str] | None, typer.Option("--attribute", help="Only this one; may be repeated.")] = None,
+    values: Annotated[bool, typer.Option("--values", help="Show every value, too.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Score again on every save, and show what moved.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole table.")] = None,
+    min_items: Annotated[int, typer.Option(min=1, help="Values with fewer items are left out.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the carved split and the random words.")] = 0,
+) -> None:
+    """Judge words by the pictures: against other words, against random ones, and template by template."""
+    from clipadapt.config import locate
+    from clipadapt.evaluation.prompts.table import plain_of
+    from clipadapt.prompts import Prompts
 
-    return Catalogue.load(source, split, product=None)
+    prompts = Prompts.load(path)
+    other = Prompts.load(against) if against not in (None, "plain") else None
+    workshop, _ = _workshop(prompts, model, source, split, attribute, min_items, seed)
+
+    def judged(edited: Prompts) -> "Table":
+        found = workshop.table(edited, plain_of(edited) if against == "plain" else other, against)
+        _show(found, values, json_file)
+        return found
+
+    table = judged(prompts)
+    if watch:
+        _follow(locate(path), table, judged)
+
+
+@app.command()
+def weigh(
+    path: File,
+    model: Annotated[str, typer.Option("--model", help="MODEL whose towers judge.")],
+    source: Annotated[str, typer.Option("--source", help="Catalogue whose pictures weights are fitted to.")],
+    split: Annotated[str, typer.Option("--split", help="Split of the source; tune is carved from train.")] = "tune",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; default: NAME.weighed.yaml.")] = None,
+    labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Fit to labels, or to pictures alone.")] = True,
+    attribute: Annotated[list[str] | None, typer.Option("--attribute", help="Only this one; may be repeated.")] = None,
+    min_items: Annotated[int, typer.Option(min=1, help="Values with fewer items are left out.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the carved split and the folds.")] = 0,
+) -> None:
+    """Fit a weight per template, judge it out of fold, and write a copy of the file with the weights that help."""
+    from clipadapt.atomic import atomic_write
+    from clipadapt.config import locate
+    from clipadapt.evaluation.prompts import show
+    from clipadapt.evaluation.prompts.weigh import weigh as fit
+    from clipadapt.prompts import Prompts
+    from clipadapt.prompts.weights import reweighed
+
+    prompts = Prompts.load(path)
+    workshop, scale = _workshop(prompts, model, source, split, attribute, min_items, seed)
+    method: Literal["labels", "no_labels"] = "labels" if labels else "no_labels"
+    found = fit(workshop, prompts, method, scale, seed=seed)
+    _console().print(show.weighed(found))
+    helpful = {one.attribute: one.after for one in found if one.claimed}
+    if not helpful:
+        typer.echo("no attribute gains by other weights; nothing was written", err=True)
+        return
+    file = locate(path)
+    target = out or file.with_suffix(".weighed.yaml")
+    text = file.read_text(encoding="utf-8-sig")
+    written = reweighed(text, helpful, split=split, fingerprint=workshop.subjects.fingerprint, name=path)
+    Prompts.parse(written, str(target))
+    atomic_write(target, written)
+    typer.echo(f"wrote {target}; score it on another split than {split!r}", err=True)
+
+
+def _workshop(
+    prompts: "Prompts",
+    model: str,
+    source: str,
+    split: str,
+    attributes: list[str] | None,
+    min_items: int,
+    seed: int,
+) -> "tuple[Workshop, float]":
+    """The split's pictures as vectors, from the cache where they are known, and the model's logit scale."""
+    from clipadapt.errors import PromptError
+    from clipadapt.evaluation.prompts.table import Subjects, Workshop
+    from clipadapt.evaluation.vectors import VectorCache, default_folder
+
+    columns = _catalogue(source, None).columns
+    names = [name for name in prompts.attributes if name in columns and not prompts.wording(name).separator]
+    for wanted in attributes or ():
+        if wanted not in columns:
+            raise PromptError(f"{source}: no column {wanted!r}; columns are {', '.join(columns)}")
+    catalogue = _split(source, split, attributes or names, seed)
+    encoder = _load(model)
+    cache = VectorCache(default_folder() / "vectors")
+    vectors = cache.pictures(encoder, catalogue, broken="count")
+    subjects = Subjects.of(catalogue, vectors, attributes or names)
+    return Workshop(subjects, lambda texts: cache.texts(encoder, texts), min_items=min_items, seed=seed), encoder.scale
+
+
+def _split(source: str, split: str, attributes: list[str], seed: int) -> "Catalogue":
+    """A split of the source, or one that a run with this seed carves from train."""
+    from clipadapt.config import Data
+    from clipadapt.data.catalogue import Catalogue
+    from clipadapt.data.sources import open_source
+    from clipadapt.data.splits import load_splits
+
+    if split in ("tune", "validation") and split not in open_source(source).splits():
+        return getattr(load_splits(Data(source=source, attributes=tuple(attributes)), seed), split)
+    return Catalogue.load(source, split, attributes=attributes)
+
+
+def _console() -> "Console":
+    """As wide as the terminal; wide enough for a row to stay on its line where there is none."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def _show(table: "Table", values: bool, json_file: Path | None) -> None:
+    import json
+
+    from clipadapt.atomic import atomic_write
+    from clipadapt.evaluation.prompts import show
+
+    console = _console()
+    for grid in show.grids(table, values=values):
+        console.print(grid)
+    for reason in table.skipped:
+        typer.echo(f"not scored: {reason}", err=True)
+    if json_file is not None:
+        atomic_write(json_file, json.dumps(show.document(table), indent=1, ensure_ascii=False) + "\n")
+
+
+def _follow(path: Path, table: "Table", judged: "Callable[[Prompts], Table]") -> None:
+    """Scores every save until interrupted; a file at fault leaves the last table standing."""
+    from clipadapt.errors import PromptError
+    from clipadapt.evaluation.prompts import show
+    from clipadapt.evaluation.prompts.watch import saves
+
+    typer.echo(f"watching {path}; stop with Ctrl-C", err=True)
+    try:
+        for saved in saves(path):
+            try:
+                if isinstance(saved, PromptError):
+                    raise saved
+                last, table = table, judged(saved)
+                typer.echo("\n".join(show.moved(last, table)))
+            except PromptError as error:
+                typer.echo(f"{error}\nthe table above still stands", err=True)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+
+
+def _catalogue(source: str, split: str | None) -> "Catalogue":
+    """The items, each a product of its own: wording does not care about products. None: the first split there is."""
+    from clipadapt.data.catalogue import Catalogue
+    from clipadapt.data.sources import open_source
+
+    opened = open_source(source)
+    return Catalogue.of(opened, split or opened.splits()[0], product=None)
 
 
 def _load(model: str) -> "Encoder":

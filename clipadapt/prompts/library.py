@@ -23,8 +23,8 @@ from typing import NamedTuple, Self
 from clipadapt.errors import PromptError, listing
 from clipadapt.keyed import generator
 from clipadapt.prompts import schema, wording
+from clipadapt.prompts.definitions import AttributeWords, Entry, Library
 from clipadapt.prompts.document import Document
-from clipadapt.prompts.schema import AttributeWords, Entry, Library
 from clipadapt.prompts.template import Field, Lookup, Template
 from clipadapt.prompts.wording import Synonyms, Text
 from clipadapt.prompts.words import Word, spoken
@@ -144,6 +144,23 @@ class Prompts:
         """Columns that a template cannot do without and that are empty for this item."""
         return template.missing(self._lookup(row, None))
 
+    def wording(self, attribute: str) -> AttributeWords:
+        """What the file says of an attribute: its templates with their weights and lines.
+
+        Raises:
+            PromptError: nothing, and it has no `other_attributes:` either.
+        """
+        words = self.library.attributes.get(attribute)
+        if words is None and self.library.other is not None:
+            words = dataclasses.replace(self.library.other, name=attribute, called=spoken(attribute))
+        if words is None:
+            near = _nearest(attribute, self.library.attributes)
+            raise PromptError(
+                f"{self.path}: no wording for attribute {attribute!r}{near}; "
+                "add it under `attributes:`, or add `other_attributes:` for all that are not listed"
+            )
+        return words
+
     def ensemble(self, attribute: str, value: str) -> list[Text]:
         """All texts of a value with their shares and templates; texts may repeat.
 
@@ -151,7 +168,7 @@ class Prompts:
             PromptError: the file has no wording for this attribute, or none of its templates fits the value.
         """
         if (attribute, value) not in self._ensembles:
-            words = self._words(attribute)
+            words = self.wording(attribute)
             texts = wording.ensemble(self.library, words, value)
             if not texts:
                 raise PromptError(
@@ -171,7 +188,7 @@ class Prompts:
 
     def plain(self, attribute: str, value: str) -> str:
         """The one text of plain recognition: `plain:`, else the first template, with the value's first name."""
-        words = self._words(attribute)
+        words = self.wording(attribute)
         if words.plain is None or wording.is_absent(self.library, words, value):
             return self.ensemble(attribute, value)[0].text
         name = wording.names_of(self.library, words, value)[0].what
@@ -226,18 +243,6 @@ class Prompts:
             return said[field.name, as_cell]
 
         return word
-
-    def _words(self, attribute: str) -> AttributeWords:
-        words = self.library.attributes.get(attribute)
-        if words is None and self.library.other is not None:
-            words = dataclasses.replace(self.library.other, name=attribute, called=spoken(attribute))
-        if words is None:
-            near = _nearest(attribute, self.library.attributes)
-            raise PromptError(
-                f"{self.path}: no wording for attribute {attribute!r}{near}; "
-                "add it under `attributes:`, or add `other_attributes:` for all that are not listed"
-            )
-        return words
 
     def _merged(self, attribute: str, value: str) -> dict[str, float]:
         merged: dict[str, float] = {}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from clipadapt.prompts import wording
+from clipadapt.prompts.definitions import NOWHERE, Entry
 from clipadapt.prompts.document import Place
 from clipadapt.prompts.library import Prompts
-from clipadapt.prompts.schema import NOWHERE, Entry
 from clipadapt.prompts.template import Field, Phrase, Template
 from clipadapt.prompts.words import Word, indefinite
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from clipadapt.prompts.definitions import Entry
 from clipadapt.prompts.library import Prompts
-from clipadapt.prompts.schema import Entry
 from clipadapt.prompts.template import Template
 
 SIDE = 224

@@ -19,75 +19,34 @@ A file may hold
           Checked: [checked, plaid, {text: gingham, weight: 0.5}]
           Jeans: {names: [jeans], article: a pair of, plural: jeans, descriptions: ["..."]}
     other_attributes: {templates: ["{attribute} {value}"], plain: ...}   # for attributes that are not listed
+    weights_fitted_on: {split: tune, fingerprint: ...}   # written with fitted weights; they are not scored there
 
 Only structure is judged here; whether columns and values exist in a catalogue is for `Prompts.check` and lint.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import yaml
 
+from clipadapt.prompts.definitions import (
+    ATTRIBUTE,
+    DESCRIPTION,
+    VALUE,
+    AttributeWords,
+    Entry,
+    Fitted,
+    Library,
+    ValueWords,
+)
 from clipadapt.prompts.document import Document, Fault, Place, is_nothing
 from clipadapt.prompts.template import Field, Rules, Template, TemplateError
 from clipadapt.prompts.words import Word, spoken
 
 CASES = ("lower", "keep", "sentence")
-VALUE, ATTRIBUTE, DESCRIPTION = "value", "attribute", "description"
+KEYS = ("language", "case", "and", "missing_columns", "not_applicable", "captions", "attributes", "other_attributes",
+        "weights_fitted_on")  # fmt: skip
 T = TypeVar("T")
-NOWHERE = Place(0, 0)
-"""The place of words that stand in no file: a value that speaks by its own name."""
-
-
-@dataclass(frozen=True)
-class Entry(Generic[T]):
-    """Something written in the file, with its weight and place."""
-
-    what: T
-    weight: float
-    place: Place = NOWHERE
-
-
-@dataclass(frozen=True)
-class ValueWords:
-    """How one value is said."""
-
-    names: tuple[Entry[Word], ...]
-    descriptions: tuple[Entry[str], ...] = ()
-    place: Place = NOWHERE
-
-
-@dataclass(frozen=True)
-class AttributeWords:
-    """How one column's values are said and recognised."""
-
-    name: str
-    called: str
-    templates: tuple[Entry[Template], ...]
-    plain: Template | None = None
-    values: Mapping[str, ValueWords] = field(default_factory=dict)
-    absent: tuple[Entry[Template], ...] = ()
-    """Texts of a not-applicable cell."""
-    absent_name: str = ""
-    """What captions say for such a cell; empty: their phrase vanishes."""
-    separator: str = ""
-    place: Place = NOWHERE
-
-
-@dataclass(frozen=True)
-class Library:
-    """A whole file."""
-
-    rules: Rules
-    case: str
-    conjunction: str
-    missing_columns: str
-    captions: tuple[Entry[Template], ...]
-    attributes: Mapping[str, AttributeWords]
-    other: AttributeWords | None
-    absent_cells: frozenset[str]
-    absent: tuple[Entry[Template], ...]
 
 
 def read(document: Document) -> Library:
@@ -96,18 +55,8 @@ def read(document: Document) -> Library:
     Raises:
         PromptError: any fault of structure or of a template; all of them in one message.
     """
-    known = (
-        "language",
-        "case",
-        "and",
-        "missing_columns",
-        "not_applicable",
-        "captions",
-        "attributes",
-        "other_attributes",
-    )
     reader = _Reader(document)
-    top = document.mapping(document.root, "the file", known)
+    top = document.mapping(document.root, "the file", KEYS)
     language = reader.word(top, "language", "en")
     case = reader.choice(top, "case", CASES)
     reader.lowers = case != "keep"
@@ -123,6 +72,7 @@ def read(document: Document) -> Library:
         other=reader.attribute("", *top["other_attributes"]) if "other_attributes" in top else None,
         absent_cells=frozenset(cells),
         absent=absent,
+        fitted_on=reader.fitted(top),
     )
     if not library.captions and not library.attributes and library.other is None and not document.faults:
         document.fault(
@@ -171,6 +121,14 @@ class _Reader:
         if chosen not in allowed:
             self.document.fault(entries[key][1], f"{key}: {chosen!r} is not one of {', '.join(allowed)}")
         return chosen
+
+    def fitted(self, top: Entries) -> Fitted | None:
+        """`weights_fitted_on:`, which `prompts weigh` writes."""
+        if "weights_fitted_on" not in top:
+            return None
+        key, node = top["weights_fitted_on"]
+        entries = self.document.mapping(node, "weights_fitted_on", ("split", "fingerprint"))
+        return Fitted(self.word(entries, "split", ""), self.word(entries, "fingerprint", ""), self.document.place(key))
 
     def attributes(self, top: Entries) -> dict[str, AttributeWords]:
         if "attributes" not in top:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from clipadapt.keyed import integer
-from clipadapt.prompts.schema import ATTRIBUTE, DESCRIPTION, VALUE, AttributeWords, Entry, Library, ValueWords
+from clipadapt.prompts.definitions import ATTRIBUTE, DESCRIPTION, VALUE, AttributeWords, Entry, Library, ValueWords
 from clipadapt.prompts.template import Field, Lookup, Template
 from clipadapt.prompts.words import Word, joined, pluralise
 
@@ -29,6 +29,8 @@ class Text(NamedTuple):
     """Of the value's vector; the shares of an ensemble sum to 1."""
     template: int
     """Index in the attribute's templates; -1 for the wording of a not-applicable cell."""
+    name: str
+    """The name of the value that the template was filled with; empty for a not-applicable cell."""
 
 
 def uniform(*key: int | str) -> float:
@@ -111,7 +113,7 @@ def ensemble(library: Library, words: AttributeWords, value: str) -> list[Text]:
         said = filled(words, value, Word(""), None)
         entries = words.absent or library.absent
         total = sum(entry.weight for entry in entries)
-        return [Text(e.what.render(said, library.rules), e.weight / total, -1) for e in entries if e.weight]
+        return [Text(e.what.render(said, library.rules), e.weight / total, -1, "") for e in entries if e.weight]
     by_template = [
         (entry.weight, number, texts)
         for number, entry in enumerate(words.templates)
@@ -119,25 +121,26 @@ def ensemble(library: Library, words: AttributeWords, value: str) -> list[Text]:
     ]
     total = sum(weight for weight, _, _ in by_template)
     return [
-        Text(text, weight / total * share, number)
+        Text(text, weight / total * share, number, name)
         for weight, number, texts in by_template
-        for text, share in texts.items()
+        for text, (share, name) in texts.items()
     ]
 
 
-def _filled_in(library: Library, words: AttributeWords, value: str, template: Template) -> dict[str, float]:
-    """One template's distinct texts for a value, with shares that sum to 1."""
+def _filled_in(library: Library, words: AttributeWords, value: str, template: Template) -> dict[str, tuple[float, str]]:
+    """One template's distinct texts for a value, with shares that sum to 1 and the names they hold."""
     listed = words.values.get(value, ValueWords(names_of(library, words, value)))
     describes = any(field.name == DESCRIPTION for field in template.fields)
     descriptions = listed.descriptions if describes and listed.descriptions else (None,)
-    texts: dict[str, float] = {}
+    texts: dict[str, tuple[float, str]] = {}
     for name, description in itertools.product(listed.names, descriptions):
         said = filled(words, value, name.what, description.what if description else None)
         share = name.weight * (description.weight if description else 1.0)
         if share and (text := template.render(said, library.rules)):
-            texts[text] = texts.get(text, 0.0) + share
-    total = sum(texts.values())
-    return {text: share / total for text, share in texts.items()}
+            before, first = texts.get(text, (0.0, name.what.text))
+            texts[text] = (before + share, first)
+    total = sum(share for share, _ in texts.values())
+    return {text: (share / total, name) for text, (share, name) in texts.items()}
 
 
 class Synonyms:

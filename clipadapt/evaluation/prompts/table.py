@@ -1,0 +1,272 @@
+"""The table an editor watches: what each attribute's words achieve, against other words and against random ones.
+
+    workshop = Workshop(subjects, encode)              # pictures and labels stay, texts come and go
+    table = workshop.table(prompts, against=other)     # the first call encodes every text, later ones what changed
+    workshop.table(edited, against=other)              # attributes whose texts are as before cost nothing
+
+Per attribute: balanced accuracy over values with items enough, its paired difference to another file and to the same
+texts with random words, and to the ensemble without each template. Nothing here is fitted; what was fitted elsewhere on
+these very pictures is refused. Nothing here prints.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.errors import PromptError
+from clipadapt.evaluation.prompts.paired import Design, Difference, Estimate, average
+from clipadapt.evaluation.prompts.random_words import controls
+from clipadapt.evaluation.prompts.recognise import Encode, recognise, value_vectors, without
+from clipadapt.prompts import Prompts
+from clipadapt.prompts.wording import Text
+
+Ensemble = Callable[[str, str], list[Text]]
+"""(attribute, value) -> its texts."""
+
+
+class ValueRow(NamedTuple):
+    """One value: the share of its items that are recognised."""
+
+    value: str
+    items: int
+    products: int
+    accuracy: Difference
+    gain: Difference | None
+    """Against the other file."""
+
+
+class TemplateRow(NamedTuple):
+    """One template, and what the ensemble would lose without it."""
+
+    line: int
+    text: str
+    weight: float
+    effect: Difference
+
+
+@dataclass(frozen=True)
+class AttributeTable:
+    """What one attribute's words achieve; figures are balanced accuracies."""
+
+    attribute: str
+    items: int
+    products: int
+    accuracy: Difference
+    against: Difference | None
+    """The other file's own figure."""
+    gain: Difference | None
+    random: Difference
+    """The same texts with random words: the control."""
+    over_random: Difference
+    values: tuple[ValueRow, ...]
+    templates: tuple[TemplateRow, ...]
+    """Empty where there is a single template."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All attributes, and their mean."""
+
+    prompts: str
+    against: str | None
+    attributes: tuple[AttributeTable, ...]
+    accuracy: Difference
+    gain: Difference | None
+    over_random: Difference
+    skipped: tuple[str, ...]
+    """Attributes that could not be scored, and why."""
+
+
+class Subjects(NamedTuple):
+    """Pictures as vectors, with what people say of them."""
+
+    vectors: Float[np.ndarray, "items dim"]
+    """Unit length, float32; rows of NaN are broken pictures and are left out."""
+    values: Mapping[str, Sequence[str | None]]
+    """Attribute -> each item's value; None: nobody knows."""
+    products: Shaped[np.ndarray, " items"]
+    fingerprint: str = ""
+    """Of the catalogue, by which weights that were fitted on it are known again."""
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, vectors: Float[np.ndarray, "items dim"], attributes: Sequence[str]) -> "Subjects":
+        """A split's pictures and its labels of some attributes."""
+        values = {name: catalogue.values(name) for name in attributes}
+        return cls(vectors, values, catalogue.products, catalogue.fingerprint)
+
+
+class Known(NamedTuple):
+    """The part of the subjects that one attribute is scored on."""
+
+    values: tuple[str, ...]
+    rows: Shaped[np.ndarray, " items"]
+    design: Design
+
+
+class _Scored(NamedTuple):
+    """An attribute's table, with what averaging over attributes needs."""
+
+    table: AttributeTable
+    accuracy: Estimate
+    gain: Estimate | None
+    over_random: Estimate
+    effects: tuple[tuple[int, Difference], ...]
+    """(template's number, what the ensemble would lose without it); its line may move while its figures stay."""
+
+
+class Workshop:
+    """Pictures of one split, ready to judge any number of prompts files."""
+
+    def __init__(self, subjects: Subjects, encode: Encode, *, min_items: int = 5, replicates: int = 2, seed: int = 0):
+        self.subjects = subjects
+        self.encode = encode
+        self.min_items = min_items
+        """Values with fewer items are left out."""
+        self.replicates = replicates
+        """Random-word controls, whose scores are averaged."""
+        self.seed = seed
+        self._usable = np.isfinite(subjects.vectors).all(axis=1)
+        self._known: dict[str, Known | str] = {}
+        self._pictures: dict[str, np.ndarray] = {}
+        self._kept: dict[str, tuple[object, _Scored]] = {}
+        """Attribute -> the texts it was scored with last, and what came out."""
+
+    def table(self, prompts: Prompts, against: Prompts | Ensemble | None = None, name: str | None = None) -> Table:
+        """Scores a file; `against` may be any source of ensembles, such as `plain_of(prompts)`, under a `name`.
+
+        Raises:
+            PromptError: no attribute can be scored, or the file's weights were fitted on these pictures.
+        """
+        self._refuse_fitted(prompts)
+        other: Ensemble | None = against.ensemble if isinstance(against, Prompts) else against
+        if isinstance(against, Prompts):
+            self._refuse_fitted(against)
+            name = name or against.path
+        scored: list[_Scored] = []
+        skipped: list[str] = []
+        for attribute in self.subjects.values:
+            known = self.known(attribute)
+            if isinstance(known, str):
+                skipped.append(f"{attribute}: {known}")
+            else:
+                scored.append(self._attribute(attribute, known, prompts, other))
+        if not scored:
+            raise PromptError(
+                f"{prompts.path}: no attribute can be scored here: {'; '.join(skipped) or 'none in common'}"
+            )
+        gains = [one.gain for one in scored if one.gain is not None]
+        return Table(
+            prompts.path,
+            name,
+            tuple(one.table for one in scored),
+            average([one.accuracy for one in scored]).interval().share(),
+            average(gains).interval() if gains else None,
+            average([one.over_random for one in scored]).interval(),
+            tuple(skipped),
+        )
+
+    def known(self, attribute: str) -> Known | str:
+        """The items and values an attribute is scored on, or why it cannot be."""
+        if attribute not in self._known:
+            cells = np.array([value or "" for value in self.subjects.values[attribute]])
+            counts = {
+                value: int(((cells == value) & self._usable).sum()) for value in sorted(set(cells.tolist()) - {""})
+            }
+            values = tuple(value for value, items in counts.items() if items >= self.min_items)
+            if len(values) < 2:
+                reason = f"fewer than two values with at least {self.min_items} items"
+                self._known[attribute] = reason
+                return reason
+            place = {value: code for code, value in enumerate(values)}
+            codes = np.array([place.get(cell, -1) for cell in cells.tolist()])
+            rows = np.flatnonzero((codes >= 0) & self._usable)
+            names, products = np.unique(self.subjects.products, return_inverse=True)
+            self._known[attribute] = Known(values, rows, Design(codes[rows], products[rows], len(names)))
+        return self._known[attribute]
+
+    def pictures(self, attribute: str, known: Known) -> Float[np.ndarray, "known dim"]:
+        """Their vectors, one block in memory."""
+        if attribute not in self._pictures:
+            self._pictures[attribute] = np.ascontiguousarray(self.subjects.vectors[known.rows], np.float32)
+        return self._pictures[attribute]
+
+    def _attribute(self, attribute: str, known: Known, prompts: Prompts, other: Ensemble | None) -> _Scored:
+        own = [prompts.ensemble(attribute, value) for value in known.values]
+        theirs = None if other is None else [other(attribute, value) for value in known.values]
+        key = (own, theirs)
+        last = self._kept.get(attribute)
+        if last is None or last[0] != key:
+            last = self._kept[attribute] = (key, self._score(attribute, known, own, theirs))
+        entries = prompts.wording(attribute).templates
+        rows = (
+            TemplateRow(entries[number].place.line, entries[number].what.text, entries[number].weight, effect)
+            for number, effect in last[1].effects
+        )
+        return last[1]._replace(table=replace(last[1].table, templates=tuple(rows)))
+
+    def _score(
+        self,
+        attribute: str,
+        known: Known,
+        own: list[list[Text]],
+        theirs: list[list[Text]] | None,
+    ) -> _Scored:
+        design = known.design
+        right = self._right(attribute, known, own)
+        before = None if theirs is None else self._right(attribute, known, theirs)
+        chance = np.mean(
+            [
+                self._right(attribute, known, [controls(texts, replicate, self.seed) for texts in own])
+                for replicate in range(self.replicates)
+            ],
+            axis=0,
+        )
+        accuracy, over_random = design.balanced(right), design.balanced(right - chance)
+        gain = None if before is None else design.balanced(right - before)
+        used = sorted({text.template for texts in own for text in texts if text.template >= 0})
+        effects = []
+        for number in used if len(used) > 1 else ():
+            rest = self._right(attribute, known, [without(texts, number) for texts in own])
+            effects.append((number, design.balanced(right - rest).interval()))
+        figures = [figure.share() for figure in design.by_value(right)]
+        gains = [None] * len(known.values) if before is None else design.by_value(right - before)
+        counts = zip(known.values, design.items.tolist(), design.value_products.tolist(), figures, gains, strict=True)
+        table = AttributeTable(
+            attribute,
+            len(known.rows),
+            design.distinct_products,
+            accuracy.interval().share(),
+            None if before is None else design.balanced(before).interval().share(),
+            None if gain is None else gain.interval(),
+            design.balanced(chance).interval().share(),
+            over_random.interval(),
+            tuple(ValueRow(*row) for row in counts),
+            templates=(),
+        )
+        return _Scored(table, accuracy, gain, over_random, tuple(effects))
+
+    def _right(self, attribute: str, known: Known, ensembles: Sequence[Sequence[Text]]) -> Float[np.ndarray, " known"]:
+        """1 where an item is recognised as what it is."""
+        found = recognise(self.pictures(attribute, known), value_vectors(ensembles, self.encode))
+        return (found == known.design.codes).astype(np.float64)
+
+    def _refuse_fitted(self, prompts: Prompts) -> None:
+        fitted = prompts.library.fitted_on
+        if fitted is not None and self.subjects.fingerprint and fitted.fingerprint == self.subjects.fingerprint:
+            raise PromptError(
+                f"{prompts.path}:{fitted.place.line}: its weights were fitted on these pictures ({fitted.split!r}), so "
+                "a score on them means nothing; score another split"
+            )
+
+
+def plain_of(prompts: Prompts) -> Ensemble:
+    """The one plain text per value, as an ensemble to compare with."""
+
+    def ensemble(attribute: str, value: str) -> list[Text]:
+        return [Text(prompts.plain(attribute, value), 1.0, 0, "")]
+
+    return ensemble

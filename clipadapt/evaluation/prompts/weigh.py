@@ -1,0 +1,236 @@
+"""Template weights, fitted to pictures: without labels, or with few, and never believed on what they were fitted on.
+
+One weight per template and attribute, shared by all values: a handful of parameters, drawn towards the file's own
+weights. Whether they help is judged out of fold: products are dealt into folds, each is recognised with weights fitted
+on the others, and only a gain whose interval clears zero, at a level shared by all attributes, is claimed.
+
+Without labels a template's weight is the softmax of how sure it makes the model: the mean over pictures of the largest
+logit, after the mean logit of each value is taken off, since words that fit every picture tell nothing. With labels it
+minimises the cross-entropy of values, each value counting alike.
+Source: Allingham et al., "A simple zero-shot prompt weighting technique", ICML 2023 (without labels; its second
+normalisation, by pictures of the pretraining data, is left out, for those are not at hand).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import optimize
+
+from clipadapt.errors import PromptError
+from clipadapt.evaluation.prompts.paired import Difference
+from clipadapt.evaluation.prompts.recognise import recognise
+from clipadapt.evaluation.prompts.table import Known, Workshop
+from clipadapt.keyed import generator, integer
+from clipadapt.prompts import Prompts
+
+Method = Literal["labels", "no_labels"]
+FOLDS = 5
+MOST_ITEMS = 20_000
+"""Pictures of one attribute that weights are fitted on; a handful of parameters needs no more."""
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What fitting found for one attribute."""
+
+    attribute: str
+    method: Method
+    items: int
+    products: int
+    before: tuple[float, ...]
+    """The file's weights, one per template, mean 1 over those that count."""
+    after: tuple[float, ...]
+    """Fitted on everything; rounded as they are written."""
+    gain: Difference
+    """In balanced accuracy, out of fold, at the shared level."""
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the gain can be told from none."""
+        return self.gain.low is not None and self.gain.low > 0
+
+
+class Mixture(NamedTuple):
+    """One attribute's templates as vectors: what weights mix."""
+
+    means: Float[np.ndarray, "templates values dim"]
+    """Mean of a template's texts for a value, by their shares within it; zero where it has none."""
+    present: Bool[np.ndarray, "templates values"]
+    start: Float[np.ndarray, " templates"]
+    """The file's weights, summing to 1."""
+
+    def vectors(self, weights: Float[np.ndarray, " templates"]) -> Float[np.ndarray, "values dim"]:
+        """Unit vectors of the values under these weights; values that only weightless templates word stay worded."""
+        mixed = np.einsum("t,tvd->vd", weights, self.means)
+        silent = ~(self.present & (weights > 0)[:, None]).any(axis=0)
+        mixed[silent] = self.means[:, silent].sum(axis=0)
+        return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+
+
+def weigh(workshop: Workshop, prompts: Prompts, method: Method, scale: float, *, seed: int = 0) -> list[Weighing]:
+    """Fits and judges the weights of every attribute that has more than one template.
+
+    `scale` is the model's factor on cosines before a softmax.
+
+    Raises:
+        PromptError: no attribute can be weighed.
+    """
+    ready: list[tuple[str, Known, Mixture]] = []
+    for attribute in workshop.subjects.values:
+        known = workshop.known(attribute)
+        mixture = None if isinstance(known, str) else _mixture(workshop, prompts, attribute, known)
+        if mixture is not None and not isinstance(known, str):
+            ready.append((attribute, known, mixture))
+    if not ready:
+        raise PromptError(
+            f"{prompts.path}: no attribute can be weighed: each needs two templates and two values with items enough"
+        )
+    coverage = 1 - 0.05 / len(ready)
+    return [
+        _weigh(attribute, known, mixture, workshop.pictures(attribute, known), method, scale, coverage, seed)
+        for attribute, known, mixture in ready
+    ]
+
+
+def fit(
+    mixture: Mixture,
+    pictures: Float[np.ndarray, "items dim"],
+    codes: Int[np.ndarray, " items"],
+    products: int,
+    method: Method,
+    scale: float,
+) -> Float[np.ndarray, " templates"]:
+    """Weights that sum to 1; `codes` are looked at by the method "labels" alone."""
+    if method == "no_labels":
+        return _confidence(mixture, pictures, scale)
+    return _likelihood(mixture, pictures, codes, products, scale)
+
+
+def _mixture(workshop: Workshop, prompts: Prompts, attribute: str, known: Known) -> Mixture | None:
+    """None where there are not two templates that count."""
+    ensembles = [prompts.ensemble(attribute, value) for value in known.values]
+    entries = prompts.wording(attribute).templates
+    used = sorted({text.template for texts in ensembles for text in texts if text.template >= 0})
+    if len(used) < 2:
+        return None
+    distinct = list(dict.fromkeys(text.text for texts in ensembles for text in texts))
+    encoded = workshop.encode(distinct).astype(np.float64)
+    place = {text: at for at, text in enumerate(distinct)}
+    shares = np.zeros((len(entries), len(ensembles), len(distinct)))
+    for value, texts in enumerate(ensembles):
+        for text in texts:
+            template = text.template if text.template >= 0 else used[0]
+            shares[template, value, place[text.text]] += text.share
+    totals = shares.sum(axis=2, keepdims=True)
+    within = np.divide(shares, totals, out=np.zeros_like(shares), where=totals > 0)
+    weights = np.array([entry.weight for entry in entries])
+    return Mixture(within @ encoded, totals[:, :, 0] > 0, weights / weights.sum())
+
+
+def _weigh(
+    attribute: str,
+    known: Known,
+    mixture: Mixture,
+    pictures: Float[np.ndarray, "items dim"],
+    method: Method,
+    scale: float,
+    coverage: float,
+    seed: int,
+) -> Weighing:
+    design = known.design
+    fold = _folds(design.products, seed)
+    differences = np.zeros(len(pictures))
+    base = recognise(pictures, mixture.vectors(mixture.start))
+    for held in range(FOLDS):
+        rest, own = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
+        if not len(own) or not len(rest):
+            continue
+        weights = _fit_rows(mixture, pictures, design.codes, design.products, rest, method, scale, seed)
+        found = recognise(pictures[own], mixture.vectors(weights))
+        differences[own] = (found == design.codes[own]).astype(float) - (base[own] == design.codes[own])
+    gain = design.balanced(differences).interval(coverage)
+    everything = np.arange(len(pictures))
+    weights = _fit_rows(mixture, pictures, design.codes, design.products, everything, method, scale, seed)
+    return Weighing(
+        attribute, method, len(pictures), design.distinct_products, _readable(mixture.start), _readable(weights), gain
+    )
+
+
+def _folds(products: Int[np.ndarray, " items"], seed: int) -> Int[np.ndarray, " items"]:
+    """The fold of each item; products are dealt by their key, so that folds differ by one product at most."""
+    names, inverse = np.unique(products, return_inverse=True)
+    keys = np.array([integer(seed, "fold", int(name)) for name in names], dtype=np.uint64)
+    return (np.argsort(np.argsort(keys)) % FOLDS)[inverse]
+
+
+def _fit_rows(
+    mixture: Mixture,
+    pictures: np.ndarray,
+    codes: np.ndarray,
+    products: np.ndarray,
+    rows: np.ndarray,
+    method: Method,
+    scale: float,
+    seed: int,
+) -> Float[np.ndarray, " templates"]:
+    if len(rows) > MOST_ITEMS:
+        rows = np.sort(generator(seed, "weigh").choice(rows, MOST_ITEMS, replace=False))
+    return fit(mixture, pictures[rows], codes[rows], len(np.unique(products[rows])), method, scale)
+
+
+def _confidence(mixture: Mixture, pictures: np.ndarray, scale: float) -> Float[np.ndarray, " templates"]:
+    sure = np.full(len(mixture.start), -np.inf)
+    for template in np.flatnonzero(mixture.start):
+        present = mixture.present[template]
+        means = mixture.means[template, present]
+        vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
+        logits = scale * (pictures @ vectors.T.astype(np.float32)).astype(np.float64)
+        sure[template] = (logits - logits.mean(axis=0)).max(axis=1).mean()
+    raised = mixture.start * np.exp(sure - sure.max())
+    return raised / raised.sum()
+
+
+def _likelihood(
+    mixture: Mixture, pictures: np.ndarray, codes: np.ndarray, products: int, scale: float
+) -> Float[np.ndarray, " templates"]:
+    """The most probable weights: cross-entropy by value, and a normal prior of deviation 1 on their logarithms."""
+    used = np.flatnonzero(mixture.start)
+    means = mixture.means[used]
+    dots = np.stack([(pictures @ part.T.astype(np.float32)).astype(np.float64) for part in means])
+    gram = np.einsum("tvd,uvd->vtu", means, means)
+    counts = np.bincount(codes, minlength=means.shape[1])
+    item_weights = 1.0 / (counts[codes] * np.count_nonzero(counts))
+    rows = np.arange(len(codes))
+
+    def cost(logs: np.ndarray) -> tuple[float, np.ndarray]:
+        raised = mixture.start[used] * np.exp(logs - logs.max())
+        weights = raised / raised.sum()
+        norms = np.sqrt(np.einsum("t,vtu,u->v", weights, gram, weights))
+        cosines = np.einsum("t,tnv->nv", weights, dots) / norms
+        logits = scale * cosines
+        logits -= logits.max(axis=1, keepdims=True)
+        chances = np.exp(logits)
+        sums = chances.sum(axis=1, keepdims=True)
+        loss = -item_weights @ (logits[rows, codes] - np.log(sums[:, 0]))
+        error = chances / sums
+        error[rows, codes] -= 1.0
+        error *= scale * item_weights[:, None] / norms
+        pulled = np.einsum("vtu,u->vt", gram, weights) / norms[:, None]
+        by_weight = np.einsum("nv,tnv->t", error, dots) - np.einsum("nv,nv,vt->t", error, cosines, pulled)
+        by_log = weights * (by_weight - weights @ by_weight)
+        return loss + logs @ logs / (2 * products), by_log + logs / products
+
+    best = optimize.minimize(cost, np.zeros(len(used)), jac=True, method="L-BFGS-B")
+    raised = mixture.start[used] * np.exp(best.x - best.x.max())
+    weights = np.zeros(len(mixture.start))
+    weights[used] = raised / raised.sum()
+    return weights
+
+
+def _readable(weights: Sequence[float] | np.ndarray) -> tuple[float, ...]:
+    """Mean 1 over the templates that count, two decimals: what a person reads in the file."""
+    found = np.asarray(weights)
+    return tuple(float(weight) for weight in np.round(found * np.count_nonzero(found), 2))

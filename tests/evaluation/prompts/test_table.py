@@ -1,0 +1,210 @@
+"""The editor's table: equal to a slow recomputation in float64, cheap after an edit, honest about what was fitted."""
+
+import numpy as np
+import pytest
+
+from clipadapt.errors import PromptError
+from clipadapt.evaluation.prompts.random_words import controls
+from clipadapt.evaluation.prompts.recognise import recognise
+from clipadapt.evaluation.prompts.table import Subjects, Workshop, plain_of
+from clipadapt.keyed import generator
+from clipadapt.prompts import Prompts
+
+DIM = 16
+FILE = """attributes:
+  Pattern:
+    templates: ["{a value} garment", {text: "a photo of {value} cloth", weight: 2}, "{value}: {description}"]
+    plain: "{value}"
+    values:
+      Checked: {names: [checked, plaid], descriptions: [crossing lines]}
+      Striped: [striped]
+  Fit: {templates: ["{value} garment"]}
+  Lonely: {templates: ["{value}"]}
+"""
+
+
+class Tower:
+    """A text tower made of hashed words, which counts what it encodes."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.encoded: list[str] = []
+        self._kept: dict[str, np.ndarray] = {}
+
+    def __call__(self, texts) -> np.ndarray:
+        self.calls += 1
+        for text in texts:
+            if text not in self._kept:
+                self.encoded.append(text)
+                self._kept[text] = self.vector(text)
+        return np.stack([self._kept[text] for text in texts])
+
+    def vector(self, text: str) -> np.ndarray:
+        words = [generator("word", word.strip(":,")).standard_normal(DIM) for word in text.split()]
+        mixed = np.sum(words, axis=0) + 0.2 * generator("text", text).standard_normal(DIM)
+        return (mixed / np.linalg.norm(mixed)).astype(np.float32)
+
+
+def subjects(items: int = 240, noise: float = 1.2) -> Subjects:
+    tower, random = Tower(), np.random.default_rng(3)
+    patterns = random.choice(["Checked", "Striped", "Plain Weave", "Rare"], p=[0.4, 0.3, 0.28, 0.02], size=items)
+    fits = random.choice(["Slim", "Loose"], size=items)
+    meaning = np.stack([tower.vector(p.lower()) + tower.vector(f.lower()) for p, f in zip(patterns, fits, strict=True)])
+    vectors = meaning + noise * random.standard_normal((items, DIM)) / np.sqrt(DIM)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    vectors[7] = np.nan
+    values = {
+        "Pattern": [None if at % 5 == 0 else str(pattern) for at, pattern in enumerate(patterns)],
+        "Fit": [str(fit) for fit in fits],
+        "Lonely": ["always"] * items,
+    }
+    products = np.array([f"p{at // 3}" for at in range(items)])
+    return Subjects(vectors, values, products, "fingerprint")
+
+
+@pytest.fixture(scope="module")
+def found() -> Subjects:
+    return subjects()
+
+
+def slow_scores(found: Subjects, attribute: str, ensembles: dict[str, list], min_items: int = 5):
+    """Codes' names, items used, 1 or 0 per item: loops and float64 throughout."""
+    tower = Tower()
+    labels = found.values[attribute]
+    usable = [at for at, label in enumerate(labels) if label and np.isfinite(found.vectors[at]).all()]
+    values = sorted(
+        {str(labels[at]) for at in usable if sum(labels[other] == labels[at] for other in usable) >= min_items}
+    )
+    used = [at for at in usable if labels[at] in values]
+    vectors = {}
+    for value in values:
+        mean = np.zeros(DIM)
+        for text in ensembles[value]:
+            mean += text.share * tower.vector(text.text).astype(float)
+        vectors[value] = mean / np.sqrt((mean**2).sum())
+    right = []
+    for at in used:
+        cosines = [float((vectors[value] * found.vectors[at].astype(float)).sum()) for value in values]
+        right.append(float(values[cosines.index(max(cosines))] == labels[at]))
+    return values, used, right
+
+
+def slow_difference(found: Subjects, attribute: str, used: list[int], scores: list[float]):
+    labels = [str(found.values[attribute][at]) for at in used]
+    products = [found.products[at] for at in used]
+    values = sorted(set(labels))
+    means = {v: np.mean([s for s, label in zip(scores, labels, strict=True) if label == v]) for v in values}
+    influence = dict.fromkeys(products, 0.0)
+    for score, label, product in zip(scores, labels, products, strict=True):
+        own = len({p for p, other in zip(products, labels, strict=True) if other == label})
+        influence[product] += (score - means[label]) * np.sqrt(own / (own - 1)) / labels.count(label) / len(values)
+    return float(np.mean(list(means.values()))), float(sum(part**2 for part in influence.values()))
+
+
+def test_equals_a_slow_obvious_recomputation(found):
+    from scipy import stats
+
+    prompts = Prompts.parse(FILE, "own.yaml")
+    other = Prompts.parse(FILE.replace("a photo of {value} cloth", "fabric, {value}"), "other.yaml")
+    table = Workshop(found, Tower(), replicates=2).table(prompts, other)
+    assert [one.attribute for one in table.attributes] == ["Pattern", "Fit"]
+    assert table.skipped == ("Lonely: fewer than two values with at least 5 items",)
+    for row in table.attributes:
+        own = {value.value: prompts.ensemble(row.attribute, value.value) for value in row.values}
+        theirs = {value: other.ensemble(row.attribute, value) for value in own}
+        values, used, right = slow_scores(found, row.attribute, own)
+        assert [value.value for value in row.values] == values and row.items == len(used)
+        assert row.products == len({found.products[at] for at in used})
+        before = slow_scores(found, row.attribute, theirs)[2]
+        chance = np.mean(
+            [slow_scores(found, row.attribute, {v: controls(t, n) for v, t in own.items()})[2] for n in (0, 1)], axis=0
+        )
+        freedom = row.products - len(values)
+        for difference, scores in (
+            (row.accuracy, right),
+            (row.gain, np.subtract(right, before)),
+            (row.over_random, np.subtract(right, chance)),
+        ):
+            mean, variance = slow_difference(found, row.attribute, used, list(scores))
+            half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+            bounds = [mean - half, mean + half]
+            expected = np.clip(bounds, 0, 1) if scores is right else bounds
+            assert difference == pytest.approx((mean, *expected), abs=1e-6)
+        for value in row.values:
+            own_right = [s for s, at in zip(right, used, strict=True) if found.values[row.attribute][at] == value.value]
+            assert value.accuracy.mean == pytest.approx(np.mean(own_right), abs=1e-6) and value.items == len(own_right)
+        for place, template in enumerate(row.templates):
+            rest = {v: [t for t in texts if t.template != place] or texts for v, texts in own.items()}
+            lacking = np.subtract(right, slow_scores(found, row.attribute, rest)[2])
+            mean, _ = slow_difference(found, row.attribute, used, list(lacking))
+            assert template.effect.mean == pytest.approx(mean, abs=1e-6)
+    assert [len(row.templates) for row in table.attributes] == [3, 0]
+    assert [row.line for row in table.attributes[0].templates] == [3, 3, 3]
+    assert table.gain is not None
+    assert table.gain.mean == pytest.approx(np.mean([row.gain.mean for row in table.attributes if row.gain]))
+
+
+def test_close_calls_are_settled_in_float64():
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((3, DIM))
+    vectors[1] = vectors[0] + 1e-9 * random.standard_normal(DIM)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    pictures = random.standard_normal((500, DIM)).astype(np.float32)
+    assert (recognise(pictures, vectors) == (pictures.astype(float) @ vectors.T).argmax(axis=1)).all()
+
+
+def test_an_edit_encodes_and_scores_what_changed(found):
+    tower = Tower()
+    workshop = Workshop(found, tower)
+    first = workshop.table(Prompts.parse(FILE, "p.yaml"))
+    before, calls = len(tower.encoded), tower.calls
+    again = workshop.table(Prompts.parse("# a comment\n" + FILE, "p.yaml"))
+    assert tower.calls == calls
+    assert [row.line for row in again.attributes[0].templates] == [4, 4, 4]
+    assert again.attributes[1] == first.attributes[1]
+    edited = FILE.replace("a photo of {value} cloth", "one photo of {value} cloth")
+    workshop.table(Prompts.parse(edited, "p.yaml"))
+    new = tower.encoded[before:]
+    assert tower.calls == calls + 6
+    assert sum("one photo of" in text for text in new) == 4
+    assert all("garment" not in text and ":" not in text for text in new)
+    assert len(new) <= 4 + 2 * 4
+
+
+def test_what_words_do_is_told_from_what_averaging_does(found):
+    table = Workshop(found, Tower()).table(Prompts.parse(FILE, "p.yaml"), plain_of(Prompts.parse(FILE)), "plain")
+    assert table.against == "plain"
+    pattern = table.attributes[0]
+    assert pattern.over_random.mean == pytest.approx(pattern.accuracy.mean - pattern.random.mean)
+    assert pattern.gain is not None and pattern.against is not None
+    assert pattern.gain.mean == pytest.approx(pattern.accuracy.mean - pattern.against.mean)
+
+
+def test_weights_fitted_on_these_pictures_are_not_scored_on_them(found):
+    fitted = Prompts.parse(FILE + "weights_fitted_on: {split: tune, fingerprint: fingerprint}\n", "p.yaml")
+    with pytest.raises(PromptError, match=r"p.yaml:10: its weights were fitted on these pictures \('tune'\)"):
+        Workshop(found, Tower()).table(fitted)
+    with pytest.raises(PromptError, match="fitted on these pictures"):
+        Workshop(found, Tower()).table(Prompts.parse(FILE), fitted)
+    Workshop(found._replace(fingerprint="another"), Tower()).table(fitted)
+
+
+def test_nothing_to_score_is_said(found):
+    with pytest.raises(PromptError, match="no attribute can be scored here: Fit: fewer than two values"):
+        Workshop(found._replace(values={"Fit": [None] * 240}), Tower()).table(Prompts.parse(FILE))
+
+
+def test_random_words_keep_the_name_its_place_and_every_length():
+    prompts = Prompts.parse(FILE)
+    for value in ("Checked", "Striped", "Wavy"):
+        texts = prompts.ensemble("Pattern", value)
+        changed = controls(texts, 0)
+        assert [text.share for text in changed] == [text.share for text in texts]
+        for text, control in zip(texts, changed, strict=True):
+            assert texts[0].name in control.text
+            others = [len(word) for word in control.text.replace(texts[0].name, "").split()]
+            assert others == [len(word) for word in text.text.replace(text.name, "", 1).split()]
+        assert changed == controls(texts, 0) and changed != controls(texts, 1)
+    checked, striped = (controls(prompts.ensemble("Pattern", value), 0) for value in ("Checked", "Striped"))
+    assert checked[0].text.replace("checked", "") == striped[0].text.replace("striped", "")
+    assert len({text.text for text in checked}) == len(checked)
