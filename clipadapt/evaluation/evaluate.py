@@ -8,6 +8,7 @@ Nothing that was fitted on a split is reported on it: such a call is refused. Pi
 where they were encoded before. How figures come about is the tasks' business, certainty that of `statistics`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,9 +41,16 @@ from clipadapt.prompts import Prompts
 from clipadapt.towers.encoder import Encoder
 
 
-def train_counts(catalogue: Catalogue) -> dict[str, dict[str, int]]:
-    """Attribute -> value -> items, of the split that was trained on; what bins and rare values go by."""
-    return {attribute.name: catalogue.counts(attribute.name) for attribute in catalogue.attributes}
+def train_counts(*catalogues: Catalogue) -> dict[str, dict[str, int]]:
+    """Attribute -> value -> items, of all that was there to train on (train and what was carved from it for tune).
+
+    Bins and rare values go by these, and so do not depend on the share that was set aside.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for catalogue in catalogues:
+        for attribute in catalogue.attributes:
+            counts.setdefault(attribute.name, Counter()).update(catalogue.counts(attribute.name))
+    return {name: dict(found) for name, found in counts.items()}
 
 
 def evaluate(
@@ -51,6 +59,7 @@ def evaluate(
     prompts: Prompts,
     suite: Suite,
     *,
+    split: str | None = None,
     against: Encoder | None = None,
     train_counts: Mapping[str, Mapping[str, int]] | None = None,
     headline: Sequence[str] | None = None,
@@ -66,6 +75,7 @@ def evaluate(
     """Measures an encoder, and what changed against another, on one split.
 
     Args:
+        split: what the split is called in rows, where it was carved and bears its source's name; null: its own.
         train_counts: attribute -> value -> labelled training items; without, there are no bins and no rare headline.
         headline: attributes whose mean is quoted where the suite names none; null: all exclusive ones.
         out: folder for results.json, report.md and report.html.
@@ -80,7 +90,8 @@ def evaluate(
         CatalogueError: a picture is broken.
         PromptError: a value has no text.
     """
-    check_fitted(catalogue, fitted_on or {}, tune)
+    split = split or catalogue.split
+    check_fitted(catalogue, split, fitted_on or {}, tune)
     suite.check(catalogue)
     cache = cache or VectorCache()
     names = systems or (("adapted", "base") if against is not None else ("model", ""))
@@ -89,7 +100,7 @@ def evaluate(
     ground = prepare(encoders, catalogue, cache, broken=broken, progress=progress)
     setting = _setting(ground, encoders, cache, prompts, suite, train_counts, holdout_pairs)
     quoted = _headline(catalogue, suite, headline)
-    measured, rows = _measure(setting, pair, quoted, progress=progress)
+    measured, rows = _measure(setting, pair, split, quoted, progress=progress)
     details = Details(
         confusions=tuple(measured.confusions),
         reliability=tuple(_calibration(setting, tune, progress=progress)),
@@ -106,7 +117,7 @@ def evaluate(
         margins=retained.margins(suite.tasks),
         notes=tuple(dict.fromkeys(measured.notes)),
     )
-    results = Results(_record(setting, prompts, quoted, details, fitted_on or {}, tune), tuple(rows), details)
+    results = Results(_record(setting, prompts, split, quoted, details, fitted_on or {}, tune), tuple(rows), details)
     if out is not None:
         results.save(out)
     return results
@@ -135,7 +146,7 @@ def _setting(
 
 
 def _measure(
-    setting: Setting, pair: tuple[str, str | None], quoted: tuple[str, ...], *, progress: bool
+    setting: Setting, pair: tuple[str, str | None], split: str, quoted: tuple[str, ...], *, progress: bool
 ) -> tuple[Measured, list[Row]]:
     """Every task; headlines first."""
     measured, own_rows = Measured(), []
@@ -155,9 +166,9 @@ def _measure(
     if any(isinstance(task, Recognition) for task in setting.suite.tasks):
         first = headlines(setting, measured.cells, quoted)
         measured.cells, measured.notes = first.cells + measured.cells, first.notes + measured.notes
-    measured.cells = _search_headline(setting, measured.cells, quoted) + measured.cells
+    measured.cells += _search_headline(setting, measured.cells, quoted)
     measured.cells.sort(key=lambda cell: cell.task != HEADLINE)
-    rows = to_rows(measured.cells, pair, setting.catalogue.split, setting.sampler, setting.suite.statistics)
+    rows = to_rows(measured.cells, pair, split, setting.sampler, setting.suite.statistics)
     return measured, rows + own_rows
 
 
@@ -242,6 +253,7 @@ def _calibration(setting: Setting, tune: Catalogue | None, *, progress: bool) ->
 def _record(
     setting: Setting,
     prompts: Prompts,
+    split: str,
     quoted: tuple[str, ...],
     details: Details,
     fitted_on: Mapping[str, str],
@@ -258,7 +270,7 @@ def _record(
         },
         "catalogue": {
             "source": catalogue.source,
-            "split": catalogue.split,
+            "split": split,
             "items": len(catalogue),
             "products": len(setting.sampler.names),
             "fingerprint": catalogue.fingerprint,

@@ -1,6 +1,6 @@
 """Before anything is measured: what must not be reported is refused, pictures become vectors, broken ones go out.
 
-    check_fitted(catalogue, fitted_on, tune)         # nothing fitted on a split is reported on it
+    check_fitted(catalogue, split, fitted_on, tune)  # nothing fitted on a split is reported on it
     ground = prepare(encoders, catalogue, cache)     # ground.catalogue holds the items that have vectors
 
 Nothing here measures.
@@ -63,17 +63,18 @@ def prepare(
     return Ground(catalogue, pictures, (*catalogue.left_out, *lines))
 
 
-def check_fitted(catalogue: Catalogue, fitted_on: Mapping[str, str], tune: Catalogue | None) -> None:
+def check_fitted(catalogue: Catalogue, split: str, fitted_on: Mapping[str, str], tune: Catalogue | None) -> None:
     """Refuses to report choices on what they were fitted on.
 
     Args:
+        split: what the reported split is called.
         fitted_on: what was chosen (weights, epoch, thresholds, ...) -> the split it was chosen on.
         tune: what temperatures are going to be fitted on.
 
     Raises:
         ConfigError: the reported split is one of those, or shares products with tune.
     """
-    faults = [f"{what} was fitted on {split!r}" for what, split in fitted_on.items() if split == catalogue.split]
+    faults = [f"{what} was fitted on {used!r}" for what, used in fitted_on.items() if used == split]
     if tune is not None:
         both = {"tune": tune, "reported": catalogue}
         shared = shared_products(both) or set(tune.ids) & set(catalogue.ids)
@@ -81,7 +82,7 @@ def check_fitted(catalogue: Catalogue, fitted_on: Mapping[str, str], tune: Catal
             faults.append(f"temperatures would be fitted on {len(shared)} of the products that are reported")
     if faults:
         raise ConfigError(
-            f"split {catalogue.split!r} of {catalogue.source} cannot be reported{listing(faults)}"
+            f"split {split!r} of {catalogue.source} cannot be reported{listing(faults)}"
             "\nreport a split that nothing was chosen on, such as validation"
         )
 

@@ -100,7 +100,7 @@ def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> st
     systems, counterpart = _systems(rows), Counterparts(rows)
     recognised = [row for row in rows if row.task == "recognition" and row.metric == "balanced_accuracy"]
     whole = select(recognised, bin="all", value=None)
-    binned = [row for row in select(recognised, value=None) if row.bin != "all"]
+    binned = [row for row in select(recognised, value=None) if row.bin in ("many", "rare")]
     return (
         _environment()
         .get_template("page.html.jinja")

@@ -102,11 +102,10 @@ def _finding(row: Row) -> Finding:
     before = points(row.mean - (row.delta or 0.0))
     sentence = (
         f"{before} → {points(row.mean)}, {points(row.delta, signed=True)} points "
-        f"{interval_text(row.delta_low, row.delta_high, signed=True)}, p {p_text(row.p)}; "
-        f"{row.n} items, {row.products} products"
+        f"{interval_text(row.delta_low, row.delta_high, signed=True)}, p {p_text(row.p)}"
     )
     if verdict == "cannot be told" and row.minimum_detectable is not None:
-        sentence += f"; a difference under {points(row.minimum_detectable)} points would not have shown"
+        sentence += f"; less than {points(row.minimum_detectable)} points could not have been seen"
     return Finding(subject(row), verdict, row, sentence)
 
 

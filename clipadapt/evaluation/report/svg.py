@@ -33,15 +33,15 @@ class Dot(NamedTuple):
 
 def bars(some: Sequence[Bar], label: str) -> Markup:
     """Horizontal bars from 0 to 1, one under another, each with its interval; they fill the width they are given."""
-    height = 16
+    height = 16  # pixels; the names beside the bars have lines of this height
     parts = [f'<svg class="bars" viewBox="0 0 100 {height * len(some)}" preserveAspectRatio="none" role="img" ']
     parts.append(f'aria-label="{escape(label)}" style="height:{height * len(some)}px">')
     for row, bar in enumerate(some):
         top = row * height
-        parts.append(f'<rect class="track" x="0" y="{top + 3}" width="100" height="{height - 6}"/>')
-        parts.append(f'<rect class="{bar.css}" x="0" y="{top + 3}" width="{_pct(bar.mean)}" height="{height - 6}"/>')
+        parts.append(f'<rect class="track" x="0" y="{top + 3}" width="100" height="{height - 7}"/>')
+        parts.append(f'<rect class="{bar.css}" x="0" y="{top + 3}" width="{_pct(bar.mean)}" height="{height - 7}"/>')
         if bar.low is not None and bar.high is not None:
-            middle = top + height / 2
+            middle = top + (height - 1) / 2
             ends = (
                 f"M{_pct(bar.low)} {middle}H{_pct(bar.high)}"
                 f"M{_pct(bar.low)} {middle - 4}v8M{_pct(bar.high)} {middle - 4}v8"
@@ -63,7 +63,7 @@ def difference(low: float | None, mean: float, high: float | None, limit: float,
     )
 
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 300, 34, 34, 8
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 300, 34, 38, 8
 
 
 def scatter(dots: Sequence[Dot], x_label: str, y_label: str, marks: Sequence[float], label: str) -> Markup:
@@ -85,14 +85,14 @@ def scatter(dots: Sequence[Dot], x_label: str, y_label: str, marks: Sequence[flo
     for power in range(math.ceil(last)):
         x = 10**power
         if x <= top * 1.3:
-            parts.append(f'<text x="{across(x):.1f}" y="{_HEIGHT - 18}" text-anchor="middle">{_thousands(x)}</text>')
+            parts.append(f'<text x="{across(x):.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{_thousands(x)}</text>')
     parts += [f'<path class="zero" d="M{across(mark):.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>' for mark in marks]
     parts += [
         f'<circle class="{dot.css}" cx="{across(dot.x):.1f}" cy="{down(dot.y):.1f}" r="4.5">'
         f"<title>{escape(dot.title)}</title></circle>"
         for dot in dots
     ]
-    parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 2}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>')
     parts.append(f'<text class="mute" x="{_LEFT + 4}" y="{_TOP + 12}">{escape(y_label)}</text>')
     return Markup("".join(parts) + "</svg>")
 
