@@ -111,8 +111,11 @@ class Batches:
         """
         jobs = self._jobs(epoch, start_step)
         loader = self._load(epoch, [job for step in jobs for job in step])
-        for step in jobs:
-            yield [self._batch(job, next(loader)) for job in step]
+        try:
+            for step in jobs:
+                yield [self._batch(job, next(loader)) for job in step]
+        finally:
+            del loader  # ends the workers now, not when a traceback that holds this frame is forgotten
 
     def _jobs(self, epoch: int, start_step: int) -> list[list["_Job"]]:
         """Per step, what each micro-batch of this process holds."""

@@ -14,10 +14,11 @@ is for.
 import functools
 import hashlib
 import logging
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, Self, SupportsIndex, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -185,9 +186,10 @@ class Catalogue:
         hasher.update("\0".join(self.products.tolist()).encode() + self.pictures.sizes().tobytes())
         return hasher.hexdigest()
 
-    def row(self, index: int) -> dict[str, str]:
+    def row(self, index: SupportsIndex) -> dict[str, str]:
         """Every column of one item as text; "" where nobody knows."""
-        return {name: self._texts.column(name)[index].as_py() for name in self.columns}
+        at = operator.index(index)
+        return {name: self._texts.column(name)[at].as_py() for name in self.columns}
 
     def values(self, attribute: str) -> list[str | None]:
         """The value of each item, None where unknown; of any column.
@@ -227,34 +229,35 @@ class Catalogue:
             known |= np.array([bool(values) for values in self.value_sets(attribute.name)])
         return known
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: SupportsIndex) -> Image.Image:
         """The picture, upright and RGB, from the prepared cache when one is attached.
 
         Raises:
             CatalogueError: it is missing or broken; the message names item, file and remedy.
         """
         if self.prepared is not None:
-            return self.prepared.picture(int(self._prepared_rows[index]))
+            return self.prepared.picture(int(self._prepared_rows[operator.index(index)]))
         data = self.picture_bytes(index)
         try:
             return images.decode(data)
         except CatalogueError as error:
             raise CatalogueError(self._blame(index, error)) from error
 
-    def picture_bytes(self, index: int) -> bytes:
+    def picture_bytes(self, index: SupportsIndex) -> bytes:
         """The encoded file.
 
         Raises:
             CatalogueError: it is missing; the message names item, file and remedy.
         """
         try:
-            return self.pictures.read(index)
+            return self.pictures.read(operator.index(index))
         except CatalogueError as error:
             raise CatalogueError(self._blame(index, error)) from error
 
-    def place(self, index: int) -> Place:
+    def place(self, index: SupportsIndex) -> Place:
         """Where a person finds the item."""
-        return Place(self._file, int(self._lines[index]), self.pictures.name(index))
+        at = operator.index(index)
+        return Place(self._file, int(self._lines[at]), self.pictures.name(at))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
         """Those items, in that order; an index may come twice. Nothing is copied but the texts."""
@@ -312,7 +315,7 @@ class Catalogue:
             choose_columns(self.columns, self._file, attributes=[name], product=None, item_id=None)
         return declared or Attribute(name)
 
-    def _blame(self, index: int, error: CatalogueError) -> str:
+    def _blame(self, index: SupportsIndex, error: CatalogueError) -> str:
         return f"item {self.ids[index]!r}, {self.place(index)}: {error}"
 
     def _own_products(self, texts: dict[str, pa.ChunkedArray]) -> np.ndarray:

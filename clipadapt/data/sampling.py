@@ -10,19 +10,34 @@ Source: the rarest value decides in Gupta et al., "LVIS", CVPR 2019, section 4.2
 Mahajan et al., "Exploring the limits of weakly supervised pretraining", ECCV 2018, section 2.2.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from clipadapt import keyed
-from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.catalogue import Attribute
 
 Balance = Literal["none", "sqrt", "full"]
 
 
+@runtime_checkable
+class Labels(Protocol):
+    """What of a catalogue is needed here."""
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def value_sets(self, attribute: str) -> Sequence[frozenset[str]]: ...
+
+    def counts(self, attribute: str) -> dict[str, int]: ...
+
+
 def epoch_order(
-    catalogue: Catalogue, epoch: int, seed: int, balance: Balance = "none", cap: float = 5.0
+    catalogue: Labels, epoch: int, seed: int, balance: Balance = "none", cap: float = 5.0
 ) -> Int[np.ndarray, " items"]:
     """Indices of exactly len(catalogue) draws.
 
@@ -51,7 +66,7 @@ def occurrences(order: Int[np.ndarray, " draws"]) -> Int[np.ndarray, " draws"]:
     return seen
 
 
-def balanced_weights(catalogue: Catalogue, balance: Balance, cap: float = 5.0) -> Float[np.ndarray, " items"]:
+def balanced_weights(catalogue: Labels, balance: Balance, cap: float = 5.0) -> Float[np.ndarray, " items"]:
     """Expected draws of each item per epoch; mean 1, none above `cap`.
 
     Before the cap, proportional to the largest of (mean count of the attribute's values / count of the item's value) **

@@ -1,0 +1,86 @@
+"""clipadapt data check and prepare, as typed."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from clipadapt.cli import main
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    for split, count in (("train", 6), ("validation", 2)):
+        folder = tmp_path / "shop" / split
+        folder.mkdir(parents=True)
+        with (folder / "metadata.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["file_name", "id", "Pattern", "product"])
+            for item in range(count):
+                Image.new("RGB", (24, 24), (item * 30, len(split) * 10, 0)).save(folder / f"{item}.png")
+                writer.writerow([f"{item}.png", f"{split}{item}", "Striped" if item % 2 else "Solid", f"{split}{item}"])
+    return tmp_path / "shop"
+
+
+def test_check_prints_and_exits_by_what_it_finds(shop, capsys):
+    assert main(["data", "check", str(shop), "--attributes", "Pattern"]) == 0
+    out, err = capsys.readouterr()
+    assert "train: 6 items, 6 products, 1 picture size(s), mostly 24x24" in out
+    assert "Pattern: known for 100% of the items, 2 values" in out
+    assert err.startswith("0 error(s)")
+    (shop / "train/3.png").write_bytes(b"nothing")
+    assert main(["data", "check", str(shop), "--attributes", "Pattern, Fabric"]) == 1
+    out, _ = capsys.readouterr()
+    assert f"error: {shop}/train/metadata.csv, row 5: item 'train3'" in out
+    assert "attribute 'Fabric': no such column" in out
+
+
+def test_check_as_json(shop, capsys):
+    assert main(["data", "check", str(shop), "--attributes", "Pattern", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["splits"]["train"]["attributes"]["Pattern"]["counts"] == {"Solid": 3, "Striped": 3}
+    assert {fault["level"] for fault in result["faults"]} <= {"warning", "info"}
+
+
+def test_check_with_a_config(shop, tmp_path, capsys):
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "name: c\noutput_dir: runs/c\nprompts: prompts/fashion.yaml\n"
+        "data: {source: elsewhere, attributes: [Pattern], id: sku}\n"
+    )
+    assert main(["data", "check", str(shop), "--config", str(file)]) == 1
+    assert "id 'sku': no such column" in capsys.readouterr().out
+    assert main(["data", "check", str(shop), "--config", str(file), "--id", "id"]) == 0
+
+
+def test_many_findings_of_a_kind_are_cut(shop, capsys):
+    table = shop / "train/metadata.csv"
+    table.write_text(table.read_text() + "".join(f"none{i}.png,x{i},Solid,x{i}\n" for i in range(15)))
+    assert main(["data", "check", str(shop), "--attributes", "Pattern"]) == 1
+    out = capsys.readouterr().out
+    assert sum(line.startswith("error: ") and "none" in line for line in out.splitlines()) == 10
+    assert "error: and 5 more" in out
+
+
+def test_a_source_that_is_not_there_is_a_usage_error(capsys):
+    assert main(["data", "check", "./nowhere"]) == 2
+    assert "no such folder or file" in capsys.readouterr().err
+
+
+def test_prepare_writes_and_reports(shop, tmp_path, capsys):
+    out = tmp_path / "cache"
+    assert main(["data", "prepare", str(shop), "--out", str(out), "--size", "16"]) == 0
+    text = capsys.readouterr()
+    assert "8 items, 8 different pictures" in text.out and "identical, SSIM 1.0000" in text.out
+    assert "images/s read back" in text.out and f"data.prepared={out}" in text.err
+    assert main(["data", "prepare", str(shop), "--out", str(out), "--size", "16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == 8
+    assert main(["data", "prepare", str(shop), "--out", str(out), "--size", "20"]) == 2
+    assert "size: cache 16, model 20" in capsys.readouterr().err
+
+
+def test_prepare_wants_a_model_or_a_size(shop, tmp_path, capsys):
+    assert main(["data", "prepare", str(shop), "--out", str(tmp_path / "cache")]) == 2
+    assert "--model M, or --size N" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+import shutil
+
+import numpy as np
+import pytest
+from data_factory import write_table
+from PIL import Image
+
+from clipadapt import config
+from clipadapt.data.check import check
+from clipadapt.data.scan import ordered, refuse_other_sizes
+from clipadapt.errors import CatalogueError
+
+ATTRIBUTES = ("baseColour", "Pattern", "Sleeve Length")
+
+
+def run(source, size=None, given=True, **options):
+    data = config.Data.model_validate({"source": str(source), "attributes": ATTRIBUTES, **options})
+    return check(data, attributes_given=given, size=size)
+
+
+def found(report, level, *parts):
+    """The findings of a level that hold all the parts; at least one."""
+    lines = [fault for fault in report.faults if fault.level == level and all(part in str(fault) for part in parts)]
+    assert lines, "\n".join(map(str, report.faults))
+    return lines
+
+
+def test_a_sound_catalogue_has_no_errors(shop):
+    report = run(shop)
+    assert not report.failed
+    assert report.splits["train"]["items"] == 16 and report.splits["validation"]["products"] == 4
+    assert report.splits["train"]["modes"] == {"RGB": 16}
+    assert report.splits["train"]["sizes"]["most_common"] == [[32, 32, 16]]
+    sleeves = report.splits["train"]["attributes"]["Sleeve Length"]
+    assert sleeves == {"known": 0.375, "values": 1, "counts": {"Long Sleeves": 6}}
+    assert report.counts()["error"] == 0
+
+
+def spoiled(shop):
+    """Everything wrong at once."""
+    train = shop / "train"
+    lines = (train / "metadata.csv").read_text().splitlines()
+    cells = [line.split(",") for line in lines]  # file_name,id,name,baseColour,Pattern,Sleeve Length,product
+    cells[3][1] = cells[2][1]  # one id twice, rows 3 and 4
+    cells[5][4] = "striped"
+    cells[6][4] = "Striped"
+    cells[7][4] = "None"
+    cells[8][3] = cells[8][4] = cells[8][5] = ""
+    (train / "metadata.csv").write_text("\n".join(",".join(row) for row in cells) + "\n")
+    table = shop / "validation/metadata.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    rows[1][6] = cells[1][6]  # a product in both splits
+    rows[2][4] = "Paisley"
+    table.write_text("\n".join(",".join(row) for row in rows) + "\n")
+    (train / "0008.png").write_bytes((train / "0008.png").read_bytes()[:200])
+    (train / "0009.png").unlink()
+    shutil.copy(train / "0010.png", shop / "validation/0020.png")
+    shutil.copy(train / "0011.png", train / "0014.png")
+    grey = Image.fromarray((np.arange(32 * 32).reshape(32, 32) * 60).astype(np.uint16))
+    grey.save(train / "0012.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20), "red").save(train / "0013.png", exif=exif)
+
+
+def test_everything_wrong_in_one_pass_with_file_and_row(shop):
+    spoiled(shop)
+    report = run(shop, attributes=[*ATTRIBUTES, "Fabrics"])
+    assert report.failed
+    (twice,) = found(report, "error", "stands in rows 3, 4", "data.id")
+    assert twice.file.endswith("train/metadata.csv") and twice.row == 3
+    assert len(found(report, "error", "attribute 'Fabrics': no such column")) == 2  # in either split
+    (product,) = found(report, "error", "product 'p000' is in 'train' and 'validation'")
+    assert product.row == 2
+    (truncated,) = found(report, "error", "0008.png", "broken or truncated")
+    assert truncated.row == 10
+    (missing,) = found(report, "error", "0009.png", "No such file")
+    assert missing.row == 11
+    (spelled,) = found(report, "warning", "Pattern: written in 2 ways", "'striped' (1)")
+    assert spelled.row == 6
+    found(report, "warning", "Pattern: 'None' counts as a value", "data.unknown")
+    (unlabelled,) = found(report, "warning", "have no known attribute")
+    assert unlabelled.row == 9
+    found(report, "warning", "'Paisley' (1 item(s)) is in 'validation' and not in 'train'")
+    found(report, "warning", "is also in 'validation' row", "trained on and measured on")
+    found(report, "warning", "is also in 'train' row", "different products")
+    found(report, "info", "picture(s) are I;16")
+    found(report, "info", "1 picture(s) are turned by EXIF")
+    found(report, "info", "training items or less")
+    levels = [fault.level for fault in report.faults]
+    assert levels == sorted(levels, key=["error", "warning", "info"].index)
+
+
+def test_copies_within_a_product_are_no_matter(shop):
+    shutil.copy(shop / "train/0010.png", shop / "train/0011.png")
+    (line,) = [fault for fault in run(shop).faults if "is also in" in fault.what]
+    assert line.level == "info"
+
+
+def test_broken_pictures_that_are_counted_are_warnings(shop):
+    (shop / "train/0001.png").write_bytes(b"")
+    assert run(shop).failed and not run(shop, broken="count").failed
+
+
+def test_sizes_that_the_config_refuses(shop):
+    assert not run(shop, size=32, mixed_sizes="refuse").failed
+    found(run(shop, size=64, mixed_sizes="refuse"), "error", "16 picture(s) are not 64x64", "mixed_sizes")
+    found(run(shop, size=64), "info", "smaller than the 64 pixels")
+
+
+def test_splits_and_products_that_are_not_there(tmp_path):
+    rows = [{"file_name": f"{i}.png", "Pattern": "Solid"} for i in range(3)]
+    write_table(tmp_path / "validation", rows)
+    report = run(tmp_path, attributes=["Pattern"])
+    assert not report.failed
+    found(report, "warning", "no split 'train'; there are 'validation'")
+    found(report, "info", "no column 'product'")
+    found(run(tmp_path, attributes=["Pattern"], product="prodct"), "error", "product 'prodct': no such column")
+
+
+def test_a_split_nobody_labelled_and_an_empty_one(tmp_path):
+    write_table(tmp_path / "train", [{"file_name": "1.png", "Pattern": "NA"}])
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "validation/metadata.csv").write_text("file_name,Pattern\n")
+    report = run(tmp_path, attributes=["Pattern"])
+    found(report, "error", "not one item has a known value")
+    found(report, "error", "split 'validation' is empty")
+
+
+def test_a_table_that_cannot_be_read_does_not_stop_the_others(shop):
+    (shop / "validation/metadata.csv").write_text("file_name,a\n1.png\n")
+    report = run(shop)
+    found(report, "error", "split 'validation'", "Expected 2 columns")
+    assert report.splits["train"]["items"] == 16
+
+
+def test_attributes_are_proposed_when_none_are_given(shop):
+    assert "baseColour" in run(shop, given=False).splits["train"]["attributes"]
+
+
+def test_a_source_that_is_not_there_is_a_wrong_request(tmp_path):
+    with pytest.raises(CatalogueError, match="no such folder"):
+        run(tmp_path / "nowhere/at/all")
+
+
+def test_other_sizes_are_refused_with_the_first_few(shop, tiny_catalogue):
+    refuse_other_sizes(tiny_catalogue, 32)
+    with pytest.raises(CatalogueError, match=r"16 picture\(s\) are not 224x224 .*(\n  - item.*){5}\n  - and 11 more"):
+        refuse_other_sizes(tiny_catalogue, 224)
+
+
+def test_ordered_is_map_with_few_results_waiting():
+    started = []
+
+    def square(number):
+        started.append(number)
+        return number * number
+
+    results = ordered(square, range(1000), threads=2)
+    assert next(results) == 0 and len(started) < 20
+    assert list(results) == [n * n for n in range(1, 1000)]
+
+
+def test_ordered_stops_at_an_error():
+    with pytest.raises(ZeroDivisionError):
+        list(ordered(lambda n: 1 // (3 - n), range(100)))
+
+
+def test_real_photos_have_no_errors(photos):
+    report = check(config.Data(source=str(photos / "clothing10"), attributes=("articleType",)), size=224)
+    assert not report.failed
+    assert report.splits["validation"]["items"] == 341
