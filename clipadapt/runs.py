@@ -44,6 +44,7 @@ _WITHOUT_EFFECT = {
     "name",
     "output_dir",
     "export",
+    "index",
     "eval.suite",
     "eval.gate",
     "data.workers",
