@@ -137,5 +137,5 @@ def test_gradients():
 def test_bad_targets_are_refused():
     with pytest.raises(ValueError, match="target 2 with 2 values"):
         attribute_loss(unit(1), unit(2), torch.tensor([2]), 1.0)
-    with pytest.raises(REFUSED, match="shares|Type-check"):
+    with pytest.raises(REFUSED, match=r"shares|Type-check"):
         attribute_loss(unit(2), unit(2), torch.rand(2, 3), 1.0)

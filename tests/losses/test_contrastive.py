@@ -113,7 +113,7 @@ def test_fully_unknown_picture_has_no_gradient_and_no_nan():
 
 def test_batch_without_positives_says_so():
     nothing = torch.zeros(3, 2).bool()
-    with pytest.raises(TrainingError, match="none of the 3 pictures .* any of its 2 captions"):
+    with pytest.raises(TrainingError, match=r"none of the 3 pictures .* any of its 2 captions"):
         multi_positive_loss(unit(3), unit(2), 10.0, nothing)
     with pytest.raises(TrainingError, match="none of the 3 pictures"):
         sigmoid_loss(unit(3), unit(2), 10.0, -10.0, nothing)
@@ -194,7 +194,7 @@ def test_autocast_does_not_coarsen_the_logits():
 
 
 def test_mismatched_pairs_are_refused():
-    with pytest.raises(REFUSED, match="row by row|Type-check"):
+    with pytest.raises(REFUSED, match=r"row by row|Type-check"):
         softmax_loss(unit(3), unit(2), 1.0)
     with pytest.raises(ValueError, match="hand in positives"):
         sigmoid_loss(unit(3), unit(2), 1.0, 0.0)

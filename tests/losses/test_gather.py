@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -99,8 +100,7 @@ def worker(rank, folder):
             towers, scale = Towers(), scale_parameter()
             results[way.__name__] = result(towers, scale, way(towers, scale, pixels, tokens))
         results["labels"] = gather(torch.arange(start, start + ROWS[rank])).tolist()
-        with open(f"{folder}/{rank}.json", "w") as file:
-            json.dump(results, file)
+        Path(folder, f"{rank}.json").write_text(json.dumps(results))
     finally:
         dist.destroy_process_group()
 

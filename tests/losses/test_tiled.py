@@ -122,7 +122,7 @@ def test_backward_started_under_autocast_is_as_exact():
 
 def test_batch_without_positives_says_so():
     pairs = lookup(torch.zeros(4, 3).bool(), None)
-    with pytest.raises(TrainingError, match="none of the 4 pictures .* any of its 3 captions"):
+    with pytest.raises(TrainingError, match=r"none of the 4 pictures .* any of its 3 captions"):
         tiled_multi_positive_loss(unit(4), unit(3), 1.0, pairs, 2)
     with pytest.raises(TrainingError, match="none of the 4 pictures"):
         tiled_sigmoid_loss(unit(4), unit(3), 1.0, 0.0, 2, pairs)
@@ -131,7 +131,7 @@ def test_batch_without_positives_says_so():
 def test_bad_shapes_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         tiled_softmax_loss(unit(4), unit(4), 1.0, 0)
-    with pytest.raises(REFUSED, match="row by row|Type-check"):
+    with pytest.raises(REFUSED, match=r"row by row|Type-check"):
         tiled_softmax_loss(unit(4), unit(3), 1.0, 2)
     with pytest.raises(ValueError, match="hand in pairs"):
         tiled_sigmoid_loss(unit(4), unit(3), 1.0, 0.0, 2)

@@ -1,0 +1,197 @@
+"""Intervals of means, balanced means and paired differences, clustered by product.
+
+    mean_interval(scores, products)                                  # top-1, mean P@k over queries of products
+    balanced_interval(correct, classes, products)                    # balanced accuracy
+    balanced_interval(correct, classes, products, weights)           # over rare values, one value, several attributes
+    paired_mean(scores, against, products)                           # one system minus another on the same items
+    paired_balanced(correct, against, classes, products, weights)
+
+In a Bayesian bootstrap over n independent yes/no observations the mean is Beta(successes, failures): draws are not
+needed. That posterior, with Jeffreys's half observations, is used here with the number of independent observations
+that the clustered items are worth (effective.py). It keeps skew, never leaves the bounds and never shrinks to a point.
+Means that no such number describes (macro F1) go to bootstrap.py, average precision over a gallery to gallery.py.
+Measured coverage of 95% intervals: eval/benchmarks/interval_coverage.py.
+Source: Rubin, "The Bayesian bootstrap" (1981); Korn & Graubard, "Confidence intervals for proportions with small
+expected number of positive counts estimated from survey data" (1998); Brown, Cai & DasGupta, "Interval estimation for
+a binomial proportion" (2001), for Jeffreys's interval.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from scipy.special import betaincinv
+
+from clipadapt.metrics.effective import Spread, quantile, spread, tabulate
+from clipadapt.metrics.permutation import swap_p
+
+POWER = 0.8
+"""Chance of seeing a difference as large as the minimum detectable one."""
+
+Scores = Float[np.ndarray, " items"] | Bool[np.ndarray, " items"]
+Products = Shaped[np.ndarray, " items"]
+
+
+class Interval(NamedTuple):
+    """A mean and its bounds, as fractions in [0, 1]; only the report prints percent."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """One system minus another, with everything a comparison is printed with."""
+
+    delta: float
+    delta_low: float
+    delta_high: float
+    p: float
+    """Two-sided, by swapping the systems product by product; not yet corrected for other comparisons."""
+    minimum_detectable: float
+    """A true difference of this size would have been told from zero four times out of five."""
+
+
+def mean_interval(
+    scores: Scores, products: Products, *, coverage: float = 0.95, other_variance: float = 0.0
+) -> Interval:
+    """Of the mean score over items (or queries) that come in products.
+
+    Args:
+        scores: in [0, 1]: correct or not, P@k, average precision, reciprocal rank.
+        products: one label per item; items of one product may be correlated.
+        coverage: chance that the interval holds the mean over all products like these.
+        other_variance: of the mean, from sources other than the choice of items and independent of it.
+
+    Raises:
+        ValueError: scores beyond [0, 1] or not numbers, no items, or fewer than two products, for one says nothing
+            about how products differ.
+    """
+    return balanced_interval(
+        scores, np.zeros(len(products), np.int64), products, coverage=coverage, other_variance=other_variance
+    )
+
+
+def balanced_interval(
+    correct: Scores,
+    classes: Int[np.ndarray, " items"],
+    products: Products,
+    weights: Float[np.ndarray, " classes"] | None = None,
+    *,
+    coverage: float = 0.95,
+    other_variance: float = 0.0,
+) -> Interval:
+    """Of a weighted mean of class means, such as balanced accuracy.
+
+    Hand in all items of the attribute even when only rare classes are averaged: they tell how alike the items of a
+    product are, which a few rare items cannot.
+
+    Args:
+        correct: in [0, 1], of each item.
+        classes: codes 0 to C - 1. An item that counts in two classes (two attributes) is handed in twice.
+        products: one label per item.
+        weights: of each class's mean, adding up to 1; 0 leaves a class out of the mean. None: classes that occur
+            count alike.
+        coverage: chance that the interval holds the value over all products like these.
+        other_variance: of the mean, from sources other than the choice of items and independent of it.
+
+    Raises:
+        ValueError: as mean_interval; weights that are negative, do not add up to 1, or weigh a class without items.
+    """
+    found = _spread(_checked(correct, 0.0), classes, products, weights, True, other_variance)
+    return Interval(found.mean, *_bounds(found, coverage))
+
+
+def paired_mean(
+    scores: Scores,
+    against: Scores,
+    products: Products,
+    *,
+    coverage: float = 0.95,
+    draws: int = 10_000,
+    seed: int = 0,
+    other_variance: float = 0.0,
+) -> Difference:
+    """Mean of `scores` minus mean of `against` on the same items; arguments as in mean_interval and swap_p."""
+    one = np.zeros(len(products), np.int64)
+    return paired_balanced(
+        scores, against, one, products, coverage=coverage, draws=draws, seed=seed, other_variance=other_variance
+    )
+
+
+def paired_balanced(
+    correct: Scores,
+    against: Scores,
+    classes: Int[np.ndarray, " items"],
+    products: Products,
+    weights: Float[np.ndarray, " classes"] | None = None,
+    *,
+    coverage: float = 0.95,
+    draws: int = 10_000,
+    seed: int = 0,
+    other_variance: float = 0.0,
+) -> Difference:
+    """A weighted mean of class means of `correct` minus that of `against`; arguments as in balanced_interval, swap_p.
+
+    The interval is that of the items' differences, scaled from [-1, 1]; the minimum detectable difference takes its
+    standard error at 80% power and the interval's level.
+    """
+    differences = _checked(correct, 0.0) - _checked(against, 0.0)
+    found = _spread((differences + 1) / 2, classes, products, weights, False, other_variance / 4)
+    low, high = _bounds(found, coverage)
+    reach = quantile((1 - coverage) / 2, np.inf) + quantile(1 - POWER, np.inf)
+    shares = _weights(classes, weights)
+    parts = differences * (shares / np.maximum(np.bincount(classes, minlength=len(shares)), 1))[classes]
+    return Difference(
+        2 * found.mean - 1,
+        2 * low - 1,
+        2 * high - 1,
+        swap_p(parts, products, draws=draws, seed=seed),
+        float(min(2 * reach * np.sqrt(found.variance), 1.0)),
+    )
+
+
+def _checked(scores: Scores, low: float) -> Float[np.ndarray, " items"]:
+    wide = scores.astype(np.float64)
+    if not ((wide >= low) & (wide <= 1)).all():
+        raise ValueError(f"scores must lie in [{low:g}, 1] and be numbers; found {wide.min()} to {wide.max()}")
+    return wide
+
+
+def _weights(classes: np.ndarray, weights: np.ndarray | None) -> Float[np.ndarray, " classes"]:
+    counts = np.bincount(classes, minlength=0 if weights is None else len(weights))
+    if weights is None:
+        return (counts > 0) / (counts > 0).sum()
+    if (weights < 0).any() or abs(weights.sum() - 1) > 1e-9:
+        raise ValueError(f"class weights must be at least 0 and add up to 1; they add up to {weights.sum()}")
+    if len(counts) > len(weights) or (weights[counts == 0] > 0).any():
+        raise ValueError("a class that is weighed has no items, or a class of the items has no weight")
+    return weights.astype(np.float64)
+
+
+def _spread(
+    scores: np.ndarray,
+    classes: np.ndarray,
+    products: np.ndarray,
+    weights: np.ndarray | None,
+    yes_or_no: bool,
+    other_variance: float,
+) -> Spread:
+    if not len(scores) == len(classes) == len(products) or not len(scores):
+        raise ValueError(f"{len(scores)} scores, {len(classes)} classes and {len(products)} products; one each, please")
+    names, place = np.unique(products, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"all {len(scores)} items are of one product, which says nothing about how products differ")
+    shares = _weights(classes, weights)
+    cells = tabulate(scores, classes, place, len(shares))
+    return spread(cells, shares, yes_or_no=yes_or_no, other_variance=other_variance)
+
+
+def _bounds(found: Spread, coverage: float) -> tuple[float, float]:
+    """Jeffreys's interval for the mean of that many observations, fewer of them where their variance is unsure."""
+    tail = (1 - coverage) / 2
+    observations = found.observations * (quantile(tail, np.inf) / quantile(tail, found.freedom)) ** 2
+    yes, no = observations * found.mean + 0.5, observations * (1 - found.mean) + 0.5
+    # The half observations may move a bound past an extreme mean; a bound beyond its own mean would be absurd.
+    low = min(float(betaincinv(yes, no, tail)), found.mean)
+    return low, max(float(betaincinv(yes, no, 1 - tail)), found.mean)
