@@ -5,7 +5,9 @@ trains.
 """
 
 import importlib.util
+import os
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 
@@ -38,6 +40,18 @@ def accelerator_for(config: Config, run: Run) -> Accelerator:
         raise
     if half and accelerator.scaler is None:
         raise ConfigError("model.precision fp16 needs a GPU; set it to bf16 or fp32")
+    _use_cores(accelerator)
     if config.train.trackers:
         accelerator.init_trackers(config.name)
     return accelerator
+
+
+def _use_cores(accelerator: Accelerator) -> None:
+    """`accelerate launch` gives a process on a CPU one thread unless told otherwise; here it takes its share of cores.
+
+    A number of threads that somebody asked for (--num_cpu_threads_per_process, other than 1) is left as it is.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched and accelerator.device.type == "cpu" and torch.get_num_threads() == 1:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
