@@ -23,10 +23,12 @@ def main() -> None:
 
 def adapt(path: str, overrides: list[str]) -> None:
     """The main job; every step can be run alone with a `clipadapt` command."""
-    from clipadapt import Index, evaluate, export, load, train
+    from clipadapt import Index, evaluate, load, train
     from clipadapt.cli.summary import closing_summary
     from clipadapt.config import Config
     from clipadapt.data.splits import load_splits
+    from clipadapt.evaluation.suite import Suite
+    from clipadapt.export import export
     from clipadapt.prompts import Prompts
     from clipadapt.runs import is_main_process
 
@@ -38,22 +40,26 @@ def adapt(path: str, overrides: list[str]) -> None:
     adapted = load(f"run:{run.path}")
     splits = load_splits(config.data, config.seed)
     if config.eval.suite:
-        counts = {attribute: splits.train.counts(attribute) for attribute in config.data.kinds()}
-        results = evaluate(
+        evaluate(
             adapted,
             splits.validation,
             Prompts.load(config.prompts),
-            config.eval.suite,
+            Suite.load(config.eval.suite),
+            split="validation",
             against=load(config.model.name, image_size=config.model.image_size),
-            train_counts=counts,
+            train_counts={name: splits.train.counts(name) for name in config.data.kinds()},
             headline=config.eval.headline,
+            holdout_pairs=config.data.holdout_pairs,
+            tune=splits.tune,
+            fitted_on={"epoch": "tune"},
+            out=run.report,
+            broken=config.data.broken,
         )
-        results.save(run.report)
     for form in config.export:
         export(f"run:{run.path}", form, run.export / form, overwrite=True)
     index = run.path / "index"
     if config.index:
-        Index.build(adapted, getattr(splits, config.index), index)
+        Index.build(getattr(splits, config.index), index, encoder=adapted)
     print(closing_summary(run, index if config.index else None))
 
 

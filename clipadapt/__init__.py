@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipadapt.data.catalogue import Catalogue
-    from clipadapt.evaluation import Results, evaluate
+    from clipadapt.evaluation.evaluate import evaluate
+    from clipadapt.evaluation.results import Results
     from clipadapt.export import export
     from clipadapt.runs import Run
     from clipadapt.search.index import Index
@@ -30,9 +31,9 @@ __all__ = ["Catalogue", "Index", "Results", "Run", "evaluate", "export", "load",
 _HOMES = {
     "Catalogue": "clipadapt.data.catalogue",
     "Index": "clipadapt.search.index",
-    "Results": "clipadapt.evaluation",
+    "Results": "clipadapt.evaluation.results",
     "Run": "clipadapt.runs",
-    "evaluate": "clipadapt.evaluation",
+    "evaluate": "clipadapt.evaluation.evaluate",
     "export": "clipadapt.export",
     "load": "clipadapt.towers.load",
     "split_attention": "clipadapt.towers.packed",

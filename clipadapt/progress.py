@@ -11,7 +11,7 @@ Nothing here is ever needed for a result: a silent bar does nothing at all.
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -21,6 +21,7 @@ from clipadapt.runs import is_main_process
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Bar(Protocol):
     """A bar on the screen, or none."""
 

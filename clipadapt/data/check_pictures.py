@@ -1,15 +1,18 @@
-"""Faults of pictures: those that do not decode, copies across splits and products, unusual modes, sizes.
+"""Faults of pictures: those that do not decode, copies across splits and products, unusual modes, sizes, files in no row.
 
 Every file is read and decoded once, in parallel.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from clipadapt import config
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.faults import Fault
+from clipadapt.data.folders import PICTURE_ENDINGS
 from clipadapt.data.scan import Scanned, scan
 
 _COMMON = ("RGB", "L")
@@ -33,6 +36,7 @@ def check_pictures(
             if picture.digest:
                 homes.setdefault(picture.digest, []).append((split, picture.item))
         seen[split] = _forms(catalogue, found, faults)
+        _unlisted(catalogue, faults)
         if size is not None:
             _native(catalogue, found, size, data, faults)
     for copies in homes.values():
@@ -55,6 +59,23 @@ def _copies(catalogues: Mapping[str, Catalogue], copies: list[tuple[str, int]], 
         faults.append(Fault("warning", place.file, place.row, what, remedy))
     else:
         faults.append(Fault("info", place.file, place.row, what, ""))
+
+
+def _unlisted(catalogue: Catalogue, faults: list[Fault]) -> None:
+    """Pictures that lie beside the split's table, and that no row of it names."""
+    table = Path(catalogue.place(0).file)
+    if not table.is_file():
+        return
+    listed = {os.path.normpath(catalogue.pictures.name(index)) for index in range(len(catalogue))}
+    beside = sorted(
+        path
+        for folder, _, names in os.walk(table.parent)
+        for path in (os.path.normpath(f"{folder}{os.sep}{name}") for name in names)
+        if path.lower().endswith(PICTURE_ENDINGS) and path not in listed
+    )
+    if beside and table.name.startswith("metadata."):
+        what = f"{len(beside)} picture(s) in its folder are in no row, the first: {beside[0]}"
+        faults.append(Fault("warning", str(table), None, what, "add rows, or take the files out"))
 
 
 def _forms(catalogue: Catalogue, found: list[Scanned], faults: list[Fault]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Integer, Shaped
 
 from clipadapt.evaluation.suite import AT_K, RankingMetric
 
@@ -93,7 +93,7 @@ def swapped(
     return Placed(_places(keys[0] ^ exchange), *alike), Placed(_places(keys[1] ^ exchange), *alike)
 
 
-def _places(keys: Int[np.ndarray, "swaps items"]) -> Int[np.ndarray, "relevant swaps"]:
+def _places(keys: Integer[np.ndarray, "swaps items"]) -> Int[np.ndarray, "relevant swaps"]:
     """Where keys whose lowest bit is 0 stand after sorting each row; numpy sorts 16 bits with vector instructions."""
     order = np.sort(keys, axis=1)
     at = np.flatnonzero((order & 1) == 0)

@@ -6,7 +6,7 @@
 A comparison carries its interval, its p (permutation over products, corrected by Holm's method among the rows of one
 task, metric and level) and its minimum detectable difference; none comes out with less. Headlines were chosen before
 measuring and stand alone. Nothing here encodes or prints.
-Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6 (1979) 65-70.
+Intervals are those of metrics/, this module only knows which figure asks for which.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import norm
 
-from clipadapt.evaluation.evidence import Drawn, totals_evidence
+from clipadapt.evaluation.evidence import Drawn
 from clipadapt.evaluation.rows import HEADLINE, Bin, Row
 from clipadapt.evaluation.sampling import Sampler
 from clipadapt.evaluation.suite import Statistics
+from clipadapt.metrics.intervals import POWER, balanced_interval, paired_balanced
+from clipadapt.metrics.permutation import holm
 
 
 class ClassMeans(NamedTuple):
@@ -49,24 +51,6 @@ class Cell(NamedTuple):
     evidence: ClassMeans | Drawn
 
 
-class Bounds(NamedTuple):
-    """A figure and its interval; null where the items give no spread."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-
-class Difference(NamedTuple):
-    """A comparison, whole."""
-
-    delta: float
-    low: float | None
-    high: float | None
-    p: float
-    minimum_detectable: float | None
-
-
 def to_rows(
     cells: Sequence[Cell], systems: tuple[str, str | None], split: str, sampler: Sampler, statistics: Statistics
 ) -> list[Row]:
@@ -77,58 +61,92 @@ def to_rows(
     """
     rows: list[Row] = []
     for cell in cells:
-        evidence = drawn(cell.evidence, sampler)
         for system in (system for system in systems if system is not None):
-            mean, low, high = bounds(evidence, system, cell.products, statistics)
+            found = interval(cell, system, sampler, statistics)
             about = (cell.task, cell.attribute, cell.value, cell.bin, cell.metric, cell.k)
-            row = Row(*about, system, split, cell.n, cell.products, mean, low, high)
+            row = Row(*about, system, split, cell.n, cell.products, *found)
             if systems[1] is not None and system == systems[0]:
-                found = difference(evidence, (system, systems[1]), cell.products, statistics)
-                row = replace(
-                    row,
-                    against=systems[1],
-                    delta=found.delta,
-                    delta_low=found.low,
-                    delta_high=found.high,
-                    p=found.p,
-                    minimum_detectable=found.minimum_detectable,
-                )
+                found = difference(cell, (system, systems[1]), sampler, statistics)
+                row = replace(row, against=systems[1], **found._asdict())
             rows.append(row)
     return corrected(rows)
 
 
-def drawn(evidence: ClassMeans | Drawn, sampler: Sampler) -> Drawn:
-    """Class means under every draw and swap."""
-    if isinstance(evidence, Drawn):
-        return evidence
-    classes = len(evidence.weights)
-    which = np.eye(classes)[evidence.classes]
-    totals = {system: np.hstack([which * own[:, None], which]) for system, own in evidence.scores.items()}
+class Bounds(NamedTuple):
+    """A figure and its interval; null where the items are of one product, which gives no spread."""
 
-    def figure(sums: Float[np.ndarray, "columns sums"]) -> Float[np.ndarray, " columns"]:
-        return (sums[:, :classes] / np.maximum(sums[:, classes:], 1e-12)) @ evidence.weights
-
-    return totals_evidence(totals, evidence.rows, sampler, figure)
+    mean: float
+    low: float | None
+    high: float | None
 
 
-def bounds(evidence: Drawn, system: str, products: int, statistics: Statistics) -> Bounds:
-    """One system's figure with its percentile interval."""
-    mean = evidence.points[system]
-    return Bounds(mean, *_percentiles(evidence.draws[system], mean, products, statistics))
+class Compared(NamedTuple):
+    """A comparison, whole."""
+
+    delta: float
+    delta_low: float | None
+    delta_high: float | None
+    p: float
+    minimum_detectable: float | None
 
 
-def difference(evidence: Drawn, systems: tuple[str, str], products: int, statistics: Statistics) -> Difference:
-    """The first system minus the second, on the same draws."""
-    delta = evidence.points[systems[0]] - evidence.points[systems[1]]
-    draws = evidence.draws[systems[0]] - evidence.draws[systems[1]]
-    low, high = _percentiles(draws, delta, products, statistics)
-    assert evidence.null is not None, "two systems are swapped"
-    p = (1 + int((np.abs(evidence.null) >= abs(delta) - 1e-12).sum())) / (1 + len(evidence.null))
+def interval(cell: Cell, system: str, sampler: Sampler, statistics: Statistics) -> Bounds:
+    """One system's figure."""
+    found = cell.evidence
+    if isinstance(found, Drawn):
+        return Bounds(found.points[system], *_percentiles(found.draws[system], found.points[system], cell, statistics))
+    if cell.products < 2:
+        return Bounds(_class_mean(found, system), None, None)
+    return Bounds(
+        *balanced_interval(
+            found.scores[system],
+            found.classes,
+            sampler.of_row[found.rows],
+            found.weights,
+            coverage=statistics.coverage,
+        )
+    )
+
+
+def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistics: Statistics) -> Compared:
+    """The first system minus the second, on the same items."""
+    found = cell.evidence
+    if isinstance(found, Drawn):
+        return _drawn_difference(found, systems, cell, statistics)
+    if cell.products < 2:
+        delta = _class_mean(found, systems[0]) - _class_mean(found, systems[1])
+        return Compared(delta, None, None, 1.0, None)
+    return Compared(
+        *paired_balanced(
+            found.scores[systems[0]],
+            found.scores[systems[1]],
+            found.classes,
+            sampler.of_row[found.rows],
+            found.weights,
+            coverage=statistics.coverage,
+            draws=statistics.permutations,
+            seed=statistics.seed,
+        )
+    )
+
+
+def _drawn_difference(found: Drawn, systems: tuple[str, str], cell: Cell, statistics: Statistics) -> Compared:
+    delta = found.points[systems[0]] - found.points[systems[1]]
+    draws = found.draws[systems[0]] - found.draws[systems[1]]
+    low, high = _percentiles(draws, delta, cell, statistics)
+    assert found.null is not None, "two systems are swapped"
+    p = (1 + int((np.abs(found.null) >= abs(delta) - 1e-12).sum())) / (1 + len(found.null))
     if low is None:
-        return Difference(delta, None, None, p, None)
-    reach = norm.ppf((1 + statistics.coverage) / 2) + norm.ppf(statistics.power)
-    unseen = 3.0 / products  # what no product showed may still be true of this share: the rule of three
-    return Difference(delta, low, high, p, float(min(1.0, max(reach * draws.std(), unseen))))
+        return Compared(delta, None, None, p, None)
+    reach = norm.ppf((1 + statistics.coverage) / 2) + norm.ppf(POWER)
+    unseen = 3.0 / cell.products  # what no product showed may still be true of this share: the rule of three
+    return Compared(delta, low, high, p, float(min(1.0, max(reach * draws.std(), unseen))))
+
+
+def _class_mean(found: ClassMeans, system: str) -> float:
+    counts = np.maximum(np.bincount(found.classes, minlength=len(found.weights)), 1)
+    sums = np.bincount(found.classes, found.scores[system], minlength=len(found.weights))
+    return float(found.weights @ (sums / counts))
 
 
 def corrected(rows: Sequence[Row]) -> list[Row]:
@@ -146,20 +164,10 @@ def corrected(rows: Sequence[Row]) -> list[Row]:
     return changed
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Each p so that all below a level hold together at that level."""
-    order = sorted(range(len(ps)), key=ps.__getitem__)
-    raised, largest = [0.0] * len(ps), 0.0
-    for step, number in enumerate(order):
-        largest = max(largest, min(1.0, (len(ps) - step) * ps[number]))
-        raised[number] = largest
-    return raised
-
-
 def _percentiles(
-    draws: Float[np.ndarray, " draws"], point: float, products: int, statistics: Statistics
+    draws: Float[np.ndarray, " draws"], point: float, cell: Cell, statistics: Statistics
 ) -> tuple[float | None, float | None]:
-    if products < 2:
+    if cell.products < 2:
         return None, None
     tail = (1 - statistics.coverage) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])

@@ -139,8 +139,6 @@ class Statistics(Section):
     """Bayesian bootstrap draws over products."""
     permutations: Annotated[int, Field(ge=100)] = 2_000
     coverage: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    power: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.8
-    """Of the minimum detectable difference: how often a difference of that size would have been found."""
     seed: int = 0
     memory_mb: Positive = 1024
     """Past this, draws give way to a linearised variance clustered by product."""

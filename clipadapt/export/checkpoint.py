@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from clipadapt.atomic import atomic_folder
 from clipadapt.errors import ModelError, UsageError
 from clipadapt.export.parity import Agreement, Probe, compare, probe
-from clipadapt.store import atomic_folder
 from clipadapt.towers import hub, identity
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import Tower

@@ -23,7 +23,8 @@ def log_prior(counts: Shaped[Tensor, " v"]) -> Float[Tensor, " v"]:
 
 def log_odds(counts: Shaped[Tensor, " v"], items: int) -> Float[Tensor, " v"]:
     """Log odds of each value among `items` labelled ones, for values that do not exclude each other; half an item is
-    added to either side, so that values of none or of all items stay finite."""
+    added to either side, so that values of none or of all items stay finite.
+    """
     present = counts.double()
     return ((present + 0.5) / (items - present + 0.5)).log().float()
 

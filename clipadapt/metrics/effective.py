@@ -27,11 +27,11 @@ PRIOR_ITEMS = 2.0
 """How many items' worth of the average class each class's spread is drawn towards."""
 PSEUDO = 1.0
 """Pseudo-observations at the bounds, half at each, shared by all classes."""
-PRIOR_FREEDOM = 2.0
+PRIOR_FREEDOM = 1.0
 """Degrees of freedom that the prior on spreads is worth."""
 _CORRELATIONS = (np.arange(20) + 0.5) / 20
-_LOG_PRIOR = np.log1p(-_CORRELATIONS)
-"""Beta(1, 2): correlations from 0 to 1 are possible, low ones likelier; mean 1/3."""
+_LOG_PRIOR = 2 * np.log1p(-_CORRELATIONS)
+"""Beta(1, 3): correlations from 0 to 1 are possible, low ones likelier; mean 1/4."""
 _SOFTENING = 0.5
 """Degrees of freedom's worth of the common mean square added above and below, so that neither is zero."""
 
@@ -134,7 +134,7 @@ def quantile(tail: float, freedom: float) -> float:
 def correlation(cells: Cells) -> float:
     """Mean of the posterior of the correlation between items of one product, given the F ratio of products.
 
-    The prior's mean, 1/3, where no product has two items or no class two products.
+    The prior's mean, 1/4, where no product has two items or no class two products.
     """
     items = cells.by_class(cells.items)
     occurring = items > 0

@@ -123,4 +123,5 @@ def _parts(queries: Sequence[Query], place: Int[np.ndarray, " items"]) -> _Parts
         mutual.append(by_item[1, wanted])
         pushed = np.where(found, 0.0, lost) / (len(wanted) * len(queries))
         others -= np.bincount(place[query.order], pushed, minlength=len(others))
-    return _Parts(*(np.concatenate(part) for part in (items, classes, precision, mutual)), others)
+    joined = [np.concatenate(part) for part in (items, classes, precision, mutual)]
+    return _Parts(joined[0], joined[1], joined[2], joined[3], others)

@@ -107,6 +107,8 @@ def add_adapters(encoder: TorchEncoder, lora: config.Lora, seed: int = 0) -> Ada
     _refuse_norms(encoder, planned, names)
     _refuse_missing(planned, [name for name in planned if name in names])
     targets = {names[name]: rank for name, rank in planned.items()}
+    if lora.options.get("lora_bias"):
+        _refuse_biasless(encoder, targets)
     adapters = inject(encoder, _peft_config(lora, targets, encoder.lineage.base), seed)
     if lora.norms:
         train_in_place(encoder, adapters, _norm_parameters(encoder, towers))
@@ -211,6 +213,15 @@ def _refuse_norms(encoder: TorchEncoder, planned: Mapping[str, int], names: Mapp
         )
     if not planned:
         raise ConfigError("lora.plan freezes everything in the towers of lora.preset; give some pattern a rank")
+
+
+def _refuse_biasless(encoder: TorchEncoder, targets: Iterable[str]) -> None:
+    bare = [path for path in targets if getattr(encoder.model.get_submodule(path), "bias", None) is None]
+    if bare:
+        raise ConfigError(
+            f"lora.options: lora_bias could not be merged into {len(bare)} Linear(s) without a bias, such as {bare[0]}; "
+            "freeze them in lora.plan, or leave lora_bias out"
+        )
 
 
 def _refuse_missing(planned: Collection[str], found: Collection[str]) -> None:

@@ -1,7 +1,7 @@
 """Texts whose meaning an adaptation must not move: everyday things, and attributes that are not trained.
 
 Training moves the text tower as a whole, and what it is not asked about drifts: a shop's "dress" should still be found
-after the catalogue's patterns were learned. A few dozen of these texts per step, held to the base's vectors, cost little
+after the catalogue's patterns were learned. A few dozen such texts per step, held to the base's vectors, cost little
 beside the captions. The words are ours, chosen for breadth, and know nothing of any test set. Nothing here knows of
 losses.
 """

@@ -77,12 +77,12 @@ class Captions:
 
 
 def _codes(catalogue: Catalogue, columns: Sequence[str]) -> Integer[Tensor, "n a"]:
-    """One number per distinct cell of a column, -1 for an empty one."""
+    """One number per distinct cell of a column, -1 for an empty one; the order of a cell's values does not matter."""
     codes = np.full((len(catalogue), len(columns)), -1, dtype=np.int64)
-    seen: list[dict[str, int]] = [{} for _ in columns]
-    for item in range(len(catalogue)):
-        row = catalogue.row(item)
-        for at, column in enumerate(columns):
-            if cell := row.get(column, ""):
-                codes[item, at] = seen[at].setdefault(cell, len(seen[at]))
+    for at, column in enumerate(columns):
+        if column in catalogue.columns:
+            seen: dict[frozenset[str], int] = {}
+            for item, values in enumerate(catalogue.value_sets(column)):
+                if values:
+                    codes[item, at] = seen.setdefault(values, len(seen))
     return torch.from_numpy(codes)

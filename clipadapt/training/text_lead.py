@@ -19,6 +19,7 @@ from clipadapt.progress import bar
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.lora import check_gradients
 from clipadapt.training import optim
+from clipadapt.training.directions import fit_directions
 from clipadapt.training.objective import Objective, Outcome
 from clipadapt.training.processes import Processes
 from clipadapt.training.step import Step
@@ -56,6 +57,9 @@ def lead(
         )
     peak = settings.lr if settings.text_lead_lr is None else settings.text_lead_lr
     updates = Updates(parameters, settings, processes, check=lambda: check_gradients(encoder, ("text",)))
+    if config.loss.probe:
+        scale, tau = float(step.scale()), config.loss.logit_adjustment
+        objective.aim(fit_directions(objective.labels, pictures, scale=scale, tau=tau, seed=config.seed))
     trail: list[Outcome] = []
     with bar(settings.text_lead, "text lead", "steps") as shown:
         for number, items in enumerate(_draws(config, train, objective)):
@@ -68,6 +72,7 @@ def lead(
             trail.append(outcome)
             shown.advance(note=f"loss {float(outcome.loss):.3f}")
     updates.clear()
+    objective.aim({})
     first, last = trail[0], trail[-1]
     return {
         "loss_first": float(first.loss),

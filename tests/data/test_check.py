@@ -97,6 +97,12 @@ def test_copies_within_a_product_are_no_matter(shop):
     assert line.level == "info"
 
 
+def test_pictures_that_no_row_names(shop):
+    shutil.copy(shop / "train/0010.png", shop / "train/stray.png")
+    (line,) = found(run(shop), "warning", "1 picture(s) in its folder are in no row")
+    assert "stray.png" in line.what and line.file.endswith("train/metadata.csv")
+
+
 def test_broken_pictures_that_are_counted_are_warnings(shop):
     (shop / "train/0001.png").write_bytes(b"")
     assert run(shop).failed and not run(shop, broken="count").failed

@@ -1,5 +1,6 @@
 """Fixtures of the towers' tests: small models as folders and as encoders, and a few inputs."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,16 +33,20 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def encoder_of(folder_of: Callable[[str], Path]) -> Callable[[str], TorchEncoder]:
-    """Layout name -> a freshly loaded encoder."""
+    """Layout name -> an encoder as just loaded; a copy, because a tokenizer takes half a second to build."""
+    loaded: dict[str, TorchEncoder] = {}
 
-    def loaded(layout: str) -> TorchEncoder:
-        encoder = load(str(folder_of(layout)))
-        assert isinstance(encoder, TorchEncoder)
-        return encoder
+    def fresh(layout: str) -> TorchEncoder:
+        if layout not in loaded:
+            encoder = load(str(folder_of(layout)))
+            assert isinstance(encoder, TorchEncoder)
+            loaded[layout] = encoder
+        tokenizer = getattr(loaded[layout].stock, "tokenizer", None)
+        return copy.deepcopy(loaded[layout], {id(tokenizer): tokenizer})
 
-    return loaded
+    return fresh
 
 
 @pytest.fixture(scope="session")

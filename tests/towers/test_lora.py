@@ -211,6 +211,7 @@ def test_a_tower_that_took_no_part_is_not_checked(encoder_of: Callable[[str], To
         (Lora(options={"init_lora_weights": "eva"}), "needs passes over data"),
         (Lora(options={"init_lora_weights": "nonsense"}), "peft refuses them"),
         (Lora(options={"lora_bias": True, "use_dora": True}), "peft refuses them"),
+        (Lora(rank=3, options={"init_lora_weights": "orthogonal"}), "peft refuses them: .*rank to be even"),
     ],
 )
 def test_plans_and_options_that_cannot_be_followed(
@@ -218,6 +219,13 @@ def test_plans_and_options_that_cannot_be_followed(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         add_adapters(encoder_of("clip"), lora)
+
+
+def test_a_bias_that_could_not_be_merged_is_refused(encoder_of: Callable[[str], TorchEncoder]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"2 Linear\(s\) without a bias, such as visual\.trunk\.blocks\.0\.attn\.k_proj"
+    ):
+        add_adapters(encoder_of("eva_separate"), Lora(options={"lora_bias": True}))
 
 
 def test_a_text_preset_needs_a_text_tower(encoder_of: Callable[[str], TorchEncoder]) -> None:

@@ -1,14 +1,10 @@
 """A tiny catalogue, a tiny two-tower model and a prompts file, and configs over them."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # tests is no package
-
 from data_factory import write_catalogue
 from tiny_models import OPEN_CLIP, write_open_clip
 

@@ -3,85 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from accelerate import Accelerator
+from step_bench import Bench
 
 from clipadapt.config import Config
-from clipadapt.data.augment import Augment
-from clipadapt.data.batches import Batches
-from clipadapt.data.splits import load_splits
-from clipadapt.prompts import Prompts
-from clipadapt.training import mixup, optim
-from clipadapt.training.base import BaseModel
-from clipadapt.training.objective import Objective
-from clipadapt.training.preparation import prepare
-from clipadapt.training.processes import Processes
-from clipadapt.training.step import Step
 
 LOSSES = ("softmax", "sigmoid", "multi_positive", "attributes")
-
-
-class Bench:
-    """Everything a step needs, with adapters that are not zero any more."""
-
-    def __init__(self, config: Config, dtype: torch.dtype = torch.float64) -> None:
-        self.config = config
-        self.train = load_splits(config.data, config.seed).train
-        self.encoder, self.head, _ = prepare(config, "cpu")
-        self.encoder.to(dtype)
-        self.parameters = optim.trainable(self.encoder.model)
-        pictures = F.normalize(torch.randn(len(self.train), self.encoder.dim, generator=seeded(1)), dim=-1)
-        base = BaseModel(self.encoder, self.parameters, lambda: pictures) if config.loss.keep else None
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                if "lora_B" in name:
-                    parameter.copy_(0.3 * torch.randn(parameter.shape, generator=seeded(2), dtype=dtype))
-        prompts = Prompts.load(config.prompts)
-        self.objective = Objective(config.loss, self.train, prompts, seed=config.seed)
-        self.processes = Processes(Accelerator(cpu=True))
-        self.base = base
-        self.step = Step(self.encoder, self.objective, self.head, self.processes, config, base=base)
-
-    def batches(self) -> Batches:
-        augment = Augment(self.config.augment, self.encoder.preprocess, self.config.seed)
-        return Batches(self.train, self.config.train, augment, self.config.seed)
-
-    def gradients(self) -> tuple[float, dict[str, torch.Tensor]]:
-        """Loss and gradients of the first step, as training takes them."""
-        self.encoder.zero_grad()
-        outcome = self.step.both(next(self.batches().epoch(0)), epoch=0, step=0)
-        return float(outcome.loss), self.collected()
-
-    def reference(self) -> tuple[float, dict[str, torch.Tensor]]:
-        """The same from whole towers at once: full token length, every caption of every item, one graph."""
-        self.encoder.zero_grad()
-        micros = next(self.batches().epoch(0))
-        items = np.concatenate([micro.indices for micro in micros])
-        mix = mixup.draw(items, [len(m) for m in micros], alpha=self.config.augment.mixup, seed=0, step=0)
-        pixels = torch.cat([micro.pixels for micro in micros])
-        asked = self.objective.ask(items, epoch=0, step=0)._replace(mix=mix)
-        if mix is not None:
-            pixels = torch.lerp(pixels[mix.partner], pixels, mix.share[:, None, None, None])
-        self.step._dropouts["image"].draw(step=0, items=items.tolist())
-        image = F.normalize(self.encoder.image_features(pixels), dim=-1)
-        repeated = [*asked.texts, *asked.texts]
-        self.step._dropouts["text"].draw(step=0, items=repeated)
-        text = F.normalize(self.encoder.text_features(self.encoder.stock.tokens(repeated)), dim=-1)
-        text = (text[: len(asked.texts)] + text[len(asked.texts) :]) / 2
-        base = self.base.batch(asked) if self.base else None
-        loss = self.objective.loss(asked, image, text, scale=self.head.scale(), bias=self.head.bias, base=base).loss
-        loss.backward()
-        return float(loss.detach()), self.collected()
-
-    def collected(self) -> dict[str, torch.Tensor]:
-        return {name: p.grad.clone() for name, p in self.parameters.items() if p.grad is not None}
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def assert_equal(

@@ -119,7 +119,8 @@ class Design:
 
 
 def _interval(mean: float, variance: float, freedom: int, coverage: float) -> Difference:
+    """Cut where no difference of shares can be."""
     if freedom < 1:
         return Difference(mean, None, None)
     half = float(stats.t.ppf(0.5 + coverage / 2, freedom)) * math.sqrt(variance)
-    return Difference(mean, mean - half, mean + half)
+    return Difference(mean, max(mean - half, -1.0), min(mean + half, 1.0))

@@ -216,11 +216,11 @@ class Workshop:
         theirs: list[list[Text]] | None,
     ) -> _Scored:
         design = known.design
-        right = self._right(attribute, known, own)
-        before = None if theirs is None else self._right(attribute, known, theirs)
+        right = self.right(attribute, known, own)
+        before = None if theirs is None else self.right(attribute, known, theirs)
         chance = np.mean(
             [
-                self._right(attribute, known, [controls(texts, replicate, self.seed) for texts in own])
+                self.right(attribute, known, [controls(texts, replicate, self.seed) for texts in own])
                 for replicate in range(self.replicates)
             ],
             axis=0,
@@ -230,7 +230,7 @@ class Workshop:
         used = sorted({text.template for texts in own for text in texts if text.template >= 0})
         effects = []
         for number in used if len(used) > 1 else ():
-            rest = self._right(attribute, known, [without(texts, number) for texts in own])
+            rest = self.right(attribute, known, [without(texts, number) for texts in own])
             effects.append((number, design.balanced(right - rest).interval()))
         figures = [figure.share() for figure in design.by_value(right)]
         gains = [None] * len(known.values) if before is None else design.by_value(right - before)
@@ -249,7 +249,7 @@ class Workshop:
         )
         return _Scored(table, accuracy, gain, over_random, tuple(effects))
 
-    def _right(self, attribute: str, known: Known, ensembles: Sequence[Sequence[Text]]) -> Float[np.ndarray, " known"]:
+    def right(self, attribute: str, known: Known, ensembles: Sequence[Sequence[Text]]) -> Float[np.ndarray, " known"]:
         """1 where an item is recognised as what it is."""
         found = recognise(self.pictures(attribute, known), value_vectors(ensembles, self.encode))
         return (found == known.design.codes).astype(np.float64)

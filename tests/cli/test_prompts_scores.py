@@ -1,0 +1,107 @@
+"""clipadapt prompts score and weigh, as typed, with a small model of random weights on drawn garments."""
+
+import itertools
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from clipadapt.cli import prompts as verbs
+from clipadapt.data.garments.write import draw
+from clipadapt.errors import PromptError
+from clipadapt.evaluation.prompts import watch
+from clipadapt.evaluation.prompts.weigh import Weighing
+from clipadapt.prompts import Prompts
+from clipadapt.towers.small import create_small
+
+FILE = """# mine
+attributes:
+  category: {templates: ["a drawing of {a value}", "{a value}"]}   # two
+  colour:
+    templates:
+      - "{a value} garment"   # first
+      - "something {value}"
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("world")
+    source = draw(folder / "garments", items=48, seed=0, size=32)
+    return str(source), f"local-dir:{create_small(folder / 'model', seed=0)}"
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPADAPT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def run(verb: str, *arguments: str):
+    return CliRunner().invoke(verbs.app, [verb, *arguments])
+
+
+def test_score_prints_and_writes_a_table(world, tmp_path):
+    source, model = world
+    path = tmp_path / "p.yaml"
+    path.write_text(FILE)
+    out = tmp_path / "table.json"
+    arguments = [str(path), "--model", model, "--source", source, "--min-items", "2"]
+    found = run("score", *arguments, "--against", "plain", "--json", str(out))
+    assert found.exit_code == 0, found.output
+    assert (
+        "against plain" in found.stdout
+        and "against random words" in found.stdout
+        and "something {value}" in found.stdout
+    )
+    table = json.loads(out.read_text())
+    assert [one["attribute"] for one in table["attributes"]] == ["category", "colour"]
+    assert table["against"] == "plain" and len(table["attributes"][0]["templates"]) == 2
+    again = run("score", *arguments, "--against", "plain", "--attribute", "colour")
+    assert again.exit_code == 0 and "category" not in again.stdout
+    missing = run("score", *arguments, "--attribute", "color")
+    assert isinstance(missing.exception, PromptError) and "no column 'color'" in str(missing.exception)
+
+
+def test_weigh_writes_only_what_helps_and_is_not_scored_where_it_was_fitted(world, tmp_path, monkeypatch):
+    source, model = world
+    path = tmp_path / "p.yaml"
+    path.write_text(FILE)
+    arguments = [str(path), "--model", model, "--source", source, "--split", "train", "--min-items", "2"]
+    found = run("weigh", *arguments)
+    assert found.exit_code == 0, found.output
+    assert "no attribute gains" in found.stderr and not (tmp_path / "p.weighed.yaml").exists()
+
+    monkeypatch.setattr(Weighing, "claimed", property(lambda one: one.attribute == "colour"))
+    assert run("weigh", *arguments, "--no-labels").exit_code == 0
+    text = (tmp_path / "p.weighed.yaml").read_text()
+    assert "# mine" in text and "# first" in text and '["a drawing of {a value}", "{a value}"]' in text
+    weights = [entry.weight for entry in Prompts.parse(text).wording("colour").templates]
+    assert weights != [1.0, 1.0] and sum(weights) == pytest.approx(2.0, abs=0.02)
+    refused = run("score", str(tmp_path / "p.weighed.yaml"), *arguments[1:])
+    assert isinstance(refused.exception, PromptError) and "fitted on these pictures ('train')" in str(refused.exception)
+
+
+def test_watching_shows_what_moved_and_keeps_the_last_good_table(world, tmp_path, monkeypatch):
+    source, model = world
+    path = tmp_path / "p.yaml"
+    path.write_text(FILE)
+    edits = iter(
+        [FILE[:40], FILE.replace("something {value}", "a {value} thing"), FILE.replace("{a value} garment", "gar")]
+    )
+
+    looks = itertools.count()
+
+    def wait(_: float) -> None:
+        if next(looks) % 4 == 0:
+            edit = next(edits, None)
+            if edit is None:
+                raise KeyboardInterrupt
+            path.write_text(edit)
+
+    real = watch.saves
+    monkeypatch.setattr(watch, "saves", lambda file: real(file, wait=wait))
+    found = run("score", str(path), "--model", model, "--source", source, "--min-items", "2", "--watch")
+    assert found.exit_code == 0, found.output
+    assert found.stderr.count("the table above still stands") == 2
+    assert "not valid YAML" in found.stderr and "has to name {value}" in found.stderr and "stopped" in found.stderr
+    assert found.stdout.count("balanced accuracy, in percent") == 2 and "\nmean " in found.stdout

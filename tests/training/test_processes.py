@@ -1,0 +1,79 @@
+"""Two processes and one: the same loss, the same gradients, the same run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clipadapt.config import Config
+from clipadapt.errors import TrainingError
+from clipadapt.training.processes import lost_rank_named
+
+TESTS = Path(__file__).parents[1]
+SECTIONS: dict[str, Any] = {
+    "loss": {"name": "attributes", "keep": 0.5},
+    "augment": {"mixup": 0.3},
+    "train": {"micro_batch": 4, "text_lead": 2},
+}
+
+
+def launched(processes: int, script: str, *arguments: str) -> None:
+    """Runs a script of tests/ in so many processes on the CPU."""
+    command = [sys.executable, str(TESTS / script), *arguments]
+    if processes > 1:
+        accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
+        command = [*accelerate, "--main_process_port", "0", *command[1:]]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-6)])
+@pytest.mark.parametrize("loss", ["softmax", "attributes"])
+def test_first_step_is_the_same_in_two_processes(
+    configured: Callable[..., Config], tmp_path: Path, loss: str, dtype: str, tolerance: float
+):
+    config = tmp_path / "config.yaml"
+    config.write_text(configured(**SECTIONS | {"loss": {"name": loss, "keep": 0.5}}).to_yaml())
+    results = []
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}.safetensors"
+        launched(processes, "step_bench.py", str(config), str(out), dtype)
+        results.append(load_file(out))
+    one, two = results
+    assert one.keys() == two.keys()
+    assert len(one) > 16
+    for name, value in one.items():
+        assert float((two[name] - value).norm()) <= tolerance * float(value.norm()), name
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_the_same_in_two_processes(configured: Callable[..., Config], tmp_path: Path):
+    adapters = []
+    for processes in (1, 2):
+        config = tmp_path / f"{processes}.yaml"
+        config.write_text(configured(**SECTIONS, output_dir=str(tmp_path / f"run{processes}")).to_yaml())
+        launched(processes, "run_train.py", str(config))
+        adapters.append(load_file(tmp_path / f"run{processes}" / "adapter" / "adapter_model.safetensors"))
+    one, two = adapters
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("message", ["Connection closed by peer [127.0.0.1]:2222", "Timed out waiting 1800000ms"])
+def test_a_lost_process_is_named_as_such(message: str):
+    gone = r"a process of this run is gone.*start the same command again"
+    with pytest.raises(TrainingError, match=gone), lost_rank_named():
+        raise RuntimeError(message)
+
+
+def test_other_errors_pass_through():
+    with pytest.raises(RuntimeError, match="shapes differ"), lost_rank_named():
+        raise RuntimeError("shapes differ")
