@@ -142,7 +142,7 @@ class Objective:
         self, asked: Asked, rows: dict[str, int], texts: Sequence[str], vectors: Tensor, *, step: int
     ) -> Asked:
         chosen = generator(self._seed, "anchors", step).permutation(len(texts))[: anchors.PER_STEP]
-        at = torch.tensor([rows.setdefault(texts[one], len(rows)) for one in chosen.tolist()])
+        at = torch.tensor([rows.setdefault(texts[int(one)], len(rows)) for one in chosen])
         return asked._replace(texts=list(rows), anchors=at, held=vectors[torch.from_numpy(chosen)])
 
     def loss(
