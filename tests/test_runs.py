@@ -50,7 +50,7 @@ def test_another_config_is_refused_once_there_is_something_to_lose(tmp_path: Pat
 
 def test_what_does_not_touch_learning_may_change(tmp_path: Path) -> None:
     Run.create(make(tmp_path)).adapter.mkdir()
-    changed = make(tmp_path, export=["onnx"], train={"trackers": []}, eval={"suite": None})
+    changed = make(tmp_path, export=["transformers"], train={"trackers": []}, eval={"suite": None})
     assert Run.open(Run.create(changed).path).config == changed
 
 

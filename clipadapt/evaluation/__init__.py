@@ -1,0 +1,1 @@
+"""Evaluation: what changed between two models, with what certainty, as rows, reports and gates."""

@@ -81,7 +81,7 @@ def reciprocal_rank(found: Ranked) -> PerQuery:
     return np.where(found.any(axis=1), 1.0 / (found.argmax(axis=1) + 1), 0.0)
 
 
-def _first(found: Ranked, k: int) -> Ranked:
+def _first(found: Ranked, k: int) -> Bool[np.ndarray, "queries first"]:
     if k < 1:
         raise UsageError(f"k is {k}; a ranking is looked at to at least the first place")
     return found[:, :k]
