@@ -42,6 +42,8 @@ class ValueTexts(Protocol):
 
     def value_texts(self, attribute: str, value: str) -> list[str]: ...
 
+    def value_weights(self, attribute: str, value: str) -> list[float]: ...
+
     def plain(self, attribute: str, value: str) -> str: ...
 
 
@@ -97,16 +99,19 @@ def encode_texts_batched(encoder: Encoder, texts: Sequence[str], batch_size: int
 def value_vectors(
     encoder: Encoder, prompts: ValueTexts, attribute: str, values: Sequence[str], ensemble: bool = True
 ) -> Float[np.ndarray, "v dim"]:
-    """One unit vector per value: the renormalised mean over its texts, or its single plain prompt.
+    """One unit vector per value: the renormalised mean over its texts by their weights, or its single plain prompt.
 
     Raises:
         PromptError: the prompts have no text for the attribute.
     """
     many, single = prompts.value_texts, prompts.plain
     texts = [many(attribute, value) if ensemble else [single(attribute, value)] for value in values]
+    weights = [prompts.value_weights(attribute, value) if ensemble else [1.0] for value in values]
     vectors = encode_texts_batched(encoder, [text for group in texts for text in group])
     ends = np.cumsum([len(group) for group in texts])
-    means = np.stack([part.mean(axis=0) for part in np.split(vectors, ends[:-1])]) if texts else vectors
+    parts = zip(np.split(vectors, ends[:-1]), weights, strict=True) if texts else ()
+    means = np.array([np.average(part, axis=0, weights=own) for part, own in parts], np.float32)
+    means = means.reshape(-1, encoder.dim)
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 

@@ -219,8 +219,8 @@ def _refuse_biasless(encoder: TorchEncoder, targets: Iterable[str]) -> None:
     bare = [path for path in targets if getattr(encoder.model.get_submodule(path), "bias", None) is None]
     if bare:
         raise ConfigError(
-            f"lora.options: lora_bias could not be merged into {len(bare)} Linear(s) without a bias, such as {bare[0]}; "
-            "freeze them in lora.plan, or leave lora_bias out"
+            f"lora.options: lora_bias could not be merged into {len(bare)} Linear(s) without a bias, such as "
+            f"{bare[0]}; freeze them in lora.plan, or leave lora_bias out"
         )
 
 

@@ -66,6 +66,7 @@ def clipadapt_eva_small(pretrained: bool = False, **kwargs: Any) -> Eva:
         "use_rot_pos_emb": True,
         "ref_feat_shape": (8, 8),
         "global_pool": "token",
+        "head_init_scale": 1.0,  # timm's 0.001 is for a classifier; here it would make the first gradients explode
     }
     return build_model_with_cfg(Eva, NAME, False, **(arguments | kwargs))
 
