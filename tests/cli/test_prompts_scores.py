@@ -104,4 +104,4 @@ def test_watching_shows_what_moved_and_keeps_the_last_good_table(world, tmp_path
     assert found.exit_code == 0, found.output
     assert found.stderr.count("the table above still stands") == 2
     assert "not valid YAML" in found.stderr and "has to name {value}" in found.stderr and "stopped" in found.stderr
-    assert found.stdout.count("balanced accuracy, in percent") == 2 and "\nmean " in found.stdout
+    assert found.stdout.count("│ mean") == 2 and "\nmean " in found.stdout

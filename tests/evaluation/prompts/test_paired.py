@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clipadapt.evaluation.prompts.paired import Design, average
+from clipadapt.evaluation.prompts.paired import Design, Difference, average
 
 
 def test_by_hand():
@@ -18,19 +18,20 @@ def test_by_hand():
     expected = [(0.25 - 0.75) * first, 0.25 * first, 0.25 * first - 0.5 * second, 0.5 * second, 0.0]
     assert estimate.influence == pytest.approx(np.array(expected))
     assert estimate.freedom == 2
-    half = stats.t.ppf(0.975, 2) * math.sqrt(sum(part**2 for part in expected))
-    assert estimate.interval() == pytest.approx((0.625, 0.625 - half, 0.625 + half))
+    half = stats.t.ppf(0.6, 2) * math.sqrt(sum(part**2 for part in expected))
+    assert estimate.interval(0.2) == pytest.approx((0.625, 0.625 - half, 0.625 + half))
+    assert estimate.interval().high == 1.0
     assert design.items.tolist() == [4, 2] and design.value_products.tolist() == [3, 2]
 
 
 def test_values_have_their_own_intervals_or_none():
     design = Design(np.array([0, 0, 0, 1, 1]), np.array([0, 1, 1, 2, 2]), 3)
-    many, one = design.by_value(np.array([1.0, 0.0, 0.0, 1.0, 0.0]))
+    many, one = design.by_value(np.array([1.0, 0.0, 0.0, 1.0, 0.0]), 0.2)
     spread = math.sqrt(2) / 3
-    half = stats.t.ppf(0.975, 1) * math.hypot(2 / 3 * spread, 2 / 3 * spread)
+    half = stats.t.ppf(0.6, 1) * math.hypot(2 / 3 * spread, 2 / 3 * spread)
     assert many == pytest.approx((1 / 3, 1 / 3 - half, 1 / 3 + half))
     assert one == (0.5, None, None) and one.verdict == "cannot be told"
-    assert many.verdict == "cannot be told"
+    assert many.verdict == "helps" and Difference(0.1, -0.1, 0.3).verdict == "cannot be told"
     assert design.balanced(np.ones(5)).interval().verdict == "helps"
 
 
