@@ -22,7 +22,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError
 from clipadapt.evaluation.calibration import Scale, fit_softmax, reliability, softmax
 from clipadapt.evaluation.details import Details, Reliability
-from clipadapt.evaluation.evidence import Drawn
+from clipadapt.evaluation.evidence import Searched
 from clipadapt.evaluation.examples import RULE, examples
 from clipadapt.evaluation.ground import Ground, check_fitted, missing, prepare
 from clipadapt.evaluation.recognition import recognise
@@ -173,17 +173,17 @@ def _measure(
 
 
 def _search_headline(setting: Setting, cells: Sequence[Cell], quoted: tuple[str, ...]) -> list[Cell]:
-    """The mean over the headline attributes of their searches' mean average precision."""
+    """The mean average precision over every value of the headline attributes."""
     about = ("text_to_image", "average_precision", "all", None)
     some = [
         cell for cell in cells if (cell.task, cell.metric, cell.bin, cell.value) == about and cell.attribute in quoted
     ]
-    evidence = [cell.evidence for cell in some if isinstance(cell.evidence, Drawn)]
+    evidence = [cell.evidence for cell in some if isinstance(cell.evidence, Searched)]
     if not evidence:
         return []
     known = np.unique(np.concatenate([setting.rows(cell.attribute or "") for cell in some]))
     size = (len(known), setting.sampler.products(known))
-    return [Cell(HEADLINE, None, None, "all", "average_precision", None, *size, Drawn.mean_of(evidence))]
+    return [Cell(HEADLINE, None, None, "all", "average_precision", None, *size, Searched.of(evidence))]
 
 
 def _retention(

@@ -1,11 +1,11 @@
-"""Evidence: a figure of every system as it was measured, as it came out under each draw, and under each swap.
+"""Evidence: what a figure was measured from, in the form that its interval asks for.
 
-    Drawn.mean_of([one, other])                      # means of figures keep what the figures share
-    gallery_evidence(...)                            # of one text query, per ranking metric
-    totals_evidence(...)                             # of any function of sums over items, such as macro F1
+    ClassMeans(scores, classes, rows, weights)       # scores of items: recognition, and queries that are items
+    Searched({"adapted": queries, "base": queries})  # average precision of given queries over a gallery
+    gallery_evidence(...), totals_evidence(...)      # Drawn: any other figure, by bootstrap draws and swaps
 
 Draws are Bayesian bootstrap weights over products, swaps exchange the two systems product by product; both come from
-one Sampler, so evidence may be averaged and compared. Nothing here turns evidence into intervals.
+one Sampler, so drawn figures may be averaged and compared. Nothing here turns evidence into intervals.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from clipadapt.evaluation.galleries import Figure, ranked, reweighed, swapped
+from clipadapt.evaluation.galleries import AVERAGE_PRECISION, Figure, ranked, reweighed, swapped
 from clipadapt.evaluation.sampling import Sampler
+from clipadapt.metrics.gallery import Query
 
 _LARGE = 50_000
 """Items whose summed weight is taken for their number: off by less than 0.5%."""
@@ -23,23 +24,66 @@ _PART = 8_192
 """Items whose weights are held at once where all items are summed."""
 
 
+class ClassMeans(NamedTuple):
+    """Scores of items, of which a weighted mean of class means is taken: recall, balanced accuracy, item queries."""
+
+    scores: dict[str, Float[np.ndarray, " cases"]]
+    """System -> score of each case, in [0, 1]."""
+    classes: Int[np.ndarray, " cases"]
+    rows: Int[np.ndarray, " cases"]
+    """Rows of the catalogue."""
+    weights: Float[np.ndarray, " classes"]
+    """Of the classes' means; they sum to 1, and 0 leaves a class out."""
+
+    def mean(self, system: str) -> float:
+        """The figure itself."""
+        counts = np.maximum(np.bincount(self.classes, minlength=len(self.weights)), 1)
+        sums = np.bincount(self.classes, self.scores[system], minlength=len(self.weights))
+        return float(self.weights @ (sums / counts))
+
+
+class Searched(NamedTuple):
+    """Rankings of given queries, of which the mean average precision is taken."""
+
+    queries: dict[str, tuple[Query, ...]]
+    """System -> the queries, alike in order; places are rows of the catalogue."""
+
+    @classmethod
+    def of(cls, some: Sequence["Searched"]) -> Self:
+        """All their queries, each counting alike."""
+        return cls(
+            {system: tuple(query for one in some for query in one.queries[system]) for system in some[0].queries}
+        )
+
+    def mean(self, system: str) -> float:
+        """The figure itself."""
+        found = [
+            ranked(query.relevant[query.order][None], np.array([query.relevant.sum()])).measure([AVERAGE_PRECISION])
+            for query in self.queries[system]
+        ]
+        return float(np.mean([one[AVERAGE_PRECISION][0] for one in found]))
+
+
 class Drawn(NamedTuple):
-    """One figure; differences are the first system minus the second."""
+    """Any other figure, under every draw and every swap; differences are the first system minus the second."""
 
     points: dict[str, float]
     draws: dict[str, Float[np.ndarray, " draws"]]
     null: Float[np.ndarray, " swaps"] | None
     """Differences under swaps; null for a lone system."""
+    products: float
+    """How many products the figure rests on, in products of equal size."""
 
     @classmethod
     def mean_of(cls, some: Sequence["Drawn"]) -> Self:
-        """The mean of figures, each counting alike."""
+        """The mean of figures that rest on different items, each counting alike."""
         systems = list(some[0].points)
         nulls = [one.null for one in some if one.null is not None]
         return cls(
             {system: float(np.mean([one.points[system] for one in some])) for system in systems},
             {system: np.mean([one.draws[system] for one in some], axis=0) for system in systems},
             np.mean(nulls, axis=0) if nulls else None,
+            sum(one.products for one in some),
         )
 
 
@@ -71,6 +115,7 @@ def gallery_evidence(
             {system: float(points[system][figure][0]) for system in orders},
             {system: draws[system][figure] for system in orders},
             None if null is None else null[figure],
+            sampler.effective(gallery[relevant]),
         )
         for figure in wanted
     }
@@ -117,10 +162,10 @@ def totals_evidence(
     points = {system: float(figure(own[None])[0]) for system, own in whole.items()}
     draws = {system: figure(_summed(sampler.weights, rows, own)) for system, own in totals.items()}
     if len(totals) != 2:
-        return Drawn(points, draws, None)
+        return Drawn(points, draws, None, sampler.effective(rows))
     first, second = totals
     moved = _summed(sampler.swaps, rows, totals[second] - totals[first])
-    return Drawn(points, draws, figure(whole[first] + moved) - figure(whole[second] - moved))
+    return Drawn(points, draws, figure(whole[first] + moved) - figure(whole[second] - moved), sampler.effective(rows))
 
 
 def _summed(

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from clipadapt.evaluation.details import Answer, Example
-from clipadapt.evaluation.galleries import ranked
+from clipadapt.evaluation.galleries import AVERAGE_PRECISION, ranked
 from clipadapt.evaluation.suite import TextToImage
 from clipadapt.evaluation.tasks.setting import Setting
 from clipadapt.evaluation.tasks.text_to_image import Search, searches
@@ -25,7 +25,6 @@ RULE = (
     f"for each the first {SHOWN} answers of both models. Items whose value is unknown are not in the gallery."
 )
 _SIDE = 96
-_AVERAGE_PRECISION = ("average_precision", None)
 
 
 def examples(setting: Setting, task: TextToImage) -> list[Example]:
@@ -39,7 +38,7 @@ def examples(setting: Setting, task: TextToImage) -> list[Example]:
             scores = {}
             for system, orders in search.orders.items():
                 found = ranked(query.relevant[orders[number]][None], np.array([query.relevant.sum()]))
-                scores[system] = float(found.measure([_AVERAGE_PRECISION])[_AVERAGE_PRECISION][0])
+                scores[system] = float(found.measure([AVERAGE_PRECISION])[AVERAGE_PRECISION][0])
             scored.append((scores[model] - scores[against], len(scored), search, number, scores))
     scored.sort(key=lambda one: (-one[0], one[1]))
     wins = [one for one in scored if one[0] > 0][:EACH]

@@ -19,6 +19,9 @@ Figure = tuple[RankingMetric, int | None]
 """A ranking metric and its k, None where it has none."""
 
 
+AVERAGE_PRECISION: Figure = ("average_precision", None)
+
+
 def figures(metrics: Sequence[RankingMetric], ks: Sequence[int]) -> list[Figure]:
     """Every metric with each k it takes."""
     return [(metric, k) for metric in metrics for k in (ks if metric in AT_K else (None,))]

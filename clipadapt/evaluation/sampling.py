@@ -47,6 +47,11 @@ class Sampler:
         """Fair coins, equal for rows of one product."""
         return self._swaps.of(self.of_row[rows])
 
+    def effective(self, rows: Int[np.ndarray, " n"]) -> float:
+        """How many products of equal size the rows are worth: (sum of sizes)^2 / sum of squared sizes."""
+        sizes = np.bincount(self.of_row[rows]).astype(np.float64)
+        return float(sizes.sum() ** 2 / max((sizes**2).sum(), 1.0))
+
     def products(self, rows: Int[np.ndarray, " n"]) -> int:
         """How many distinct products the rows are of."""
         return len(np.unique(self.of_row[rows]))

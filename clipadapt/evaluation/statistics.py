@@ -14,27 +14,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 from scipy.stats import norm
 
-from clipadapt.evaluation.evidence import Drawn
+from clipadapt.evaluation.evidence import ClassMeans, Drawn, Searched
 from clipadapt.evaluation.rows import HEADLINE, Bin, Row
 from clipadapt.evaluation.sampling import Sampler
 from clipadapt.evaluation.suite import Statistics
+from clipadapt.metrics.bootstrap import interval_of_draws
+from clipadapt.metrics.gallery import gallery_interval, paired_gallery
 from clipadapt.metrics.intervals import POWER, balanced_interval, paired_balanced
 from clipadapt.metrics.permutation import holm
-
-
-class ClassMeans(NamedTuple):
-    """Scores of items, of which a weighted mean of class means is taken: recall, balanced accuracy, item queries."""
-
-    scores: dict[str, Float[np.ndarray, " cases"]]
-    """System -> score of each case, in [0, 1]."""
-    classes: Int[np.ndarray, " cases"]
-    rows: Int[np.ndarray, " cases"]
-    """Rows of the catalogue."""
-    weights: Float[np.ndarray, " classes"]
-    """Of the classes' means; they sum to 1, and 0 leaves a class out."""
 
 
 class Cell(NamedTuple):
@@ -48,7 +37,7 @@ class Cell(NamedTuple):
     k: int | None
     n: int
     products: int
-    evidence: ClassMeans | Drawn
+    evidence: ClassMeans | Searched | Drawn
 
 
 def to_rows(
@@ -92,34 +81,42 @@ class Compared(NamedTuple):
 
 def interval(cell: Cell, system: str, sampler: Sampler, statistics: Statistics) -> Bounds:
     """One system's figure."""
-    found = cell.evidence
+    found, coverage = cell.evidence, statistics.coverage
     if isinstance(found, Drawn):
-        return Bounds(found.points[system], *_percentiles(found.draws[system], found.points[system], cell, statistics))
+        point = found.points[system]
+        if found.products < 2:
+            return Bounds(point, None, None)
+        return Bounds(*interval_of_draws(found.draws[system], point, found.products, coverage=coverage))
     if cell.products < 2:
-        return Bounds(_class_mean(found, system), None, None)
-    return Bounds(
-        *balanced_interval(
-            found.scores[system],
-            found.classes,
-            sampler.of_row[found.rows],
-            found.weights,
-            coverage=statistics.coverage,
-        )
-    )
+        return Bounds(found.mean(system), None, None)
+    if isinstance(found, Searched):
+        return Bounds(*gallery_interval(found.queries[system], sampler.of_row, coverage=coverage))
+    products = sampler.of_row[found.rows]
+    return Bounds(*balanced_interval(found.scores[system], found.classes, products, found.weights, coverage=coverage))
 
 
 def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistics: Statistics) -> Compared:
     """The first system minus the second, on the same items."""
-    found = cell.evidence
+    found, (own, other) = cell.evidence, systems
     if isinstance(found, Drawn):
-        return _drawn_difference(found, systems, cell, statistics)
+        return _drawn(found, systems, statistics)
     if cell.products < 2:
-        delta = _class_mean(found, systems[0]) - _class_mean(found, systems[1])
-        return Compared(delta, None, None, 1.0, None)
+        return Compared(found.mean(own) - found.mean(other), None, None, 1.0, None)
+    if isinstance(found, Searched):
+        return Compared(
+            *paired_gallery(
+                found.queries[own],
+                found.queries[other],
+                sampler.of_row,
+                coverage=statistics.coverage,
+                draws=statistics.permutations,
+                seed=statistics.seed,
+            )
+        )
     return Compared(
         *paired_balanced(
-            found.scores[systems[0]],
-            found.scores[systems[1]],
+            found.scores[own],
+            found.scores[other],
             found.classes,
             sampler.of_row[found.rows],
             found.weights,
@@ -130,23 +127,17 @@ def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistic
     )
 
 
-def _drawn_difference(found: Drawn, systems: tuple[str, str], cell: Cell, statistics: Statistics) -> Compared:
+def _drawn(found: Drawn, systems: tuple[str, str], statistics: Statistics) -> Compared:
     delta = found.points[systems[0]] - found.points[systems[1]]
-    draws = found.draws[systems[0]] - found.draws[systems[1]]
-    low, high = _percentiles(draws, delta, cell, statistics)
     assert found.null is not None, "two systems are swapped"
     p = (1 + int((np.abs(found.null) >= abs(delta) - 1e-12).sum())) / (1 + len(found.null))
-    if low is None:
+    if found.products < 2:
         return Compared(delta, None, None, p, None)
+    draws = found.draws[systems[0]] - found.draws[systems[1]]
+    _, low, high = interval_of_draws(draws, delta, found.products, coverage=statistics.coverage, bounds=(-1.0, 1.0))
     reach = norm.ppf((1 + statistics.coverage) / 2) + norm.ppf(POWER)
-    unseen = 3.0 / cell.products  # what no product showed may still be true of this share: the rule of three
+    unseen = 3.0 / found.products  # what no product showed may still be true of this share: the rule of three
     return Compared(delta, low, high, p, float(min(1.0, max(reach * draws.std(), unseen))))
-
-
-def _class_mean(found: ClassMeans, system: str) -> float:
-    counts = np.maximum(np.bincount(found.classes, minlength=len(found.weights)), 1)
-    sums = np.bincount(found.classes, found.scores[system], minlength=len(found.weights))
-    return float(found.weights @ (sums / counts))
 
 
 def corrected(rows: Sequence[Row]) -> list[Row]:
@@ -162,13 +153,3 @@ def corrected(rows: Sequence[Row]) -> list[Row]:
         for number, p in zip(members, raised, strict=True):
             changed[number] = replace(rows[number], p=p)
     return changed
-
-
-def _percentiles(
-    draws: Float[np.ndarray, " draws"], point: float, cell: Cell, statistics: Statistics
-) -> tuple[float | None, float | None]:
-    if cell.products < 2:
-        return None, None
-    tail = (1 - statistics.coverage) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(min(low, point)), float(max(high, point))

@@ -40,7 +40,7 @@ class SquareEncoder:
 
     def __init__(self, name: str = "squares", blind: Sequence[str] = (), picture_noise: float = 0.0) -> None:
         self.name, self.dim, self.context_length = name, 6, 16
-        self.preprocess = Preprocess(32, (0.5,) * 3, (0.5,) * 3, "bicubic", "squash")
+        self.preprocess = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "squash")
         self.blind = tuple(blind)
         self.noise = picture_noise
         self.scale = 10.0
@@ -110,3 +110,56 @@ def good() -> SquareEncoder:
 @pytest.fixture
 def poor() -> SquareEncoder:
     return SquareEncoder("poor", blind=("striped", "red"))
+
+
+@pytest.fixture
+def row():
+    """Builds a row; whatever is not named has a harmless value."""
+    from clipadapt.evaluation.rows import Row
+
+    def build(**fields) -> Row:
+        known = {
+            "task": "recognition",
+            "attribute": "Pattern",
+            "value": None,
+            "bin": "all",
+            "metric": "balanced_accuracy",
+            "k": None,
+            "system": "adapted",
+            "split": "validation",
+            "n": 40,
+            "products": 30,
+            "mean": 0.5,
+            "low": 0.4,
+            "high": 0.6,
+        }
+        return Row(**(known | fields))
+
+    return build
+
+
+@pytest.fixture
+def compared(row):
+    """A comparison and its counterpart: compared(delta, low, high, p) with any other field."""
+
+    def build(delta: float, low: float, high: float, p: float, **fields) -> list:
+        pair = {"against": "base", "delta": delta, "delta_low": low, "delta_high": high, "p": p}
+        own = row(**({"mean": 0.5, "minimum_detectable": 0.1} | pair | fields))
+        base = {
+            key: value for key, value in fields.items() if key in ("task", "attribute", "value", "bin", "metric", "k")
+        }
+        return [own, row(system="base", mean=0.5 - delta, **base)]
+
+    return build
+
+
+@pytest.fixture
+def record():
+    """The least that results.json's config holds."""
+    return {
+        "suite": {"name": "attributes", "about": "", "statistics": {"coverage": 0.95}},
+        "systems": {"base": {"model": "local-dir:base"}, "adapted": {"model": "run:fine"}},
+        "catalogue": {"source": "shop", "split": "validation", "items": 60, "products": 30},
+        "created": "2030-01-02T03:04:05+00:00",
+        "versions": {"clipadapt": "0.1.0"},
+    }

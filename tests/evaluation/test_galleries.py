@@ -42,7 +42,11 @@ def test_weights_of_one_change_nothing(found: list[bool]):
         assert got[figure] == pytest.approx([expected, expected], abs=1e-6)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4)), min_size=1, max_size=25).filter(lambda x: any(r for r, _ in x)))
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 4)), min_size=1, max_size=25).filter(
+        lambda x: any(r for r, _ in x)
+    )
+)
 def test_whole_weights_stand_for_copies(items: list[tuple[bool, int]]):
     relevant = np.array([right for right, _ in items])
     copies = np.array([count for _, count in items])

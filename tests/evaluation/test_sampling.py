@@ -9,7 +9,9 @@ def test_a_product_has_its_own_randomness_whatever_stands_beside_it():
     np.testing.assert_array_equal(one.weights(np.array([2, 3])), two.weights(np.array([1, 0])))
     np.testing.assert_array_equal(one.swaps(np.array([0, 2])), np.repeat(two.swaps(np.array([1])), 2, axis=0))
     assert not np.array_equal(one.weights(np.array([0])), one.weights(np.array([1])))
-    assert not np.array_equal(one.weights(np.array([0])), Sampler(["b"], draws=50, swaps=40, seed=4).weights(np.array([0])))
+    assert not np.array_equal(
+        one.weights(np.array([0])), Sampler(["b"], draws=50, swaps=40, seed=4).weights(np.array([0]))
+    )
 
 
 def test_rows_that_no_longer_fit_are_made_again_the_same():

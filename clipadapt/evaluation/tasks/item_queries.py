@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from clipadapt import keyed
+from clipadapt.evaluation.evidence import ClassMeans
 from clipadapt.evaluation.galleries import Figure, figures, ranked
 from clipadapt.evaluation.rows import Bin
-from clipadapt.evaluation.statistics import Cell, ClassMeans
+from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Ranking, TextToImage
 from clipadapt.evaluation.tasks.setting import Measured, Setting
 from clipadapt.search.topk import topk

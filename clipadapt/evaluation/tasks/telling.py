@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from clipadapt.evaluation.details import Confusion
-from clipadapt.evaluation.evidence import Drawn, totals_evidence
+from clipadapt.evaluation.evidence import ClassMeans, Drawn, totals_evidence
 from clipadapt.evaluation.recognition import Told, recognise
 from clipadapt.evaluation.rows import HEADLINE, Bin
 from clipadapt.evaluation.sampling import Sampler
-from clipadapt.evaluation.statistics import Cell, ClassMeans
+from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import Recognition
 from clipadapt.evaluation.tasks.setting import Measured, Setting
 

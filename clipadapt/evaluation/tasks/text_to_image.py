@@ -12,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from clipadapt.evaluation.evidence import Drawn, gallery_evidence
-from clipadapt.evaluation.galleries import Figure, figures
+from clipadapt.evaluation.evidence import Drawn, Searched, gallery_evidence
+from clipadapt.evaluation.galleries import AVERAGE_PRECISION, Figure, figures
 from clipadapt.evaluation.rows import Bin
 from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import TextToImage
 from clipadapt.evaluation.tasks.item_queries import text_to_image_by_name
 from clipadapt.evaluation.tasks.setting import Measured, Setting
+from clipadapt.metrics import gallery as metrics
 from clipadapt.search.topk import topk
 
 
@@ -41,12 +42,21 @@ class Search(NamedTuple):
     orders: dict[str, Int[np.ndarray, "queries depth"]]
     """System -> places in the gallery, best first."""
 
+    def searched(self, number: int, items: int) -> Searched:
+        """One query's rankings, as rows of a catalogue of so many items."""
+        relevant = np.zeros(items, bool)
+        relevant[self.gallery[self.queries[number].relevant]] = True
+        ranked = {system: order[number] for system, order in self.orders.items()}
+        return Searched({system: (metrics.Query(relevant, self.gallery[own]),) for system, own in ranked.items()})
+
 
 class Found(NamedTuple):
     """One query, measured."""
 
     query: Query
-    evidence: dict[Figure, Drawn]
+    searched: Searched
+    drawn: dict[Figure, Drawn]
+    """Every figure but average precision."""
     rows: Int[np.ndarray, " relevant"]
     """Relevant items, as rows of the catalogue."""
 
@@ -133,12 +143,12 @@ def _pairs(setting: Setting, task: TextToImage) -> dict[tuple[str, ...], list[di
 
 
 def _measured(setting: Setting, task: TextToImage, search: Search) -> Iterator[Found]:
-    wanted = figures(task.metrics, task.k)
+    wanted = [figure for figure in figures(task.metrics, task.k) if figure != AVERAGE_PRECISION]
     for number, query in enumerate(search.queries):
         if query.relevant.any():
             orders = {system: order[number] for system, order in search.orders.items()}
-            evidence = gallery_evidence(orders, query.relevant, search.gallery, setting.sampler, wanted)
-            yield Found(query, evidence, search.gallery[query.relevant])
+            drawn = gallery_evidence(orders, query.relevant, search.gallery, setting.sampler, wanted)
+            yield Found(query, search.searched(number, len(setting.catalogue)), drawn, search.gallery[query.relevant])
 
 
 def _cells(setting: Setting, task: TextToImage, name: str, attribute: str, some: Sequence[Found]) -> list[Cell]:
@@ -149,10 +159,12 @@ def _cells(setting: Setting, task: TextToImage, name: str, attribute: str, some:
             cells += _means(setting, task, name, attribute, bin_, [some[place] for place in places])
     if setting.segment is not None:
         return cells
-    metric, k = ("average_precision", None) if "average_precision" in task.metrics else figures(task.metrics, task.k)[0]
-    for query, evidence, rows in some:
-        about = (name, attribute, query.value, query.bin, metric, k)
-        cells.append(Cell(*about, len(rows), setting.sampler.products(rows), evidence[metric, k]))
+    wanted = figures(task.metrics, task.k)
+    figure = AVERAGE_PRECISION if AVERAGE_PRECISION in wanted else wanted[0]
+    for found in some:
+        about = (name, attribute, found.query.value, found.query.bin, *figure)
+        size = (len(found.rows), setting.sampler.products(found.rows))
+        cells.append(Cell(*about, *size, _evidence([found], figure)))
     return cells
 
 
@@ -162,6 +174,13 @@ def _means(
     rows = np.unique(np.concatenate([found.rows for found in some]))
     size = (len(rows), setting.sampler.products(rows))
     return [
-        Cell(name, attribute, None, bin_, metric, k, *size, Drawn.mean_of([one.evidence[metric, k] for one in some]))
-        for metric, k in figures(task.metrics, task.k)
+        Cell(name, attribute, None, bin_, *figure, *size, _evidence(some, figure))
+        for figure in figures(task.metrics, task.k)
     ]
+
+
+def _evidence(some: Sequence[Found], figure: Figure) -> Searched | Drawn:
+    """A figure's mean over queries."""
+    if figure == AVERAGE_PRECISION:
+        return Searched.of([found.searched for found in some])
+    return Drawn.mean_of([found.drawn[figure] for found in some])

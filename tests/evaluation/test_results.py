@@ -1,0 +1,153 @@
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipadapt.errors import ConfigError
+from clipadapt.evaluation.details import Answer, Confusion, Details, Example, Missing, Reliability
+from clipadapt.evaluation.report.summary import findings, retention
+from clipadapt.evaluation.results import Results
+
+EVIL = '<script>alert("x")</script>|*'
+VOID = {"meta", "img", "br", "rect", "path", "circle", "text"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects what a browser would fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        self.fetched += [value for name, value in attrs if value and name in ("src", "href", "srcset", "action")]
+        assert tag not in ("script", "link", "iframe", "object")
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture
+def results(record, compared) -> Results:
+    quoted = {"task": "headline", "attribute": None}
+    rows = [
+        *compared(0.2, 0.1, 0.3, 0.001, **quoted),
+        *compared(0.1, -0.1, 0.3, 0.3, metric="rare_balanced_accuracy", bin="rare", **quoted),
+        *compared(0.2, 0.1, 0.3, 0.01, attribute=EVIL),
+        *compared(-0.2, -0.3, -0.1, 0.01, attribute="Neck"),
+        *compared(0.1, -0.1, 0.3, 0.3, attribute="Neck", value=EVIL, metric="recall"),
+        *compared(0.0, -0.005, 0.005, 0.9, task="retention:clothing", attribute="articleType"),
+    ]
+    counts = np.array([[3, 1], [2, 4]])
+    details = Details(
+        confusions=(Confusion("Neck", (EVIL, "Round"), {"base": counts, "adapted": counts.T}),),
+        reliability=(Reliability("Neck", "base", 0.1, None, 0.2, np.array([0.4]), np.array([0.5]), np.array([7])),),
+        examples=(
+            Example("win", "Neck", EVIL, EVIL, {"base": 0.1, "adapted": 0.9}, {"base": (Answer(EVIL, True, b"x"),)}),
+        ),
+        example_rule="By rule.",
+        missing=(Missing("Neck", 3, 4, (EVIL,)),),
+        broken=(f"item {EVIL}",),
+        train_counts={"Neck": {EVIL: 7}},
+        margins={"clothing": 0.01},
+        notes=("nothing here",),
+    )
+    return Results(record, tuple(rows), details)
+
+
+def test_the_page_is_whole_and_asks_for_nothing(results, tmp_path: Path):
+    text = (results.save(tmp_path / "report") / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert all(address.startswith("data:image/jpeg;base64,") for address in page.fetched)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "<script>alert" not in text
+    assert EVIL in "".join(page.words)
+    assert 'name="viewport"' in text
+
+
+def test_the_markdown_keeps_names_from_becoming_markup(results, tmp_path: Path):
+    text = (results.save(tmp_path) / "report.md").read_text(encoding="utf-8")
+    assert "<script>" not in text.replace("\\<script>", "")
+    rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("| ")]
+    for heading, *body in [rows]:
+        assert all(line.count("|") == heading.count("|") for line in body)
+    assert "Retention on clothing: **held**" in text
+    assert "**Got worse**\n\n- Neck: balanced accuracy" in text
+
+
+def test_what_is_said_first(results):
+    verdicts = {finding.subject: finding.verdict for finding in findings(results.rows)}
+    assert verdicts["Balanced accuracy"] == "better"
+    assert verdicts["Balanced accuracy of rare values"] == "cannot be told"
+    assert verdicts["Neck: balanced accuracy"] == "worse"
+    unsure = next(one for one in findings(results.rows) if one.subject.endswith("rare values"))
+    assert (
+        unsure.sentence
+        == "40.0 → 50.0, +10.0 points [−10.0, +30.0], p 0.30; less than 10.0 points could not have been seen"
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(-0.005, 0.02, "held"), (-0.03, -0.02, "lost"), (-0.03, 0.0, "cannot be told")]
+)
+def test_retention_is_held_against_its_margin(compared, low, high, verdict):
+    rows = compared(0.0, low, high, 0.5, task="retention:clothing")
+    assert [held.verdict for held in retention(rows, {"clothing": 0.01})] == [verdict]
+
+
+def test_results_json_round_trip(results, tmp_path: Path):
+    results.save(tmp_path)
+    assert set(json.loads((tmp_path / "results.json").read_text())) == {"schema_version", "config", "rows"}
+    again = Results.load(tmp_path)
+    assert again.rows == results.rows
+    assert again.config == results.config
+    assert Results.load(tmp_path / "results.json").headline("balanced_accuracy").delta == 0.2
+
+
+def test_headline_that_was_not_measured(results):
+    with pytest.raises(ConfigError, match="measured: balanced_accuracy, rare_balanced_accuracy"):
+        results.headline("average_precision")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema_version": 9, "config": {}, "rows": []}'])
+def test_another_file_is_refused(tmp_path: Path, text: str):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ConfigError, match="measure again"):
+        Results.load(tmp_path)
+
+
+def test_the_terminal_table(results, row):
+    from rich.console import Console
+
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(results.table())
+    console.print(Results(results.config, (row(system="model", task="headline", attribute=None),)).table())
+    text = console.export_text()
+    assert "held" in text
+    assert "better" in text
+    assert "[40.0, 60.0]" in text
+
+
+def test_a_page_of_one_model(record, row, tmp_path: Path):
+    rows = (row(system="model", task="headline", attribute=None), row(system="model"))
+    alone = record | {"systems": {"model": {"model": "timm:x"}}}
+    text = (Results(alone, rows).save(tmp_path) / "report.html").read_text(encoding="utf-8")
+    assert "Improved" not in text
+    assert "No probabilities" not in text

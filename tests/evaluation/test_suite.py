@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from clipadapt.errors import ConfigError
+from clipadapt.evaluation.gate import Gate
+from clipadapt.evaluation.suite import Recognition, Suite, TextToImage
+
+SHIPPED = sorted(Path(__file__).parents[2].joinpath("eval").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_file_loads(path: Path):
+    assert Gate.load(path) if "gate" in path.name else Suite.load(path)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "suite.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults(tmp_path: Path):
+    suite = Suite.load(write(tmp_path, "name: small\ntasks: [{task: recognition}, {task: text_to_image}]"))
+    assert suite.tasks == (Recognition(), TextToImage())
+    assert suite.min_items == 5
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path):
+    text = """
+name: wrong
+min_items: none
+colour: red
+tasks:
+  - {task: recognition, metrics: [top2]}
+  - {task: guessing}
+  - {task: text_to_image, pairs: [{Pattern: Striped}]}
+  - {task: retention, name: x, source: y, attribute: z, templates: [a photo]}
+"""
+    with pytest.raises(ConfigError) as error:
+        Suite.load(write(tmp_path, text))
+    message = str(error.value)
+    for part in ("min_items", "colour", "top2", "guessing", "is no pair", "where the value's name goes"):
+        assert part in message
+
+
+@pytest.mark.parametrize("text", ["", "tasks: []\nname: x", "name: x", "[1, 2]"])
+def test_an_empty_suite_is_refused(tmp_path: Path, text: str):
+    with pytest.raises(ConfigError):
+        Suite.load(write(tmp_path, text))
+
+
+def test_names_nobody_has_are_told_at_once(tmp_path: Path, validation):
+    text = """
+name: wrong
+headline: [Patern]
+tasks:
+  - {task: recognition, attributes: [Fabric], candidates: {Pattern: [Stripd, Solid]}, segments: [gender]}
+  - {task: text_to_image, by: pair, pairs: [{Pattern: Striped, baseColour: Mauve}]}
+  - {task: text_to_image, by: name}
+  - {task: image_to_text, column: title}
+"""
+    with pytest.raises(ConfigError) as error:
+        Suite.load(write(tmp_path, text)).check(validation)
+    message = str(error.value)
+    for part in (
+        "did you mean 'Pattern'",
+        "'Fabric'",
+        "did you mean 'Striped'",
+        "'gender'",
+        "'Mauve'",
+        "by name",
+        "'title'",
+    ):
+        assert part in message
+    assert "7 fault(s)" in message
+
+
+def test_a_suite_that_fits_passes(tmp_path: Path, validation):
+    Suite.load(write(tmp_path, "name: fine\ntasks: [{task: image_to_text, column: name}]")).check(validation)
