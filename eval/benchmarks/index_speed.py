@@ -26,6 +26,7 @@ from clipadapt.runs import environment
 from clipadapt.search.embed import Vectors
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
+from clipadapt.search.recall import Kind
 from clipadapt.search.topk import topk
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -43,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.keep or Path(scratch) / "index"
         index, seconds = build(cloud, folder)
-        result = measure(index, cloud) | {"build_seconds": round(seconds, 1)}
+        result: dict[str, Any] = {**measure(index, cloud), "build_seconds": round(seconds, 1)}
     headline = {
         "ratio": result["picture"]["speedup"], "text_ratio": result["text"]["speedup"],
         "recall": result["picture"]["recall"], "text_recall": result["text"]["recall"],
@@ -85,7 +86,8 @@ def measure(index: Index, cloud: Cloud) -> dict[str, Any]:
     """Recall and latency of the index, and latency of exact search, for both kinds of query."""
     exact = _fastest_exact(cloud)
     found: dict[str, Any] = {}
-    for kind, queries in (("picture", cloud.pictures), ("text", cloud.texts)):
+    asked: tuple[tuple[Kind, np.ndarray], ...] = (("picture", cloud.pictures), ("text", cloud.texts))
+    for kind, queries in asked:
         truth = topk(queries, cloud.items, 10).indices
         effort = index.meta.efforts[kind]
         answers: list[np.ndarray] = []

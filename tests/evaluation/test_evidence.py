@@ -22,7 +22,7 @@ def slow_precision(order: np.ndarray, relevant: np.ndarray, weights: np.ndarray,
     for item in order:
         taken = min(room, weights[item])
         found, room = found + taken * relevant[item], room - taken
-    return found / k
+    return float(found / k)
 
 
 def test_draws_are_those_of_a_slow_walk_down_the_gallery(sampler):
@@ -83,6 +83,7 @@ def test_sums_over_items_equal_weighting_each_item(sampler):
         np.where(swaps, other[:, :1], one[:, :1]).sum(axis=0) / 4
         for one, other in ((own["adapted"], own["base"]), (own["base"], own["adapted"]))
     ]
+    assert found.null is not None
     np.testing.assert_allclose(found.null, mixed[0] - mixed[1], atol=1e-6)
 
 

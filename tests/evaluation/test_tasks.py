@@ -73,7 +73,7 @@ def test_segments_are_measured_apart_with_the_same_choice(setting):
     setting = Setting(**{**vars(setting), "suite": setting.suite.model_copy(update={"min_items": 1}), "_sets": {}})
     measured = recognition(setting, Recognition(attributes=("baseColour",), segments=("gender",)))
     assert measured.cells[-1].task == "recognition"  # three men and three women are less than four items each
-    setting.suite.__dict__["min_items"] = 0
+    vars(setting.suite)["min_items"] = 0
     measured = recognition(setting, Recognition(attributes=("baseColour",), segments=("gender",)))
     women = find(measured, task="recognition@gender=Women", metric="top1")
     assert women.n == 3
@@ -213,6 +213,7 @@ def test_pictures_ask_for_their_product(setting):
 
 
 def test_a_shallow_ranking_equals_a_deep_one_for_small_k(setting):
+    shallow: list[float] = []
     for depth in (2, 10_000):
         measured = image_to_image(setting, ImageToImage(attributes=("baseColour",), k=(1, 2), depth=depth))
         precision = [mean(cell) for cell in measured.cells if cell.metric == "precision" and cell.bin == "all"]
