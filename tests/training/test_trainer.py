@@ -222,3 +222,17 @@ def test_options_that_contradict_are_refused(configured: Make):
 def test_bf16_trains(configured: Make, frozen: str):
     run = train(configured(model={"precision": "bf16", "frozen_dtype": frozen}, train={"epochs": 1}))
     assert all(tensor.dtype == torch.float32 for tensor in adapter(run).values())
+
+
+@pytest.mark.slow
+def test_compiled_towers_train_the_same(configured: Make, tmp_path: Path):
+    plain = train(configured(train={"epochs": 1, "micro_batch": 4}))
+    compiled = train(
+        configured(
+            model={"compile": True}, train={"epochs": 1, "micro_batch": 4}, output_dir=str(tmp_path / "compiled")
+        )
+    )
+    for one, two in zip(plain.metrics(), compiled.metrics(), strict=True):
+        assert one["step"] == two["step"]
+        if "loss" in one:
+            assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
