@@ -45,15 +45,18 @@ _WITHOUT_EFFECT = {
     "output_dir",
     "export",
     "index",
+    "model.checkpointing",
+    "model.compile",
     "eval.suite",
     "eval.gate",
     "data.workers",
     "data.prepared",
     "train.trackers",
+    "train.micro_batch",
     "train.checkpoint_every",
     "train.keep_checkpoints",
 }
-"""Keys that may change between starts of one run: none of them touches what is learnt or what is chosen."""
+"""Keys that may change between starts of one run: none touches what is learnt, beyond rounding, or what is chosen."""
 
 
 class Run:

@@ -183,9 +183,13 @@ def search(
     collapse: Annotated[bool, typer.Option(help="One result per product.")] = True,
     verify: Annotated[bool, typer.Option(help="Check every file's sha256 before searching.")] = True,
     model: Override = None,
+    prompts: Annotated[
+        str | None, typer.Option("--prompts", help="Prompts file whose other names for values are searched, too.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find items by words, pictures, items, or all of them, among those that meet conditions."""
+    from clipadapt.prompts import Prompts
     from clipadapt.search.filters import parse_all
     from clipadapt.search.index import Index as Opened
     from clipadapt.search.query import Item, Query
@@ -194,7 +198,12 @@ def search(
     negatives: list[Part] = [*(not_text or []), *map(_picture, not_image or [])]
     query = Query(tuple(positives), tuple(negatives), text_weight)
     conditions = parse_all(where)
-    opened = Opened.open(index, model=model, verify=verify)
+    expand = None
+    if prompts is not None:
+        from clipadapt.prompts import Prompts
+
+        expand = Prompts.load(prompts).rewordings
+    opened = Opened.open(index, model=model, expand=expand, verify=verify)
     (hits,) = opened.search(query, k, where=conditions, collapse=collapse)
     if as_json:
         typer.echo(json.dumps([hit._asdict() for hit in hits], ensure_ascii=False, default=str))

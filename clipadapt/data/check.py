@@ -34,7 +34,7 @@ def check(data: config.Data, *, attributes_given: bool = True, size: int | None 
     """
     faults: list[Fault] = []
     source = open_source(data.source, data.revision)
-    attributes = declared_attributes(data) if attributes_given else inspect(data.source, None, data.image).attributes
+    attributes = declared_attributes(data) if attributes_given else _proposed(data)
     catalogues: dict[str, Catalogue] = {}
     for split in source.splits():
         catalogue = _load(source, split, data, attributes, faults)
@@ -45,6 +45,14 @@ def check(data: config.Data, *, attributes_given: bool = True, size: int | None 
     seen = check_pictures(catalogues, data, size, faults)
     faults.sort(key=lambda fault: _ORDER[fault.level])
     return Report(tuple(faults), {split: summary(catalogue) | seen[split] for split, catalogue in catalogues.items()})
+
+
+def _proposed(data: config.Data) -> list[Attribute]:
+    """What looks like attributes; none where the source is too faulty to tell, which the check goes on to say."""
+    try:
+        return inspect(data.source, None, data.image, data.revision).attributes
+    except CatalogueError:
+        return []
 
 
 def _load(

@@ -1,4 +1,4 @@
-"""Faults of pictures: those that do not decode, copies across splits and products, modes, sizes, files in no row.
+"""Faults of pictures: those that do not decode, copies, unusual modes, sizes, files that no row names.
 
 Every file is read and decoded once, in parallel.
 """

@@ -22,7 +22,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from clipadapt.data.pictures import FilePictures, Pictures
-from clipadapt.errors import CatalogueError
+from clipadapt.errors import CatalogueError, listing
 
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -81,10 +81,13 @@ class Table(NamedTuple):
                 f"found {', '.join(table.column_names)}; name it with data.image"
             )
         names = [name or "" for name in table.column(column).cast(pa.string()).to_pylist()]
-        root = self.file.parent
-        paths = [
-            _inside(root, name, self.file, row + self._first_line) if name else "" for row, name in enumerate(names)
-        ]
+        outside = [f"row {row + self._first_line}: {name!r}" for row, name in enumerate(names) if _leads_out(name)]
+        if outside:
+            raise CatalogueError(
+                f"{self.file}: paths that lead out of the table's folder:{listing(outside, 5)}"
+                "\nwrite them relative to that folder, without '..'"
+            )
+        paths = [f"{self.file.parent}{os.sep}{name}" if name else "" for name in names]
         return Rows(
             table.drop_columns([column]),
             FilePictures(paths),
@@ -176,13 +179,9 @@ def _header(file: Path, delimiter: str) -> list[str]:
     return names
 
 
-def _inside(root: Path, name: str, file: Path, line: int) -> str:
-    """The picture's path; a table may not reach out of its own folder, for tables come from strangers too."""
-    if Path(name).is_absolute() or "://" in name or ".." in Path(name).parts:
-        raise CatalogueError(
-            f"{file}, row {line}: {name!r} leads out of the table's folder; write paths relative to it, without '..'"
-        )
-    return f"{root}{os.sep}{name}"
+def _leads_out(name: str) -> bool:
+    """A table may not reach out of its own folder, for tables come from strangers too."""
+    return Path(name).is_absolute() or "://" in name or ".." in Path(name).parts
 
 
 def _holder(folder: Path) -> Table | ClassFolders | None:

@@ -15,6 +15,7 @@ Confusion = Float[np.ndarray, "*draws values values"]
 """Weight of items by true value (row) and chosen value (column)."""
 PerValue = Float[np.ndarray, "*draws values"]
 Figure = Float[np.ndarray, "*draws"]
+"""One per draw; an array without axes for a plain confusion matrix."""
 
 
 def confusion(
@@ -43,7 +44,7 @@ def confusion(
 
 def top1(cells: Confusion) -> Figure:
     """Share of items whose chosen value is the true one."""
-    return np.trace(cells, axis1=-2, axis2=-1) / cells.sum(axis=(-2, -1))
+    return np.asarray(np.trace(cells, axis1=-2, axis2=-1) / cells.sum(axis=(-2, -1)))
 
 
 def recalls(cells: Confusion) -> PerValue:
@@ -63,7 +64,7 @@ def balanced_accuracy(cells: Confusion, among: Bool[np.ndarray, " values"] | Non
     wanted = ~np.isnan(recall) & (True if among is None else among)
     if not wanted.any(axis=-1).all():
         raise ValueError("none of the values has any item, so there is no mean of recalls")
-    return np.where(wanted, recall, 0.0).sum(axis=-1) / wanted.sum(axis=-1)
+    return np.asarray(np.where(wanted, recall, 0.0).sum(axis=-1) / wanted.sum(axis=-1))
 
 
 def macro_f1(cells: Confusion) -> Figure:
@@ -73,7 +74,7 @@ def macro_f1(cells: Confusion) -> Figure:
     """
     occurring = cells.sum(axis=-1) + cells.sum(axis=-2)
     f1 = _ratio(2 * np.diagonal(cells, axis1=-2, axis2=-1), occurring)
-    return np.nanmean(f1, axis=-1)
+    return np.asarray(np.nanmean(f1, axis=-1))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

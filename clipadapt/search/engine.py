@@ -119,6 +119,15 @@ class Engine:
         except RuntimeError as error:
             raise StoreError(f"{path}: FAISS cannot read it ({_first_line(error)}); build the index again") from error
 
+    def prefer(self, effort: Effort) -> None:
+        """Makes an effort the one that stock FAISS uses when it reads the file, and is not told another."""
+        if self.ivf is not None:
+            self.ivf.nprobe = max(1, min(effort.probe, self.ivf.nlist))
+        if self.graph is not None:
+            self.graph.hnsw.efSearch = max(1, effort.probe)
+        if self.refined:
+            self.index.k_factor = float(effort.refine)
+
     def size(self) -> int:
         """Bytes of the one file."""
         sizes: list[int] = []

@@ -353,6 +353,6 @@ def _remeasured(now: Contents, items: Items) -> Meta:
 
 def _differ(first: str, first_space: str, second: str, second_space: str) -> str:
     return (
-        f"{first} makes vectors of {first_space}, {second} holds {second_space}: they cannot be compared; "
+        f"{first}: {first_space}, but {second}: {second_space}; vectors of two image spaces cannot be compared; "
         "use the model that the index was built with, or build the index again"
     )

@@ -205,7 +205,7 @@ def _check_ids(ids: Sequence[str | None]) -> None:
 
 def _typed(column: pa.ChunkedArray, separator: str | None) -> pa.ChunkedArray:
     """Texts as whole numbers, numbers, dates or lists where every known cell is one; other types as they are."""
-    if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
+    if any(test(column.type) for test in (pa.types.is_null, pa.types.is_dictionary, pa.types.is_large_string)):
         column = column.cast(pa.string())
     if pa.types.is_boolean(column.type):
         return column.cast(pa.string())

@@ -65,6 +65,7 @@ def settle_efforts(
             measured[some.kind] = _as_measured(best, len(some.vectors), engine.count)
         if "text" not in measured:
             efforts["text"] = Effort(4 * efforts["picture"].probe, efforts["picture"].refine)
+    engine.prefer(efforts["picture"])
     return Tuned(engine, factory, efforts, measured, points, engine.memory())
 
 

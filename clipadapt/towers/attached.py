@@ -91,7 +91,8 @@ def inject(encoder: TorchEncoder, lora: LoraConfig, seed: int = 0) -> Adapters:
     """Wraps the config's modules and freezes the rest; adapters are float32, or float64 on a float64 model.
 
     Raises:
-        ConfigError: peft refuses the options, or they change the base's weights by something that is not B A.
+        ConfigError: peft refuses the options, or they change the base's weights by something that is not B A; the model
+            is then as it was.
     """
     kept: dict[str, Tensor] = {}
     if isinstance(lora.init_lora_weights, str):
@@ -100,16 +101,21 @@ def inject(encoder: TorchEncoder, lora: LoraConfig, seed: int = 0) -> Adapters:
         torch.manual_seed(integer(seed, "adapters") % 2**63)
         try:
             inject_adapter_in_model(lora, encoder.model, NAME)
-        except (ValueError, TypeError, NotImplementedError) as error:
+            adapters = Adapters(encoder, "adapters", lora)
+            for path, weight in kept.items():
+                _keep_original(adapters, path, encoder.model.get_submodule(path), weight)
+        except (ValueError, TypeError, NotImplementedError, ConfigError) as error:
+            unwrap(encoder.model)
+            for path, weight in kept.items():
+                encoder.model.get_submodule(path).weight.data = weight  # pyright: ignore[reportAttributeAccessIssue]
+            if isinstance(error, ConfigError):
+                raise
             raise ConfigError(f"lora.options: peft refuses them: {error}") from error
-    adapters = Adapters(encoder, "adapters", lora)
-    for path, layer in adapters.layers().items():
+    for layer in adapters.layers().values():
         layer.train(encoder.training)  # peft's new dropout is always on
         for name, parameter in layer.named_parameters():
             if not name.startswith("base_layer.") and parameter.dtype in (torch.float16, torch.bfloat16):
                 parameter.data = parameter.data.float()
-        if path in kept:
-            _keep_original(adapters, path, layer, kept[path])
     return adapters
 
 
@@ -119,6 +125,11 @@ def _keep_original(adapters: Adapters, path: str, layer: Any, original: Tensor) 
     if torch.equal(weight, original):
         return
     first_a, first_b = (part[NAME].weight.detach().clone() for part in (layer.lora_A, layer.lora_B))
+    if len(first_a) != layer.r[NAME]:
+        raise ConfigError(
+            f"rank {layer.r[NAME]} is more than the {len(first_a)} that {path} has, which this initialisation starts "
+            "from; lower lora.rank, or the rank of its pattern"
+        )
     restored = weight + layer.scaling[NAME] * (first_b @ first_a).to(weight.dtype)
     if not torch.allclose(restored, original, atol=1e-3 * float(original.abs().max())):
         raise ConfigError(

@@ -6,6 +6,7 @@ random layer. What they log and draw while doing so is not shown. Nothing here r
 
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,10 +46,11 @@ def _open_clip(name: ModelName, image_size: int | None) -> tuple[Stock, Preproce
     config: Any = open_clip.get_model_config(name.name)
     tag = None if name.tag == "random" else name.tag
     cfg = open_clip.get_pretrained_cfg(name.name, tag) if tag else {}
-    where = cfg.get("hf_hub", "").rstrip("/") or cfg.get("url") or name.tag
+    repository = os.path.split(cfg.get("hf_hub", ""))[0]  # the rest, if any, is a file in it
+    where = repository or cfg.get("url") or name.tag
     with hub.fetching(str(name), f"open_clip_model.safetensors of {where}"):
-        if "hf_hub" in cfg:
-            hub.reach(where, (*hub.OPEN_CLIP_FILES, "open_clip_pytorch_model.bin"))
+        if repository:
+            hub.reach(repository, (*hub.OPEN_CLIP_FILES, "open_clip_pytorch_model.bin"))
         model = _create(name, name.name, image_size, pretrained=tag)
     with hub.fetching(str(name), f"the tokenizer of {config['text_cfg'].get('hf_tokenizer_name') or name.name}"):
         tokenizer = open_clip.get_tokenizer(name.name)

@@ -7,7 +7,7 @@
 
 A loaded model is in evaluation mode with every weight frozen: nothing trains that was not asked to. Weights are read
 and identified in float32 on the CPU, then moved. Schemes of higher floors (onnx, release) are looked up by name when
-they are first used. Nothing here splits or merges.
+they are first used. Nothing here merges: a run keeps its adapters, so that a strength can still be chosen.
 """
 
 import importlib
@@ -62,7 +62,8 @@ def load(
     pixels per side; null is the model's own, another resamples its position embeddings.
 
     Raises:
-        ModelError: no such model, files that are missing or do not fit, no network (naming the file and the remedy).
+        ModelError: no such model, files that are missing or do not fit, no network (naming the file and the remedy),
+            no such device.
     """
     name = hub.parse(model)
     elsewhere = _elsewhere(name.scheme)
@@ -70,7 +71,10 @@ def load(
         return elsewhere(name.name, device=str(device), precision=precision, image_size=image_size)
     encoder = load_torch(name, image_size)
     encoder.precision = precision
-    return encoder.to(device)
+    try:
+        return encoder.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise ModelError(f"{model}: cannot be put on device {device}: {error}") from error
 
 
 def load_torch(name: ModelName, image_size: int | None = None) -> TorchEncoder:
@@ -84,9 +88,7 @@ def load_torch(name: ModelName, image_size: int | None = None) -> TorchEncoder:
     folder = hub.snapshot(name) if name.scheme == "hf-hub" else Path(name.name).expanduser()
     local = ModelName("local-dir", str(folder)) if name.scheme == "hf-hub" else name
     stock, preprocess = build(local, image_size)
-    here = folder.is_dir() and name.scheme != "hf-hub"
-    source = str(name._replace(name=str(folder.resolve()))) if here else str(name)
-    lineage = _lineage(source, stock, preprocess)
+    lineage = _lineage(str(_from_anywhere(name)), stock, preprocess)
     encoder = TorchEncoder(str(name), stock, preprocess, lineage).eval()
     if folder.is_dir():
         encoder.lineage = identity.inherit(lineage, folder)
@@ -113,6 +115,14 @@ def _run(name: ModelName, image_size: int | None) -> TorchEncoder:
     load_adapter(encoder, folder)
     encoder.name = str(name)
     return encoder.eval()
+
+
+def _from_anywhere(name: ModelName) -> ModelName:
+    """The same model from any working directory: folders and weights files in full."""
+    folder, file = Path(name.name).expanduser(), Path(name.tag or "").expanduser()
+    if name.scheme == "open_clip":
+        return name._replace(tag=str(file.resolve())) if file.is_file() else name
+    return name._replace(name=str(folder.resolve())) if folder.is_dir() and name.scheme != "hf-hub" else name
 
 
 def _elsewhere(scheme: str) -> Loader | None:

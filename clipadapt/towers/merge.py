@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clipadapt.errors import AdapterError
+from clipadapt.errors import AdapterError, ConfigError
 from clipadapt.towers.attached import Adapters, unwrap
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower, adapted_space
@@ -37,7 +37,10 @@ class Merged(NamedTuple):
 
 @torch.no_grad()
 def merge(
-    encoder: TorchEncoder, strength: Mapping[Tower, float] | None = None, *, dtype: torch.dtype | None = None
+    encoder: TorchEncoder,
+    strength: Mapping[Tower, float] | None = None,
+    *,
+    dtype: torch.dtype | None = None,
 ) -> Merged:
     """Folds what was trained into the weights, in place, and takes the adapters off; attention stays split.
 
@@ -46,11 +49,16 @@ def merge(
 
     Raises:
         AdapterError: nothing was adapted.
+        ConfigError: a strength for something that is no tower.
     """
     attached = encoder.attached
     if not isinstance(attached, Adapters):
         raise AdapterError(f"{encoder.name}: nothing to merge; it carries no adapter")
-    strengths: dict[Tower, float] = {tower: float((strength or {}).get(tower, 1.0)) for tower in TOWERS}
+    given: Mapping[Tower, float] = strength or {}
+    unknown = set(given) - set(TOWERS)
+    if unknown:
+        raise ConfigError(f"strength: {', '.join(sorted(unknown))} is no tower; towers are image and text")
+    strengths: dict[Tower, float] = {tower: float(given.get(tower, 1.0)) for tower in TOWERS}
     lineage = encoder.lineage
     bases = {"image": lineage.image_space, "text": lineage.text_space}
     spaces: dict[Tower, str | None] = {}

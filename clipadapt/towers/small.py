@@ -41,7 +41,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def clipadapt_eva_small(pretrained: bool = False, **kwargs: Any) -> Eva:
-    """An EVA-02 tower of 1.3 million parameters: width 128, 6 blocks of 4 heads, 8-pixel patches at 64 pixels.
+    """An EVA-02 tower of 1.3 million parameters: width 128, 6 blocks of 4 heads, 16-pixel patches at 64 pixels.
 
     Keyword arguments replace those of timm's Eva (img_size, depth, num_classes, ...).
 
@@ -54,7 +54,7 @@ def clipadapt_eva_small(pretrained: bool = False, **kwargs: Any) -> Eva:
         raise ModelError(f"{NAME} has no published weights; it is pretrained on the spot by the quickstart")
     arguments: dict[str, Any] = {
         "img_size": IMAGE_SIZE,
-        "patch_size": 8,
+        "patch_size": 16,
         "embed_dim": 128,
         "depth": 6,
         "num_heads": 4,
@@ -64,7 +64,7 @@ def clipadapt_eva_small(pretrained: bool = False, **kwargs: Any) -> Eva:
         "scale_mlp": True,
         "scale_attn_inner": True,
         "use_rot_pos_emb": True,
-        "ref_feat_shape": (8, 8),
+        "ref_feat_shape": (4, 4),
         "global_pool": "token",
         "head_init_scale": 1.0,  # timm's 0.001 is for a classifier; here it would make the first gradients explode
     }

@@ -184,7 +184,7 @@ class Objective:
             if weight:
                 parts["captions"] = self._caption_term(asked, pictures, captions, scale, bias)
                 total = total + weight * parts["captions"]
-            if base is not None and self._config.keep:
+            if base is not None and self._config.keep and len(captions) > 1:  # over a single text nothing can change
                 kept = keep_loss(pictures, captions, base.image, base.text, base.scale)
                 parts["keep"] = kept.mean()
                 total = total + self._config.keep * parts["keep"]

@@ -60,7 +60,9 @@ def train(config: Config, run: Run | None = None) -> Run:
             raise guards.memory_error(config) from error
         raise
     finally:
-        accelerator.end_training()
+        # Not accelerator.end_training: it would also take the process group from whoever called.
+        for tracker in accelerator.trackers:
+            tracker.finish()
     return run
 
 
@@ -133,6 +135,7 @@ class _Training:
         """Where the run stands: its last checkpoint, or the beginning."""
         folder = checkpoints.latest(self.run.checkpoints)
         if folder is None:
+            self.run.forget_after(-1)
             return Progress()
         progress = checkpoints.load(folder, self.parameters, self.updates.optimizer)
         if progress.best is not None and not self.run.adapter.is_dir():

@@ -303,7 +303,8 @@ def measure(task: tuple[str, int]) -> tuple[str, dict[str, float]]:
         else:
             assert isinstance(scenario, Queries)
             pair = (draw_queries(generator, scenario, null) for null in (False, True))
-        count_world(tally, *pair, seed)
+        world, null = pair
+        count_world(tally, world, null, seed)
     shares = {
         "coverage": tally.covered,
         "width": tally.width,

@@ -6,7 +6,7 @@ import pytest
 
 from clipadapt.cli import main
 
-QUICK = ["loss.name=multi_positive", "train.epochs=1", "train.batch_size=8", "train.micro_batch=8"]
+QUICK = ["train.epochs=1", "train.batch_size=8", "train.micro_batch=8"]
 
 
 def stamps(folder: Path) -> dict[str, int]:

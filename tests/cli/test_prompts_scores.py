@@ -105,3 +105,20 @@ def test_watching_shows_what_moved_and_keeps_the_last_good_table(world, tmp_path
     assert found.stderr.count("the table above still stands") == 2
     assert "not valid YAML" in found.stderr and "has to name {value}" in found.stderr and "stopped" in found.stderr
     assert found.stdout.count("│ mean") == 2 and "\nmean " in found.stdout
+
+
+def test_lint_and_preview_ask_the_model(world, tmp_path):
+    source, model = world
+    path = tmp_path / "p.yaml"
+    long = " ".join(["word"] * 90)
+    path.write_text(
+        f'captions: ["{{a colour}} {long} {{category}}"]\n'
+        f'attributes: {{category: {{templates: ["{{value}} {long}"]}}}}\n'
+    )
+    found = run("lint", str(path), "--source", source, "--model", model, "--near", "-1")
+    assert found.exit_code == 1
+    assert "caption longer than the 77 tokens that are read" in found.stdout and "words after | are cut" in found.stdout
+    assert "error: category: a text of" in found.stdout and "is nearly the same as" in found.stdout
+    path.write_text('captions: ["{a colour} {category}"]\n')
+    shown = run("preview", str(path), "--source", source, "--model", model, "-n", "3")
+    assert shown.exit_code == 0 and "tokens" in shown.stdout

@@ -144,6 +144,12 @@ def test_attributes_are_proposed_when_none_are_given(shop):
     assert "baseColour" in run(shop, given=False).splits["train"]["attributes"]
 
 
+def test_a_source_too_faulty_to_propose_attributes_is_checked_all_the_same(shop):
+    table = shop / "train/metadata.csv"
+    table.write_text(table.read_text().replace("\n0001.png,0001,", "\n0001.png,0000,"))
+    found(run(shop, given=False), "error", "'0000' stands in rows 2, 3")
+
+
 def test_a_source_that_is_not_there_is_a_wrong_request(tmp_path):
     with pytest.raises(CatalogueError, match="no such folder"):
         run(tmp_path / "nowhere/at/all")

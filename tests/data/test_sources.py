@@ -159,7 +159,7 @@ def test_an_empty_folder(tmp_path):
 @pytest.mark.parametrize("name", ["../outside.png", "/etc/hostname", "file:///etc/hostname"])
 def test_a_table_cannot_reach_out_of_its_folder(tmp_path, name):
     (tmp_path / "metadata.csv").write_text(f"file_name,Pattern\n{name},Solid\n")
-    with pytest.raises(CatalogueError, match=r"row 2.*leads out"):
+    with pytest.raises(CatalogueError, match=r"lead out of the table's folder:\n  - row 2"):
         Catalogue.load(tmp_path)
 
 

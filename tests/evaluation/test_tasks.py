@@ -73,14 +73,13 @@ def test_segments_are_measured_apart_with_the_same_choice(setting):
     setting = Setting(**{**vars(setting), "suite": setting.suite.model_copy(update={"min_items": 1}), "_sets": {}})
     measured = recognition(setting, Recognition(attributes=("baseColour",), segments=("gender",)))
     assert measured.cells[-1].task == "recognition"  # three men and three women are less than four items each
-    vars(setting.suite)["min_items"] = 0
+    setting = Setting(**{**vars(setting), "suite": setting.suite.model_copy(update={"min_items": 0}), "_sets": {}})
     measured = recognition(setting, Recognition(attributes=("baseColour",), segments=("gender",)))
     women = find(measured, task="recognition@gender=Women", metric="top1")
     assert women.n == 3
     assert not any(cell.value for cell in measured.cells if "@" in cell.task)
 
 
-@pytest.mark.xfail(reason="ties of the drawn pictures fall elsewhere; under repair", strict=False)
 def test_headlines_count_attributes_or_rare_values_alike(setting):
     measured = recognition(setting, Recognition())
     quoted = headlines(setting, measured.cells, ("Pattern", "baseColour"))
@@ -214,14 +213,12 @@ def test_pictures_ask_for_their_product(setting):
 
 
 def test_a_shallow_ranking_equals_a_deep_one_for_small_k(setting):
-    shallow: list[float] = []
-    for depth in (2, 10_000):
+    def precision(depth: int) -> list[float]:
         measured = image_to_image(setting, ImageToImage(attributes=("baseColour",), k=(1, 2), depth=depth))
-        precision = [mean(cell) for cell in measured.cells if cell.metric == "precision" and cell.bin == "all"]
-        assert precision == pytest.approx(precision)
-        if depth == 2:
-            shallow = precision
-    assert shallow == precision
+        return [mean(cell) for cell in measured.cells if cell.metric == "precision" and cell.bin == "all"]
+
+    assert len(precision(2)) == 2
+    assert precision(2) == precision(10_000)
 
 
 def test_blocks_change_nothing(setting, monkeypatch):

@@ -35,7 +35,8 @@ def test_texts_of_two_spaces_do_not_mix(good, poor, tmp_path: Path):
 
 
 def test_values_are_weighted_means(good):
-    text = 'captions: ["x"]\nattributes: {Pattern: {templates: ["{value}", {text: "a {value} shirt", weight: 3}], plain: "{value}!"}}'  # noqa: E501
+    templates = '["{value}", {text: "a {value} shirt", weight: 3}]'
+    text = f'captions: ["x"]\nattributes: {{Pattern: {{templates: {templates}, plain: "{{value}}!"}}}}'
     prompts = Prompts.parse(text)
     mean = np.average(good.encode_texts(["striped", "a striped shirt"]).numpy(), axis=0, weights=[1, 3])
     found = VectorCache().values(good, prompts, "Pattern", ["Striped"])

@@ -84,7 +84,6 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.xfail(reason="lora_bias does not come back from disk yet", strict=False)
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(f"{k}={v}" for k, v in options.items()))
 def test_peft_options_round_trip_over_the_untouched_base(
     options: dict[str, Any], encoder_of: Callable[[str], TorchEncoder], pixels: Tensor, tmp_path: Path

@@ -55,7 +55,7 @@ def test_broken_pictures_stop_or_are_counted(encoder_of: Callable[[str], TorchEn
     with pytest.warns(UserWarning, match=r"3 picture\(s\) could not be decoded") as caught:
         vectors = encode_catalogue(encoder, shop, batch_size=2, broken="count")
     assert "item 5: truncated" in str(caught[0].message)
-    assert np.isnan(vectors).any(axis=1).nonzero()[0].tolist() == [0, 4, 5]
+    assert np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist() == [0, 4, 5]
     whole = encode_catalogue(encoder, Shop(9), batch_size=2)
     np.testing.assert_allclose(vectors[[1, 2, 3, 6, 7, 8]], whole[[1, 2, 3, 6, 7, 8]], atol=1e-6)
 

@@ -119,6 +119,9 @@ def test_weights_files_and_random_weights(folder_of: Callable[[str], Path], monk
     encoder = load(f"Tiny:{weights}")
     beside = load(f"local-dir:{folder_of('clip')}")
     torch.testing.assert_close(encoder.encode_texts(TEXTS), beside.encode_texts(TEXTS))
+    monkeypatch.chdir(weights.parent)
+    relative: Any = load("Tiny:open_clip_model.safetensors")
+    assert relative.source == f"Tiny:{weights}"
     one, two = load("Tiny:random"), load("Tiny:random")
     assert one.image_space == two.image_space != beside.image_space
     pickle = weights.with_suffix(".bin")
@@ -244,3 +247,28 @@ def test_other_schemes_are_served_by_who_registers(pixels: Tensor) -> None:
 
         module._REGISTERED.pop("release")
     assert seen == {"name": "shop", "device": "cpu", "precision": "fp32", "image_size": None}
+
+
+def test_a_repository_is_asked_for_without_the_file_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import open_clip
+
+    asked: list[str] = []
+
+    def reach(repository: str, files: tuple[str, ...], revision: str | None = None) -> None:
+        asked.append(repository)
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(hub, "reach", reach)
+    filed = [
+        f"{name}:{tag}"
+        for name, tag in open_clip.list_pretrained()  # pyright: ignore[reportGeneralTypeIssues]
+        if Path(open_clip.get_pretrained_cfg(name, tag).get("hf_hub", "")).suffix == ".bin"
+    ]
+    with pytest.raises(ModelError, match="could not fetch"):
+        load(filed[0])
+    assert asked[0].count("/") == 1
+
+
+def test_a_device_that_is_not_there_is_named(folder_of: Callable[[str], Path]) -> None:
+    with pytest.raises(ModelError, match="cannot be put on device cuda:93"):
+        load(str(folder_of("timm_vit")), device="cuda:93")

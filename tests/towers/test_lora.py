@@ -228,6 +228,30 @@ def test_a_bias_that_could_not_be_merged_is_refused(encoder_of: Callable[[str], 
         add_adapters(encoder_of("eva_separate"), Lora(options={"lora_bias": True}))
 
 
+@pytest.mark.parametrize(("rank", "initial"), [(3, "orthogonal"), (40, "pissa")])
+def test_what_peft_refuses_half_way_leaves_the_model_as_it_was(
+    rank: int, initial: str, encoder_of: Callable[[str], TorchEncoder], pixels: Tensor
+) -> None:
+    encoder = encoder_of("eva_separate")
+    base = encoder.encode_images(pixels)
+    with pytest.raises(ConfigError):
+        add_adapters(encoder, Lora(rank=rank, options={"init_lora_weights": initial}))
+    assert not any(isinstance(part, LoraLayer) for part in encoder.modules())
+    assert torch.equal(encoder.encode_images(pixels), base)
+    add_adapters(encoder, Lora(rank=2))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_full_fine_tuning_reaches_every_weight(
+    layout: str, encoder_of: Callable[[str], TorchEncoder], pixels: Tensor
+) -> None:
+    encoder = encoder_of(layout)
+    select_trainable(encoder, Train(trainable="all"), Lora())
+    encoder.train()
+    backward(encoder, pixels)
+    check_gradients(encoder)
+
+
 def test_a_text_preset_needs_a_text_tower(encoder_of: Callable[[str], TorchEncoder]) -> None:
     with pytest.raises(ConfigError, match="image tower alone"):
         add_adapters(encoder_of("timm_vit"), Lora(preset="text"))

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tiny_models import LAYOUTS, OPEN_CLIP, TEXTS, TWO_TOWERS
 from torch import Tensor
 
 from clipadapt.config import Lora, Train
-from clipadapt.errors import AdapterError
+from clipadapt.errors import AdapterError, ConfigError
 from clipadapt.towers.adapter import load_adapter, save_adapter
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.lora import add_adapters, select_trainable
@@ -217,3 +217,11 @@ def test_a_merged_model_can_be_the_base_of_another_run(
 def test_nothing_to_merge(encoder_of: Callable[[str], TorchEncoder]) -> None:
     with pytest.raises(AdapterError, match="nothing to merge"):
         merge(encoder_of("clip"))
+
+
+def test_a_strength_for_no_tower_is_refused(encoder_of: Callable[[str], TorchEncoder]) -> None:
+    encoder = encoder_of("clip")
+    add_adapters(encoder, Lora(rank=2))
+    with pytest.raises(ConfigError, match="images is no tower"):
+        merge(encoder, cast(Any, {"images": 0.5}))
+    assert encoder.attached is not None

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from clipadapt.config import Config
 from clipadapt.errors import TrainingError
+from clipadapt.runs import Run
 from clipadapt.training.processes import lost_rank_named
 
 TESTS = Path(__file__).parents[1]
@@ -65,6 +66,19 @@ def test_a_whole_run_is_the_same_in_two_processes(configured: Callable[..., Conf
     one, two = adapters
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_towers_train_the_same(configured: Callable[..., Config], tmp_path: Path):
+    """In processes of their own, where annotations are not checked: torch.compile cannot trace the checks."""
+    losses = []
+    for compiled in (False, True):
+        config, out = tmp_path / f"{compiled}.yaml", tmp_path / f"run-{compiled}"
+        sections: dict[str, Any] = {"model": {"compile": compiled}, "train": {"micro_batch": 4, "epochs": 1}}
+        config.write_text(configured(**sections, output_dir=str(out)).to_yaml())
+        launched(1, "run_train.py", str(config))
+        losses.append([row["loss"] for row in Run.open(out).metrics() if "lr" in row])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("message", ["Connection closed by peer [127.0.0.1]:2222", "Timed out waiting 1800000ms"])

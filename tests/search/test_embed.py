@@ -1,0 +1,171 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from clipadapt.data.catalogue import Attribute, Catalogue
+from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
+from clipadapt.search.embed import Vectors, embed, embed_pictures
+
+
+@pytest.fixture
+def catalogue(shop):
+    return Catalogue.load(shop, "train")
+
+
+def test_vectors_are_those_of_the_encoder_row_by_row(painter, catalogue):
+    made = embed_pictures(painter(), catalogue)
+    expected = painter().encode_images([catalogue.picture(row) for row in range(len(catalogue))]).numpy()
+    np.testing.assert_allclose(made.vectors, expected, atol=1e-6)
+    assert made.vectors.dtype == np.float32
+    assert made.items.table.column("id").to_pylist() == catalogue.ids
+    assert made.items.table.column("price").to_pylist() == [10 * row for row in range(12)]
+    assert (made.image_space, made.model, made.broken) == ("colours", "painter", ())
+
+
+def test_a_torch_model_on_the_cpu_gives_what_it_gives_alone(catalogue, tmp_path):
+    from tiny_models import OPEN_CLIP, write_open_clip
+
+    from clipadapt.towers.load import load
+
+    encoder = load(str(write_open_clip(tmp_path / "model", OPEN_CLIP["clip"])))
+    threads = torch.get_num_threads()
+    made = embed_pictures(encoder, catalogue, workers=3)
+    expected = encoder.encode_images([catalogue.picture(row) for row in range(len(catalogue))]).numpy()
+    np.testing.assert_allclose(made.vectors, expected, atol=2e-6)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_folder_of_vectors_reads_without_clipadapt(painter, catalogue, tmp_path):
+    embed(painter(), catalogue, tmp_path / "out", shard=5)
+    vectors = np.load(tmp_path / "out" / "vectors.npy", allow_pickle=False)
+    table = pq.read_table(tmp_path / "out" / "items.parquet")
+    facts = json.loads((tmp_path / "out" / "embed.json").read_text())
+    assert vectors.shape == (12, 6)
+    assert table.column("id").to_pylist() == catalogue.ids
+    assert facts["image_space"] == "colours"
+    assert facts["vectors"] == facts["embedded_now"] == 12
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["out", "shop"]
+
+
+def test_a_stopped_job_goes_on_where_it_was(painter, catalogue, tmp_path, monkeypatch):
+    class Stopping(painter):
+        def encode_images(self, pictures):
+            if sum(self.encoded) >= 10:
+                raise KeyboardInterrupt
+            return super().encode_images(pictures)
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(Stopping(), catalogue, tmp_path / "out", shard=5)
+    assert not (tmp_path / "out").exists()
+    again = painter()
+    resumed = embed(again, catalogue, tmp_path / "out", shard=5)
+    assert sum(again.encoded) == 2
+    assert json.loads((tmp_path / "out" / "embed.json").read_text())["embedded_now"] == 2
+    np.testing.assert_array_equal(resumed.vectors, embed_pictures(painter(), catalogue).vectors)
+    assert not (tmp_path / "out.partial").exists()
+    finished = painter()
+    embed(finished, catalogue, tmp_path / "out", shard=5)
+    assert finished.encoded == []
+
+
+def test_another_job_is_not_mixed_in(painter, catalogue, tmp_path):
+    embed(painter(), catalogue, tmp_path / "out", shard=5)
+    with pytest.raises(UsageError, match=r"image_space 'colours', not 'others'.*another --out"):
+        embed(painter("others"), catalogue, tmp_path / "out", shard=5)
+    with pytest.raises(UsageError, match="pictures 12, not 3"):
+        embed(painter(), catalogue.subset([0, 1, 2]), tmp_path / "out", shard=5)
+
+
+def test_broken_pictures_are_counted_with_file_row_and_reason(painter, shop, tmp_path, caplog):
+    (shop / "train" / "4.png").write_bytes(b"no picture")
+    (shop / "train" / "9.png").write_bytes((shop / "train" / "9.png").read_bytes()[:40])
+    made = embed(painter(), Catalogue.load(shop, "train"), tmp_path / "out", shard=5)
+    assert [(one.id, one.row) for one in made.broken] == [("i4", 6), ("i9", 11)]
+    assert all("metadata.csv" in one.file and one.reason for one in made.broken)
+    assert made.vectors.shape == (10, 6)
+    assert "i4" not in made.items.table.column("id").to_pylist()
+    assert made.items.table.column("vector").to_pylist() == list(range(10))
+    assert "2 of 12 pictures are broken" in caplog.text
+    assert Vectors.open(tmp_path / "out").broken == made.broken
+    np.testing.assert_allclose(
+        made.vectors, embed_pictures(painter(), Catalogue.load(shop, "train")).vectors, atol=1e-6
+    )
+
+
+def test_not_one_picture_is_an_error(painter, shop):
+    for file in (shop / "train").glob("*.png"):
+        file.write_bytes(b"no picture")
+    with pytest.raises(CatalogueError, match="not one of 12 pictures can be embedded"):
+        embed_pictures(painter(), Catalogue.load(shop, "train"))
+
+
+def test_a_model_that_gives_no_numbers_is_named(painter, catalogue):
+    class Lost(painter):
+        def encode_images(self, pictures):
+            return super().encode_images(pictures) * float("nan")
+
+    with pytest.raises(ModelError, match=r"painter: the picture vector of item 'i0' is not finite"):
+        embed_pictures(Lost(), catalogue)
+
+
+def test_multi_attributes_become_lists(painter, shop):
+    metadata = shop / "train" / "metadata.csv"
+    metadata.write_text(metadata.read_text().replace(",red,", ",red+white,"))
+    items = embed_pictures(
+        painter(), Catalogue.load(shop, "train", attributes=[Attribute("colour", "multi", "+")])
+    ).items
+    assert items.attributes(np.array([0]))[0]["colour"] == ["red", "white"]
+
+
+@pytest.mark.parametrize("damage", ["vectors.npy", "items.parquet", "embed.json"])
+def test_what_cannot_be_read_is_told(painter, catalogue, tmp_path, damage):
+    embed(painter(), catalogue, tmp_path / "out")
+    (tmp_path / "out" / damage).write_bytes(b"{}")
+    with pytest.raises(StoreError, match="cannot be read"):
+        Vectors.open(tmp_path / "out")
+    (tmp_path / "out" / damage).unlink()
+    with pytest.raises(StoreError, match="run clipadapt embed"):
+        Vectors.open(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_shards(shop, tmp_path):
+    from tiny_models import OPEN_CLIP, write_open_clip
+
+    from clipadapt.towers.load import load
+
+    model = write_open_clip(tmp_path / "model", OPEN_CLIP["clip"])
+    launch = [
+        Path(sys.executable).parent / "accelerate",
+        "launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    verb = [
+        "-m",
+        "clipadapt.cli",
+        "embed",
+        "--model",
+        model,
+        "--source",
+        shop,
+        "--out",
+        tmp_path / "out",
+        "--shard",
+        "3",
+    ]
+    done = subprocess.run([str(part) for part in launch + verb], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("12 vectors of") == 1
+    alone = embed_pictures(load(str(model)), Catalogue.load(shop, "train"))
+    np.testing.assert_allclose(Vectors.open(tmp_path / "out").vectors, alone.vectors, atol=2e-6)

@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from clipadapt.errors import StoreError, UsageError
+from clipadapt.search.engine import Effort, Engine, Selection
+from clipadapt.search.factory import check_factory, choose_factory
+from clipadapt.search.topk import topk
+
+FACTORIES = [
+    "Flat", "SQ8,RFlat", "PQ8,RFlat", "IVF32,Flat", "IVF32,SQ8,RFlat", "IVF32,SQfp16,RFlat", "IVF32,PQ8,RFlat",
+    "HNSW16,Flat", "HNSW16,SQ8,RFlat",
+]  # fmt: skip
+COUNT = 3_000
+
+
+@pytest.fixture(scope="module")
+def vectors(cloud):
+    return cloud(COUNT)
+
+
+@pytest.fixture(scope="module")
+def queries(cloud):
+    return cloud(40, seed=5)
+
+
+@pytest.fixture(scope="module", params=FACTORIES)
+def engine(request, vectors):
+    return Engine.build(vectors, request.param)
+
+
+def recall(found, truth):
+    return np.mean([np.isin(want[want >= 0], got).mean() for got, want in zip(found, truth, strict=True)])
+
+
+def test_everything_looked_at_is_exact(engine, vectors, queries):
+    found = engine.exact(queries, 10)
+    truth = topk(queries, vectors, 10)
+    assert recall(found.indices, truth.indices) == 1
+    np.testing.assert_allclose(found.scores, truth.scores, atol=1e-6)
+
+
+def test_an_effort_finds_most_and_scores_are_exact(engine, vectors, queries):
+    found = engine.search(queries, 10, Effort(12 if engine.ivf is not None else 100, 16))
+    assert recall(found.indices, topk(queries, vectors, 10).indices) > 0.93
+    for query, scores, rows in zip(queries, found.scores, found.indices, strict=True):
+        np.testing.assert_allclose(scores, vectors[rows] @ query, atol=1e-6)
+        assert (np.diff(scores) <= 0).all()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.05, 0.001, 0.0])
+@pytest.mark.parametrize("kind", ["independent", "far from queries", "whole clusters"])
+def test_filters_lose_nothing_at_any_selectivity(engine, vectors, queries, share, kind):
+    rng = np.random.default_rng(1)
+    if kind == "independent":
+        mask = rng.random(COUNT) < share
+    else:
+        closeness = (vectors @ queries.T).max(axis=1) if kind == "far from queries" else np.round(vectors[:, 0], 2)
+        mask = np.zeros(COUNT, bool)
+        mask[np.argsort(closeness, kind="stable")[: round(share * COUNT)]] = True
+    found = engine.search(queries, 10, Effort(12 if engine.ivf is not None else 100, 16), Selection(mask)).indices
+    truth = topk(queries, vectors, 10, allowed=mask).indices
+    assert recall(found, truth) > 0.93 if mask.any() else (found == -1).all()
+    assert mask[found[found >= 0]].all()
+    assert ((found >= 0).sum(axis=1) == min(10, mask.sum())).all()
+
+
+def test_a_lone_query_finds_what_it_finds_in_company(engine, queries):
+    mask = np.arange(COUNT) % 2 == 0
+    together = engine.search(queries, 5, Effort(8, 16), Selection(mask)).indices
+    alone = np.concatenate([engine.search(query[None], 5, Effort(8, 16), Selection(mask)).indices for query in queries])
+    assert (together == alone).mean() > 0.99
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_reads_what_it_wrote(engine, queries, tmp_path, mapped):
+    engine.write(tmp_path / "index.faiss")
+    assert (tmp_path / "index.faiss").stat().st_size == engine.size()
+    again = Engine.read(tmp_path / "index.faiss", mapped=mapped)
+    effort = Effort(8, 16)
+    assert (again.search(queries, 5, effort).indices == engine.search(queries, 5, effort).indices).all()
+    rows = np.array([3, 0, COUNT - 1])
+    assert (again.vectors(rows) == engine.vectors(rows)).all()
+    assert (again.all_vectors() == engine.all_vectors()).all()
+
+
+def test_stock_faiss_reads_it(engine, vectors, tmp_path):
+    engine.prefer(Effort(8, 16))
+    engine.write(tmp_path / "index.faiss")
+    stock = faiss.read_index(str(tmp_path / "index.faiss"))
+    assert stock.ntotal == COUNT
+    assert (stock.search(vectors[:5], 10)[1][:, 0] == np.arange(5)).all()
+
+
+def test_what_is_added_is_found(engine, cloud, queries, tmp_path):
+    engine.write(tmp_path / "index.faiss")
+    grown = Engine.read(tmp_path / "index.faiss", mapped=False)
+    grown.search(queries, 5, Effort(8, 16), Selection(np.arange(COUNT) % 2 == 0))  # caches that must not go stale
+    grown.add(queries)
+    mask = np.arange(COUNT + 40) >= COUNT
+    found = grown.search(queries, 1, Effort(32, 16), Selection(mask))
+    assert (found.indices[:, 0] == np.arange(COUNT, COUNT + 40)).all()
+
+
+@pytest.mark.parametrize("k", [COUNT // 2, COUNT, COUNT + 5])
+def test_asking_for_many_gives_all_there_are(engine, queries, k):
+    found = engine.search(queries[:2], k, Effort(4, 4)).indices
+    assert found.shape == (2, k)
+    assert ((found >= 0).sum(axis=1) == min(k, COUNT)).all()
+
+
+def test_an_empty_engine_finds_nothing(queries):
+    engine = Engine.build(np.empty((0, 32), np.float32), "Flat")
+    assert (engine.search(queries, 3, Effort(1, 1)).indices == -1).all()
+    assert engine.all_vectors().shape == (0, 32)
+
+
+def test_memory_leaves_exact_vectors_on_the_disk(vectors):
+    refined, flat = Engine.build(vectors, "IVF32,SQ8,RFlat"), Engine.build(vectors, "Flat")
+    assert flat.memory() == flat.size() >= vectors.nbytes
+    assert refined.memory() < 0.5 * vectors.nbytes < refined.size()
+
+
+def test_seed_decides(vectors, queries):
+    first, second = (Engine.build(vectors, "IVF32,SQ8,RFlat", seed=3) for _ in range(2))
+    assert (first.search(queries, 9, Effort(2, 4)).indices == second.search(queries, 9, Effort(2, 4)).indices).all()
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("IVF32,SQ8", "exact vectors are kept once"), ("IVF32,Flat,RFlat", "exact vectors are kept once"),
+        ("OPQ8,IVF32,PQ8", "not one of the kinds"), ("IVF32", "not one of the kinds"), ("IVF32Flat", "not one"),
+        ("IVF5000,Flat", "1000 vectors cannot fill 5000 cells; write Flat, or at most IVF25"),
+        ("PQ7,RFlat", "7 does not divide it"), ("flat", "not one of the kinds"),
+    ],
+)  # fmt: skip
+def test_factories_that_cannot_be(factory, said):
+    with pytest.raises(UsageError, match=said):
+        check_factory(factory, 1000, 32)
+
+
+@pytest.mark.parametrize("count", [0, 100, 20_000, 300_000, 1_000_000])
+def test_auto_is_a_factory_that_can_be(count):
+    check_factory(choose_factory(count), count, 512)
+
+
+def test_a_file_that_is_none(tmp_path):
+    (tmp_path / "index.faiss").write_bytes(b"nothing of the kind")
+    for mapped in (True, False):
+        with pytest.raises(StoreError, match="FAISS cannot read it"):
+            Engine.read(tmp_path / "index.faiss", mapped=mapped)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_the_systems_own_error(vectors):
+    with pytest.raises(OSError, match="No space left"):
+        Engine.build(vectors, "Flat").write(Path("/dev/full"))

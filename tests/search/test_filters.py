@@ -1,0 +1,139 @@
+import contextlib
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipadapt.errors import UsageError
+from clipadapt.search.filters import Condition, matching, nobody, parse, parse_all
+from clipadapt.search.items import Items
+
+
+@pytest.mark.parametrize(
+    ("clause", "expected"),
+    [
+        ("Pattern=Striped", Condition("Pattern", "=", ("Striped",))),
+        ("Pattern == Self Design", Condition("Pattern", "=", ("Self Design",))),
+        ("'Sleeve Length' != \"Short Sleeves\"", Condition("Sleeve Length", "!=", ("Short Sleeves",))),
+        ("Sleeve Length!=Short Sleeves", Condition("Sleeve Length", "!=", ("Short Sleeves",))),
+        ("price<50", Condition("price", "<", ("50",))),
+        ("price >= -3.5", Condition("price", ">=", ("-3.5",))),
+        ('colour in (red, "off-white, warm" )', Condition("colour", "in", ("red", "off-white, warm"))),
+        ("colour NOT  IN (red)", Condition("colour", "not in", ("red",))),
+        ("Pattern is unknown", Condition("Pattern", "is unknown")),
+        ("a b is known", Condition("a b", "is known")),
+        ("made in=China", Condition("made in", "=", ("China",))),
+        ("'a<b'=1", Condition("a<b", "=", ("1",))),
+        (r"x = 'it\'s'", Condition("x", "=", ("it's",))),
+        ('x = "<3"', Condition("x", "=", ("<3",))),
+        ("x=1; DROP TABLE items", Condition("x", "=", ("1; DROP TABLE items",))),
+    ],
+)
+def test_parse(clause, expected):
+    assert parse(clause) == expected
+
+
+@pytest.mark.parametrize(
+    ("clause", "said"),
+    [
+        ("price", "no operator understood"), ("price~5", "no operator understood"), ("price=>5", "no operator '=>'"),
+        ("price<>5", "no operator '<>'"), ("price=", "no value"), ("x in red", "no operator understood"),
+        ("x in ()", "in parentheses"), ("x in (a", "in parentheses"), ("=5", "no operator understood"),
+        ("", "no operator understood"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_refused(clause, said):
+    with pytest.raises(UsageError, match=said):
+        parse(clause)
+
+
+def test_any_text_is_read_or_refused():
+    @given(st.text(max_size=40))
+    def check(clause):
+        with contextlib.suppress(UsageError):
+            parse(clause)
+
+    check()
+
+
+ITEMS = Items.of(
+    pa.table(
+        {
+            "id": ["a", "b", "c", "d"],
+            "Pattern": ["Striped", "Solid", "", "Striped"],
+            "price": ["10", "25", "40", ""],
+            "weight": ["1.5", "2", "", "0.25"],
+            "added": ["2026-01-01", "2026-02-01", "", "2025-06-30"],
+            "tags": ["new | sale", "", "sale", "eco"],
+        }
+    ),
+    {"tags": "|"},
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("Pattern=Striped", "ad"), ("Pattern!=Striped", "b"), ("Pattern in (Striped, Solid)", "abd"),
+        ("Pattern not in (Solid)", "ad"), ("Pattern is unknown", "c"), ("Pattern is known", "abd"),
+        ("Pattern=Nothing", ""), ("id=c", "c"), ("product=b", "b"),
+        ("price<40", "ab"), ("price<=40", "abc"), ("price>25", "c"), ("price!=25", "ac"), ("price=25.0", "b"),
+        ("price in (10, 40)", "ac"), ("price is unknown", "d"), ("weight>=1.5", "ab"), ("weight=0.25", "d"),
+        ("added>=2026-01-01", "ab"), ("added=2025-06-30", "d"), ("added is unknown", "c"),
+        ("tags=sale", "ac"), ("tags!=sale", "d"), ("tags in (eco, new)", "ad"), ("tags not in (eco)", "ac"),
+        ("tags is unknown", "b"), (["Pattern=Striped", "price<20"], "a"), ([], "abcd"), (None, "abcd"),
+    ],
+)  # fmt: skip
+def test_matching_by_hand(where, ids):
+    mask = matching(ITEMS, parse_all(where))
+    assert "".join(ITEMS.table.column("id").filter(pa.array(mask)).to_pylist()) == ids
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("Patern=Striped", "no column 'Patern' .did you mean 'Pattern'"), ("vector=1", "no column 'vector'"),
+        ("Pattern<Striped", "holds texts, which have no order"), ("tags>a", "no order"),
+        ("price<cheap", "holds numbers; 'cheap' is none"), ("price<nan", "is none"), ("price=inf", "is none"),
+        ("added<yesterday", "holds dates"), ("price in (1, x)", "'x' is none"),
+    ],
+)  # fmt: skip
+def test_types_are_kept(where, said):
+    with pytest.raises(UsageError, match=said):
+        matching(ITEMS, [parse(where)])
+
+
+OPERATORS = ["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown", "is known"]
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(-3, 3)), min_size=1, max_size=30),
+    st.sampled_from(OPERATORS), st.lists(st.integers(-3, 3), min_size=1, max_size=3),
+)  # fmt: skip
+def test_numbers_equal_comparing_one_cell_at_a_time(cells, operator, wanted):
+    items = Items.of(pa.table({"id": [str(row) for row in range(len(cells))], "n": pa.array(cells, pa.int64())}))
+    holds = {
+        "=": lambda cell: cell == wanted[0], "!=": lambda cell: cell != wanted[0], "<": lambda cell: cell < wanted[0],
+        "<=": lambda cell: cell <= wanted[0], ">": lambda cell: cell > wanted[0], ">=": lambda cell: cell >= wanted[0],
+        "in": lambda cell: cell in wanted, "not in": lambda cell: cell not in wanted, "is known": lambda _: True,
+    }  # fmt: skip
+    expected = [
+        cell is None if operator == "is unknown" else cell is not None and holds[operator](cell) for cell in cells
+    ]
+    values = tuple(map(str, wanted if "in" in operator else wanted[:1])) if "is" not in operator else ()
+    assert matching(items, [Condition("n", operator, values)]).tolist() == expected
+
+
+def test_a_value_that_nobody_has_names_the_nearest():
+    assert nobody(ITEMS, parse("Pattern=Stripd")) == "no item has Pattern = 'Stripd' (did you mean 'Striped'?)"
+    assert nobody(ITEMS, parse("Pattern=Striped")) is None
+    assert nobody(ITEMS, parse("price=7")) is None
+
+
+def test_dates_compare_as_days():
+    items = Items.of(pa.table({"id": ["x"], "day": pa.array([date(2026, 3, 1)])}))
+    assert matching(items, [parse("day>2026-02-28")]).tolist() == [True]
+    assert np.array_equal(matching(items, [parse("day<2026-03-01")]), [False])

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipadapt.errors import SpaceError, UsageError
+from clipadapt.search.query import Compiler, Item, Query
+
+RED, BLUE = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+STORED = {"a": np.array([0, 1, 0, 0.5, 0, 0], np.float32)}
+
+
+def compiler(encoder, **more):
+    """Similarities to words spread a tenth as far as those to pictures, as a modality gap makes them."""
+    spread = lambda vector: 0.02 if vector[4] > 0.5 else 0.2  # noqa: E731
+    return Compiler(6, lambda: encoder, lambda item: STORED[item], spread, **more)
+
+
+def compiled(encoder, *queries, **more):
+    return compiler(encoder, **more).compile([Query.of(query) for query in queries])
+
+
+def unit(vector):
+    return np.asarray(vector) / np.linalg.norm(vector)
+
+
+def test_a_single_part_is_its_own_vector(painter):
+    words, picture, vector, item = compiled(painter(), "red", RED, np.array([3, 0, 0, 0, 4, 0.0]), Item("a"))
+    np.testing.assert_allclose(words.vector, painter().encode_texts(["red"])[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(picture.vector, painter().encode_images([RED])[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(vector.vector, [0.6, 0, 0, 0, 0.8, 0], atol=1e-6)
+    np.testing.assert_allclose(item.vector, unit(STORED["a"]), atol=1e-6)
+    assert [one.kind for one in (words, picture, vector, item)] == ["text", "picture", "picture", "picture"]
+    assert item.items == ("a",)
+
+
+def test_words_and_pictures_have_an_equal_say_at_half(painter):
+    encoder = painter()
+    words, picture = encoder.encode_texts(["red"])[0].numpy(), encoder.encode_images([BLUE])[0].numpy()
+    for weight in (0.0, 0.3, 0.5, 1.0):
+        (asked,) = compiled(encoder, Query((BLUE, "red"), text_weight=weight))
+        np.testing.assert_allclose(asked.vector, unit(weight * words / 0.02 + (1 - weight) * picture / 0.2), atol=1e-6)
+
+
+def test_negatives_push_away(painter):
+    encoder = painter()
+    red, blue = encoder.encode_texts(["red", "blue"]).numpy()
+    (asked,) = compiled(encoder, Query(("red",), ("blue",), negative_weight=0.4))
+    np.testing.assert_allclose(asked.vector, unit(red - 0.4 * blue), atol=1e-6)
+    assert asked.vector @ blue < red @ blue
+    (several,) = compiled(encoder, Query(("red",), ("blue", "green"), negative_weight=1.0))
+    green = encoder.encode_texts(["green"])[0].numpy()
+    np.testing.assert_allclose(several.vector, unit(red - (blue + green) / 2), atol=1e-6)
+
+
+def test_several_positives_are_averaged(painter):
+    (asked,) = compiled(painter(), Query(("red", "blue")))
+    np.testing.assert_allclose(
+        asked.vector, unit(painter().encode_texts(["red", "blue"]).numpy().mean(axis=0)), atol=1e-6
+    )
+
+
+def test_everything_is_encoded_at_once(painter):
+    encoder = painter()
+    compiled(encoder, RED, BLUE, Query((RED, "red"), (BLUE,)))
+    assert encoder.encoded == [4]
+
+
+def test_a_text_may_stand_for_several(painter):
+    (asked,) = compiled(painter(), "warm", expand=lambda text: ["red", "red white"] if text == "warm" else [text])
+    mean = painter().encode_texts(["red", "red white"]).numpy().mean(axis=0)
+    np.testing.assert_allclose(asked.vector, unit(mean), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (lambda: Query(()), "negatives alone find nothing"), (lambda: Query((" \n",)), "is empty"),
+        (lambda: Query(("x" * 10_000,)), "10,000 characters.*1,000 are the most"),
+        (lambda: Query(("x",), ("y" * 1_001,)), "1,001 characters"),
+        (lambda: Query(("x",), text_weight=1.5), "text weight 1.5"),
+        (lambda: Query(("x",), negative_weight=-1), "negative weight -1"),
+        (lambda: Query(("x",), negative_weight=float("nan")), "negative weight nan"),
+    ],
+)  # fmt: skip
+def test_queries_that_cannot_be(query, said):
+    with pytest.raises(UsageError, match=said):
+        query()
+
+
+@pytest.mark.parametrize(
+    ("vector", "error", "said"),
+    [
+        (np.zeros(6), UsageError, "zero or not finite"), (np.full(6, np.nan), UsageError, "zero or not finite"),
+        (np.array([1, 0, 0, 0, 0, np.inf]), UsageError, "zero or not finite"),
+        (np.ones(5), SpaceError, r"shape \(5,\)"),
+    ],
+)  # fmt: skip
+def test_vectors_that_cannot_be(painter, vector, error, said):
+    with pytest.raises(error, match=said):
+        compiled(painter(), vector)
+
+
+def test_what_cancels_itself_out_is_refused(painter):
+    with pytest.raises(UsageError, match="cancel each other out"):
+        compiled(painter(), Query(("red",), ("red",), negative_weight=1.0))
+
+
+def test_words_need_a_text_tower(painter):
+    with pytest.raises(UsageError, match="has no text tower"):
+        compiled(painter(text=False), "red")

@@ -1,0 +1,141 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clipadapt.errors import StoreError, UsageError
+from clipadapt.search.engine import Effort, Engine
+from clipadapt.search.items import Items
+from clipadapt.search.meta import Measured, Meta, Target
+from clipadapt.search.recall import Point, curve, measure, probes, sample_rows, settle
+from clipadapt.search.topk import topk
+from clipadapt.search.tune import candidates, choose, remeasure, sample_texts, settle_efforts
+
+
+@pytest.fixture(scope="module")
+def vectors(cloud):
+    return cloud(4_000)
+
+
+@pytest.fixture(scope="module")
+def engine(vectors):
+    return Engine.build(vectors, "IVF64,SQ8,RFlat")
+
+
+def point(recall, low, p50, probe=1):
+    return Point("IVF64,Flat", "picture", probe, 1, recall, low, p50, p50)
+
+
+def test_recall_is_the_share_of_the_exact_ten_that_was_found(engine, vectors, cloud):
+    queries = cloud(50, seed=8)
+    asked = probes(engine, "text", queries)
+    measured = measure(engine, "IVF64,SQ8,RFlat", asked, Effort(2, 4))
+    found = engine.search(queries, 10, Effort(2, 4)).indices
+    truth = topk(queries, vectors, 10).indices
+    shares = [len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)]
+    assert measured.recall == pytest.approx(np.mean(shares))
+    assert 0 < measured.low < measured.recall < 1
+    assert 0 < measured.p50_ms <= measured.p99_ms
+
+
+def test_a_query_from_the_index_does_not_count_itself(engine):
+    asked = sample_rows(engine, np.arange(engine.count), 30, seed=0)
+    assert asked.own is not None
+    assert asked.truth.shape == (30, 10)
+    assert not (asked.truth == asked.own[:, None]).any()
+    assert measure(engine, "", asked, Effort(64, 4)).recall == 1
+
+
+def test_a_curve_rises_to_its_target_and_stops(engine):
+    points = curve(engine, "f", sample_rows(engine, np.arange(engine.count), 100, seed=0), 0.95)
+    assert [one.probe for one in points] == sorted({one.probe for one in points})
+    assert points[-1].low >= 0.95 > points[-2].low
+    assert points[-1].recall > points[0].recall
+
+
+def test_settling_takes_the_quickest_that_is_surely_good_enough():
+    points = [point(0.5, 0.4, 1), point(0.995, 0.985, 2), point(0.996, 0.991, 5), point(1.0, 0.999, 4)]
+    assert settle(points, 0.99).p50_ms == 4
+    assert settle(points[:2], 0.99).recall == 0.995
+
+
+def test_texts_get_an_effort_of_their_own(engine, cloud):
+    far = cloud(200, seed=3)
+    far[:, :8] *= -1  # off the cloud that the cells were trained on
+    tuned = settle_efforts(engine, "IVF64,SQ8,RFlat", Target(recall=0.97), far)
+    assert tuned.efforts["text"].probe > tuned.efforts["picture"].probe
+    assert {one.kind for one in tuned.points} == {"picture", "text"}
+    assert tuned.measured["text"].low >= 0.97
+    chosen = tuned.chosen("text")
+    assert chosen is not None
+    assert chosen.recall == tuned.measured["text"].recall
+
+
+def test_without_texts_words_are_searched_harder_and_nothing_is_claimed(engine):
+    tuned = settle_efforts(engine, "IVF64,SQ8,RFlat", Target(recall=0.9), np.empty((0, 32), np.float32))
+    assert "text" not in tuned.measured
+    assert tuned.efforts["text"].probe == 4 * tuned.efforts["picture"].probe
+
+
+def test_measuring_again_sees_what_was_lost(engine):
+    efforts = {"picture": Effort(1, 4), "text": Effort(1, 4)}
+    none = np.empty((0, 32), np.float32)
+    assert remeasure(engine, "f", efforts, none, np.arange(engine.count))["picture"].recall < 0.95  # pyright: ignore[reportArgumentType]
+    assert remeasure(engine, "f", efforts, none, np.arange(0)) == {}  # pyright: ignore[reportArgumentType]
+
+
+def test_choosing_keeps_to_memory(vectors):
+    none = np.empty((0, 32), np.float32)
+    factories = ["Flat", "IVF64,Flat", "IVF64,SQ8,RFlat"]
+    best, points = choose(vectors, Target(recall=0.95, memory_mb=0.4), none, factories)
+    assert best.factory == "IVF64,SQ8,RFlat"
+    assert best.memory < 0.4e6 < vectors.nbytes
+    assert {one.factory for one in points} == set(factories)
+
+
+def test_a_target_out_of_reach_says_how_far(vectors):
+    with pytest.raises(
+        UsageError, match=r"(?s)no factory reaches the target.*IVF64,SQ8,RFlat: 0\.\d MB in memory over 0\.0"
+    ):
+        choose(vectors, Target(memory_mb=0.01), np.empty((0, 32), np.float32), ["IVF64,SQ8,RFlat"])
+
+
+@pytest.mark.parametrize(("count", "dim"), [(0, 8), (100, 7), (5_000, 512), (30_000, 257), (1_000_000, 512)])
+def test_candidates_can_all_be_built(count, dim):
+    from clipadapt.search.factory import check_factory
+
+    for factory in candidates(count, dim):
+        check_factory(factory, count, dim)
+
+
+def test_texts_are_made_of_what_items_have():
+    items = Items.of(
+        pa.table({
+            "id": [str(row) for row in range(40)], "name": [f"item {row}" for row in range(40)],
+            "colour": ["red", "blue"] * 20, "Pattern": ["Striped", "", "Solid", ""] * 10, "price": ["5", "6"] * 20,
+        })
+    )  # fmt: skip
+    texts = sample_texts(items, 30)
+    assert set(texts) <= {"red", "blue", "Striped", "Solid", "red Striped", "red Solid"}
+    assert len(texts) == len(set(texts)) >= 4
+    assert texts == sample_texts(items, 30)
+    assert sample_texts(Items.of(pa.table({"id": ["a", "b"]})), 10) == []
+
+
+def test_index_json_reads_as_it_was_written(tmp_path):
+    meta = Meta(
+        image_space="s", factory="IVF64,Flat", dim=8, trained_on=100, efforts={"picture": Effort(3, 1)},
+        measured={"picture": Measured(recall=0.97, low=0.95, queries=9, vectors=100)}, curve=[point(0.97, 0.95, 1.0)],
+        memory_bytes=7,
+    )  # fmt: skip
+    (tmp_path / "index.json").write_text(meta.to_json())
+    assert Meta.read(tmp_path / "index.json") == meta
+    assert json.loads(meta.to_json())["curve"][0]["recall"] == 0.97
+    assert meta.rebuild_due(100, 0) == ["recall@10 of picture queries is 0.970, the target is 0.99"]
+    assert len(meta.rebuild_due(201, 60)) == 3
+    (tmp_path / "index.json").write_text(meta.to_json().replace('"dim": 8', '"dim": "many"'))
+    with pytest.raises(StoreError, match="dim: "):
+        Meta.read(tmp_path / "index.json")
+    with pytest.raises(StoreError, match="cannot be read"):
+        Meta.read(tmp_path / "none.json")

@@ -1,0 +1,174 @@
+"""What a batch asks for and what its loss is, against small cases written out."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clipadapt.config import Config, Loss
+from clipadapt.data.catalogue import Attribute, Catalogue
+from clipadapt.data.splits import load_splits
+from clipadapt.errors import TrainingError
+from clipadapt.prompts import Prompts
+from clipadapt.training.captions import Captions
+from clipadapt.training.labels import Labels, labels_of
+from clipadapt.training.objective import Base, Objective
+
+
+@pytest.fixture
+def config(configured: Callable[..., Config]) -> Config:
+    return configured()
+
+
+@pytest.fixture
+def catalogue(config: Config) -> Catalogue:
+    return load_splits(config.data, 0).train
+
+
+@pytest.fixture
+def prompts(config: Config) -> Prompts:
+    return Prompts.load(config.prompts)
+
+
+def unit(rows: int, seed: int, dim: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(rows, dim, generator=generator, dtype=torch.float64), dim=-1)
+
+
+ITEMS = np.arange(10)
+SCALE = torch.tensor(10.0, dtype=torch.float64)
+
+
+def test_each_distinct_caption_is_drawn_once_and_is_keyed(catalogue: Catalogue, prompts: Prompts):
+    captions = Captions(catalogue, prompts, seed=0)
+    drawn = captions.draw(ITEMS.tolist(), epoch=0)
+    assert len(set(drawn.texts)) == len(drawn.texts) < len(ITEMS)
+    for item, row in enumerate(drawn.of.tolist()):
+        assert drawn.texts[row] == prompts.caption(catalogue.row(item), (0, 0, item))
+    again = captions.draw([7, 2], epoch=0)
+    assert [again.texts[row] for row in again.of] == [drawn.texts[drawn.of[item]] for item in (7, 2)]
+    assert captions.draw(ITEMS.tolist(), epoch=1).texts != drawn.texts
+
+
+def test_a_caption_is_true_of_items_with_the_same_cells(catalogue: Catalogue, prompts: Prompts):
+    captions = Captions(catalogue, prompts, seed=0)
+    drawn = captions.draw(list(range(len(catalogue))), epoch=0)
+    positives, known = drawn.pairs(slice(0, len(catalogue)), slice(0, len(drawn.texts)))
+    rows = [catalogue.row(item) for item in range(len(catalogue))]
+    for writer, column in enumerate(drawn.of.tolist()):
+        said = prompts.stated(rows[writer], (0, 0, writer)).columns
+        for item, row in enumerate(rows):
+            if drawn.of[item] == column:
+                assert positives[item, column] and known[item, column]
+                continue
+            cells = [(row[name], rows[writer][name]) for name in said]
+            assert bool(positives[item, column]) == all(mine == theirs for mine, theirs in cells)
+            contradicted = any(mine and mine != theirs for mine, theirs in cells)
+            assert bool(known[item, column]) == (contradicted or all(mine for mine, _ in cells))
+
+
+def test_softmax_takes_equal_captions_as_written(catalogue: Catalogue, prompts: Prompts):
+    objective = Objective(Loss(name="softmax"), catalogue, prompts, seed=0)
+    asked = objective.ask(ITEMS, epoch=0, step=0)
+    image, text = unit(10, 0), unit(len(asked.texts), 1)
+    assert asked.drawn is not None
+    logits = SCALE * image @ text[asked.drawn.of].T
+    expected = (F.cross_entropy(logits, torch.arange(10)) + F.cross_entropy(logits.T, torch.arange(10))) / 2
+    assert float(objective.loss(asked, image, text, scale=SCALE).loss) == pytest.approx(float(expected))
+
+
+def test_attributes_ask_for_every_value_and_weigh_attributes_not_labels(catalogue: Catalogue, prompts: Prompts):
+    loss = Loss(name="attributes", caption_weight=0.0, attribute_weights={"baseColour": 3.0})
+    objective = Objective(loss, catalogue, prompts, seed=0)
+    assert [labels.attribute for labels in objective.labels] == ["Pattern", "baseColour"]  # one value is no choice
+    asked = objective.ask(ITEMS, epoch=0, step=0)
+    assert asked.drawn is None
+    image, text = unit(10, 0), unit(len(asked.texts), 1)
+    expected = 0.0
+    for attribute, weight in (("Pattern", 0.25), ("baseColour", 0.75)):
+        counts = catalogue.counts(attribute)
+        values = sorted(counts)
+        known = sum(value is not None for value in catalogue.values(attribute))
+        rows = asked.values[attribute].tolist()
+        assert all(value.lower() in asked.texts[row] for value, row in zip(values, rows, strict=True))
+        prior = torch.tensor([math.log(counts[value] / known) for value in values])
+        for item, value in enumerate(catalogue.values(attribute)[:10]):
+            if value is not None:
+                logits = SCALE * image[item] @ text[rows].T + prior
+                one = -float(logits.log_softmax(0)[values.index(value)])
+                expected += weight * one / (10 * known / len(catalogue))
+    outcome = objective.loss(asked, image, text, scale=SCALE)
+    assert float(outcome.loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_accuracy_leaves_the_prior_out_and_chance_is_one_in_the_values(catalogue: Catalogue, prompts: Prompts):
+    objective = Objective(Loss(name="attributes", caption_weight=0.0), catalogue, prompts, seed=0)
+    asked = objective.ask(ITEMS, epoch=0, step=0)
+    text = torch.eye(len(asked.texts), dtype=torch.float64)
+    image = torch.zeros(10, len(text), dtype=torch.float64)
+    for labels in objective.labels:
+        for item, target in enumerate(labels.target(asked.items).tolist()):
+            if target >= 0:
+                image[item, asked.values[labels.attribute][target]] = 1.0
+    outcome = objective.loss(asked, image, text, scale=SCALE)
+    judged = sum(int((labels.target(asked.items) >= 0).sum()) for labels in objective.labels)
+    assert float(outcome.judged) == judged
+    assert outcome.accuracy == 1.0
+    expected = sum(int((labels.target(asked.items) >= 0).sum()) / len(labels.values) for labels in objective.labels)
+    assert float(outcome.guessed) == pytest.approx(expected)
+
+
+def test_parts_add_up_with_their_weights(catalogue: Catalogue, prompts: Prompts):
+    loss = Loss(name="attributes", caption_weight=0.5, keep=2.0)
+    objective = Objective(loss, catalogue, prompts, seed=0)
+    asked = objective.ask(ITEMS, epoch=0, step=0)
+    assert asked.drawn is not None
+    image, text = unit(10, 0), unit(len(asked.texts), 1)
+    base = Base(unit(10, 2).float(), unit(len(asked.drawn.texts), 3).float(), 10.0)
+    outcome = objective.loss(asked, image, text, scale=SCALE, base=base)
+    parts = {name: float(part) for name, part in outcome.parts.items()}
+    expected = parts["attributes"] + 0.5 * parts["captions"] + 2.0 * parts["keep"]
+    assert float(outcome.loss) == pytest.approx(expected)
+    same = Base(image.float(), text[: len(asked.drawn.texts)].float(), 10.0)
+    assert float(objective.loss(asked, image, text, scale=SCALE, base=same).parts["keep"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_fewer_captions_than_pictures_are_the_first(catalogue: Catalogue, prompts: Prompts):
+    objective = Objective(Loss(name="attributes"), catalogue, prompts, seed=0)
+    few, all_ = (objective.ask(ITEMS, epoch=0, step=0, captioned=count) for count in (4, None))
+    assert few.drawn is not None and all_.drawn is not None
+    assert len(few.drawn.of) == 4
+    assert few.drawn.texts == all_.drawn.texts[: len(few.drawn.texts)]
+
+
+def test_the_bias_of_sigmoid_starts_where_half_a_caption_is_expected(catalogue: Catalogue, prompts: Prompts):
+    objective = Objective(Loss(name="sigmoid"), catalogue, prompts, seed=0)
+    asked = objective.ask(ITEMS, epoch=0, step=0)
+    image, text = unit(10, 0), unit(len(asked.texts), 1)
+    shifted = F.normalize(image + 5 * image.mean(0), dim=-1)
+    losses = [float(objective.loss(asked, one, text, scale=SCALE).loss) for one in (image, shifted)]
+    own = objective.loss(asked, image, text, scale=SCALE, bias=torch.tensor(-3.0)).loss
+    assert all(math.isfinite(one) for one in losses)
+    assert float(own) != pytest.approx(losses[0])
+
+
+def test_a_multi_attribute_is_a_yes_or_no_per_value(catalogue: Catalogue):
+    multi = Labels(catalogue, Attribute("baseColour", "multi"), 1.0)
+    target = multi.target(torch.arange(4))
+    assert target.dtype == torch.bool and target.shape == (4, len(multi.values))
+    assert target.sum(1).tolist() == [1, 1, 1, 1]
+    terms = multi.terms(torch.arange(4), unit(4, 0), unit(len(multi.values), 1), SCALE, None, 1.0)
+    assert float(terms.mean()) > 0
+
+
+def test_weight_zero_leaves_an_attribute_out(catalogue: Catalogue):
+    assert [labels.attribute for labels in labels_of(catalogue, {"Pattern": 0.0})] == ["baseColour"]
+
+
+def test_nothing_to_choose_among_is_refused(catalogue: Catalogue, prompts: Prompts):
+    loss = Loss(name="attributes", attribute_weights={"Pattern": 0.0, "baseColour": 0.0})
+    with pytest.raises(TrainingError, match="no attribute has two values"):
+        Objective(loss, catalogue, prompts, seed=0)
