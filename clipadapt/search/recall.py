@@ -81,7 +81,10 @@ def measure(engine: Engine, factory: str, asked: Probes, effort: Effort) -> Poin
         start = time.perf_counter()
         engine.search(query[None], AT, effort)
         times.append(1e3 * (time.perf_counter() - start))
-    spread = float(shares.std(ddof=1)) / np.sqrt(len(shares)) if len(shares) > 1 else 1.0
+    if engine.exhaustive:
+        spread = 0.0  # exact by construction, however few queries there are
+    else:
+        spread = float(shares.std(ddof=1)) / np.sqrt(len(shares)) if len(shares) > 1 else 1.0
     return Point(
         factory, asked.kind, effort.probe, effort.refine,
         recall=float(shares.mean()), low=max(0.0, float(shares.mean() - _QUANTILE * spread)),
@@ -131,13 +134,14 @@ def _refinements(engine: Engine) -> tuple[int, ...]:
 
 
 def _without_own(found: Int[np.ndarray, "queries some"], own: np.ndarray | None) -> Int[np.ndarray, "queries 10"]:
+    found = _wide(found)
     if own is None:
         return found[:, :AT]
-    return np.stack([row[row != mine][:AT] for row, mine in zip(_wide(found), own, strict=True)])
+    return np.stack([row[row != mine][:AT] for row, mine in zip(found, own, strict=True)])
 
 
 def _wide(found: np.ndarray) -> np.ndarray:
-    """Padded so that every row has AT entries left after its own is taken out."""
+    """Padded with -1 so that every row has AT entries left after its own is taken out, however few vectors there are."""
     missing = max(0, AT + 1 - found.shape[1])
     return np.pad(found, ((0, 0), (0, missing)), constant_values=-1)
 

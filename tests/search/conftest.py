@@ -27,7 +27,7 @@ class Painter:
     def __init__(self, space: str = "colours", name: str = "painter", text: bool = True) -> None:
         self.name = name
         self.dim = 6
-        self.preprocess = Preprocess(8)
+        self.preprocess = Preprocess(8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.context_length = 77 if text else None
         self.space = space
         self.encoded: list[int] = []

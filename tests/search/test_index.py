@@ -158,8 +158,7 @@ def test_removing_adding_and_updating(built, vectors_of, tmp_path):
     with pytest.raises(CatalogueError, match=r"30 item\(s\) are in the index already"):
         built.add(vectors_of(30, first=3_000))
 
-    moved = vectors_of(10, first=3_000)
-    moved = moved._replace(vectors=moved.vectors[::-1].copy())
+    moved = vectors_of(10, first=3_000)._replace(vectors=new[9::-1].copy())  # i3009 gets what i3000 had
     assert built.update(moved)._replace(due=()) == (10, 10, 2_528, ())
     assert ids(built.search(new[0], 1, collapse=False)[0]) == ["i3009"]
     assert found(Index.open(tmp_path / "index")) == found(built)
@@ -220,7 +219,7 @@ def test_a_text_only_adaptation_leaves_an_index_valid(colours, painter):
 
 
 def test_an_index_without_a_model_says_so(built):
-    with pytest.raises(UsageError, match="does not know its model; name one with --model"):
+    with pytest.raises(UsageError, match="does not know its model; name it with --model, or give an encoder"):
         built.search("red")
 
 
