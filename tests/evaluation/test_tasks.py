@@ -88,7 +88,9 @@ def test_headlines_count_attributes_or_rare_values_alike(setting):
     assert isinstance(whole.evidence, ClassMeans)
     assert whole.evidence.weights.tolist() == [0.25] * 4
     assert isinstance(rare.evidence, ClassMeans)
-    assert rare.evidence.weights.tolist() == [0, 0.5, 0.5, 0]  # Solid, Striped; Red (few), Blue
+    assert rare.evidence.weights.tolist() == [0, 0.5, 0, 0.5]  # Solid, Striped (medium); Blue, Red (few): by name
+    used = rare.evidence.rows[rare.evidence.weights[rare.evidence.classes] > 0]
+    assert sorted(used.tolist()) == [0, 1, 2, 2, 3]  # the red ones and the striped ones; one is both
     assert (rare.n, rare.bin) == (5, "rare")
     assert "without Neck" in headlines(setting, measured.cells, ("Pattern", "Neck")).notes[0]
     assert len(headlines(setting, measured.cells, ("Neck",)).notes) == 2
