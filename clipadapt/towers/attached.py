@@ -9,6 +9,7 @@ Nothing here knows of plans, files or merging.
 import dataclasses
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -52,7 +53,10 @@ class Adapters:
         """Saved name -> value, on the model's device."""
         found: dict[str, Tensor] = {}
         if self.lora is not None:
-            found = dict(get_peft_model_state_dict(self.model, adapter_name=NAME, save_embedding_layers=False))
+            with warnings.catch_warnings():
+                if self.lora.lora_bias:  # whose biases are vectors as they should be; peft takes them for shards
+                    warnings.filterwarnings("ignore", r"Adapter .* LoRA tensor\(s\) have invalid shape: .*\.bias")
+                found = dict(get_peft_model_state_dict(self.model, adapter_name=NAME, save_embedding_layers=False))
         for path, (_, first_a, first_b) in self.originals.items():
             a, b = f"{path}.lora_A.weight", f"{path}.lora_B.weight"
             found[a] = torch.cat([found[a], first_a.to(found[a])])
