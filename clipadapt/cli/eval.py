@@ -33,8 +33,7 @@ def command(
     cache: Annotated[Path | None, typer.Option("--cache", help="Folder of kept vectors; default: the user's.")] = None,
 ) -> None:
     """Measure a model, against another, with intervals clustered by product."""
-    from rich.console import Console
-
+    from clipadapt.cli.console import stdout_console
     from clipadapt.cli.subject import find
     from clipadapt.evaluation.evaluate import evaluate
     from clipadapt.evaluation.gate import Gate, require
@@ -73,7 +72,8 @@ def command(
         cache=VectorCache(cache or default_folder() / "vectors"),
         broken=broken,
     )
-    Console().print(results.table())
+    console = stdout_console()
+    console.print(results.table(console.width))
     typer.echo(f"wrote {out / PAGE}", err=True)
     if conditions is not None:
         for outcome in require(conditions, results.rows):

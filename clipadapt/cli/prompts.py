@@ -4,7 +4,6 @@ Findings, captions and tables go to stdout, findings in the form file:line:colum
 progress go to stderr.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from clipadapt.data.catalogue import Catalogue
     from clipadapt.evaluation.prompts.table import Table, Workshop
     from clipadapt.prompts import Prompts
@@ -143,6 +140,7 @@ def weigh(
 ) -> None:
     """Fit a weight per template, judge it out of fold, and write a copy of the file with the weights that help."""
     from clipadapt.atomic import atomic_write
+    from clipadapt.cli.console import stdout_console
     from clipadapt.config import locate
     from clipadapt.evaluation.prompts import show
     from clipadapt.evaluation.prompts.weigh import weigh as fit
@@ -153,7 +151,7 @@ def weigh(
     workshop, scale = _workshop(prompts, model, source, split, attribute, min_items, seed)
     method: Literal["labels", "no_labels"] = "labels" if labels else "no_labels"
     found = fit(workshop, prompts, method, scale, seed=seed)
-    _console().print(show.weighed(found))
+    stdout_console().print(show.weighed(found))
     helpful = {one.attribute: one.after for one in found if one.claimed}
     if not helpful:
         typer.echo("no attribute gains by other weights; nothing was written", err=True)
@@ -206,20 +204,14 @@ def _split(source: str, split: str, attributes: list[str], seed: int) -> "Catalo
     return Catalogue.load(source, split, attributes=attributes)
 
 
-def _console() -> "Console":
-    """As wide as the terminal; wide enough for a row to stay on its line where there is none."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 160)
-
-
 def _show(table: "Table", values: bool, json_file: Path | None) -> None:
     import json
 
     from clipadapt.atomic import atomic_write
+    from clipadapt.cli.console import stdout_console
     from clipadapt.evaluation.prompts import show
 
-    console = _console()
+    console = stdout_console()
     for grid in show.grids(table, values=values):
         console.print(grid)
     for reason in table.skipped:

@@ -52,9 +52,9 @@ class Results:
             raise ConfigError(f"no headline {metric!r} was measured; measured: {known}")
         return next((row for row in rows if row.paired), rows[0])
 
-    def table(self) -> Table:
-        """The headlines and each attribute, for the terminal."""
-        return table(self.config, self.rows, self.details)
+    def table(self, width: int | None = None) -> Table:
+        """The headlines and each attribute, for a terminal of so many characters; None: with every column."""
+        return table(self.config, self.rows, self.details, width)
 
     def save(self, folder: str | Path) -> Path:
         """Writes results.json, report.md and report.html; returns the folder.

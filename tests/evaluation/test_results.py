@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from clipadapt.cli.console import stdout_console
 from clipadapt.errors import ConfigError
 from clipadapt.evaluation.details import Answer, Confusion, Details, Example, Missing, Reliability
 from clipadapt.evaluation.report.summary import findings, retention
@@ -133,16 +135,63 @@ def test_another_file_is_refused(tmp_path: Path, text: str):
         Results.load(tmp_path)
 
 
-def test_the_terminal_table(results, row):
-    from rich.console import Console
+def printed(table, width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
 
-    console = Console(width=140, record=True, file=io.StringIO())
-    console.print(results.table())
-    console.print(Results(results.config, (row(system="model", task="headline", attribute=None),)).table())
-    text = console.export_text()
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.replace("┃", "│").strip("│").split("│")]
+
+
+def headings(text: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if "┃" in line]  # they all stand on one
+    return cells(line)
+
+
+def test_the_terminal_table(results, row):
+    text = printed(results.table(), 140)
     assert "held" in text
     assert "better" in text
-    assert "[40.0, 60.0]" in text
+    alone = Results(results.config, (row(system="model", task="headline", attribute=None),))
+    assert "[40.0, 60.0]" in printed(alone.table(), 140)
+    assert printed(results.table(160), 160) == printed(results.table(), 160)
+
+
+@pytest.mark.parametrize("width", [72, 80, 110])
+def test_a_narrow_terminal_keeps_every_word_and_figure_whole(results, width):
+    text = printed(results.table(width), width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(cells(line)[0] for line in lines)
+    for subject in ("Balanced accuracy of rare values", "Neck: balanced accuracy"):
+        assert subject in words
+    assert "+20.0 [+10.0, +30.0]" in text
+    assert "cannot be told" in text
+    assert "…" not in text
+    assert {"what", "adapted", "difference"} <= set(headings(text))
+    left_out = " ".join(text[text.index("percent,") :].split())
+    assert ("p, items: see the report" in left_out) == (width <= 80)
+
+
+def test_the_smallest_table_leaves_out_what_can_be_worked_out(results, row):
+    assert headings(printed(results.table(72), 72)) == ["what", "adapted", "difference", ""]
+    alone = Results({}, tuple(row(system="model", attribute=name) for name in ("Neck", "Sleeve Length")))
+    assert headings(printed(alone.table(58), 58)) == ["what", "figure", "interval", "items"]
+
+
+def test_off_a_terminal_rows_stay_on_their_line(results, monkeypatch, capsys):
+    """However narrow the environment says that a terminal would be."""
+    monkeypatch.setenv("COLUMNS", "20")
+    console = stdout_console()
+    console.print(results.table(console.width))
+    text = capsys.readouterr().out
+    (rare,) = [cells(line) for line in text.splitlines() if "of rare values" in line]
+    assert rare == [
+        "Balanced accuracy of rare values", "40.0", "50.0", "+10.0 [−10.0, +30.0]", "0.30", "40", "cannot be told"
+    ]  # fmt: skip
+    assert headings(text) == ["what", "base", "adapted", "difference", "p", "items", ""]
 
 
 def test_a_page_of_one_model(record, row, tmp_path: Path):
