@@ -10,6 +10,7 @@
     ├── AdapterError          1  an adapter that is missing, gets no gradient, or does not fit its base
     ├── StoreError            1  a versioned folder: no space, a wrong checksum, a lost race
     ├── TrainingError         1  a run that cannot go on: NaN, a collapsed loss, a lost rank
+    ├── ExportError           1  a model that a format cannot hold
     ├── ParityError           1  an export that does not equal what was measured
     └── GateError             3  a gate that was not passed, or a drift alarm
 
@@ -61,6 +62,10 @@ class StoreError(ClipadaptError):
 
 class TrainingError(ClipadaptError):
     """A run stopped because going on would waste it; the last good checkpoint is kept."""
+
+
+class ExportError(ClipadaptError):
+    """A format cannot hold this model: an operator that it lacks, a tokenizer that it cannot say."""
 
 
 class ParityError(ClipadaptError):

@@ -1,14 +1,15 @@
 """Export: a model with adapters in, folders that servers load without clipadapt out.
 
 The package bears the name of its one public function, so it can be called: `clipadapt.export(...)` is
-`clipadapt.export.checkpoint.export(...)`, whichever of the two names was imported first.
+`clipadapt.export.formats.export(...)`, whichever of the two names was imported first.
 """
 
 import sys
 import types
 from typing import Any
 
-from clipadapt.export.checkpoint import Exported, export
+from clipadapt.export.checkpoint import Exported
+from clipadapt.export.formats import export
 
 __all__ = ["Exported", "export"]
 

@@ -10,7 +10,6 @@ model that was measured. Nothing here knows of ONNX or quantisation.
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,13 +23,12 @@ from clipadapt.errors import ModelError, UsageError
 from clipadapt.export.parity import Agreement, Probe, compare, probe
 from clipadapt.towers import hub, identity
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.towers.identity import Tower
+from clipadapt.towers.identity import Lineage, Tower
 from clipadapt.towers.load import load
 from clipadapt.towers.merge import merge
 from clipadapt.towers.packed import fuse_attention
-from clipadapt.towers.stock import weights
 
-Format = Literal["open_clip", "transformers"]
+Format = Literal["open_clip", "transformers", "onnx", "triton"]
 FORMATS: tuple[Format, ...] = ("open_clip", "transformers")
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -71,20 +69,11 @@ def export(
     writer, reader = _FORMATS.get(to, (None, None))
     if writer is None or reader is None:
         raise UsageError(f"no export format {to!r}; there are {', '.join(FORMATS)}")
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: is there already and not empty; give another folder")
-    encoder = _torch_encoder(model)
+    refuse_occupied(out, overwrite)
+    encoder = torch_encoder(model)
     if encoder.family != to:
         raise UsageError(_no_architecture(encoder, to))
-    whole: dict[Tower, float] = {"image": 1.0, "text": 1.0, **(strength or {})}
-    unmerged = probe(encoder) if set(whole.values()) == {1.0} else None
-    if encoder.attached is not None:
-        merge(encoder, whole)
-    fuse_attention(encoder.model)
-    measured = unmerged or probe(encoder)
-    lineage = encoder.lineage
-    digests = weights(encoder.stock)
-    lineage = replace(lineage, image_weights=digests["image"], text_weights=digests.get("text"))
+    measured, lineage = merged(encoder, strength)
     with atomic_folder(out) as staging:
         writer(encoder, staging)
         agreement = reader(staging, measured)
@@ -92,11 +81,36 @@ def export(
     return Exported(out, to, agreement, encoder.image_space, encoder.text_space)
 
 
-def _torch_encoder(model: str | TorchEncoder) -> TorchEncoder:
+def refuse_occupied(out: Path, overwrite: bool) -> None:
+    """Before any work starts.
+
+    Raises:
+        UsageError: `out` is a file, or a folder that holds something and is not to be replaced.
+    """
+    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: is there already and not empty; give another folder")
+
+
+def torch_encoder(model: str | TorchEncoder) -> TorchEncoder:
+    """The model with its torch weights, on the CPU.
+
+    Raises:
+        ModelError: it has none, being an export itself.
+    """
     encoder = load(model) if isinstance(model, str) else model
     if not isinstance(encoder, TorchEncoder):
         raise ModelError(f"{model}: holds no torch weights to merge and write; name the run or the checkpoint")
     return encoder.cpu()
+
+
+def merged(encoder: TorchEncoder, strength: Mapping[Tower, float] | None) -> tuple[Probe, Lineage]:
+    """Merges and fuses `encoder` in place -> what it says (before merging, at full strength), and what it is now."""
+    whole: dict[Tower, float] = {"image": 1.0, "text": 1.0, **(strength or {})}
+    unmerged = probe(encoder) if set(whole.values()) == {1.0} else None
+    if encoder.attached is not None:
+        merge(encoder, whole)
+    fuse_attention(encoder.model)
+    return unmerged or probe(encoder), encoder.written_lineage()
 
 
 def _no_architecture(encoder: TorchEncoder, to: Format) -> str:

@@ -109,7 +109,7 @@ class OpenClip:
         dtype = parts.transformer.get_cast_dtype()
         hidden = parts.token_embedding(tokens).to(dtype) + parts.positional_embedding[:length].to(dtype)
         hidden = parts.transformer(hidden, attn_mask=parts.attn_mask[:length, :length])
-        rows = torch.arange(len(tokens), device=tokens.device)
+        rows = torch.arange(tokens.shape[0], device=tokens.device)  # len() would fix the batch of an exported graph
         pooled = parts.ln_final(hidden)[rows, self._ends(tokens)]
         projection = parts.text_projection
         if projection is None:
