@@ -7,4 +7,5 @@ intervals        intervals of means, balanced means and paired differences, clus
 gallery          intervals of average precision when the gallery, not the queries, is the sample
 bootstrap        Bayesian bootstrap over products, for any other figure
 permutation      p-values by swapping systems product by product, and their correction
+studentised      the same for means over classes, by a t statistic: what comparisons are printed with
 """

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import betaincinv
 
 from clipadapt.metrics.effective import Spread, quantile, spread, tabulate
-from clipadapt.metrics.permutation import swap_p
+from clipadapt.metrics.studentised import balanced_swap_p
 
 POWER = 0.8
 """Chance of seeing a difference as large as the minimum detectable one."""
@@ -112,7 +112,7 @@ def paired_mean(
     seed: int = 0,
     other_variance: float = 0.0,
 ) -> Difference:
-    """Mean of `scores` minus mean of `against` on the same items; arguments as in mean_interval and swap_p."""
+    """Mean of `scores` minus mean of `against` on the same items; arguments as in mean_interval, balanced_swap_p."""
     one = np.zeros(len(products), np.int64)
     return paired_balanced(
         scores, against, one, products, coverage=coverage, draws=draws, seed=seed, other_variance=other_variance
@@ -131,24 +131,35 @@ def paired_balanced(
     seed: int = 0,
     other_variance: float = 0.0,
 ) -> Difference:
-    """A weighted mean of class means of `correct` minus that of `against`; arguments as in balanced_interval, swap_p.
-
-    The interval is that of the items' differences, scaled from [-1, 1]; the minimum detectable difference takes its
-    standard error at 80% power and the interval's level.
+    """A weighted mean of class means of `correct` minus that of `against`; arguments as in balanced_interval and
+    balanced_swap_p, which gives p.
     """
     differences = _checked(correct, 0.0) - _checked(against, 0.0)
+    shares = _weights(classes, weights)
+    p = balanced_swap_p(differences, classes, products, shares, draws=draws, seed=seed)
+    return compared(differences, classes, products, shares, p, coverage=coverage, other_variance=other_variance)
+
+
+def compared(
+    differences: Float[np.ndarray, " items"],
+    classes: Int[np.ndarray, " items"],
+    products: Products,
+    weights: Float[np.ndarray, " classes"] | None,
+    p: float,
+    *,
+    coverage: float = 0.95,
+    other_variance: float = 0.0,
+) -> Difference:
+    """What a comparison is printed with, for items' score differences in [-1, 1] and a p found elsewhere.
+
+    The interval is that of the differences, scaled to [0, 1]; the minimum detectable difference takes its standard
+    error at 80% power and the interval's level.
+    """
     found = _spread((differences + 1) / 2, classes, products, weights, False, other_variance / 4)
     low, high = _bounds(found, coverage)
     reach = quantile((1 - coverage) / 2, np.inf) + quantile(1 - POWER, np.inf)
-    shares = _weights(classes, weights)
-    parts = differences * (shares / np.maximum(np.bincount(classes, minlength=len(shares)), 1))[classes]
-    return Difference(
-        2 * found.mean - 1,
-        2 * low - 1,
-        2 * high - 1,
-        swap_p(parts, products, draws=draws, seed=seed),
-        float(min(2 * reach * np.sqrt(found.variance), 1.0)),
-    )
+    detectable = min(2 * reach * np.sqrt(found.variance), 1.0)
+    return Difference(2 * found.mean - 1, 2 * low - 1, 2 * high - 1, p, float(detectable))
 
 
 def _checked(scores: Scores, low: float) -> Float[np.ndarray, " items"]:
