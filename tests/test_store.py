@@ -194,7 +194,7 @@ def test_only_plain_files_are_kept(store: Store) -> None:
 
 
 def test_killed_at_any_moment_the_store_is_whole(store: Store) -> None:
-    """Twelve writers, each killed without warning a random while after its first version; the next goes on from there."""
+    """Twelve writers, each killed without warning a random while after its first version; the next goes on."""
     draw = random.Random(0)
     seen = set()
     for _ in range(12):

@@ -81,10 +81,9 @@ def measure(engine: Engine, factory: str, asked: Probes, effort: Effort) -> Poin
         start = time.perf_counter()
         engine.search(query[None], AT, effort)
         times.append(1e3 * (time.perf_counter() - start))
-    if engine.exhaustive:
-        spread = 0.0  # exact by construction, however few queries there are
-    else:
-        spread = float(shares.std(ddof=1)) / np.sqrt(len(shares)) if len(shares) > 1 else 1.0
+    spread = float(shares.std(ddof=1)) / np.sqrt(len(shares)) if len(shares) > 1 else 1.0
+    if engine.exhaustive:  # exact by construction, however few queries there are
+        spread = 0.0
     return Point(
         factory, asked.kind, effort.probe, effort.refine,
         recall=float(shares.mean()), low=max(0.0, float(shares.mean() - _QUANTILE * spread)),
@@ -141,7 +140,7 @@ def _without_own(found: Int[np.ndarray, "queries some"], own: np.ndarray | None)
 
 
 def _wide(found: np.ndarray) -> np.ndarray:
-    """Padded with -1 so that every row has AT entries left after its own is taken out, however few vectors there are."""
+    """Padded with -1 so that every row has AT entries left after its own is taken out, however few there are."""
     missing = max(0, AT + 1 - found.shape[1])
     return np.pad(found, ((0, 0), (0, missing)), constant_values=-1)
 

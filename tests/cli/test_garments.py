@@ -7,7 +7,7 @@ import pytest
 from clipadapt.cli import main
 
 QUICK = ["train.epochs=1", "train.batch_size=8", "train.micro_batch=8", "data.splits.tune=0.5"]
-"""Half of the few products for tune: a tenth of eleven is one, whose colour no other has, so nothing could be judged."""
+"""Half of the few products for tune: a tenth is one, whose colour no other has, so nothing could be judged."""
 
 
 def stamps(folder: Path) -> dict[str, int]:

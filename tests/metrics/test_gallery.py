@@ -72,7 +72,7 @@ def test_two_systems_alike_differ_by_chance_alone():
         classes = place % 3
         shown = generator.normal(size=(2, 200))[:, place] + 0.5 * generator.normal(size=(2, 600))
         both = [[Query(classes == v, np.argsort(-(1.5 * (classes == v) + one))) for v in range(3)] for one in shown]
-        return paired_gallery(*both, place, draws=99)
+        return paired_gallery(both[0], both[1], place, draws=99)
 
     found = [world(seed) for seed in range(200)]
     assert np.mean([one.p <= 0.05 for one in found]) == pytest.approx(0.05, abs=0.046)  # three standard errors
