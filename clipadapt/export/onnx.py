@@ -2,14 +2,16 @@
 
     export_onnx("run:runs/fashion", "export/onnx")     image.onnx, text.onnx, tokenizer.json, preprocess.json,
                                                        clipadapt.json; load it with load("onnx:export/onnx")
+    export_onnx(model, out, calibration=Calibration.of("my/catalogue"))     INT8 files beside them: "onnx:out@int8"
 
 Adapters are merged and normalisation is part of the graph, so a server needs nothing but onnxruntime and the two JSON
 files. A causal text tower takes texts at their true length, for there the rest of the columns is read by nobody.
 Before the folder appears, onnx.checker has passed and the files have been run beside torch, in batches of other sizes
 than they were traced with. Weights beyond 2 GB, protobuf's limit, go to a file of their own.
-Nothing here quantises or knows of servers.
+Nothing here knows how INT8 is fitted, or of servers.
 """
 
+import ast
 import json
 import warnings
 from collections.abc import Mapping
@@ -25,9 +27,11 @@ from torch import Tensor, nn
 
 from clipadapt.atomic import atomic_folder, sha256_file
 from clipadapt.errors import ExportError
+from clipadapt.export.calibration import Calibration
 from clipadapt.export.checkpoint import Exported, merged, refuse_occupied, torch_encoder
 from clipadapt.export.onnx_encoder import PREPROCESS, OnnxEncoder, file_of
 from clipadapt.export.parity import Agreement, Probe, compare
+from clipadapt.export.quantize import quantise
 from clipadapt.export.tokens import TextInput
 from clipadapt.towers import identity
 from clipadapt.towers.encoder import TorchEncoder, evaluating
@@ -46,6 +50,7 @@ def export_onnx(
     *,
     strength: Mapping[Tower, float] | None = None,
     overwrite: bool = False,
+    calibration: Calibration | None = None,
 ) -> Exported:
     """Merges a model's adapters and writes both towers as ONNX.
 
@@ -54,6 +59,7 @@ def export_onnx(
         out: a folder that does not exist or is empty.
         strength: "image" and "text" -> factor on what the adapters add; 1 where not named.
         overwrite: replace a folder that is there.
+        calibration: what to fit INT8 files on, which then lie beside the float ones; null: float alone.
 
     Raises:
         UsageError: the folder is not empty.
@@ -66,11 +72,13 @@ def export_onnx(
     encoder = torch_encoder(model)
     measured, lineage = merged(encoder, strength)
     with atomic_folder(out) as staging:
-        agreement = write_onnx(encoder, lineage, measured, staging)
+        agreement = write_onnx(encoder, lineage, measured, staging, calibration)
     return Exported(out, "onnx", agreement, encoder.image_space, encoder.text_space)
 
 
-def write_onnx(encoder: TorchEncoder, lineage: Lineage, measured: Probe, folder: Path) -> Agreement:
+def write_onnx(
+    encoder: TorchEncoder, lineage: Lineage, measured: Probe, folder: Path, calibration: Calibration | None = None
+) -> Agreement:
     """Fills an empty folder from a merged encoder, and proves it; see export_onnx."""
     text = None if encoder.context_length is None else TextInput.of(encoder.stock)
     write_graph(image_graph(encoder), folder / file_of("image", "fp32"))
@@ -83,8 +91,20 @@ def write_onnx(encoder: TorchEncoder, lineage: Lineage, measured: Probe, folder:
     described |= {"clipadapt": version("clipadapt"), "files": digests(folder)}
     identity.write_card(folder, lineage, **described)
     agreement = prove(folder, measured)
-    identity.write_card(folder, lineage, **described, agreement=agreement._asdict())
+    described |= {"agreement": agreement._asdict()}
+    identity.write_card(folder, lineage, **described)
+    if calibration is not None:
+        report = quantise(folder, calibration, write_graph)
+        described |= {"files": digests(folder), "int8": report | {"bytes": _share(folder)}}
+        identity.write_card(folder, lineage, **described)
     return agreement
+
+
+def _share(folder: Path) -> float:
+    """Bytes of the INT8 files over those of the float ones."""
+    sizes = {file.name: file.stat().st_size for file in folder.glob("*.onnx*")}
+    narrow = sum(size for name, size in sizes.items() if ".int8." in name)
+    return narrow / (sum(sizes.values()) - narrow)
 
 
 def prove(folder: Path, measured: Probe) -> Agreement:
@@ -163,6 +183,7 @@ def _graph(encoder: TorchEncoder, tower: nn.Module, example: Tensor, name: str, 
     model = program.model_proto
     del model.graph.value_info[:]  # shapes of the traced sizes; quantisers take them for the truth
     for node in model.graph.node:
+        node.name = f"{_module(node)}/{node.name}"
         del node.metadata_props[:]
         node.doc_string = ""
     for value in (model.graph.input[0], model.graph.output[0]):
@@ -199,6 +220,13 @@ def write_graph(model: onnx.ModelProto, file: Path) -> None:
 def digests(folder: Path) -> dict[str, str]:
     """sha256 of every ONNX file and its weights, by name."""
     return {file.name: sha256_file(file) for file in sorted(folder.glob("*.onnx*"))}
+
+
+def _module(node: onnx.NodeProto) -> str:
+    """Path of the module that a node was traced in: `visual.trunk.blocks.0.attn.q_proj`."""
+    scopes = next((one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"), "[]")
+    paths = [path for path in ast.literal_eval(scopes) if path.startswith("tower")]
+    return paths[-1].partition(".")[2] if paths else ""
 
 
 def _reason(error: Exception) -> str:
