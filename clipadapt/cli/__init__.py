@@ -21,6 +21,7 @@ VERBS = {
     "prompts": "lint, preview, score or weigh prompt templates",
     "embed": "a catalogue -> vectors",
     "eval": "measure a model, against another, with intervals",
+    "tag": "values, captions and alt texts per item; what needs no person",
     "index": "build, search, change and tune a visual search index",
     "export": "merge adapters; write what servers load",
     "garments": "draw the offline catalogue and pretrain the small base on it",

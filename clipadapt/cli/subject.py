@@ -59,7 +59,7 @@ def find(
         CatalogueError: no such source, split or column.
         PromptError: the prompts file is at fault.
     """
-    settings = Config.load(config) if config is not None else _of_run(model)
+    settings = Config.load(config) if config is not None else settings_of_run(model)
     if settings is not None and (source is None or source == settings.data.source):
         return _configured(settings, split, prompts, attributes, trained=model.startswith("run:"))
     if source is None:
@@ -67,7 +67,8 @@ def find(
     return _bare(settings, source, split, prompts, train_split, attributes, product)
 
 
-def _of_run(model: str) -> Config | None:
+def settings_of_run(model: str) -> Config | None:
+    """The config of a run: MODEL; None for models that are no run."""
     if not model.startswith("run:"):
         return None
     folder = Path(model.removeprefix("run:")).expanduser()
@@ -84,7 +85,7 @@ def _configured(
     parts = {names.validation: splits.validation, tune: splits.tune, names.train: splits.train}
     catalogue = parts.get(split)
     if catalogue is None:
-        catalogue = _load(settings.data, settings.data.source, split)
+        catalogue = load_split(settings.data, settings.data.source, split)
     fitted = {"weights": names.train, "epoch": tune} if trained else {}
     return Subject(
         _only(catalogue, attributes),
@@ -121,10 +122,10 @@ def _bare(
             raise ConfigError(f"{source}: which columns are attributes? name them with --attribute, or give a --config")
         log.info("attributes: %s", ", ".join(known))
         data = data.model_copy(update={"attributes": known})
-    catalogue = _load(data, source, split)
+    catalogue = load_split(data, source, split)
     if train_split is None and "train" in opened.splits() and split != "train":
         train_split = "train"
-    counts = train_counts(_load(data, source, train_split)) if train_split is not None else None
+    counts = train_counts(load_split(data, source, train_split)) if train_split is not None else None
     if counts is None:
         log.info("no training split is known, so values have no bins; name one with --train-split")
     words = Prompts.load(prompts or (settings.prompts if settings is not None else GENERIC))
@@ -132,7 +133,8 @@ def _bare(
     return Subject(catalogue, split, words, counts, None, {}, headline, data.holdout_pairs)
 
 
-def _load(data: Data, source: str, split: str) -> Catalogue:
+def load_split(data: Data, source: str, split: str) -> Catalogue:
+    """One split with the attributes and columns of a config."""
     return Catalogue.load(
         source,
         split,

@@ -1,0 +1,168 @@
+"""clipadapt tag: values, captions and alt texts per item, and which of them no person has to look at.
+
+    clipadapt tag --model run:runs/fashion --split validation --out tags.parquet --against local-dir:base
+    clipadapt tag --model run:runs/fashion --source arrivals --thresholds tags.thresholds.json --out new.csv
+
+Beside FILE stand FILE's stem + .thresholds.json (what was fitted on tune; read back by --thresholds) and, where the
+tagged split has labels, + .report.json. The table goes to stdout, all else to stderr.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from clipadapt.cli.material import Material
+    from clipadapt.evaluation.tagging.tag import Tagged
+    from clipadapt.evaluation.tagging.thresholds import Thresholds
+    from clipadapt.evaluation.vectors import VectorCache
+    from clipadapt.prompts import Prompts
+    from clipadapt.towers.encoder import Encoder
+
+DEFAULT_PRECISION = 0.95
+
+
+def command(
+    model: Annotated[str, typer.Option("--model", help="MODEL that tags, such as run:runs/fashion.")],
+    out: Annotated[Path, typer.Option("--out", help="FILE.parquet, .csv or .jsonl; one row per item.")],
+    source: Annotated[str | None, typer.Option("--source", help="Catalogue; default: the run's or config's.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Split that is tagged.")] = "validation",
+    tune: Annotated[
+        str | None,
+        typer.Option("--tune", help="Split that thresholds are fitted on, or a share of train; default: the run's."),
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option("--thresholds", help="Fitted earlier: thresholds.json; instead of --tune.")
+    ] = None,
+    prompts: Annotated[str | None, typer.Option("--prompts", help="Prompts file; default: the run's, generic.")] = None,
+    against: Annotated[str | None, typer.Option("--against", help="MODEL it is compared with.")] = None,
+    precision: Annotated[
+        float | None, typer.Option("--precision", help="Of what is said for sure; default: 0.95.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="Config that names source, columns, prompts.")] = None,
+    attribute: Annotated[list[str] | None, typer.Option("--attribute", help="Only this one; may be repeated.")] = None,
+    product: Annotated[str | None, typer.Option("--product", help="Column whose items are one product.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto takes a GPU where there is one.")] = "auto",
+    cache: Annotated[Path | None, typer.Option("--cache", help="Folder of kept vectors; default: the user's.")] = None,
+) -> None:
+    """Tag items; say which tags can go without a person, at a precision shown on tune."""
+    from clipadapt.cli.material import find
+    from clipadapt.errors import ConfigError
+    from clipadapt.evaluation.tagging.tag import check_form, tag
+    from clipadapt.evaluation.tagging.thresholds import Thresholds
+    from clipadapt.evaluation.vectors import VectorCache, default_folder
+    from clipadapt.prompts import Prompts
+    from clipadapt.towers.load import load
+
+    check_form(out)
+    if precision is not None and not 0.0 < precision < 1.0:
+        raise ConfigError(f"--precision {precision}: a fraction between 0 and 1, such as 0.95")
+    if thresholds is not None and not (tune is against is precision is None and not attribute):
+        raise ConfigError(
+            "--thresholds brings what was fitted on tune for one model, at its precision and for its attributes; "
+            "leave out --tune, --against, --precision and --attribute"
+        )
+    given = Thresholds.load(thresholds) if thresholds is not None else None
+    found = find(
+        model=model,
+        source=source,
+        split=split,
+        tune=tune,
+        prompts=prompts,
+        config=config,
+        attributes=attribute or (),
+        product=product,
+        given=given,
+    )
+    words = Prompts.load(found.prompts)
+    kept = VectorCache(cache or default_folder() / "vectors")
+    where = _device(device)
+    systems = {"adapted": model, "base": against} if against is not None else {"model": model}
+    tagged, fitted = {}, {}
+    for system, name in systems.items():
+        encoder = load(name or "", device=where)
+        fitted[system] = given or _fit(encoder, found, words, kept, precision)
+        tagged[system] = tag(encoder, found.catalogue, words, fitted[system], kept, split=found.split)
+    first = next(iter(systems))
+    tagged[first].write(out)
+    _tell(tagged[first], fitted[first])
+    _say(f"wrote {out}")
+    if given is None:
+        path = out.with_name(f"{out.stem}.thresholds.json")
+        fitted[first].save(path)
+        _say(f"wrote {path}")
+    _report(tagged, fitted, found, words, out.with_name(f"{out.stem}.report.json"))
+
+
+def _fit(
+    encoder: "Encoder", found: "Material", words: "Prompts", kept: "VectorCache", precision: float | None
+) -> "Thresholds":
+    from clipadapt.evaluation.tagging.thresholds import fit
+
+    assert found.tune is not None, "read from a file otherwise"
+    return fit(
+        encoder,
+        found.tune,
+        words,
+        found.attributes,
+        kept,
+        split=found.tune_name,
+        carved_from=found.carved_from,
+        known=found.known,
+        precision=DEFAULT_PRECISION if precision is None else precision,
+    )
+
+
+def _tell(tagged: "Tagged", fitted: "Thresholds") -> None:
+    """States of all items, and what can never be sure."""
+    from clipadapt.evaluation.tagging.tag import uncertain
+
+    for name, column in tagged.columns.items():
+        _say(f"{name}: {', '.join(f'{count} {state}' for state, count in column.counts().items())}")
+    for name, lines in uncertain(fitted).items():
+        for line in lines:
+            _say(f"{name}: {line}")
+    if tagged.faults:
+        first = next(iter(tagged.faults.values()))
+        _say(f"{len(tagged.faults)} broken picture(s) have a row with a fault and no values, the first: {first}")
+
+
+def _report(
+    tagged: "Mapping[str, Tagged]",
+    fitted: "Mapping[str, Thresholds]",
+    found: "Material",
+    words: "Prompts",
+    path: Path,
+) -> None:
+    """Figures where the tagged split has labels that nothing was fitted to."""
+    from clipadapt.atomic import atomic_write
+    from clipadapt.cli.console import stdout_console
+    from clipadapt.evaluation.tagging.report import labelled, report
+    from clipadapt.evaluation.tagging.table import table
+
+    first, weighed = next(iter(tagged)), words.library.fitted_on
+    if not labelled(tagged[first].catalogue, fitted[first]):
+        _say(f"no report: no item of {found.split!r} has a known value of these attributes")
+    elif found.trained_on_it:
+        _say(f"no report: the model was trained on {found.split!r}, so its labels say nothing of other items")
+    elif weighed is not None and weighed.fingerprint == tagged[first].catalogue.fingerprint:
+        _say(f"no report: the weights of {words.path} were fitted on {found.split!r}")
+    else:
+        results = report(tagged, fitted, split=found.split)
+        atomic_write(path, results.to_json())
+        stdout_console().print(table(results))
+        _say(f"wrote {path}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
