@@ -24,9 +24,9 @@ _OTHER_PRODUCTS = 1_000_000
 
 def command(
     out: Annotated[Path, typer.Option("--out", help="Folder for catalogue/ and base/.")],
-    items: Annotated[int, typer.Option(help="Pictures of the catalogue.", min=12)] = 3000,
+    items: Annotated[int, typer.Option(help="Pictures of the catalogue.", min=12)] = 9000,
     seed: Annotated[int, typer.Option(help="Another seed draws other garments.")] = 0,
-    size: Annotated[int, typer.Option(help="Pixels per side.", min=16)] = 96,
+    size: Annotated[int, typer.Option(help="Pixels per side.", min=16)] = 64,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help=f"Replaces keys of {CONFIG}.")
     ] = None,
@@ -47,7 +47,7 @@ def command(
         made.note(catalogue, drawing)
     recipe = {"drawing": drawing, **pretraining}
     if not made.already(base, recipe):
-        typer.echo(f"pretraining the small base model on plain captions, a minute or two: {base}", err=True)
+        typer.echo(f"pretraining the small base model on plain captions, two minutes or three: {base}", err=True)
         _pretrain(out / "pretraining", base, config, items=items, seed=seed, size=size)
         made.note(base, recipe)
     typer.echo(f"catalogue  {catalogue}\nbase       {base}")

@@ -15,7 +15,7 @@ Pattern = Callable[[Field, Field, np.random.Generator], Field]
 
 def pattern(name: str, u: Field, v: Field, draw: np.random.Generator) -> Field:
     """The second colour's amount in [0, 1] at each point of the cloth, for a pattern of the vocabulary."""
-    size = np.float32(draw.uniform(0.85, 1.15))
+    size = np.float32(draw.uniform(1.2, 1.6))
     shift = draw.uniform(0.0, 1.0, 2).astype(np.float32)
     return _PATTERNS[name](u / size + shift[0], v / size + shift[1], draw)
 

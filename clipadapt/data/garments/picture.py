@@ -57,7 +57,7 @@ def photo(product: Product, number: int, size: int, seed: int) -> Image.Image:
     side = size * _FINER
     pose = Pose(
         turn=shot.normal(0.0, 0.06),
-        scale=side * shot.uniform(0.42, 0.47),
+        scale=side * shot.uniform(0.5, 0.56),
         centre=(side * shot.uniform(0.47, 0.53), side * shot.uniform(0.47, 0.52)),
     )
     outline = garment(product.values["category"], product.values["cut"])

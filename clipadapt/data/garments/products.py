@@ -11,7 +11,7 @@ from typing import NamedTuple
 from clipadapt import keyed
 from clipadapt.data.garments.vocabulary import ATTRIBUTES
 
-VALIDATION_SHARE = 1 / 3
+VALIDATION_SHARE = 1 / 2
 _PICTURES = (2, 3, 4)
 _PRICES = {"t-shirt": 15, "tank top": 12, "shorts": 25, "shirt": 35, "skirt": 35, "hoodie": 40, "sweater": 45}
 _OTHER_PRICE = 60

@@ -14,6 +14,9 @@ from PIL import Image
 Field = Float32[np.ndarray, "height width"]
 
 
+_COARSER = np.float32(1.4)
+
+
 class Texture(NamedTuple):
     """The look of a fabric."""
 
@@ -27,7 +30,7 @@ class Texture(NamedTuple):
 
 def texture(name: str, u: Field, v: Field, draw: np.random.Generator) -> Texture:
     """The texture of a fabric of the vocabulary."""
-    return _TEXTURES[name](u, v, draw)
+    return _TEXTURES[name](u / _COARSER, v / _COARSER, draw)
 
 
 def _cotton(u: Field, v: Field, draw: np.random.Generator) -> Texture:
@@ -36,7 +39,7 @@ def _cotton(u: Field, v: Field, draw: np.random.Generator) -> Texture:
 
 def _denim(u: Field, v: Field, draw: np.random.Generator) -> Texture:
     twill = np.sin(62.0 * (u + v))
-    return Texture(0.96 + 0.13 * twill + 0.16 * _noise(u, 2, draw), gloss=0.06)
+    return Texture(0.96 + 0.13 * twill + 0.16 * _noise(u, 4, draw), gloss=0.06)
 
 
 def _knitwear(u: Field, v: Field, draw: np.random.Generator) -> Texture:
@@ -63,11 +66,11 @@ def _corduroy(u: Field, v: Field, draw: np.random.Generator) -> Texture:
 
 
 def _wool(u: Field, v: Field, draw: np.random.Generator) -> Texture:
-    return Texture(0.95 + 0.22 * _noise(u, 6, draw))
+    return Texture(0.95 + 0.22 * _noise(u, 12, draw))
 
 
 def _leather(u: Field, v: Field, draw: np.random.Generator) -> Texture:
-    folds = _noise(u, 16, draw)
+    folds = _noise(u, 26, draw)
     return Texture(0.72 + 0.06 * folds, gloss=0.75 * np.clip(folds - 0.65, 0, 1))
 
 
@@ -83,7 +86,7 @@ def _quilted(u: Field, v: Field, draw: np.random.Generator) -> Texture:
 
 
 def _sequins(u: Field, v: Field, draw: np.random.Generator) -> Texture:
-    sparkle = _noise(u, 4, draw)
+    sparkle = _noise(u, 8, draw)
     return Texture(0.8 + 0.2 * sparkle, gloss=np.clip(1.1 * (sparkle - 0.9), 0, 0.9))
 
 

@@ -1,6 +1,6 @@
 """Attributes of drawn garments, their values and how often each is drawn: a few common ones, a long tail of rare ones.
 
-Shares are chosen so that a catalogue of 3,000 pictures has values in all three bins of training items: many, medium (21
+Shares are chosen so that a catalogue of 9,000 pictures has values in all three bins of training items: many, medium (21
 to 100) and few (20 or less), the rare ones with validation items enough to be measured. Knows nothing of how they look.
 """
 
@@ -62,13 +62,13 @@ ATTRIBUTES = {
             "dotted": 8,
             "floral": 6,
             "zigzag": 4.5,
-            "camouflage": 3.5,
-            "leopard print": 3.5,
-            "pleated": 3.5,
+            "camouflage": 3,
+            "leopard print": 3,
+            "pleated": 3,
             "argyle": 2,
             "tie-dye": 1.2,
             "colour-blocked": 1.1,
-            "starry": 1.1,
+            "starry": 0.4,
         },
         unknown=0.15,
     ),
@@ -81,10 +81,10 @@ ATTRIBUTES = {
             "satin": 8,
             "corduroy": 5,
             "wool": 5,
-            "leather": 4,
-            "lace": 3,
+            "leather": 3,
+            "lace": 2,
             "quilted fabric": 1.2,
-            "sequins": 1.2,
+            "sequins": 0.4,
         },
         unknown=0.25,
     ),
@@ -95,10 +95,10 @@ ATTRIBUTES = {
             "loose": 12,
             "cropped": 10,
             "flared": 8,
-            "longline": 4,
-            "asymmetric": 3.5,
-            "scalloped": 1.5,
-            "tiered": 1,
+            "longline": 3,
+            "asymmetric": 2,
+            "scalloped": 1.2,
+            "tiered": 0.4,
         },
         unknown=0.25,
     ),
