@@ -84,9 +84,7 @@ class Calibration:
         drawn = [_draw(part, count, seed) for part, count in ((rest, pictures), (carved, tune))]
         captions = _captions(drawn[0], words, values)
         if not captions:
-            raise PromptError(
-                f"{prompts}: gives no caption and no value text for {source}; name others with --prompts"
-            )
+            raise PromptError(f"{prompts}: gives no caption and no value text for {source}; name others with --prompts")
         return cls(str(source), drawn[0], drawn[1], captions, values)
 
 

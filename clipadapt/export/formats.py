@@ -2,6 +2,7 @@
 
     export("run:runs/fashion", "open_clip", "out")      what stock open_clip loads
     export("run:runs/fashion", "onnx", "out")           image.onnx, text.onnx and what they need beside them
+    export(model, "triton", "repository")               a model repository for Triton
 
 Nothing here knows how a format is written.
 """
@@ -11,12 +12,14 @@ from pathlib import Path
 
 from clipadapt.errors import UsageError
 from clipadapt.export import checkpoint
+from clipadapt.export.calibration import Calibration
 from clipadapt.export.checkpoint import Exported, Format
 from clipadapt.export.onnx import export_onnx
+from clipadapt.export.triton import export_triton
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import Tower
 
-FORMATS: tuple[Format, ...] = (*checkpoint.FORMATS, "onnx")
+FORMATS: tuple[Format, ...] = (*checkpoint.FORMATS, "onnx", "triton")
 
 
 def export(
@@ -26,24 +29,29 @@ def export(
     *,
     strength: Mapping[Tower, float] | None = None,
     overwrite: bool = False,
+    calibration: Calibration | None = None,
 ) -> Exported:
     """Merges a model's adapters and writes a folder in one of FORMATS.
 
     Args:
         model: a MODEL string, or an encoder, which is merged in place.
-        to: open_clip or transformers (what that library loads), or onnx.
+        to: open_clip or transformers (what that library loads), onnx, or triton (a model repository).
         out: a folder that does not exist or is empty.
         strength: "image" and "text" -> factor on what the adapters add; 1 where not named.
         overwrite: replace a folder that is there.
+        calibration: what to fit INT8 files on (onnx: beside the float ones; triton: instead of them); null: none.
 
     Raises:
-        UsageError: the folder is not empty, or the format has no architecture for this model.
+        UsageError: the folder is not empty, the format has no architecture for this model, or it has no INT8 form.
         ExportError: the format cannot hold the model.
         ParityError: the folder does not give the measured vectors; it is not kept.
         StoreError: the disk refuses.
     """
+    if to not in FORMATS:
+        raise UsageError(f"no export format {to!r}; there are {', '.join(FORMATS)}")
     if to in checkpoint.FORMATS:
+        if calibration is not None:
+            raise UsageError(f"{to} has no INT8 form; export to onnx or triton")
         return checkpoint.export(model, to, out, strength=strength, overwrite=overwrite)
-    if to == "onnx":
-        return export_onnx(model, out, strength=strength, overwrite=overwrite)
-    raise UsageError(f"no export format {to!r}; there are {', '.join(FORMATS)}")
+    write = export_onnx if to == "onnx" else export_triton
+    return write(model, out, strength=strength, overwrite=overwrite, calibration=calibration)
