@@ -22,7 +22,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("garments") / "catalogue", items=60, seed=3, size=48)
 
 
-def items_per_value(split: str, attribute: str, items: int = 3000) -> Counter[str]:
+def items_per_value(split: str, attribute: str, items: int = 9000) -> Counter[str]:
     counts: Counter[str] = Counter()
     for product in deal(items, 0):
         if product.split == split and product.cells[attribute]:
@@ -60,7 +60,7 @@ def test_cells_of_a_product_agree_and_some_are_unknown(drawn: Path) -> None:
     for row in rows:
         by_product.setdefault(row["product"], set()).add(tuple(row[name] for name in ATTRIBUTES))
     assert all(len(cells) == 1 for cells in by_product.values())
-    shares = {name: np.mean([not product.cells[name] for product in deal(3000, 0)]) for name in ATTRIBUTES}
+    shares = {name: np.mean([not product.cells[name] for product in deal(9000, 0)]) for name in ATTRIBUTES}
     for name, attribute in ATTRIBUTES.items():
         assert shares[name] == pytest.approx(attribute.unknown, abs=0.05)
 
@@ -77,7 +77,7 @@ def test_a_long_tail_fills_every_bin_and_rare_values_can_be_measured() -> None:
 
 
 def test_combinations_have_a_longer_tail_than_values() -> None:
-    pairs = Counter((p.values["pattern"], p.values["fabric"]) for p in deal(3000, 0) if p.split == "train")
+    pairs = Counter((p.values["pattern"], p.values["fabric"]) for p in deal(9000, 0) if p.split == "train")
     assert sum(count == 1 for count in pairs.values()) > 15
 
 
