@@ -13,6 +13,9 @@ system for its locks. Nothing here knows what the files mean.
     with Store("index").write() as folder:
         (folder / "items.json").write_text("[]")
     Store("index").current() / "items.json"
+
+    version = store.add(fill)                # whole, and nothing points to it yet
+    store.swap(version, store.pointer())     # points to it, unless another process was quicker
 """
 
 import contextlib
@@ -22,9 +25,10 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from clipadapt.atomic import Guard, atomic_write, flush, flush_tree, sha256_file, staged, write_new
 from clipadapt.atomic import atomic_folder as atomic_folder
@@ -33,6 +37,8 @@ from clipadapt.errors import StoreError
 MANIFEST = "manifest.json"
 POINTER = "current"
 _UNFINISHED = "unfinished"
+_PATIENCE = 10.0
+"""Seconds that a change of a few milliseconds waits for another one to end."""
 _VERSION = re.compile(r"\d{6,}")
 
 
@@ -42,6 +48,8 @@ class Pointer(NamedTuple):
     version: str
     manifest: str
     """sha256 of the version's manifest.json, so that a manifest cannot change unnoticed."""
+    note: Mapping[str, Any] = {}
+    """What was written with the pointer, in the same step."""
 
 
 class Store:
@@ -72,6 +80,14 @@ class Store:
         """
         return self._pointer().version
 
+    def pointer(self) -> Pointer | None:
+        """What the pointer says now; null before anything was pointed to.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        return self._pointer() if self.exists() else None
+
     def current(self, *, verify: bool = False) -> Path:
         """Folder of the current version, its files there and of the right size; `verify` also reads them for sha256.
 
@@ -89,8 +105,7 @@ class Store:
             StoreError: another process is writing, no space, or another failure of the disk. What was current stays so.
         """
         with self._writing() as guard:
-            number = max((int(version) for version in self.versions()), default=0) + 1
-            final = self.root / "versions" / f"{number:06d}"
+            final = self._next()
             with staged(self.root / _UNFINISHED) as staging:
                 with guard.filling():
                     yield staging
@@ -105,6 +120,61 @@ class Store:
                 if not self._points_to(final.name):
                     shutil.rmtree(final, ignore_errors=True)
                 raise
+
+    def add(self, fill: Callable[[Path], None], about: Mapping[str, Any] | None = None) -> str:
+        """A new version that nothing points to yet, and its name; others may write and point while it is filled.
+
+        Args:
+            fill: called with an empty folder.
+            about: goes into manifest.json beside the files.
+
+        Raises:
+            StoreError: no space, or another failure of the disk; there is no new version then.
+        """
+        with Guard(self.root) as guard:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with staged(self.root / _UNFINISHED) as staging:
+                with guard.filling():
+                    fill(staging)
+                _write_manifest(staging, about)
+                flush_tree(staging)
+                with self._writing(_PATIENCE):
+                    final = self._next()
+                    staging.rename(final)
+                    try:
+                        flush(final.parent)
+                    except BaseException:
+                        final.rename(staging)
+                        raise
+        return final.name
+
+    def swap(
+        self, version: str, seen: Pointer | None, note: Mapping[str, Any] | None = None, *, manifest: str | None = None
+    ) -> Pointer:
+        """Points to an existing version, if the pointer still says what was `seen`; of two that saw the same, one wins.
+
+        Sizes are compared, contents are not, so it takes milliseconds; it waits a while for another change to end.
+
+        Args:
+            note: kept with the pointer; what the old pointer's said is not kept.
+            manifest: sha256 that the version's manifest.json must have; null: any.
+
+        Raises:
+            StoreError: another process was quicker, naming what it points to now; no such version; a file of it is
+                missing or changed; another process has been writing for too long.
+        """
+        with self._writing(_PATIENCE):
+            found = self.pointer()
+            if found != seen:
+                then, now = (_said(pointer) for pointer in (seen, found))
+                raise StoreError(
+                    f"{self.root}: another process was quicker: the pointer said {then} and says {now} now, so it was "
+                    f"not set to {version}; look at what is current, then decide again"
+                )
+            folder = self._checked(version, manifest, verify=False)
+            pointer = Pointer(version, sha256_file(folder / MANIFEST), dict(note or {}))
+            self._point(pointer)
+        return pointer
 
     def point_to(self, version: str) -> Path:
         """Makes an existing version the current one, after reading every file of it; gives its folder.
@@ -129,17 +199,40 @@ class Store:
             versions = self.versions()
             current = self.version() if self.exists() else None
             removed = [version for version in versions[: max(len(versions) - keep, 0)] if version != current]
-            for version in removed:
-                # Renamed first: a version that is half removed must not look like one.
-                with staged(self.root / _UNFINISHED) as staging:
-                    (self.root / "versions" / version).rename(staging / version)
+            self._remove(removed)
         return removed
+
+    def remove(self, choose: Callable[[], Sequence[str]]) -> list[str]:
+        """Removes the versions that `choose` names, which is asked while nobody else writes; gives them.
+
+        Raises:
+            StoreError: one of them is the current version or none at all, another process is writing, or a folder
+                cannot be removed. Whatever `choose` raises; nothing is removed then.
+        """
+        with self._writing(_PATIENCE):
+            removed = list(choose())
+            if self.exists() and self.version() in removed:
+                raise StoreError(f"{self.root}: {self.version()} is the current version; point to another one first")
+            if unknown := sorted(set(removed) - set(self.versions())):
+                raise StoreError(f"{self.root}: no version {unknown[0]!r}; there are {self.versions()}")
+            self._remove(removed)
+        return removed
+
+    def _remove(self, versions: Sequence[str]) -> None:
+        for version in versions:
+            # Renamed first: a version that is half removed must not look like one.
+            with staged(self.root / _UNFINISHED) as staging:
+                (self.root / "versions" / version).rename(staging / version)
+
+    def _next(self) -> Path:
+        number = max((int(version) for version in self.versions()), default=0) + 1
+        return self.root / "versions" / f"{number:06d}"
 
     def _pointer(self) -> Pointer:
         file = self.root / POINTER
         try:
             raw = json.loads(file.read_bytes())
-            pointer = Pointer(str(raw["version"]), str(raw["manifest"]))
+            pointer = Pointer(str(raw["version"]), str(raw["manifest"]), dict(raw.get("note", {})))
         except FileNotFoundError as error:
             raise StoreError(f"{self.root}: nothing was written here yet, for there is no file {POINTER!r}") from error
         except OSError as error:
@@ -168,16 +261,17 @@ class Store:
         return folder
 
     def _point(self, pointer: Pointer) -> None:
-        atomic_write(self.root / POINTER, json.dumps(pointer._asdict()) + "\n")
+        document = pointer._asdict() if pointer.note else {"version": pointer.version, "manifest": pointer.manifest}
+        atomic_write(self.root / POINTER, json.dumps(document) + "\n")
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Guard]:
-        """Holds the lock; what a killed writer left of its pointer is removed."""
+    def _writing(self, patience: float = 0.0) -> Iterator[Guard]:
+        """Holds the lock, for which it waits so many seconds; what a killed writer left of its pointer is removed."""
         with Guard(self.root) as guard:
             (self.root / "versions").mkdir(parents=True, exist_ok=True)
             lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                _claim(lock, self.root)
+                _claim(lock, self.root, patience)
                 for left in self.root.glob(f".{POINTER}.*.partial"):
                     left.unlink(missing_ok=True)
                 yield guard
@@ -216,8 +310,8 @@ def _differs(file: Path, name: str, entry: dict[str, object], verify: bool) -> s
     return None
 
 
-def _write_manifest(folder: Path) -> str:
-    """Lists every file of `folder` in its manifest.json; gives the sha256 of that."""
+def _write_manifest(folder: Path, about: Mapping[str, Any] | None = None) -> str:
+    """Lists every file of `folder` in its manifest.json, after what is said about them; gives the sha256 of that."""
     files = {}
     for file in sorted(folder.rglob("*")):
         mode = file.lstat().st_mode
@@ -225,12 +319,27 @@ def _write_manifest(folder: Path) -> str:
             files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
         elif not stat.S_ISDIR(mode):
             raise StoreError(f"{file}: only plain files and folders can be kept in a version")
-    write_new(folder / MANIFEST, json.dumps({"schema_version": 1, "files": files}, indent=1).encode() + b"\n")
+    write_new(
+        folder / MANIFEST, json.dumps({"schema_version": 1, **(about or {}), "files": files}, indent=1).encode() + b"\n"
+    )
     return sha256_file(folder / MANIFEST)
 
 
-def _claim(lock: int, root: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StoreError(f"{root}: another process is writing here; wait for it to end, then try again") from error
+def _claim(lock: int, root: Path, patience: float) -> None:
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() < until:
+                time.sleep(0.01)
+                continue
+            raise StoreError(f"{root}: another process is writing here; wait for it to end, then try again") from error
+        return
+
+
+def _said(pointer: Pointer | None) -> str:
+    if pointer is None:
+        return "nothing"
+    who = ", ".join(f"{key} {value}" for key, value in pointer.note.items() if isinstance(value, str))
+    return pointer.version + (f" ({who})" if who else "")

@@ -24,6 +24,8 @@ VERBS = {
     "tag": "values, captions and alt texts per item; what needs no person",
     "index": "build, search, change and tune a visual search index",
     "export": "merge adapters; write what servers load",
+    "release": "bundle, promote, roll back, list and purge what serves",
+    "bench": "time a model's towers in torch, onnxruntime and INT8 against a budget",
     "garments": "draw the offline catalogue and pretrain the small base on it",
 }
 """Verb -> what it does. Its module, clipadapt.cli.VERB, has `command` (a function) or `app` (a typer group)."""

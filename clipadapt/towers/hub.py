@@ -68,6 +68,8 @@ def parse(text: str) -> ModelName:
 
 def _recognise(folder: Path) -> str:
     """The scheme of a folder, from the files in it."""
+    if (folder / "manifest.json").is_file() and (folder / "model").is_dir():
+        return "release"  # it holds an adapter and a config as well
     if (folder / "open_clip_config.json").is_file():
         return "local-dir"
     if (folder / "adapter" / "clipadapt.json").is_file() or (folder / "adapter_model.safetensors").is_file():
@@ -82,11 +84,9 @@ def _recognise(folder: Path) -> str:
                 return "timm"
             if "model_type" in document:
                 return "transformers"
-    if (folder / "manifest.json").is_file():
-        return "release"
     raise ModelError(
         f"{folder}: no model found in it; looked for open_clip_config.json, adapter/, image.onnx, config.json "
-        "(transformers or timm) and manifest.json (a release)"
+        "(transformers or timm) and manifest.json beside model/ (a release)"
     )
 
 

@@ -1,0 +1,171 @@
+"""clipadapt release create|promote|rollback|list|purge: what serves, as one thing that can be undone in a second.
+
+    clipadapt release create releases runs/fashion --note "new sleeves"
+    clipadapt release promote releases 000004
+    clipadapt release rollback releases
+    clipadapt eval --model release:releases ...
+
+Names and lists go to stdout, what to do next to stderr. A release that does not pass its gate ends with 3.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from clipadapt.deploy.keeping import Release
+    from clipadapt.deploy.parts import Parts
+    from clipadapt.deploy.releases import Compatible, Releases
+
+app = typer.Typer(help="Bundle, promote, roll back, list and purge releases.", no_args_is_help=True)
+
+Store = Annotated[Path, typer.Argument(metavar="RELEASES", help="Folder of releases.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+
+
+@app.command()
+def create(
+    releases: Store,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, measured and exported.")],
+    gate: Annotated[str, typer.Option("--gate", help="Conditions; exit 3 when one does not hold.")] = (
+        "eval/release_gate.yaml"
+    ),
+    export: Annotated[
+        list[Path] | None, typer.Option("--export", help="Another form of the model; default: all in RUN/export.")
+    ] = None,
+    index: Annotated[Path | None, typer.Option("--index", help="Search index; default: RUN/index.")] = None,
+    keep_index: Annotated[
+        bool, typer.Option("--keep-index", help="Keep the current release's index, if new queries fit it.")
+    ] = False,
+    compatibility_gate: Annotated[str, typer.Option(help="What new queries must show on it.")] = (
+        "eval/compatibility_gate.yaml"
+    ),
+    thresholds: Annotated[Path | None, typer.Option("--thresholds", help="What clipadapt tag fitted.")] = None,
+    note: Annotated[str, typer.Option("--note", help="A sentence for the list.")] = "",
+) -> None:
+    """Bundle a run's model, adapter, exports, index, prompts and report, if they pass and belong together."""
+    from clipadapt.deploy.parts import gather
+    from clipadapt.deploy.releases import Releases
+    from clipadapt.errors import UsageError
+    from clipadapt.evaluation.gate import Gate
+    from clipadapt.runs import Run
+
+    if keep_index and index is not None:
+        raise UsageError("--index names an index and --keep-index keeps another; give one of them")
+    store = Releases(releases)
+    parts = gather(Run.open(run), Gate.load(gate), exports=export, index=index, thresholds=thresholds)
+    keep = _compatible(store, parts, compatibility_gate) if keep_index else None
+    made = store.create(parts, keep=keep, note=note)
+    typer.echo(made.version)
+    for verdict in made.about.gates if made.about else ():
+        for reason in verdict.reasons:
+            typer.echo(f"gate {verdict.gate}: {reason}", err=True)
+    typer.echo(f"wrote {made.folder}; put it in use: clipadapt release promote {releases} {made.version}", err=True)
+
+
+@app.command()
+def promote(
+    releases: Store,
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="Its number, as `list` shows it.")],
+) -> None:
+    """Make a release the current one, after reading every file of it."""
+    from clipadapt.deploy.releases import Releases
+
+    made = Releases(releases).promote(release)
+    typer.echo(made.version)
+    typer.echo(f"{made.folder} is current; undo it: clipadapt release rollback {releases}", err=True)
+
+
+@app.command()
+def rollback(releases: Store) -> None:
+    """Return to the release that was promoted before."""
+    from clipadapt.deploy.releases import Releases
+
+    made = Releases(releases).rollback()
+    typer.echo(made.version)
+    typer.echo(f"{made.folder} is current again", err=True)
+
+
+@app.command(name="list")
+def list_(releases: Store, as_json: Json = False) -> None:
+    """Show every release with its lineage, gates and spaces, oldest first."""
+    from clipadapt.deploy.releases import Releases
+
+    found = Releases(releases).all()
+    if as_json:
+        typer.echo(json.dumps([_document(one) for one in found], indent=1, ensure_ascii=False))
+        return
+    for one in found:
+        _print(one)
+    if not found:
+        typer.echo(f"{releases}: no release; create one with clipadapt release create", err=True)
+
+
+@app.command()
+def purge(
+    releases: Store,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[RELEASE]...", help="Those to remove; default: all that may go.")
+    ] = None,
+) -> None:
+    """Remove releases older than 30 days that nobody needs; says why the others stay."""
+    from clipadapt.deploy.releases import Releases
+
+    removed, stays = Releases(releases).purge(names or None)
+    for name in removed:
+        typer.echo(name)
+    for name, why in sorted(stays.items()):
+        typer.echo(f"{name} stays: {why}", err=True)
+
+
+def _compatible(store: "Releases", parts: "Parts", gate: str) -> "Compatible":
+    """New queries against the current release's, on the run's validation split."""
+    from clipadapt.cli.subject import find
+    from clipadapt.deploy.compatibility import compatibility
+    from clipadapt.deploy.parts import INDEX, MODEL
+    from clipadapt.deploy.releases import Compatible
+    from clipadapt.errors import UsageError
+    from clipadapt.evaluation.gate import Gate
+    from clipadapt.search.index import Index
+    from clipadapt.towers.load import load
+
+    conditions = Gate.load(gate)
+    if not store.store.exists():
+        raise UsageError(
+            f"{store.root}: nothing was promoted yet, so there is no index to keep; leave out --keep-index"
+        )
+    current = store.store.current()
+    index = Index.open(current / INDEX, verify=False)
+    subject = find(model=f"run:{parts.run.path}", source=None, split=parts.run.config.data.splits.validation)
+    results = compatibility(
+        load(str(parts.model)),
+        load(str(current / MODEL)),
+        index.meta.image_space,
+        subject.catalogue,
+        subject.prompts,
+        split=subject.split,
+        headline=subject.headline,
+        train_counts=subject.counts,
+        fitted_on=subject.fitted_on,
+    )
+    return Compatible(results, conditions)
+
+
+def _document(one: "Release") -> dict:
+    known = {"version": one.version, "path": str(one.folder), "current": one.current, "rollback": one.target}
+    return known | (one.about.to_json() if one.about else {"unreadable": True})
+
+
+def _print(one: "Release") -> None:
+    mark = "current" if one.current else "rollback" if one.target else ""
+    if one.about is None:
+        typer.echo(f"{one.version}  {mark:8}  its manifest.json cannot be read")
+        return
+    about = one.about
+    gates = ", ".join(f"{verdict.gate} {'passed' if verdict.passed else 'not passed'}" for verdict in about.gates)
+    parent = f", made from {about.parent}" if about.parent else ""
+    typer.echo(f"{one.version}  {mark:8}  {about.created:%Y-%m-%d %H:%M}  {about.name}  {about.note}".rstrip())
+    typer.echo(f"{'':8}base {about.base}{parent}, after {about.follows or 'nothing'}; gates: {gates}")
+    typer.echo(f"{'':8}{about.image_space}, {about.text_space or 'no text tower'}; {', '.join(about.parts)}")

@@ -1,0 +1,409 @@
+"""The store of releases points at a whole release, whatever fails, whoever races, however old the rest is."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import light
+import pytest
+import torch
+from runs_factory import write_run
+
+from clipadapt import store as ground
+from clipadapt.deploy import releases as module
+from clipadapt.deploy.lineage import About
+from clipadapt.deploy.parts import Parts, gather
+from clipadapt.deploy.releases import Releases
+from clipadapt.errors import ModelError, StoreError, UsageError
+from clipadapt.evaluation.gate import Gate
+from clipadapt.runs import Run
+from clipadapt.search.index import Index
+from clipadapt.store import MANIFEST, check_manifest
+from clipadapt.towers.load import load
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+
+PROMOTER = """
+import sys
+from clipadapt.deploy.releases import Releases
+from clipadapt.errors import StoreError
+print("ready", flush=True)
+for line in sys.stdin:
+    root, version = line.split()
+    releases = Releases(root)
+    seen = releases.store.pointer()
+    print("seen", flush=True)
+    sys.stdin.readline()
+    try:
+        releases.promote(version, seen=seen)
+        print("won", flush=True)
+    except StoreError as error:
+        print(f"lost {error}", flush=True)
+"""
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Faults:
+    """Counts calls that reach the disk, and makes the n-th fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+        self.calls: list[str] = []
+        self.fail_at = -1
+        self.code = code
+        for place, name in [(os, "fsync"), (os, "write"), (os, "rename"), (os, "replace"),
+                            (shutil, "copyfile")]:  # fmt: skip
+            monkeypatch.setattr(place, name, self._wrapped(name, getattr(place, name)))
+
+    def _wrapped(self, name: str, real: Callable) -> Callable:
+        def call(*args, **kwargs):
+            self.calls.append(name)
+            if len(self.calls) == self.fail_at:
+                raise OSError(self.code, os.strerror(self.code))
+            return real(*args, **kwargs)
+
+        return call
+
+    def arm(self, number: int) -> None:
+        self.calls.clear()
+        self.fail_at = number
+
+
+@pytest.fixture(scope="module")
+def parts(first: Run, gate: Path) -> Parts:
+    return gather(first, Gate.load(gate))
+
+
+@pytest.fixture
+def few(parts: Parts) -> Parts:
+    """Enough files for each kind of copy, few enough to fail each in turn."""
+    wanted = ("model/clipadapt.json", "index/current", "prompts.yaml")
+    return parts._replace(files=tuple(file for file in parts.files if file.target in wanted))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def releases(tmp_path: Path, clock: Clock) -> Releases:
+    return Releases(tmp_path / "releases", clock=clock)
+
+
+def whole(releases: Releases) -> str | None:
+    """What is current, every checksum compared; and nothing half-written stands among the versions."""
+    for version in releases.store.versions():
+        assert check_manifest(releases.root / "versions" / version, verify=True) == []
+        About.read(releases.root / "versions" / version)
+    if not releases.store.exists():
+        return None
+    releases.store.current(verify=True)
+    return releases.store.version()
+
+
+def test_a_release_outlives_its_run(base: Path, gate: Path, releases: Releases, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs" / "gone", base, 4)
+    texts = ["a red shirt", "a striped shirt"]
+    expected, space = load(f"run:{run.path}").encode_texts(texts), load(f"run:{run.path}").image_space
+    made = releases.create(gather(run, Gate.load(gate)), note="first of all")
+    assert (made.version, releases.store.exists()) == ("000001", False)
+    with pytest.raises(StoreError, match="nothing was written here yet"):
+        load(f"release:{releases.root}")
+    releases.promote("000001")
+    for path in run.path.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"edited")
+    shutil.rmtree(run.path)
+    for name in (f"release:{releases.root}", f"release:{made.folder}", str(made.folder)):
+        encoder = load(name)
+        assert (encoder.encode_texts(texts) - expected).abs().max() <= 1e-5
+        assert encoder.image_space == space
+        assert encoder.name.startswith("release:")
+    index = Index.open(made.folder / "index", encoder=load(f"release:{made.folder}"))
+    assert len(index.search(torch.ones(24).numpy(), 3)[0]) == 3
+    document = json.loads((made.folder / MANIFEST).read_text())
+    assert document["release"]["created"] == "2030-01-01T00:00:00+00:00"
+    assert document["release"]["gates"][0]["passed"] is True
+    assert document["release"]["note"] == "first of all"
+    copied = shutil.copytree(made.folder, tmp_path / "elsewhere")
+    assert load(f"release:{copied}").image_space == space
+    (copied / "prompts.yaml").unlink()
+    with pytest.raises(StoreError, match=r"prompts\.yaml cannot be read"):
+        load(f"release:{copied}")
+    with pytest.raises(ModelError, match="no such release"):
+        load(f"release:{tmp_path}")
+
+
+def test_a_release_made_from_another_names_it_as_parent(
+    parts: Parts, base: Path, gate: Path, releases: Releases, tmp_path: Path, clock: Clock
+) -> None:
+    made = releases.create(parts)
+    run = write_run(tmp_path / "runs" / "child", made.folder / "model", 5)
+    child = releases.create(gather(run, Gate.load(gate)))
+    assert child.about is not None
+    assert (child.about.parent, child.about.follows) == ("000001", None)
+    releases.promote(child.version)
+    clock.now += timedelta(days=100)
+    with pytest.raises(StoreError, match="000001: 000002, which stays, was made from it"):
+        releases.purge(["000001"])
+
+
+def test_promote_and_rollback_walk_the_same_way_back(few: Parts, releases: Releases) -> None:
+    for _ in range(3):
+        releases.create(few)
+    with pytest.raises(StoreError, match="nothing to roll back to"):
+        releases.rollback()
+    for version in ("000001", "000002", "000003"):
+        assert releases.promote(version).version == version
+    with pytest.raises(UsageError, match="current release already"):
+        releases.promote("000003")
+    assert [(one.current, one.target) for one in releases.all()] == [(False, False), (False, True), (True, False)]
+    assert releases.rollback().version == "000002"
+    assert releases.rollback().version == "000001"
+    with pytest.raises(StoreError, match="nothing to roll back to"):
+        releases.rollback()
+    assert whole(releases) == "000001"
+    with pytest.raises(StoreError, match="no release '000009'"):
+        releases.promote("000009")
+
+
+def test_rollback_reads_no_file_of_the_release_and_copies_none(
+    few: Parts, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("000001", "000002"):
+        releases.create(few)
+        releases.promote(version)
+    read: list[str] = []
+    real = ground.sha256_file
+    monkeypatch.setattr(ground, "sha256_file", lambda path: (read.append(Path(path).name), real(path))[1])
+    faults = Faults(monkeypatch, errno.EIO)
+    releases.rollback()
+    assert set(read) == {MANIFEST}
+    assert "copyfile" not in faults.calls
+    assert faults.calls.count("replace") == 1
+    assert faults.calls.count("rename") == 0
+    assert faults.calls.count("fsync") == 2  # the new pointer, and the folder it is in
+    assert releases.store.version() == "000001"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("verb", ["create", "promote", "rollback", "purge"])
+def test_every_failing_call_leaves_a_whole_release_current(
+    few: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, code: int
+) -> None:
+    clock = Clock()
+    started = Releases(tmp_path / "started", clock=clock)
+    for _ in range(5):
+        started.create(few)
+    for version in ("000002", "000003"):
+        started.promote(version)
+    clock.now += timedelta(days=31)
+    place = tmp_path / "releases"
+    releases = Releases(place, clock=clock)
+    changes: dict[str, Callable[[], object]] = {
+        "create": lambda: releases.create(few),
+        "promote": lambda: releases.promote("000004"),
+        "rollback": releases.rollback,
+        "purge": releases.purge,
+    }
+    outcome = {"create": "000003", "promote": "000004", "rollback": "000002", "purge": "000003"}[verb]
+    faults = Faults(monkeypatch, code)
+    shutil.copytree(started.root, place)
+    faults.arm(-1)
+    changes[verb]()
+    count, after = len(faults.calls), releases.store.versions()
+    assert count > 2
+    for number in range(1, count + 1):
+        faults.arm(-1)
+        shutil.rmtree(place)
+        shutil.copytree(started.root, place)
+        faults.arm(number)
+        with pytest.raises(StoreError, match="releases"):
+            changes[verb]()
+        calls = list(faults.calls)
+        faults.arm(-1)
+        assert whole(releases) in ("000003", outcome), calls
+        assert [path.name for path in place.iterdir() if path.name.startswith(".")] == [], calls
+        changed = releases.store.version() != "000003" or releases.store.versions() != started.store.versions()
+        if not changed:
+            changes[verb]()
+            assert releases.store.versions() == after
+            assert whole(releases) == outcome
+
+
+@pytest.fixture
+def promoters() -> Iterator[list[subprocess.Popen[str]]]:
+    """Two processes that have everything imported."""
+    both = [
+        subprocess.Popen(light.command(PROMOTER), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    yield both
+    for one in both:
+        one.communicate()
+
+
+def test_of_two_promoters_one_wins_and_the_other_says_why(
+    few: Parts, releases: Releases, promoters: list[subprocess.Popen[str]]
+) -> None:
+    for _ in range(4):
+        releases.create(few)
+    releases.promote("000002")
+
+    def say(one: subprocess.Popen[str], line: str) -> None:
+        assert one.stdin is not None
+        print(line, file=one.stdin, flush=True)
+
+    def hear(one: subprocess.Popen[str]) -> str:
+        assert one.stdout is not None
+        return one.stdout.readline().strip()
+
+    assert [hear(one) for one in promoters] == ["ready", "ready"]
+    for number in range(20):
+        versions = ("000002", "000003") if number % 2 else ("000004", "000001")
+        for one, version in zip(promoters, versions, strict=True):
+            say(one, f"{releases.root} {version}")
+        assert [hear(one) for one in promoters] == ["seen", "seen"]
+        for one in promoters:
+            say(one, "go")
+        said = [hear(one) for one in promoters]
+        assert sorted(line.split()[0] for line in said) == ["lost", "won"], said
+        winner = versions[said[1] == "won"]
+        assert whole(releases) == winner
+        lost = next(line for line in said if line.startswith("lost"))
+        assert f"says {winner} (promoted " in lost
+        assert "by process " in lost
+
+
+def test_a_promotion_on_old_knowledge_is_refused(few: Parts, releases: Releases) -> None:
+    for _ in range(2):
+        releases.create(few)
+    seen = releases.store.pointer()
+    releases.promote("000001")
+    with pytest.raises(StoreError, match=r"the pointer said nothing and says 000001 \(promoted 2030") as caught:
+        releases.promote("000002", seen=seen)
+    assert caught.value.exit_code == 1
+
+
+def test_changed_files_are_found_before_anything_points_to_them(few: Parts, releases: Releases) -> None:
+    for _ in range(2):
+        releases.create(few)
+    releases.promote("000001")
+    file = releases.root / "versions" / "000002" / "prompts.yaml"
+    content = file.read_text()
+    file.write_text(content.swapcase())  # of the same size
+    with pytest.raises(StoreError, match=r"prompts\.yaml has another sha256"):
+        releases.promote("000002")
+    assert whole_pointer(releases) == "000001"
+    file.write_text(content)
+    releases.promote("000002")
+    (releases.root / "versions" / "000001" / "prompts.yaml").unlink()
+    with pytest.raises(StoreError, match=r"prompts\.yaml cannot be read"):
+        releases.rollback()
+    assert whole_pointer(releases) == "000002"
+
+
+def whole_pointer(releases: Releases) -> str:
+    releases.store.current(verify=True)
+    return releases.store.version()
+
+
+def test_a_manifest_that_changed_after_promotion_is_not_rolled_back_to(few: Parts, releases: Releases) -> None:
+    for version in ("000001", "000002"):
+        releases.create(few)
+        releases.promote(version)
+    manifest = releases.root / "versions" / "000001" / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"passed": true', '"passed": false'))
+    with pytest.raises(StoreError, match="another sha256 than the pointer says"):
+        releases.rollback()
+
+
+def test_purge_goes_by_the_clock_that_is_handed_in(few: Parts, releases: Releases, clock: Clock) -> None:
+    for _ in range(5):
+        releases.create(few)
+    for version in ("000001", "000002", "000003"):
+        releases.promote(version)
+    clock.now = START + timedelta(days=30) - timedelta(seconds=1)
+    assert releases.purge()[0] == []
+    with pytest.raises(StoreError, match=r"000001: it is 29 day\(s\) old[\s\S]*000003: it is the current release"):
+        releases.purge(["000001", "000003"])
+    clock.now += timedelta(seconds=1)
+    removed, stays = releases.purge()
+    assert removed == ["000001", "000004"]
+    assert stays == {
+        "000002": "rollback returns to it",
+        "000003": "it is the current release",
+        "000005": "it is the newest, from which the next one's number is counted",
+    }
+    assert whole(releases) == "000003"
+    assert releases.rollback().version == "000002"
+    with pytest.raises(StoreError, match="nothing to roll back to"):
+        releases.rollback()  # 000001 is purged
+    with pytest.raises(StoreError, match="no release 000001"):
+        releases.purge(["000001"])
+    assert releases.create(few).version == "000006"
+
+
+def test_too_little_disk_is_known_before_copying(
+    few: Parts, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(releases.root.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10 * 2**20))
+    monkeypatch.setattr(module, "_copy", lambda *_: pytest.fail("nothing may be copied"))
+    with pytest.raises(StoreError, match="and 10 MiB are free; nothing was written"):
+        releases.create(few)
+    assert not releases.root.exists()
+
+
+def test_a_folder_of_something_else_is_refused(few: Parts, releases: Releases) -> None:
+    releases.root.mkdir()
+    (releases.root / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds thesis\.tex and no releases"):
+        releases.create(few)
+    assert [path.name for path in releases.root.iterdir()] == ["thesis.tex"]
+
+
+def test_a_part_that_changes_meanwhile_makes_no_release(few: Parts, releases: Releases, tmp_path: Path) -> None:
+    own = tmp_path / "prompts.yaml"
+    shutil.copy(few.files[-1].source, own)
+    moved = few._replace(files=(*few.files[:-1], few.files[-1]._replace(source=own)))
+    own.write_text("# edited\n")
+    with pytest.raises(StoreError, match="changed while the release was made"):
+        releases.create(moved)
+    own.unlink()
+    with pytest.raises(StoreError, match="could not be copied"):
+        releases.create(moved)
+    assert releases.store.versions() == []
+
+
+def test_others_may_promote_while_a_release_is_filled(
+    few: Parts, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        releases.create(few)
+    real, done = module._copy, []
+
+    def copy(*arguments) -> None:
+        if not done:
+            done.append(releases.promote("000001"))
+            done.append(releases.promote("000002"))
+            done.append(releases.rollback())
+        real(*arguments)
+
+    monkeypatch.setattr(module, "_copy", copy)
+    assert releases.create(few).version == "000003"
+    assert whole(releases) == "000001"
