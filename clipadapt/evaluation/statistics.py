@@ -23,7 +23,7 @@ from clipadapt.evaluation.suite import Statistics
 from clipadapt.metrics.bootstrap import interval_of_draws
 from clipadapt.metrics.gallery import gallery_interval, paired_gallery
 from clipadapt.metrics.intervals import POWER, balanced_interval, paired_balanced
-from clipadapt.metrics.permutation import holm
+from clipadapt.metrics.multiplicity import holm
 
 
 class Cell(NamedTuple):

@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from clipadapt import keyed
-from clipadapt.metrics.permutation import EXACT
 
+EXACT = 14
+"""Up to this many products with any difference all 2**14 swaps are tried; more are sampled."""
 _HELD = 8_000_000
 """Signs held at once: 64 MB."""
 

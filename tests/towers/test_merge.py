@@ -223,5 +223,5 @@ def test_a_strength_for_no_tower_is_refused(encoder_of: Callable[[str], TorchEnc
     encoder = encoder_of("clip")
     add_adapters(encoder, Lora(rank=2))
     with pytest.raises(ConfigError, match="images is no tower"):
-        merge(encoder, cast(Any, {"images": 0.5}))
+        merge(encoder, cast("Any", {"images": 0.5}))
     assert encoder.attached is not None

@@ -20,7 +20,9 @@ COLUMNS = ("file_name", "id", "name", "product", "price", *ATTRIBUTES)
 
 
 def draw(out: str | Path, items: int = 9000, seed: int = 0, size: int = 64) -> Path:
-    """Draws `items` pictures of `size` pixels per side; about 2 ms each at 64 pixels. The same arguments give the same pictures.
+    """Draws `items` pictures of `size` pixels per side; about 2 ms each at 64.
+
+    The same arguments give the same pictures.
 
     Raises:
         StoreError: the folder cannot be written.
