@@ -6,7 +6,6 @@ effective        what a figure over clustered items is worth in independent obse
 intervals        intervals of means, balanced means and paired differences, clustered by product
 gallery          intervals of average precision when the gallery, not the queries, is the sample
 bootstrap        Bayesian bootstrap over products, for any other figure
-studentised      p-values by swapping systems product by product
+studentised      p-values of means over classes, by swapping systems product by product
 multiplicity     their correction when there are many
-studentised      the same for means over classes, by a t statistic: what comparisons are printed with
 """
