@@ -144,6 +144,7 @@ def session(file: Path | bytes, device: str = "cpu", threads: int = 1) -> Any:
         raise ModelError(f"onnxruntime here cannot run on {device}; use cpu, or install onnxruntime-gpu for cuda")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would slow torch's beside them
     options.log_severity_level = 3  # what it says of a graph's shapes while loading is not about its results
     source = file if isinstance(file, bytes) else str(file)
     try:

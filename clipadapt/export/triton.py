@@ -71,7 +71,7 @@ def export_triton(
         agreement = write_onnx(encoder, lineage, measured, flat, calibration)
         card: dict[str, Any] = json.loads((flat / CARD).read_text(encoding="utf-8"))
         text: dict[str, Any] | None = json.loads((flat / PREPROCESS).read_text(encoding="utf-8"))["text"]
-        towers = [tower for tower in TOWERS if tower == "image" or text is not None]
+        towers: list[Tower] = [tower for tower in TOWERS if tower == "image" or text is not None]
         for tower in towers:
             _place(flat / file_of(tower, form), staging / tower / "1")
             fixed = None if text is None or text["end"] is not None else int(text["context_length"])
