@@ -11,6 +11,7 @@ one release reaches another; the trade is the disk space. The pointer file holds
 rename changes both. Which parts belong together is the business of `parts`; what must stay, that of `keeping`.
 """
 
+import errno
 import os
 import shutil
 import socket
@@ -310,10 +311,10 @@ def _copy(file: File, staging: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file.source, target)
     except OSError as error:
-        if error.errno is None:
-            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the store says how much is free
         raise StoreError(
-            f"{file.source}: could not be copied into the release ({error.strerror}); there is no new release"
+            f"{file.source}: could not be copied to {target} ({error.strerror}); there is no new release"
         ) from error
 
 
