@@ -21,7 +21,7 @@ from jaxtyping import Float, Int8
 from onnx import helper, numpy_helper
 
 Form = Literal["static", "dynamic", "float"]
-SMALL = 4_096
+SMALL = 1_024
 """Weights of fewer numbers stay float32: they are not worth a node."""
 _MICROSOFT = "com.microsoft"
 

@@ -156,6 +156,8 @@ def _tune(
 
 def measure_ranges(plan: Plan, name: str, inputs: Batches) -> dict[str, Range]:
     """Site -> the range within which rounding to 8 bits loses least of what the inputs put there."""
+    if not plan.sites:
+        return {}
     watching = session(plan.watching().SerializeToString(), threads=torch.get_num_threads())
     sites = list(plan.sites)
     samples: dict[str, list[np.ndarray]] = {site: [] for site in sites}
@@ -170,16 +172,15 @@ def measure_ranges(plan: Plan, name: str, inputs: Batches) -> dict[str, Range]:
 
 
 def _range(samples: Float[np.ndarray, " n"], low: float, high: float) -> Range:
-    """The extremes, drawn in as far as the mean squared error of the samples falls."""
-    best, least = Range(low, high), np.inf
-    for shrink in _SHRINKS:
-        within = Range(low * shrink, high * shrink)
+    """The extremes, each drawn in as far as the mean squared error of the samples falls."""
+
+    def error(within: Range) -> float:
         step, zero = within.scale()
         rounded = (np.clip(np.rint(samples / step) + zero, 0, 255) - zero) * step
-        error = float(np.square(rounded - samples).mean())
-        if error < least:
-            best, least = within, error
-    return best
+        return float(np.square(rounded - samples).mean())
+
+    high = min((Range(low, high * shrink) for shrink in _SHRINKS), key=error).high
+    return min((Range(low * shrink, high) for shrink in _SHRINKS), key=error)
 
 
 def _exceptions(
