@@ -176,8 +176,12 @@ def _spaces(run: Run, card: AdapterCard, strength: Mapping[str, float]) -> Space
     """Those of the run's adapter at a strength; only one that is neither 0 nor 1 needs the adapter itself."""
     whole: dict[Tower, str | None] = {"image": card.image_space, "text": card.text_space}
     base: dict[Tower, str | None] = {"image": card.base_image_space, "text": card.base_text_space}
-    found = {tower: whole[tower] if strength[tower] == 1.0 else base[tower] for tower in TOWERS}
-    partly = [tower for tower in TOWERS if strength[tower] not in (0.0, 1.0) and base[tower] != whole[tower]]
+    found: dict[Tower, str | None] = {
+        tower: whole[tower] if strength[tower] == 1.0 else base[tower] for tower in TOWERS
+    }
+    partly: list[Tower] = [
+        tower for tower in TOWERS if strength[tower] not in (0.0, 1.0) and base[tower] != whole[tower]
+    ]
     if partly:
         encoder = load(f"run:{run.path}")
         assert isinstance(encoder, TorchEncoder), "a run holds torch weights"

@@ -1,33 +1,20 @@
 """clipadapt release as typed: names on stdout, reasons on stderr, exit codes that a pipeline can go by."""
 
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from data_factory import write_catalogue
+from runs_factory import write_gate, write_run
+from tiny_models import OPEN_CLIP, write_open_clip
 
 from clipadapt.cli import main
-
-_folder = Path(__file__).parents[1]
-for _name, _path in (("data_factory", "data_factory.py"), ("runs_factory", "deploy/runs_factory.py")):
-    _spec = importlib.util.spec_from_file_location(_name, _folder / _path)
-    assert _spec is not None
-    assert _spec.loader is not None
-    if _name not in sys.modules:
-        sys.modules[_name] = importlib.util.module_from_spec(_spec)
-        _spec.loader.exec_module(sys.modules[_name])
-
-from data_factory import write_catalogue  # noqa: E402
-from runs_factory import write_gate, write_run  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shop, a base, a run of both towers and one of the text tower alone, and gates."""
-    from tiny_models import OPEN_CLIP, write_open_clip
-
     root = tmp_path_factory.mktemp("made")
     write_open_clip(root / "base", OPEN_CLIP["clip"])
     shop = str(write_catalogue(root / "shop", items=60))
