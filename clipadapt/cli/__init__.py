@@ -73,9 +73,10 @@ def reporting() -> Iterator[None]:
     log = logging.getLogger("clipadapt")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    level = log.level
+    level, propagate = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    log.propagate = False  # a library that sets up the root logger would print every line a second time
     try:
         yield
     except ClipadaptError as error:
@@ -85,6 +86,7 @@ def reporting() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+        log.propagate = propagate
 
 
 def _run(verb: str, arguments: list[str]) -> None:

@@ -5,6 +5,7 @@ the order of rows nor the machine matters, and a catalogue that grows moves only
 of values can be held out of training, to measure composition. What is odd but usable is logged as a counted warning.
 """
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -52,10 +53,10 @@ def load_splits(data: config.Data, seed: int) -> Splits:
     else:
         _refuse_near_split(source, names)
         train, validation = carve(train, names.validation_share, seed, purpose="validation")
-        log.warning(
-            "%s: no split %r; carved %d items (%d products) from %r by product",
-            source.name, names.validation, len(validation), len(set(validation.products)), names.train,
-        )  # fmt: skip
+        _warn_once(
+            f"{source.name}: no split {names.validation!r}; carved {len(validation)} items "
+            f"({len(set(validation.products))} products) from {names.train!r} by product"
+        )
     if isinstance(names.tune, str):
         tune = _load(source, data, names.tune)
     else:
@@ -64,7 +65,7 @@ def load_splits(data: config.Data, seed: int) -> Splits:
     train, _ = hold_out_pairs(train, data.holdout_pairs)
     splits = Splits(*(_usable(catalogue, data) for catalogue in (train, validation, tune)))
     for line in oddities(splits):
-        log.warning("%s: %s", source.name, line)
+        _warn_once(f"{source.name}: {line}")
     return splits
 
 
@@ -168,6 +169,12 @@ def oddities(splits: Splits) -> list[str]:
             more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
             lines.append(f"{attribute.name}: {len(unseen)} value(s) only in validation, never trained: {shown}{more}")
     return lines
+
+
+@functools.cache
+def _warn_once(line: str) -> None:
+    """One job opens the same splits several times; what is odd about them is said at the first."""
+    log.warning("%s", line)
 
 
 def declared_attributes(data: config.Data) -> list[Attribute]:

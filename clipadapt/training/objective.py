@@ -108,7 +108,7 @@ class Objective:
         )
         if loss.name == "attributes" and not self.labels:
             raise TrainingError(
-                "loss.name attributes: no attribute has two values with training items; "
+                f"loss.name attributes: in {catalogue.split!r} of {catalogue.source} no attribute has two values; "
                 "name filled columns in data.attributes, or set loss.name to multi_positive"
             )
         captioned = loss.name != "attributes" or loss.caption_weight > 0 or loss.keep > 0
