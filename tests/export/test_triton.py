@@ -49,7 +49,6 @@ def test_configs_say_what_the_graphs_take(repository: Path) -> None:
 
 
 def test_configs_parse_by_tritons_definition() -> None:
-    pytest.importorskip("tritonclient.grpc", reason="tritonclient, which holds Triton's definition, is not installed")
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2  # pyright: ignore[reportMissingImports]
 

@@ -51,7 +51,7 @@ def test_a_path_that_holds_an_at_sign_is_a_path(tmp_path: Path) -> None:
         ({"image.onnx": "", "clipadapt.json": "{}"}, "onnx"),
         ({"config.json": '{"model_type": "clip"}'}, "transformers"),
         ({"config.json": '{"architecture": "vit"}'}, "timm"),
-        ({"manifest.json": "{}"}, "release"),
+        ({"manifest.json": "{}", "model/open_clip_config.json": "{}", "adapter/clipadapt.json": "{}"}, "release"),
     ],
 )
 def test_a_bare_folder_is_recognised_by_what_it_holds(tmp_path: Path, files: dict[str, str], scheme: str) -> None:
