@@ -8,8 +8,8 @@ import sys
 import types
 from typing import Any
 
-from clipadapt.export.checkpoint import Exported
 from clipadapt.export.formats import export
+from clipadapt.export.groundwork import Exported
 
 __all__ = ["Exported", "export"]
 

@@ -1,4 +1,4 @@
-"""Merged checkpoints that the stock libraries load: an open_clip folder, a transformers folder.
+"""Merged checkpoints that the stock libraries load: a folder for open_clip, transformers, sentence-transformers.
 
     export("run:runs/fashion", "open_clip", "runs/fashion/export/open_clip")
 
@@ -7,12 +7,13 @@ base's. Before the folder appears, the stock library loads it strictly and its v
 model that was measured. Nothing here knows of ONNX or quantisation.
 """
 
+import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -20,27 +21,18 @@ from torch import Tensor
 
 from clipadapt.atomic import atomic_folder
 from clipadapt.errors import ModelError, UsageError
-from clipadapt.export.parity import Agreement, Probe, compare, probe
+from clipadapt.export.groundwork import Exported, Format, prepare
+from clipadapt.export.model_card import describe
+from clipadapt.export.parity import TEXTS, Agreement, Probe, compare
+from clipadapt.export.strength import Strength
 from clipadapt.towers import hub, identity
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.towers.identity import Lineage, Tower
-from clipadapt.towers.load import load
-from clipadapt.towers.merge import merge
-from clipadapt.towers.packed import fuse_attention
+from clipadapt.towers.stock import Family
 
-Format = Literal["open_clip", "transformers", "onnx", "triton"]
-FORMATS: tuple[Format, ...] = ("open_clip", "transformers")
+FORMATS: tuple[Format, ...] = ("open_clip", "transformers", "sentence-transformers")
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-
-
-class Exported(NamedTuple):
-    """What was written, and how well it agrees with what was measured."""
-
-    path: Path
-    format: Format
-    agreement: Agreement
-    image_space: str
-    text_space: str | None
+MODULE = "0_CLIPModel"
+"""Where sentence-transformers' own CLIP models keep what transformers loads."""
 
 
 def export(
@@ -48,7 +40,7 @@ def export(
     to: Format,
     out: str | Path,
     *,
-    strength: Mapping[Tower, float] | None = None,
+    strength: Strength | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Merges a model's adapters and writes a folder that `to`'s own library loads.
@@ -57,67 +49,43 @@ def export(
         model: a MODEL string, or an encoder, which is merged in place.
         to: the library that is to load the folder.
         out: a folder that does not exist or is empty.
-        strength: "image" and "text" -> factor on what the adapters add; 1 where not named.
+        strength: "image" and "text" -> factor on what the adapters add, 1 where not named; or a curve.
         overwrite: replace a folder that is there.
 
     Raises:
-        UsageError: the folder is not empty, or the library has no architecture for this model.
+        UsageError: the folder is not empty, the library has no architecture for this model, or is not installed.
+        ModelError: the model cannot be loaded, or has no torch weights.
         ParityError: the folder does not give the measured vectors; it is not kept.
         StoreError: the disk refuses.
     """
     out = Path(out)
-    writer, reader = _FORMATS.get(to, (None, None))
-    if writer is None or reader is None:
+    library = _LIBRARIES.get(to)
+    if library is None:
         raise UsageError(f"no export format {to!r}; there are {', '.join(FORMATS)}")
-    refuse_occupied(out, overwrite)
-    encoder = torch_encoder(model)
-    if encoder.family != to:
-        raise UsageError(_no_architecture(encoder, to))
-    measured, lineage = merged(encoder, strength)
+    if importlib.util.find_spec(library.package) is None:
+        raise UsageError(f"{to}: not installed, so the folder could not be proven; pip install clipadapt[{to}]")
+
+    def check(encoder: TorchEncoder) -> None:
+        if encoder.family != library.family or library.only not in (None, type(encoder.model).__name__):
+            raise UsageError(_no_architecture(encoder, to))
+
+    ready = prepare(model, out, strength=strength, overwrite=overwrite, check=check)
     with atomic_folder(out) as staging:
-        writer(encoder, staging)
-        agreement = reader(staging, measured)
-        identity.write_card(staging, lineage, agreement=agreement._asdict(), clipadapt=version("clipadapt"))
-    return Exported(out, to, agreement, encoder.image_space, encoder.text_space)
-
-
-def refuse_occupied(out: Path, overwrite: bool) -> None:
-    """Before any work starts.
-
-    Raises:
-        UsageError: `out` is a file, or a folder that holds something and is not to be replaced.
-    """
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: is there already and not empty; give another folder")
-
-
-def torch_encoder(model: str | TorchEncoder) -> TorchEncoder:
-    """The model with its torch weights, on the CPU.
-
-    Raises:
-        ModelError: it has none, being an export itself.
-    """
-    encoder = load(model) if isinstance(model, str) else model
-    if not isinstance(encoder, TorchEncoder):
-        raise ModelError(f"{model}: holds no torch weights to merge and write; name the run or the checkpoint")
-    return encoder.cpu()
-
-
-def merged(encoder: TorchEncoder, strength: Mapping[Tower, float] | None) -> tuple[Probe, Lineage]:
-    """Merges and fuses `encoder` in place -> what it says (before merging, at full strength), and what it is now."""
-    whole: dict[Tower, float] = {"image": 1.0, "text": 1.0, **(strength or {})}
-    unmerged = probe(encoder) if set(whole.values()) == {1.0} else None
-    if encoder.attached is not None:
-        merge(encoder, whole)
-    fuse_attention(encoder.model)
-    return unmerged or probe(encoder), encoder.written_lineage()
+        home = staging / library.home
+        home.mkdir(exist_ok=True)
+        library.write(ready.encoder, home)
+        agreement = library.read(staging, ready.measured)
+        for place in {staging, home}:
+            identity.write_card(place, ready.lineage, agreement=agreement._asdict(), clipadapt=version("clipadapt"))
+        describe(staging, ready, to, agreement)
+    return ready.exported(out, to, agreement)
 
 
 def _no_architecture(encoder: TorchEncoder, to: Format) -> str:
     if encoder.family == "timm":
         return f"{encoder.name}: an image tower alone; neither open_clip nor transformers has a two-tower model for it"
     return (
-        f"{encoder.name}: {to} has no architecture with this model's state-dict keys; "
+        f"{encoder.name}: {to} has no architecture with this model's state-dict keys ({type(encoder.model).__name__}); "
         f"export it to {encoder.family}, the library it comes from"
     )
 
@@ -193,19 +161,67 @@ def _read_transformers(folder: Path, measured: Probe) -> Agreement:
     from transformers import AutoModel
 
     model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
-
-    def features(output: Any) -> Tensor:
-        return output if isinstance(output, Tensor) else output.pooler_output
-
     return compare(
         measured,
-        lambda pixels: features(model.get_image_features(pixel_values=pixels)),
-        lambda tokens: features(model.get_text_features(input_ids=tokens)),
+        lambda pixels: _features(model.get_image_features(pixel_values=pixels)),
+        lambda tokens: _features(model.get_text_features(input_ids=tokens)),
         what="the folder as stock transformers loads it",
     )
 
 
-_FORMATS: Mapping[str, tuple[Callable[[TorchEncoder, Path], None], Callable[[Path, Probe], Agreement]]] = {
-    "open_clip": (_write_open_clip, _read_open_clip),
-    "transformers": (_write_transformers, _read_transformers),
+def _features(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output.pooler_output
+
+
+def _write_sentence_transformers(encoder: TorchEncoder, home: Path) -> None:
+    """The layout of that library's CLIP models: every release since 2.0 loads it."""
+    from transformers import CLIPImageProcessor, CLIPProcessor
+
+    _write_transformers(encoder, home)
+    processor = CLIPImageProcessor.from_pretrained(home)
+    CLIPProcessor(processor, encoder.stock.tokenizer).save_pretrained(home)  # type: ignore[attr-defined]
+    modules = [{"idx": 0, "name": "0", "path": MODULE, "type": "sentence_transformers.models.CLIPModel"}]
+    settings = {"similarity_fn_name": "cosine"}
+    for name, document in (("modules.json", modules), ("config_sentence_transformers.json", settings)):
+        (home.parent / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_sentence_transformers(folder: Path, measured: Probe) -> Agreement:
+    """Texts through all that the library does with them; pixels, which are no pictures, through the model in it."""
+    from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
+
+    stock: Any = SentenceTransformer(str(folder), device="cpu")
+    return compare(
+        measured,
+        lambda pixels: _features(stock[0].auto_model.get_image_features(pixel_values=pixels)),
+        lambda _: stock.encode(list(TEXTS), convert_to_tensor=True, show_progress_bar=False),
+        what="the folder as stock sentence-transformers loads it",
+    )
+
+
+class _Library(NamedTuple):
+    """How one library's folder is written and read back."""
+
+    package: str
+    family: Family
+    """Of the models it has an architecture for."""
+    write: Callable[[TorchEncoder, Path], None]
+    read: Callable[[Path, Probe], Agreement]
+    only: str | None = None
+    """The one class of model it takes; null: any of the family."""
+    home: str = ""
+    """Where in the folder the model lies."""
+
+
+_LIBRARIES: Mapping[Format, _Library] = {
+    "open_clip": _Library("open_clip", "open_clip", _write_open_clip, _read_open_clip),
+    "transformers": _Library("transformers", "transformers", _write_transformers, _read_transformers),
+    "sentence-transformers": _Library(
+        "sentence_transformers",
+        "transformers",
+        _write_sentence_transformers,
+        _read_sentence_transformers,
+        "CLIPModel",
+        MODULE,
+    ),
 }

@@ -7,17 +7,16 @@
 Nothing here knows how a format is written.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from clipadapt.errors import UsageError
 from clipadapt.export import checkpoint
 from clipadapt.export.calibration import Calibration
-from clipadapt.export.checkpoint import Exported, Format
+from clipadapt.export.groundwork import Exported, Format
 from clipadapt.export.onnx import export_onnx
+from clipadapt.export.strength import Strength
 from clipadapt.export.triton import export_triton
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.towers.identity import Tower
 
 FORMATS: tuple[Format, ...] = (*checkpoint.FORMATS, "onnx", "triton")
 
@@ -27,7 +26,7 @@ def export(
     to: Format,
     out: str | Path,
     *,
-    strength: Mapping[Tower, float] | None = None,
+    strength: Strength | None = None,
     overwrite: bool = False,
     calibration: Calibration | None = None,
 ) -> Exported:
@@ -35,9 +34,11 @@ def export(
 
     Args:
         model: a MODEL string, or an encoder, which is merged in place.
-        to: open_clip or transformers (what that library loads), onnx, or triton (a model repository).
+        to: open_clip, transformers or sentence-transformers (what that library loads), onnx, or triton (a model
+            repository).
         out: a folder that does not exist or is empty.
-        strength: "image" and "text" -> factor on what the adapters add; 1 where not named.
+        strength: "image" and "text" -> factor on what the adapters add, 1 where not named; or a curve, as
+            clipadapt.export.strength_search.find_strength gives it.
         overwrite: replace a folder that is there.
         calibration: what to fit INT8 files on (onnx: beside the float ones; triton: instead of them); null: none.
 

@@ -22,7 +22,7 @@ import onnx
 import torch
 
 from clipadapt.errors import UsageError
-from clipadapt.export.checkpoint import merged
+from clipadapt.export.groundwork import merged
 from clipadapt.export.int8_graph import Plan
 from clipadapt.export.onnx import write_onnx
 from clipadapt.export.onnx_encoder import FORMS, OnnxEncoder, file_of, session

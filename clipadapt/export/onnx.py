@@ -14,7 +14,6 @@ Nothing here knows how INT8 is fitted, or of servers.
 import ast
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,14 +27,16 @@ from torch import Tensor, nn
 from clipadapt.atomic import atomic_folder, sha256_file
 from clipadapt.errors import ExportError
 from clipadapt.export.calibration import Calibration
-from clipadapt.export.checkpoint import Exported, merged, refuse_occupied, torch_encoder
+from clipadapt.export.groundwork import Exported, prepare
+from clipadapt.export.model_card import describe
 from clipadapt.export.onnx_encoder import PREPROCESS, OnnxEncoder, file_of
 from clipadapt.export.parity import Agreement, Probe, compare
 from clipadapt.export.quantize import quantise
+from clipadapt.export.strength import Strength
 from clipadapt.export.tokens import TextInput
 from clipadapt.towers import identity
 from clipadapt.towers.encoder import TorchEncoder, evaluating
-from clipadapt.towers.identity import Lineage, Tower
+from clipadapt.towers.identity import Lineage
 
 OPSET = 18
 INLINE = 2**31 - 2**24
@@ -48,7 +49,7 @@ def export_onnx(
     model: str | TorchEncoder,
     out: str | Path,
     *,
-    strength: Mapping[Tower, float] | None = None,
+    strength: Strength | None = None,
     overwrite: bool = False,
     calibration: Calibration | None = None,
 ) -> Exported:
@@ -57,7 +58,7 @@ def export_onnx(
     Args:
         model: a MODEL string, or an encoder, which is merged in place.
         out: a folder that does not exist or is empty.
-        strength: "image" and "text" -> factor on what the adapters add; 1 where not named.
+        strength: "image" and "text" -> factor on what the adapters add, 1 where not named; or a curve.
         overwrite: replace a folder that is there.
         calibration: what to fit INT8 files on, which then lie beside the float ones; null: float alone.
 
@@ -68,12 +69,16 @@ def export_onnx(
         StoreError: the disk refuses.
     """
     out = Path(out)
-    refuse_occupied(out, overwrite)
-    encoder = torch_encoder(model)
-    measured, lineage = merged(encoder, strength)
+    ready = prepare(model, out, strength=strength, overwrite=overwrite, share=bytes_share(calibration is not None))
     with atomic_folder(out) as staging:
-        agreement = write_onnx(encoder, lineage, measured, staging, calibration)
-    return Exported(out, "onnx", agreement, encoder.image_space, encoder.text_space)
+        agreement = write_onnx(ready.encoder, ready.lineage, ready.measured, staging, calibration)
+        describe(staging, ready, "onnx", agreement)
+    return ready.exported(out, "onnx", agreement)
+
+
+def bytes_share(int8: bool) -> float:
+    """About how many bytes are written for each byte of weights."""
+    return 1.05 + (0.35 if int8 else 0.0)
 
 
 def write_onnx(

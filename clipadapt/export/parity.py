@@ -18,7 +18,7 @@ from clipadapt.towers.encoder import TorchEncoder, evaluating
 
 BOUND = 1e-5
 """Largest difference of any component of a unit vector; float32 sums in another order stay below 4e-6."""
-_TEXTS = ("a photo of a pleated midi skirt", "striped cotton shirt, slim fit, long sleeves", "shoes", "")
+TEXTS = ("a photo of a pleated midi skirt", "striped cotton shirt, slim fit, long sleeves", "shoes", "")
 
 
 class Probe(NamedTuple):
@@ -42,7 +42,7 @@ def probe(encoder: TorchEncoder) -> Probe:
     """What the model says now, in its weights' own precision, dropout off."""
     size = encoder.preprocess.size
     pixels = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
-    tokens = None if encoder.context_length is None else encoder.stock.tokens(_TEXTS)
+    tokens = None if encoder.context_length is None else encoder.stock.tokens(TEXTS)
     precision, encoder.precision = encoder.precision, "fp32"
     try:
         with evaluating(encoder):

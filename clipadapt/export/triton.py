@@ -14,7 +14,6 @@ tritonclient is installed. Nothing here starts a server.
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -22,9 +21,10 @@ from typing import Any
 from clipadapt.atomic import atomic_folder
 from clipadapt.errors import ExportError, UsageError
 from clipadapt.export.calibration import Calibration
-from clipadapt.export.checkpoint import Exported, merged, refuse_occupied, torch_encoder
-from clipadapt.export.onnx import write_onnx
+from clipadapt.export.groundwork import Exported, prepare
+from clipadapt.export.onnx import bytes_share, write_onnx
 from clipadapt.export.onnx_encoder import PREPROCESS, Form, file_of
+from clipadapt.export.strength import Strength
 from clipadapt.export.tokens import TOKENIZER
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import CARD, TOWERS, Tower
@@ -43,7 +43,7 @@ def export_triton(
     model: str | TorchEncoder,
     out: str | Path,
     *,
-    strength: Mapping[Tower, float] | None = None,
+    strength: Strength | None = None,
     overwrite: bool = False,
     calibration: Calibration | None = None,
     instances: int = 1,
@@ -62,13 +62,12 @@ def export_triton(
     out = Path(out)
     if instances < 1:
         raise UsageError(f"instances {instances}: at least one copy of each model has to run")
-    refuse_occupied(out, overwrite)
-    encoder = torch_encoder(model)
-    measured, lineage = merged(encoder, strength)
+    ready = prepare(model, out, strength=strength, overwrite=overwrite, share=bytes_share(calibration is not None))
+    encoder = ready.encoder
     form: Form = "fp32" if calibration is None else "int8"
     with atomic_folder(out) as staging, tempfile.TemporaryDirectory(dir=staging) as temporary:
         flat = Path(temporary)
-        agreement = write_onnx(encoder, lineage, measured, flat, calibration)
+        agreement = write_onnx(encoder, ready.lineage, ready.measured, flat, calibration)
         card: dict[str, Any] = json.loads((flat / CARD).read_text(encoding="utf-8"))
         text: dict[str, Any] | None = json.loads((flat / PREPROCESS).read_text(encoding="utf-8"))["text"]
         towers: list[Tower] = [tower for tower in TOWERS if tower == "image" or text is not None]
@@ -85,7 +84,9 @@ def export_triton(
         said = {"docker": IMAGE, "form": form, "space": card["image_space"], "towers": " and ".join(towers)}
         readme = Template((_TEMPLATES / "README.md").read_text(encoding="utf-8")).substitute(said)
         (staging / "README.md").write_text(readme, encoding="utf-8")
-    return Exported(out, "triton", agreement, encoder.image_space, encoder.text_space)
+        if ready.curve is not None:
+            ready.curve.save(staging)
+    return ready.exported(out, "triton", agreement)
 
 
 def config_text(tower: Tower, shape: list[int], dim: int, instances: int = 1) -> str:

@@ -16,7 +16,7 @@ import torch
 from machine import alternating, publish, summary
 
 from clipadapt.config import Lora
-from clipadapt.export.checkpoint import merged
+from clipadapt.export.groundwork import merged
 from clipadapt.export.latency import Figure, bench
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.load import load

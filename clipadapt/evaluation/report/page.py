@@ -102,7 +102,7 @@ def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> st
     whole = select(recognised, bin="all", value=None)
     binned = [row for row in select(recognised, value=None) if row.bin in ("many", "rare")]
     return (
-        _environment()
+        environment()
         .get_template("page.html.jinja")
         .render(
             title=title(config, rows),
@@ -131,7 +131,7 @@ def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> st
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clipadapt.evaluation.report", "."),
         autoescape=lambda name: name is not None and name.endswith(".html.jinja"),

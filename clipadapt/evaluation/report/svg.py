@@ -63,6 +63,14 @@ def difference(low: float | None, mean: float, high: float | None, limit: float,
     )
 
 
+class Line(NamedTuple):
+    """One line of a chart; y and its bounds are fractions."""
+
+    css: str
+    points: Sequence[tuple[float, float, float | None, float | None]]
+    """(x, y, low, high), by rising x."""
+
+
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 300, 34, 38, 8
 
 
@@ -92,6 +100,46 @@ def scatter(dots: Sequence[Dot], x_label: str, y_label: str, marks: Sequence[flo
         f"<title>{escape(dot.title)}</title></circle>"
         for dot in dots
     ]
+    parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(f'<text class="mute" x="{_LEFT + 4}" y="{_TOP + 12}">{escape(y_label)}</text>')
+    return Markup("".join(parts) + "</svg>")
+
+
+def curves(lines: Sequence[Line], x_label: str, y_label: str, floor: float, mark: float, label: str) -> Markup:
+    """Lines with their intervals over x from 0 to 1; y is drawn in points, with zero, a floor and a marked x."""
+    found = [figure for line in lines for point in line.points for figure in point[1:] if figure is not None]
+    low, high = min([*found, floor, -0.02]), max([*found, 0.02])
+
+    def across(x: float) -> float:
+        return _LEFT + 6 + (_WIDTH - _LEFT - 20) * x
+
+    def down(y: float) -> float:
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - y) / (high - low)
+
+    parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">']
+    step = next(one for one in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if (high - low) / one <= 8)
+    for number in range(math.ceil(low / step), math.floor(high / step) + 1):
+        y = number * step
+        parts.append(f'<path class="axis" d="M{_LEFT} {down(y):.1f}H{_WIDTH - 8}"/>')
+        said = f"{round(100 * y):+d}" if number else "0"
+        parts.append(f'<text x="{_LEFT - 5}" y="{down(y) + 4:.1f}" text-anchor="end">{said}</text>')
+    parts += [
+        f'<text x="{across(x):.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{x:g}</text>'
+        for x in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
+    parts.append(f'<path class="zero" d="M{_LEFT} {down(floor):.1f}H{_WIDTH - 8}"/>')
+    parts.append(f'<path class="zero" d="M{across(mark):.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>')
+    for place, line in enumerate(lines):  # bounds stand beside each other
+        places = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y, _, _ in line.points)
+        parts.append(f'<polyline class="line {line.css}" points="{places}"/>')
+        parts += [
+            f'<path class="bound {line.css}" d="M{across(x) + 3 * place:.1f} {down(below):.1f}V{down(above):.1f}"/>'
+            for x, _, below, above in line.points
+            if below is not None and above is not None
+        ]
+        parts += [
+            f'<circle class="{line.css}" cx="{across(x):.1f}" cy="{down(y):.1f}" r="4"/>' for x, y, _, _ in line.points
+        ]
     parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>')
     parts.append(f'<text class="mute" x="{_LEFT + 4}" y="{_TOP + 12}">{escape(y_label)}</text>')
     return Markup("".join(parts) + "</svg>")

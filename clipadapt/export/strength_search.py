@@ -1,0 +1,282 @@
+"""`--strength auto`: the strengths that recognise most on tune and lose no more than a margin of what the base knew.
+
+    curve = find_strength("run:runs/fashion")
+    export("run:runs/fashion", "open_clip", out, strength=curve)
+
+Adapters are merged at every strength that is tried and pictures or texts encoded anew: between the ends vectors do not
+lie on a line. The image tower is tried coarsely, then ever nearer to the best, for a strength costs a pass over tune's
+pictures; the text tower in tenths, for it costs a few hundred texts. Every pair of the two is judged as epochs are:
+balanced accuracy over the headline attributes, rare values pooled. Retention is balanced accuracy over the attributes
+that are not headline ones, which the base could tell before; its mean may fall by the margin of the suite's retention
+tasks, since on a tune split an interval would forbid nearly everything. A gate judges by intervals, on validation.
+Tune alone is looked at, never what is reported. Nothing here writes files.
+"""
+
+import copy
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from clipadapt.config import Config
+from clipadapt.data.bins import rare
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.splits import load_splits
+from clipadapt.errors import AdapterError, UsageError
+from clipadapt.evaluation.evaluate import train_counts
+from clipadapt.evaluation.recognition import recognise
+from clipadapt.evaluation.suite import Retention, Suite
+from clipadapt.export.strength import Curve, Figure, Point
+from clipadapt.keyed import generator
+from clipadapt.metrics.intervals import compared
+from clipadapt.progress import track
+from clipadapt.prompts import Prompts
+from clipadapt.runs import Run
+from clipadapt.towers.encode import encode_catalogue, value_vectors
+from clipadapt.towers.encoder import TorchEncoder
+from clipadapt.towers.identity import Tower
+from clipadapt.towers.load import load
+from clipadapt.towers.merge import merge
+
+log = logging.getLogger(__name__)
+
+PICTURES = 1_000
+"""Most pictures of tune; more are drawn by a key."""
+IMAGE = (0.0, 0.5, 1.0)
+"""Where the image tower is tried first."""
+STEPS = (0.25, 0.125)
+"""How far from the best image strength it is tried then."""
+TEXT = tuple(number / 10 for number in range(11))
+MARGIN = 0.01
+"""Where the run's suite has no retention task."""
+
+Vectors = Mapping[str, Float[np.ndarray, "v dim"]]
+"""Attribute -> vectors of its values."""
+
+
+def find_strength(run: str, *, retain: Sequence[str] = (), device: str = "cpu") -> Curve:
+    """Searches for a run, on its own tune split, with its own prompts and headline.
+
+    Args:
+        run: a MODEL string, run:PATH.
+        retain: columns that the base can tell and must go on telling; none: the run's attributes that are not headline
+            ones.
+
+    Raises:
+        UsageError: not a run, or tune has nothing to measure by.
+        AdapterError: neither tower was adapted.
+        ModelError, CatalogueError, PromptError, ConfigError: as loading these raises them.
+    """
+    if not run.startswith("run:"):
+        raise UsageError(f"{run}: a strength is found on the tune split of a run; name run:PATH, or give numbers")
+    settings = Run.open(run.removeprefix("run:")).config
+    splits = load_splits(settings.data, settings.seed)
+    quoted, retained = _attributes(settings, splits.tune, retain)
+    counts = train_counts(splits.train, splits.tune)
+    counts |= {name: splits.train.counts(name) for name in retained if name not in counts}
+    tune = splits.tune
+    if len(tune) > PICTURES:
+        tune = tune.subset(np.sort(generator(settings.seed, "strength").permutation(len(tune))[:PICTURES]))
+    encoder = load(run, device=device)
+    assert isinstance(encoder, TorchEncoder), "a run holds torch weights"
+    return search(
+        encoder,
+        tune,
+        Prompts.load(settings.prompts),
+        counts,
+        headline=quoted,
+        retained=retained,
+        margin=_margin(settings),
+        metric=settings.eval.select_on,
+        split="tune",
+    )
+
+
+def search(
+    encoder: TorchEncoder,
+    tune: Catalogue,
+    prompts: Prompts,
+    counts: Mapping[str, Mapping[str, int]],
+    *,
+    headline: Sequence[str],
+    retained: Sequence[str],
+    margin: float = MARGIN,
+    metric: str = "balanced_accuracy",
+    split: str | None = None,
+) -> Curve:
+    """Tries strengths of both towers on a split; the encoder stays as it is.
+
+    Args:
+        counts: attribute -> value -> labelled training items; these values compete, those with few items are rare.
+        headline: attributes to gain on.
+        retained: attributes to lose nothing on.
+        margin: the loss of retention that is still held to be none.
+        metric: what is to be largest; balanced_accuracy where tune has no labels for it, or it is a loss.
+        split: what the split is called, where it was carved and bears its source's name.
+
+    Raises:
+        UsageError: tune has no labels for the headline or the retained attributes.
+        AdapterError: neither tower was adapted.
+        CatalogueError: a picture is broken.
+    """
+    attached = encoder.attached
+    adapted: list[Tower] = [tower for tower in ("image", "text") if attached and attached.digest(tower)]
+    if not adapted:
+        raise AdapterError(f"{encoder.name}: neither tower was adapted, so there is no strength to find")
+    measure = _Measure(tune, counts, headline, retained)
+    texts: dict[float, Vectors] = {}
+    for strength in track(TEXT if "text" in adapted else (1.0,), label="text strengths", unit="strengths"):
+        made = _at(encoder, "text", strength)
+        texts[strength] = {name: value_vectors(made, prompts, name, values) for name, values in measure.values.items()}
+    scored: dict[tuple[float, float], dict[str, Scored]] = {}
+
+    def add(strengths: Iterable[float]) -> list[Point]:
+        for image in sorted(set(strengths) - {place[0] for place in scored}):
+            pictures = encode_catalogue(_at(encoder, "image", image), tune)
+            scored.update({(image, text): measure(pictures, vectors) for text, vectors in texts.items()})
+        base = scored[min(scored)]  # both grids begin at 0 where there is an adapter to turn down
+        return [_point(*place, own, base, margin) for place, own in sorted(scored.items())]
+
+    rank = _ranking(metric)
+    points = add(IMAGE if "image" in adapted else (1.0,))
+    for step in STEPS if "image" in adapted else ():
+        best = max(points, key=rank).image
+        points = add(near for near in (best - step, best + step) if 0.0 <= near <= 1.0)
+    split = split or tune.split
+    known = metric if metric in points[0].figures else "balanced_accuracy"
+    if known != metric:
+        log.warning("strength: %s cannot be measured on %s; chosen by %s", metric, split, known)
+    about = {
+        "source": tune.source,
+        "split": split,
+        "items": len(tune),
+        "products": len(set(tune.products.tolist())),
+    }
+    return Curve(max(points, key=rank), tuple(points), known, margin, about, tuple(headline), tuple(retained))
+
+
+class Scored(NamedTuple):
+    """Which cases were recognised, and how they are meaned: a mean over classes of the mean over their cases."""
+
+    right: Float[np.ndarray, " cases"]
+    classes: Int[np.ndarray, " cases"]
+    products: Int[np.ndarray, " cases"]
+    weights: Float[np.ndarray, " classes"]
+
+
+class _Measure:
+    """Recognition on one split, all values with training items on offer.
+
+    measure(pictures, texts)     "balanced_accuracy", "top1", "rare_balanced_accuracy" where the split has rare values,
+                                 and "retention"
+    """
+
+    def __init__(
+        self,
+        tune: Catalogue,
+        counts: Mapping[str, Mapping[str, int]],
+        headline: Sequence[str],
+        retained: Sequence[str],
+    ) -> None:
+        self._tune = tune
+        self._products = np.unique(tune.products, return_inverse=True)[1]
+        self._rare = {name: rare(own) for name, own in counts.items()}
+        self.values = {name: sorted(counts[name]) for name in (*headline, *retained) if len(counts[name]) > 1}
+        labelled = {name for name in self.values if set(tune.counts(name)) & set(self.values[name])}
+        self._groups = {"balanced_accuracy": headline, "retention": retained}
+        for what, names in self._groups.items():
+            if not labelled & set(names):
+                raise UsageError(
+                    f"{tune.source}, split {tune.split!r}: no label of {', '.join(names)}, so {what} cannot be "
+                    "measured; name --strength image=NUMBER,text=NUMBER"
+                )
+
+    def __call__(self, pictures: Float[np.ndarray, "n dim"], texts: Vectors) -> dict[str, Scored]:
+        told = {
+            name: recognise(name, values, self._tune.value_sets(name), {"": pictures}, {"": texts[name]})
+            for name, values in self.values.items()
+        }
+        found: dict[str, Scored] = {}
+        for what, names in self._groups.items():
+            parts = [told[name] for name in names if name in told and len(told[name].items)]
+            sizes = [len(part.values) for part in parts]
+            starts = np.cumsum([0, *sizes])
+            classes = np.concatenate([part.cases[:, 1] + start for part, start in zip(parts, starts, strict=False)])
+            present = np.bincount(classes, minlength=starts[-1]) > 0
+            attribute = np.repeat(np.arange(len(parts)), sizes)
+            weights = present / np.bincount(attribute, present)[attribute] / len(parts)
+            right = np.concatenate([part.hit[""] for part in parts]).astype(np.float64)
+            products = np.concatenate([self._products[part.items[part.cases[:, 0]]] for part in parts])
+            found[what] = Scored(right, classes, products, weights)
+            if what == "balanced_accuracy":
+                alike = np.full(len(parts), 1 / len(parts))
+                found["top1"] = Scored(right, attribute[classes], products, alike)
+                scarce = np.array([value in self._rare[part.attribute] for part in parts for value in part.values])
+                if (scarce & present).any():
+                    pooled = (scarce & present) / (scarce & present).sum()
+                    found["rare_balanced_accuracy"] = Scored(right, classes, products, pooled)
+        return found
+
+
+def _point(image: float, text: float, scored: Mapping[str, Scored], base: Mapping[str, Scored], margin: float) -> Point:
+    figures = {name: _figure(own, base[name]) for name, own in scored.items()}
+    retention = figures.pop("retention")
+    return Point(image, text, figures, retention, held=retention.delta >= -margin - 1e-9)
+
+
+def _figure(own: Scored, base: Scored) -> Figure:
+    mean = _mean(own)
+    if len(np.unique(own.products)) < 2:
+        return Figure(mean, mean - _mean(base), None, None)
+    found = compared(own.right - base.right, own.classes, own.products, own.weights, p=1.0)
+    return Figure(mean, found.delta, found.delta_low, found.delta_high)
+
+
+def _mean(own: Scored) -> float:
+    counts = np.maximum(np.bincount(own.classes, minlength=len(own.weights)), 1)
+    return float(own.weights @ (np.bincount(own.classes, own.right, minlength=len(own.weights)) / counts))
+
+
+def _ranking(metric: str) -> Callable[[Point], tuple[float, ...]]:
+    """Held before lost; then the metric, balanced accuracy, and how little is changed."""
+
+    def rank(point: Point) -> tuple[float, ...]:
+        chosen = point.figures.get(metric, point.figures["balanced_accuracy"])
+        ties = round(point.figures["balanced_accuracy"].mean, 9), -point.image - point.text
+        return (float(point.held), round(chosen.mean, 9), *ties)
+
+    return rank
+
+
+def _at(encoder: TorchEncoder, tower: Tower, strength: float) -> TorchEncoder:
+    """A copy with one tower merged at a strength; the tokenizer, which cannot always be copied, is shared."""
+    tokenizer = getattr(encoder.stock, "tokenizer", None)
+    made = copy.deepcopy(encoder, {} if tokenizer is None else {id(tokenizer): tokenizer})
+    merge(made, {tower: strength})
+    return made
+
+
+def _attributes(settings: Config, tune: Catalogue, retain: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(headline, retained)."""
+    exclusive = tuple(one.name for one in tune.attributes if one.kind == "exclusive")
+    if unknown := [name for name in retain if name not in tune.columns]:
+        raise UsageError(
+            f"--retain {', '.join(unknown)}: no such column in {tune.source}; there are {', '.join(tune.columns)}"
+        )
+    quoted = tuple(name for name in settings.eval.headline or exclusive if name not in retain)
+    retained = tuple(retain) or tuple(name for name in exclusive if name not in quoted)
+    if not quoted or not retained:
+        missing = "retain: every attribute is a headline one" if quoted else "gain on: every headline one is retained"
+        raise UsageError(
+            f"{tune.source}: there is nothing to {missing}; name a column whose values the base can tell with "
+            "--retain COLUMN, or give numbers as --strength image=NUMBER,text=NUMBER"
+        )
+    return quoted, retained
+
+
+def _margin(settings: Config) -> float:
+    """The narrowest of the suite's retention tasks."""
+    tasks = Suite.load(settings.eval.suite).tasks if settings.eval.suite else ()
+    return min((task.margin for task in tasks if isinstance(task, Retention)), default=MARGIN)
