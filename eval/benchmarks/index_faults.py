@@ -54,18 +54,18 @@ def main() -> None:
     result = run(ctypes.CDLL(str(arguments.inside)), quick=arguments.quick)
     bad = [fault for change in result["changes"].values() for fault in change["bad"]]
     headline = {"faults": result["faults"], "kills": result["kills"], "bad": len(bad)}
-    if not arguments.quick:
-        from index_speed import write
-
-        write("index_faults", result | {"headline": headline})
     print(*bad, sep="\n", end="\n" if bad else "")
-    print(json.dumps(headline))
+    if arguments.quick:
+        print(json.dumps(headline))
+    else:
+        from machine import publish
+
+        publish("index_faults", headline, result)
     raise SystemExit(1 if bad else 0)
 
 
 def run(library: ctypes.CDLL, *, quick: bool) -> dict[str, Any]:
     """All faults of all changes."""
-    from clipadapt.runs import environment
     from clipadapt.search.index import Index
 
     found: dict[str, Any] = {"faults": 0, "kills": 0, "changes": {}}
@@ -86,7 +86,7 @@ def run(library: ctypes.CDLL, *, quick: bool) -> dict[str, Any]:
             found["kills"] += one["kills"]
             counts = {key: value for key, value in one.items() if key != "bad"}
             print(f"{name}: {counts}, {len(one['bad'])} left neither state", flush=True)
-    return environment(0) | found
+    return found
 
 
 def _one(

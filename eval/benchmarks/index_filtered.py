@@ -10,7 +10,6 @@ apart as first_ms.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from clouds import Cloud, draw
-from index_speed import build, write
+from index_speed import build
+from machine import publish
 
-from clipadapt.runs import environment
 from clipadapt.search.filters import matching, parse
 from clipadapt.search.index import Index
 from clipadapt.search.topk import topk
@@ -48,8 +47,7 @@ def main() -> None:
         "p50_ratio": round(max(one["p50_ms"] / plain[one["queries"]]["p50_ms"] for one in filtered), 2),
         "count": arguments.count,
     }
-    write("index_filtered", environment(0) | {"rows": rows, "factory": index.meta.factory, "headline": headline})
-    print(json.dumps(headline))
+    publish("index_filtered", headline, {"rows": rows, "factory": index.meta.factory})
 
 
 def measure(index: Index, cloud: Cloud, kind: str, number: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ About 9 GB of memory and 10 minutes for a million vectors on 2 cores.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,15 +20,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 from clouds import Cloud, draw
+from machine import publish
 
-from clipadapt.runs import environment
 from clipadapt.search.embed import Vectors
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
 from clipadapt.search.recall import Kind
 from clipadapt.search.topk import topk
 
-RESULTS = Path(__file__).parent.parent / "results"
 SPACE = "synthetic"
 
 
@@ -50,8 +48,7 @@ def main() -> None:
         "recall": result["picture"]["recall"], "text_recall": result["text"]["recall"],
         "build_seconds": result["build_seconds"], "count": arguments.count,
     }  # fmt: skip
-    write("index_speed", result | {"headline": headline})
-    print(json.dumps(headline))
+    publish("index_speed", headline, result)
 
 
 def build(cloud: Cloud, folder: Path) -> tuple[Index, float]:
@@ -107,18 +104,12 @@ def measure(index: Index, cloud: Cloud) -> dict[str, Any]:
         }  # fmt: skip
     meta = index.meta
     return {
-        **environment(0), "count": len(cloud.items), "dim": cloud.items.shape[1], "factory": meta.factory,
+        "count": len(cloud.items), "dim": cloud.items.shape[1], "factory": meta.factory,
         "exact_by": exact.__name__, "memory_mb": round(meta.memory_bytes / 1e6, 1),
         "file_mb": round(index.engine.size() / 1e6, 1), **found,
         "own_measurement": {kind: one.model_dump() for kind, one in meta.measured.items()},
         "curve": [point._asdict() for point in meta.curve],
     }  # fmt: skip
-
-
-def write(name: str, result: dict[str, Any]) -> None:
-    """eval/results/NAME.json"""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def _fastest_exact(cloud: Cloud) -> Callable[[np.ndarray], object]:
