@@ -14,7 +14,6 @@ from clipadapt import config
 from clipadapt.errors import ParityError, UsageError
 from clipadapt.export import export
 from clipadapt.export.parity import BOUND, compare, probe
-from clipadapt.export.strength import parse_strength
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.load import load
 from clipadapt.towers.lora import add_adapters
@@ -120,14 +119,3 @@ def _save_changed(state: dict[str, torch.Tensor], path: Path, metadata: dict[str
     name = "visual.trunk.patch_embed.proj.weight"
     changed = state | {name: state[name] * 1.1}
     save_file(changed, path, metadata)
-
-
-@pytest.mark.parametrize("text", ["image", "image=x", "both=1", "image=-1", "image=3", "image=nan", ""])
-def test_a_strength_that_cannot_be_meant_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="write image=NUMBER"):
-        parse_strength(text)
-
-
-def test_strengths_are_read_per_tower() -> None:
-    assert parse_strength("image=0.8, text=1") == {"image": 0.8, "text": 1.0}
-    assert parse_strength(None) is None
