@@ -99,7 +99,8 @@ class Engine:
             engine.graph.hnsw.efConstruction = 80
         if (quantiser := getattr(engine.base, "pq", None)) is not None:
             quantiser.cp.niter, quantiser.cp.max_points_per_centroid = 10, 2 * _TRAINING
-            engine.base.do_polysemous_training = False  # minutes, for a search mode that is not used here
+            if hasattr(engine.base, "do_polysemous_training"):
+                engine.base.do_polysemous_training = False  # minutes, for a search mode that is not used here
         if not engine.index.is_trained:
             wanted = max(_TRAINING * (engine.ivf.nlist if engine.ivf is not None else 0), 65_536)
             chosen = np.random.default_rng(seed).permutation(count)[:wanted]

@@ -12,19 +12,22 @@ from clipadapt.errors import UsageError
 
 FACTORY = re.compile(
     r"(?:(?P<cells>IVF(?P<count>[1-9]\d*))|(?P<graph>HNSW[1-9]\d*))?,?"
-    r"(?P<codec>Flat|SQ8|SQ4|SQfp16|PQ[1-9]\d*(?:x\d+)?)(?P<refine>,RFlat)?"
+    r"(?P<codec>Flat|SQ8|SQ4|SQfp16|PQ[1-9]\d*(?:x4fsr?|x\d+)?)(?P<refine>,RFlat)?"
 )
 _FORMS = "Flat, IVF1024,Flat, HNSW32,Flat, or quantised with its exact vectors behind: IVF1024,SQ8,RFlat, PQ64,RFlat"
 
 
-def choose_factory(count: int) -> str:
+def choose_factory(count: int, dim: int) -> str:
     """What `auto` means: scanning 20,000 vectors takes a few milliseconds; cells then grow with the root of the count.
 
-    Source: eval/benchmarks/index_speed.py.
+    Inside a cell, 4-bit codes of two dimensions each are compared 32 at a time in registers (FAISS's fast scan), and
+    the best are scored again exactly: a quarter of SQ8's memory, and five times as fast at a recall of 0.99 where that
+    takes an eighth of the cells. Source: eval/benchmarks/index_speed.py.
     """
     if count < 20_000:
         return "Flat"
-    return f"IVF{2 ** round(np.log2(4 * np.sqrt(count)))},SQ8,RFlat"
+    cells = f"IVF{2 ** round(np.log2(4 * np.sqrt(count)))}"
+    return f"{cells},SQ8,RFlat" if dim % 2 else f"{cells},PQ{dim // 2}x4fsr,RFlat"
 
 
 def check_factory(factory: str, count: int, dim: int) -> None:
@@ -42,9 +45,10 @@ def check_factory(factory: str, count: int, dim: int) -> None:
         raise UsageError(f"factory {factory!r}: {count} vectors cannot fill {parts['count']} cells; write Flat, "
                          f"or at most IVF{max(1, count // 39)}")  # fmt: skip
     if parts["codec"].startswith("PQ"):
-        pieces = int(parts["codec"][2:].split("x")[0])
-        if dim % pieces or count < 256:
+        pieces, _, bits = parts["codec"][2:].partition("x")
+        codes = 2 ** int(bits.rstrip("fsr") or 8)
+        if dim % int(pieces) or count < codes:
             raise UsageError(
-                f"factory {factory!r}: product quantisation cuts {dim} dimensions into equal pieces and learns 256 "
+                f"factory {factory!r}: product quantisation cuts {dim} dimensions into equal pieces and learns {codes} "
                 f"codes for each: {pieces} does not divide it, or {count} vectors are too few"
             )

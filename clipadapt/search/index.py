@@ -133,7 +133,7 @@ class Index:
             raise SpaceError(_differ(encoder.name, encoder.image_space, "these vectors", source.image_space))
         vectors = unit_vectors(source.vectors, source.items)
         asked = _text_vectors(texts, source.items, encoder, vectors.shape[1], seed)
-        chosen = choose_factory(len(vectors)) if factory == "auto" else factory
+        chosen = choose_factory(*vectors.shape) if factory == "auto" else factory
         target = target or Target()
         tuned = settle_efforts(Engine.build(vectors, chosen, seed), chosen, target, asked, seed)
         meta = _meta(tuned, source.image_space, source.model, target, tuned.points, len(source.broken))

@@ -86,10 +86,12 @@ def remeasure(
 
 def candidates(count: int, dim: int) -> list[str]:
     """Factories worth measuring for so many vectors."""
-    cells = choose_factory(max(count, 20_000)).split(",")[0]
+    usual = choose_factory(max(count, 20_000), dim)
+    cells = usual.split(",")[0]
     pieces = max(divisor for divisor in range(1, dim // 4 + 2) if dim % divisor == 0)
+    others = (f"{cells},Flat", f"{cells},SQ8,RFlat", f"{cells},PQ{pieces},RFlat")
     kinds = ["Flat"] if count <= _GRAPHS else []
-    kinds += [f"{cells},Flat", f"{cells},SQ8,RFlat", f"{cells},PQ{pieces},RFlat"] if count >= 2_000 else []
+    kinds += [usual, *(other for other in others if other != usual)] if count >= 2_000 else []
     return kinds + (["HNSW32,Flat"] if 2_000 <= count <= _GRAPHS else [])
 
 

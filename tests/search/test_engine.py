@@ -11,7 +11,7 @@ from clipadapt.search.topk import topk
 
 FACTORIES = [
     "Flat", "SQ8,RFlat", "PQ8,RFlat", "IVF32,Flat", "IVF32,SQ8,RFlat", "IVF32,SQfp16,RFlat", "IVF32,PQ8,RFlat",
-    "HNSW16,Flat", "HNSW16,SQ8,RFlat",
+    "IVF32,PQ16x4fsr,RFlat", "IVF32,PQ8x4fs,RFlat", "HNSW16,Flat", "HNSW16,SQ8,RFlat",
 ]  # fmt: skip
 COUNT = 3_000
 
@@ -144,7 +144,7 @@ def test_factories_that_cannot_be(factory, said):
 
 @pytest.mark.parametrize("count", [0, 100, 20_000, 300_000, 1_000_000])
 def test_auto_is_a_factory_that_can_be(count):
-    check_factory(choose_factory(count), count, 512)
+    check_factory(choose_factory(count, 512), count, 512)
 
 
 def test_a_file_that_is_none(tmp_path):
