@@ -1,7 +1,8 @@
 """index.json: what an index is bound to, how it was made, and what was measured of it.
 
-    {"schema_version": 1, "image_space": "...", "model": "run:runs/fashion", "factory": "IVF4096,PQ256x4fsr,RFlat", "dim": 512,
-     "efforts": {"picture": {...}, "text": {...}}, "measured": {...}, "curve": [...]}
+    {"schema_version": 1, "image_space": "...", "model": "run:runs/fashion", "dim": 512,
+     "factory": "IVF4096,PQ256x4fsr,RFlat", "efforts": {"picture": {...}, "text": {...}}, "measured": {...},
+     "curve": [...]}
 
 Written and read here alone. A file that does not fit is refused with the key that is wrong.
 """
