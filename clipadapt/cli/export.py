@@ -1,7 +1,6 @@
 """`clipadapt export MODEL --to open_clip --out DIR`: merged weights that stock libraries and servers load."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,12 +10,19 @@ import typer
 def command(
     model: Annotated[str, typer.Argument(help="A MODEL string; run:PATH for what a training left behind.")],
     to: Annotated[
-        Literal["open_clip", "transformers", "onnx", "triton"],
+        Literal["open_clip", "transformers", "sentence-transformers", "onnx", "triton"],
         typer.Option(help="What is to load it; triton writes a model repository."),
     ],
     out: Annotated[Path, typer.Option(help="A folder that does not exist, or is empty.")],
     strength: Annotated[
-        str | None, typer.Option(help="image=0.8,text=1.0: factors on what the adapters add; 1 where not named.")
+        str | None,
+        typer.Option(
+            help="image=0.8,text=1.0: factors on what the adapters add, 1 where not named; auto: the best on tune."
+        ),
+    ] = None,
+    retain: Annotated[
+        list[str] | None,
+        typer.Option(help="--strength auto: column the base can tell and must go on telling; may be repeated."),
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="onnx: INT8 files too; triton: instead of float ones.")] = False,
     calibrate: Annotated[
@@ -28,18 +34,44 @@ def command(
     attribute: Annotated[
         list[str] | None, typer.Option(help="INT8: column whose decisions are to stay; may be repeated.")
     ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="onnx: fp16 files too; triton: instead of float ones.")] = False,
+    push: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Upload it to this hub repository, private when new.")
+    ] = None,
 ) -> None:
     """Fold the adapters into the weights, in float32, and prove the result equal to the adapted model."""
     from clipadapt.errors import UsageError
     from clipadapt.export import export
+    from clipadapt.export import push as hub
     from clipadapt.export.calibration import Calibration
-    from clipadapt.export.strength import parse_strength
+    from clipadapt.export.groundwork import refuse_occupied, run_of
+    from clipadapt.export.strength import AUTO, PAGE, Curve, parse_strength
+    from clipadapt.export.strength_search import find_strength
 
     if int8 != (calibrate is not None):
         raise UsageError("--int8 and --calibrate SOURCE go together: INT8 is fitted on pictures of a source")
+    if retain and strength != AUTO:
+        raise UsageError("--retain says what --strength auto must not lose; give both")
+    refuse_occupied(out)
+    if push is not None:
+        hub.check(push, to)
     calibration = None
     if calibrate is not None:
         calibration = Calibration.of(calibrate, prompts=prompts, attributes=attribute or ())
-    done = export(model, to, out, strength=parse_strength(strength), calibration=calibration)
-    print(f"wrote {done.path} and compared its vectors with the model's", file=sys.stderr)
-    print(json.dumps({"path": str(done.path), "agreement": done.agreement._asdict(), "image_space": done.image_space}))
+    chosen = find_strength(model, retain=retain or ()) if strength == AUTO else parse_strength(strength)
+    done = export(model, to, out, strength=chosen, calibration=calibration, fp16=fp16)
+    typer.echo(f"wrote {done.path} and compared its vectors with the model's", err=True)
+    said = {"path": str(done.path), "agreement": done.agreement._asdict(), "image_space": done.image_space}
+    if isinstance(chosen, Curve):
+        chosen.save(run_of(model).report)
+        said["strength"] = chosen.chosen
+        typer.echo(
+            f"strength image {chosen.best.image:g}, text {chosen.best.text:g}: {done.path / PAGE}\n"
+            f"it was chosen on tune; now measure it: clipadapt eval --model {done.path} --against BASE "
+            f"--config {run_of(model).path / 'config.yaml'} --out {run_of(model).report}",
+            err=True,
+        )
+    if push is not None:
+        said["pushed"] = hub.push(done, push)
+        typer.echo(f"uploaded; this very version is {said['pushed']}", err=True)
+    typer.echo(json.dumps(said))

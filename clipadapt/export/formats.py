@@ -29,6 +29,7 @@ def export(
     strength: Strength | None = None,
     overwrite: bool = False,
     calibration: Calibration | None = None,
+    fp16: bool = False,
 ) -> Exported:
     """Merges a model's adapters and writes a folder in one of FORMATS.
 
@@ -41,9 +42,11 @@ def export(
             clipadapt.export.strength_search.find_strength gives it.
         overwrite: replace a folder that is there.
         calibration: what to fit INT8 files on (onnx: beside the float ones; triton: instead of them); null: none.
+        fp16: fp16 files for GPUs (onnx: beside the float ones; triton: instead of them).
 
     Raises:
-        UsageError: the folder is not empty, the format has no architecture for this model, or it has no INT8 form.
+        UsageError: the folder is not empty, the format has no architecture for this model, or not that form.
+        ModelError: the model cannot be loaded, or has no torch weights.
         ExportError: the format cannot hold the model.
         ParityError: the folder does not give the measured vectors; it is not kept.
         StoreError: the disk refuses.
@@ -53,6 +56,8 @@ def export(
     if to in checkpoint.FORMATS:
         if calibration is not None:
             raise UsageError(f"{to} has no INT8 form; export to onnx or triton")
+        if fp16:
+            raise UsageError(f"{to} has no fp16 form, its library casts on loading; export to onnx or triton")
         return checkpoint.export(model, to, out, strength=strength, overwrite=overwrite)
     write = export_onnx if to == "onnx" else export_triton
-    return write(model, out, strength=strength, overwrite=overwrite, calibration=calibration)
+    return write(model, out, strength=strength, overwrite=overwrite, calibration=calibration, fp16=fp16)

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from clipadapt.errors import ModelError, StoreError, UsageError
 from clipadapt.export.parity import Agreement, Probe, probe
 from clipadapt.export.strength import Curve, Strength, factors
+from clipadapt.runs import Run
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import Lineage
 from clipadapt.towers.load import load
@@ -120,6 +121,20 @@ def torch_encoder(model: str | TorchEncoder) -> TorchEncoder:
     if not isinstance(encoder, TorchEncoder):
         raise ModelError(f"{model}: holds no torch weights to merge and write; name the run or the checkpoint")
     return encoder.cpu()
+
+
+def run_of(model: str) -> Run:
+    """The run that run:PATH names; PATH is its folder, or that of its adapter.
+
+    Raises:
+        UsageError: the MODEL string is of another kind.
+        ModelError: no run lies there.
+    """
+    scheme, _, path = model.partition(":")
+    if scheme != "run" or not path:
+        raise UsageError(f"{model}: is no run, and only a run knows its tune split; name run:PATH")
+    folder = Path(path).expanduser()
+    return Run.open(folder.parent if folder.name == "adapter" else folder)
 
 
 def merged(encoder: TorchEncoder, strength: Strength | None) -> tuple[Probe, Lineage]:

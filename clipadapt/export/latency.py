@@ -22,7 +22,7 @@ import onnx
 import torch
 
 from clipadapt.errors import UsageError
-from clipadapt.export.groundwork import merged
+from clipadapt.export.groundwork import Prepared, merged
 from clipadapt.export.int8_graph import Plan
 from clipadapt.export.onnx import write_onnx
 from clipadapt.export.onnx_encoder import FORMS, OnnxEncoder, file_of, session
@@ -86,7 +86,10 @@ def bench(
         try:
             for count in threads or (before,):
                 torch.set_num_threads(count)
-                sessions = {name: session(file, threads=count) for name, file in subject.files.items()}
+                sessions = {
+                    name: session(file, threads=count, fp16=name[1] == "onnxruntime fp16")
+                    for name, file in subject.files.items()
+                }
                 for tower, batch in itertools.product(subject.inputs, batches):
                     calls = _calls(subject, sessions, tower, batch)
                     times = alternating(calls, rounds, warmup)
@@ -135,7 +138,7 @@ def _subject(encoder: Encoder, folder: Path) -> _Subject:
     if encoder.context_length is not None:
         inputs["text"] = encoder.tokenize([TEXT]).numpy()
     measured, lineage = merged(whole, None)
-    write_onnx(whole, lineage, measured, folder)
+    write_onnx(Prepared(whole, measured, lineage, None), folder)
     files: dict[tuple[Tower, Form], Path] = {}
     for tower, example in inputs.items():
         files[tower, "onnxruntime"] = folder / file_of(tower, "fp32")

@@ -18,11 +18,11 @@ from huggingface_hub import EvalResult, ModelCardData
 from clipadapt.config import Config
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
-from clipadapt.errors import ClipadaptError, ConfigError
+from clipadapt.errors import ClipadaptError, ConfigError, ModelError
 from clipadapt.evaluation.report.summary import quoted, subject
 from clipadapt.evaluation.results import RESULTS, Results
 from clipadapt.evaluation.rows import Row, interval_text, points
-from clipadapt.export.groundwork import Format, Prepared
+from clipadapt.export.groundwork import Format, Prepared, run_of
 from clipadapt.export.parity import Agreement
 from clipadapt.runs import Run
 from clipadapt.towers import hub
@@ -98,10 +98,10 @@ def _known(encoder: TorchEncoder) -> _Known | None:
     """None for a model that is no run."""
     if not encoder.name.startswith("run:"):
         return None
-    folder = Path(encoder.name.removeprefix("run:")).expanduser()
-    run = Run(folder.parent if folder.name == "adapter" else folder)
-    if not (run.path / "config.yaml").is_file():
-        return None  # an adapter that was copied out of its run
+    try:
+        run = run_of(encoder.name)
+    except ModelError:  # an adapter that was copied out of its run
+        return None
     results = _results(run)
     spaces = (encoder.image_space, encoder.text_space)
     systems: Mapping[str, Mapping[str, Any]] = {} if results is None else results.config["systems"]

@@ -3,12 +3,13 @@
     export_onnx("run:runs/fashion", "export/onnx")     image.onnx, text.onnx, tokenizer.json, preprocess.json,
                                                        clipadapt.json; load it with load("onnx:export/onnx")
     export_onnx(model, out, calibration=Calibration.of("my/catalogue"))     INT8 files beside them: "onnx:out@int8"
+    export_onnx(model, out, fp16=True)                                      fp16 files for a GPU: "onnx:out@fp16"
 
 Adapters are merged and normalisation is part of the graph, so a server needs nothing but onnxruntime and the two JSON
 files. A causal text tower takes texts at their true length, for there the rest of the columns is read by nobody.
 Before the folder appears, onnx.checker has passed and the files have been run beside torch, in batches of other sizes
 than they were traced with. Weights beyond 2 GB, protobuf's limit, go to a file of their own.
-Nothing here knows how INT8 is fitted, or of servers.
+Nothing here knows how INT8 is fitted, what fp16 holds, or of servers.
 """
 
 import ast
@@ -27,16 +28,17 @@ from torch import Tensor, nn
 from clipadapt.atomic import atomic_folder, sha256_file
 from clipadapt.errors import ExportError
 from clipadapt.export.calibration import Calibration
-from clipadapt.export.groundwork import Exported, prepare
+from clipadapt.export.groundwork import Exported, Prepared, prepare
+from clipadapt.export.half import add_half, prove_half
 from clipadapt.export.model_card import describe
-from clipadapt.export.onnx_encoder import PREPROCESS, OnnxEncoder, file_of
+from clipadapt.export.onnx_encoder import PREPROCESS, Form, OnnxEncoder, file_of
 from clipadapt.export.parity import Agreement, Probe, compare
 from clipadapt.export.quantize import quantise
 from clipadapt.export.strength import Strength
 from clipadapt.export.tokens import TextInput
 from clipadapt.towers import identity
 from clipadapt.towers.encoder import TorchEncoder, evaluating
-from clipadapt.towers.identity import Lineage
+from clipadapt.towers.identity import TOWERS
 
 OPSET = 18
 INLINE = 2**31 - 2**24
@@ -52,6 +54,7 @@ def export_onnx(
     strength: Strength | None = None,
     overwrite: bool = False,
     calibration: Calibration | None = None,
+    fp16: bool = False,
 ) -> Exported:
     """Merges a model's adapters and writes both towers as ONNX.
 
@@ -60,31 +63,35 @@ def export_onnx(
         out: a folder that does not exist or is empty.
         strength: "image" and "text" -> factor on what the adapters add, 1 where not named; or a curve.
         overwrite: replace a folder that is there.
-        calibration: what to fit INT8 files on, which then lie beside the float ones; null: float alone.
+        calibration: what to fit INT8 files on, which then lie beside the float ones; null: none.
+        fp16: fp16 files beside the float ones.
 
     Raises:
         UsageError: the folder is not empty.
+        ModelError: the model cannot be loaded, or has no torch weights.
         ExportError: an operator that ONNX lacks, a size that tracing fixed, a tokenizer that no file can hold.
         ParityError: the files do not give the measured vectors; they are not kept.
         StoreError: the disk refuses.
     """
     out = Path(out)
-    ready = prepare(model, out, strength=strength, overwrite=overwrite, share=bytes_share(calibration is not None))
+    share = bytes_share(int8=calibration is not None, fp16=fp16)
+    ready = prepare(model, out, strength=strength, overwrite=overwrite, share=share)
     with atomic_folder(out) as staging:
-        agreement = write_onnx(ready.encoder, ready.lineage, ready.measured, staging, calibration)
+        agreement = write_onnx(ready, staging, calibration, fp16=fp16)
         describe(staging, ready, "onnx", agreement)
     return ready.exported(out, "onnx", agreement)
 
 
-def bytes_share(int8: bool) -> float:
+def bytes_share(*, int8: bool, fp16: bool) -> float:
     """About how many bytes are written for each byte of weights."""
-    return 1.05 + (0.35 if int8 else 0.0)
+    return 1.05 + (0.35 if int8 else 0.0) + (0.55 if fp16 else 0.0)
 
 
 def write_onnx(
-    encoder: TorchEncoder, lineage: Lineage, measured: Probe, folder: Path, calibration: Calibration | None = None
+    ready: Prepared, folder: Path, calibration: Calibration | None = None, *, fp16: bool = False
 ) -> Agreement:
     """Fills an empty folder from a merged encoder, and proves it; see export_onnx."""
+    encoder, lineage = ready.encoder, ready.lineage
     text = None if encoder.context_length is None else TextInput.of(encoder.stock)
     write_graph(image_graph(encoder), folder / file_of("image", "fp32"))
     if text is not None:
@@ -95,21 +102,30 @@ def write_onnx(
     described = {"format": "onnx", "dim": encoder.dim, "scale": encoder.scale, "opset": OPSET}
     described |= {"clipadapt": version("clipadapt"), "files": digests(folder)}
     identity.write_card(folder, lineage, **described)
-    agreement = prove(folder, measured)
+    agreement = prove(folder, ready.measured)
     described |= {"agreement": agreement._asdict()}
     identity.write_card(folder, lineage, **described)
+    if fp16:
+        add_half(folder, write_graph)
+        described |= {"files": digests(folder)}
+        identity.write_card(folder, lineage, **described)
+        described |= {"fp16": {"cosine": prove_half(folder, ready.measured), "bytes": _share(folder, "fp16")}}
+        identity.write_card(folder, lineage, **described)
     if calibration is not None:
         report = quantise(folder, calibration, write_graph)
-        described |= {"files": digests(folder), "int8": report | {"bytes": _share(folder)}}
+        described |= {"files": digests(folder), "int8": report | {"bytes": _share(folder, "int8")}}
         identity.write_card(folder, lineage, **described)
     return agreement
 
 
-def _share(folder: Path) -> float:
-    """Bytes of the INT8 files over those of the float ones."""
-    sizes = {file.name: file.stat().st_size for file in folder.glob("*.onnx*")}
-    narrow = sum(size for name, size in sizes.items() if ".int8." in name)
-    return narrow / (sum(sizes.values()) - narrow)
+def _share(folder: Path, form: Form) -> float:
+    """Bytes of one form's files over those of the float ones."""
+
+    def size(form: Form) -> int:
+        names = [file_of(tower, form) for tower in TOWERS]
+        return sum(file.stat().st_size for name in names for file in folder.glob(f"{name}*"))
+
+    return size(form) / size("fp32")
 
 
 def prove(folder: Path, measured: Probe) -> Agreement:

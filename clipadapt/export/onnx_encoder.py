@@ -65,9 +65,9 @@ class OnnxEncoder:
         self.preprocess = image
         self.text_input = text
         self.context_length = None if text is None else text.context_length
-        options = (device, threads or torch.get_num_threads())
-        self._image = session(self._checked("image"), *options)
-        self._text = None if text is None else session(self._checked("text"), *options)
+        count, half = threads or torch.get_num_threads(), form == "fp16"
+        self._image = session(self._checked("image"), device, count, fp16=half)
+        self._text = None if text is None else session(self._checked("text"), device, count, fp16=half)
 
     def encode_images(self, pictures: Sequence[Image.Image] | Tensor) -> Float[Tensor, "b dim"]:
         """Unit-length float32 vectors on the CPU; pictures are preprocessed, tensors already are."""
@@ -131,8 +131,8 @@ def load_encoder(name: str, *, device: str, precision: Precision, image_size: in
     return encoder
 
 
-def session(file: Path | bytes, device: str = "cpu", threads: int = 1) -> Any:
-    """An onnxruntime session of one file or serialised graph.
+def session(file: Path | bytes, device: str = "cpu", threads: int = 1, *, fp16: bool = False) -> Any:
+    """An onnxruntime session of one file or serialised graph; `fp16` says that its numbers are half wide.
 
     Raises:
         ModelError: no such provider, or onnxruntime cannot load it.
@@ -145,6 +145,8 @@ def session(file: Path | bytes, device: str = "cpu", threads: int = 1) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would slow torch's beside them
+    if fp16 and device == "cpu":  # onnxruntime 1.32 crashes when it rearranges such graphs for a CPU
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.log_severity_level = 3  # what it says of a graph's shapes while loading is not about its results
     source = file if isinstance(file, bytes) else str(file)
     try:

@@ -28,12 +28,12 @@ from clipadapt.errors import AdapterError, UsageError
 from clipadapt.evaluation.evaluate import train_counts
 from clipadapt.evaluation.recognition import recognise
 from clipadapt.evaluation.suite import Retention, Suite
+from clipadapt.export.groundwork import run_of
 from clipadapt.export.strength import Curve, Figure, Point
 from clipadapt.keyed import generator
 from clipadapt.metrics.intervals import compared
 from clipadapt.progress import track
 from clipadapt.prompts import Prompts
-from clipadapt.runs import Run
 from clipadapt.towers.encode import encode_catalogue, value_vectors
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import Tower
@@ -69,9 +69,7 @@ def find_strength(run: str, *, retain: Sequence[str] = (), device: str = "cpu") 
         AdapterError: neither tower was adapted.
         ModelError, CatalogueError, PromptError, ConfigError: as loading these raises them.
     """
-    if not run.startswith("run:"):
-        raise UsageError(f"{run}: a strength is found on the tune split of a run; name run:PATH, or give numbers")
-    settings = Run.open(run.removeprefix("run:")).config
+    settings = run_of(run).config
     splits = load_splits(settings.data, settings.seed)
     quoted, retained = _attributes(settings, splits.tune, retain)
     counts = train_counts(splits.train, splits.tune)

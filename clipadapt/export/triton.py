@@ -46,6 +46,7 @@ def export_triton(
     strength: Strength | None = None,
     overwrite: bool = False,
     calibration: Calibration | None = None,
+    fp16: bool = False,
     instances: int = 1,
 ) -> Exported:
     """Merges a model's adapters and writes a Triton model repository.
@@ -53,21 +54,25 @@ def export_triton(
     Args:
         model, out, strength, overwrite: as export_onnx.
         calibration: what to fit INT8 files on, which are then what is served; null: float32.
+        fp16: fp16 files are what is served, for GPUs.
         instances: copies of each model that run side by side.
 
     Raises:
-        UsageError: the folder is not empty, or fewer than one instance.
+        UsageError: the folder is not empty, fewer than one instance, or both INT8 and fp16.
         ExportError, ParityError, StoreError: as export_onnx.
     """
     out = Path(out)
     if instances < 1:
         raise UsageError(f"instances {instances}: at least one copy of each model has to run")
-    ready = prepare(model, out, strength=strength, overwrite=overwrite, share=bytes_share(calibration is not None))
+    if fp16 and calibration is not None:
+        raise UsageError("triton: one form of each tower is served; choose INT8 or fp16")
+    share = bytes_share(int8=calibration is not None, fp16=fp16)
+    ready = prepare(model, out, strength=strength, overwrite=overwrite, share=share)
     encoder = ready.encoder
-    form: Form = "fp32" if calibration is None else "int8"
+    form: Form = "fp16" if fp16 else "fp32" if calibration is None else "int8"
     with atomic_folder(out) as staging, tempfile.TemporaryDirectory(dir=staging) as temporary:
         flat = Path(temporary)
-        agreement = write_onnx(encoder, ready.lineage, ready.measured, flat, calibration)
+        agreement = write_onnx(ready, flat, calibration, fp16=fp16)
         card: dict[str, Any] = json.loads((flat / CARD).read_text(encoding="utf-8"))
         text: dict[str, Any] | None = json.loads((flat / PREPROCESS).read_text(encoding="utf-8"))["text"]
         towers: list[Tower] = [tower for tower in TOWERS if tower == "image" or text is not None]
@@ -125,8 +130,9 @@ def check_config(text: str, name: str) -> bool:
         from tritonclient.grpc import model_config_pb2  # pyright: ignore[reportMissingImports]
     except ImportError:
         return False
+    definition: Any = model_config_pb2  # made at run time
     try:
-        text_format.Parse(text, model_config_pb2.ModelConfig())
+        text_format.Parse(text, definition.ModelConfig())
     except text_format.ParseError as error:
         raise ExportError(f"{name}: not a ModelConfig of the installed tritonclient: {error}") from error
     return True

@@ -10,6 +10,7 @@ import html
 import json
 import string
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -91,7 +92,8 @@ def main() -> None:
     def ask(model: str, name: str, kind: str, batch: np.ndarray) -> np.ndarray:
         sent = triton.InferInput(name, list(batch.shape), kind)
         sent.set_data_from_numpy(batch)
-        return server.infer(model, [sent]).as_numpy("vectors")
+        answer: Any = server.infer(model, [sent])
+        return answer.as_numpy("vectors")
 
     found = []
     if arguments.image:
