@@ -9,6 +9,7 @@
 A version that keeps the vectors of the one before shares its files by hard links. Knows nothing of searching.
 """
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -77,8 +78,8 @@ def write(folder: Path, contents: Contents, *, same_vectors: Path | None = None)
     else:
         contents.engine.write(folder / _VECTORS)
         pq.write_table(contents.items.table, folder / _ITEMS)
-        np.save(folder / _TEXTS, contents.texts, allow_pickle=False)
-    np.save(folder / _TOMBSTONES, np.flatnonzero(contents.items.removed), allow_pickle=False)
+        _save(folder / _TEXTS, contents.texts)
+    _save(folder / _TOMBSTONES, np.flatnonzero(contents.items.removed))
     (folder / _META).write_text(contents.meta.to_json(), encoding="utf-8")
 
 
@@ -103,6 +104,13 @@ def unit_vectors(vectors: Float[np.ndarray, "rows dim"], items: Items) -> Float[
     if len(vectors) and np.abs(lengths - 1).max() > _UNIT:
         return (np.asarray(vectors, np.float32) / lengths[:, None]).astype(np.float32)
     return vectors
+
+
+def _save(file: Path, array: np.ndarray) -> None:
+    """Written by Python: NumPy's own writing of a file loses what the system says of a failure."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    file.write_bytes(content.getvalue())
 
 
 def _link(source: Path, target: Path) -> None:

@@ -330,7 +330,7 @@ def _surplus(share: float) -> float:
     on 200,000 vectors for recall 0.99: 0.8 to 1.7 where half the items match, 0.2 to 0.3 where one in twenty does, the
     larger where the filter keeps whole clusters. eval/benchmarks/index_filtered.py checks what comes of it.
     """
-    return 2.2 * share**0.4 if share < 0.5 else 1 + 1.34 * (1 - share)
+    return 2.66 * share**0.67 if share < 0.5 else 1 + 1.34 * (1 - share)
 
 
 def _products(queries: np.ndarray, centres: np.ndarray) -> Float[np.ndarray, "queries cells"]:
