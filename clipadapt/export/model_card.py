@@ -6,6 +6,7 @@ known (a licence, figures, counts) is said to be unknown. Folders of this machin
 Nothing here measures or uploads.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from clipadapt.config import Config
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.data.splits import load_splits
+from clipadapt.data.splits import Splits, load_splits
 from clipadapt.errors import ClipadaptError, ConfigError, ModelError
 from clipadapt.evaluation.report.summary import quoted, subject
 from clipadapt.evaluation.results import RESULTS, Results
@@ -170,16 +171,25 @@ def _data(known: _Known | None) -> Iterator[str]:
     yield f"Source: {_public(settings.source)}" + (f", revision {settings.revision}" if settings.revision else "")
     yield f"Attributes: {', '.join(settings.kinds())}. Captions: {_public(known.config.prompts)}."
     yield ""
-    plain = settings.model_copy(update={"broken": "error", "prepared": None})
-    try:
-        splits = load_splits(plain, known.config.seed)
-    except ClipadaptError:
+    splits = _splits(known.config)
+    if splits is None:
         yield "The source was not at hand when this was written, so its counts are missing."
         return
     yield "| split | pictures | products | labelled pictures by attribute |"
     yield "|---|---:|---:|---|"
     for name, catalogue in splits._asdict().items():
         yield f"| {name} | {len(catalogue)} | {len(set(catalogue.products.tolist()))} | {_labelled(catalogue)} |"
+
+
+def _splits(config: Config) -> Splits | None:
+    """Without a look at any picture; None where the source is not at hand any more."""
+    source = config.data.source
+    if not Path(os.path.expandvars(source)).expanduser().exists() and not _on_hub(source):
+        return None
+    try:
+        return load_splits(config.data.model_copy(update={"broken": "error", "prepared": None}), config.seed)
+    except ClipadaptError:
+        return None
 
 
 def _labelled(catalogue: Catalogue) -> str:
