@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clipadapt.cli.desk import Desk, catalogue_of, load_model
+
 if TYPE_CHECKING:
-    from clipadapt.data.catalogue import Catalogue
-    from clipadapt.evaluation.prompts.table import Table, Workshop
+    from clipadapt.evaluation.prompts.table import Table
     from clipadapt.prompts import Prompts
     from clipadapt.prompts.fit import Context
     from clipadapt.towers.encoder import Encoder
@@ -42,11 +43,11 @@ def lint(
     prompts = Prompts.load(path)
     against = None
     if source is not None:
-        catalogue = _catalogue(source, split)
+        catalogue = catalogue_of(source, split)
         against = checks.Source.of(prompts, catalogue.columns, map(catalogue.row, range(len(catalogue))))
     findings = checks.lint(prompts, against)
     if model is not None:
-        findings = sorted({*findings, *_model_findings(prompts, against, _load(model), near)})
+        findings = sorted({*findings, *_model_findings(prompts, against, load_model(model), near)})
     for finding in findings:
         typer.echo(finding.line(path))
     counts = {level: sum(finding.level == level for finding in findings) for level in ("error", "warning", "note")}
@@ -72,9 +73,9 @@ def preview(
     from clipadapt.prompts import preview as pages
 
     prompts = Prompts.load(path)
-    catalogue = _catalogue(source, split)
+    catalogue = catalogue_of(source, split)
     prompts.check(catalogue.columns)
-    context = _context(_load(model)) if model is not None else None
+    context = _context(load_model(model)) if model is not None else None
     count = context.count if context is not None else None
     chosen = generator(seed, "preview").permutation(len(catalogue))[:number]
     cards = [
@@ -114,10 +115,15 @@ def score(
 
     prompts = Prompts.load(path)
     other = Prompts.load(against) if against not in (None, "plain") else None
-    workshop, _ = _workshop(prompts, model, source, split, attribute, min_items, seed)
+    desk = Desk(prompts, model, source, split, attribute, min_items, seed)
+    if other is not None:
+        desk.refuse_seen(other)
 
     def judged(edited: Prompts) -> "Table":
-        found = workshop.table(edited, plain_of(edited) if against == "plain" else other, against)
+        desk.refuse_seen(edited)
+        names = desk.take_up(edited)
+        words = plain_of(edited) if against == "plain" else other
+        found = desk.workshop.table(edited, words, against, attributes=names)
         _show(found, values, json_file)
         return found
 
@@ -142,15 +148,23 @@ def weigh(
     from clipadapt.atomic import atomic_write
     from clipadapt.cli.console import stdout_console
     from clipadapt.config import locate
+    from clipadapt.errors import PromptError
     from clipadapt.evaluation.prompts import show
     from clipadapt.evaluation.prompts.weigh import weigh as fit
     from clipadapt.prompts import Prompts
     from clipadapt.prompts.weights import reweighed
 
     prompts = Prompts.load(path)
-    workshop, scale = _workshop(prompts, model, source, split, attribute, min_items, seed)
+    desk = Desk(prompts, model, source, split, attribute, min_items, seed)
+    desk.take_up(prompts)
+    fingerprint, before = desk.catalogue.fingerprint, prompts.library.fitted_on
+    if before is not None and before.fingerprint != fingerprint:
+        raise PromptError(
+            f"{path}:{before.place.line}: its weights were fitted on other pictures already ({before.split!r}); weigh "
+            "the file they were fitted for, so that one split stands behind all weights"
+        )
     method: Literal["labels", "no_labels"] = "labels" if labels else "no_labels"
-    found = fit(workshop, prompts, method, scale, seed=seed)
+    found = fit(desk.workshop, prompts, method, desk.encoder.scale, seed=seed)
     stdout_console().print(show.weighed(found))
     helpful = {one.attribute: one.after for one in found if one.claimed}
     if not helpful:
@@ -159,49 +173,10 @@ def weigh(
     file = locate(path)
     target = out or file.with_suffix(".weighed.yaml")
     text = file.read_text(encoding="utf-8-sig")
-    written = reweighed(text, helpful, split=split, fingerprint=workshop.subjects.fingerprint, name=path)
+    written = reweighed(text, helpful, split=split, seed=seed, fingerprint=fingerprint, name=path)
     Prompts.parse(written, str(target))
     atomic_write(target, written)
     typer.echo(f"wrote {target}; score it on another split than {split!r}", err=True)
-
-
-def _workshop(
-    prompts: "Prompts",
-    model: str,
-    source: str,
-    split: str,
-    attributes: list[str] | None,
-    min_items: int,
-    seed: int,
-) -> "tuple[Workshop, float]":
-    """The split's pictures as vectors, from the cache where they are known, and the model's logit scale."""
-    from clipadapt.errors import PromptError
-    from clipadapt.evaluation.prompts.table import Subjects, Workshop
-    from clipadapt.evaluation.vectors import VectorCache, default_folder
-
-    columns = _catalogue(source, None).columns
-    names = [name for name in prompts.attributes if name in columns and not prompts.wording(name).separator]
-    for wanted in attributes or ():
-        if wanted not in columns:
-            raise PromptError(f"{source}: no column {wanted!r}; columns are {', '.join(columns)}")
-    catalogue = _split(source, split, attributes or names, seed)
-    encoder = _load(model)
-    cache = VectorCache(default_folder() / "vectors")
-    vectors = cache.pictures(encoder, catalogue, broken="count")
-    subjects = Subjects.of(catalogue, vectors, attributes or names)
-    return Workshop(subjects, lambda texts: cache.texts(encoder, texts), min_items=min_items, seed=seed), encoder.scale
-
-
-def _split(source: str, split: str, attributes: list[str], seed: int) -> "Catalogue":
-    """A split of the source, or one that a run with this seed carves from train."""
-    from clipadapt.config import Data
-    from clipadapt.data.catalogue import Catalogue
-    from clipadapt.data.sources import open_source
-    from clipadapt.data.splits import load_splits
-
-    if split in ("tune", "validation") and split not in open_source(source).splits():
-        return getattr(load_splits(Data(source=source, attributes=tuple(attributes)), seed), split)
-    return Catalogue.load(source, split, attributes=attributes)
 
 
 def _show(table: "Table", values: bool, json_file: Path | None) -> None:
@@ -238,25 +213,6 @@ def _follow(path: Path, table: "Table", judged: "Callable[[Prompts], Table]") ->
                 typer.echo(f"{error}\nthe table above still stands", err=True)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
-
-
-def _catalogue(source: str, split: str | None) -> "Catalogue":
-    """The items, each a product of its own: wording does not care about products. None: the first split there is."""
-    from clipadapt.data.catalogue import Catalogue
-    from clipadapt.data.sources import open_source
-
-    opened = open_source(source)
-    return Catalogue.of(opened, split or opened.splits()[0], product=None)
-
-
-def _load(model: str) -> "Encoder":
-    from clipadapt.errors import ModelError
-    from clipadapt.towers.load import load
-
-    encoder = load(model)
-    if encoder.context_length is None:
-        raise ModelError(f"{model} is an image tower alone; prompts need a model with a text tower")
-    return encoder
 
 
 def _context(encoder: Any) -> "Context":

@@ -62,6 +62,8 @@ class Fitted:
     fingerprint: str
     """Of the catalogue."""
     place: Place
+    seed: int = 0
+    """By which the split was carved, where it was."""
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,8 @@ def _shown(node: yaml.Node) -> str:
 def _cause(text: str, mark: yaml.Mark | None) -> str:
     """The usual reason for a YAML fault in a file of templates, read off the line it was found in or the one before."""
     lines = text.splitlines()
+    if mark and (number := _unclosed(lines[: mark.line + 1])):
+        return f" (line {number}: a quote is not closed)"
     near = [lines[at] for at in (mark.line, mark.line - 1) if mark and 0 <= at < len(lines)] if mark else []
     for line in near:
         content = line.split("- ", 1)[-1].split(": ", 1)[-1].strip()
@@ -177,6 +179,14 @@ def _cause(text: str, mark: yaml.Mark | None) -> str:
             return f" (a text that begins with {content[0]} has to stand in quotes)"
         if ": " in content and content[:1] not in "\"'":
             return " (a text that holds a colon has to stand in quotes)"
-        if content[:1] in "\"'" and content.count(content[0]) % 2:
-            return f" (a quote {content[0]} is not closed)"
     return ""
+
+
+def _unclosed(lines: Sequence[str]) -> int:
+    """The number of the last line whose text begins with a quote, in a list or not, that it does not close; else 0."""
+    for number in range(len(lines), 0, -1):
+        content = lines[number - 1].split("- ", 1)[-1].split(": ", 1)[-1].strip().lstrip("[{ ")
+        quote = content[:1]
+        if quote and quote in "\"'" and (content.count(quote) - content.count("\\" + quote)) % 2:
+            return number
+    return 0

@@ -144,6 +144,10 @@ class Prompts:
         """Columns that a template cannot do without and that are empty for this item."""
         return template.missing(self._lookup(row, None))
 
+    def speaks_of(self, attribute: str) -> bool:
+        """Whether the file has wording for an attribute."""
+        return attribute in self.library.attributes or self.library.other is not None
+
     def wording(self, attribute: str) -> AttributeWords:
         """What the file says of an attribute: its templates with their weights and lines.
 

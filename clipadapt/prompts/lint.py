@@ -7,6 +7,7 @@ catalogues or models: rows come as mappings.
 
 import difflib
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from clipadapt.prompts.words import Word, indefinite
 Level = Literal["error", "warning", "note"]
 SHOWN = 5
 """Most examples that one finding lists."""
+_BRACED = re.compile(r"[{}]")
 
 
 class Finding(NamedTuple):
@@ -111,6 +113,9 @@ def _names(prompts: Prompts) -> Iterator[Finding]:
                         f"{name.what.text!r} begins with a typographic quote, which YAML reads as part of the text"
                     )
                     yield Finding(name.place, "warning", message)
+                if _BRACED.search(name.what.text):
+                    message = f"{words.name}: the braces in {name.what.text!r} are said as they stand"
+                    yield Finding(name.place, "warning", f"{message}; only templates and captions have {{fields}}")
 
 
 def _shared_texts(prompts: Prompts, source: Source | None) -> Iterator[Finding]:
@@ -166,6 +171,10 @@ def _values(prompts: Prompts, source: Source) -> Iterator[Finding]:
             for value, items in counted.most_common()
             if value not in words.values and value not in prompts.library.absent_cells
         ]
+        braced = [value for value, _ in unlisted if _BRACED.search(value)]
+        if braced:
+            message = f"{name}: the braces in {listed(braced)} are said as they stand; list better names for them"
+            yield Finding(words.place, "warning", message)
         if words.values and unlisted:
             shown = ", ".join(f"{value!r} ({items} items)" for value, items in unlisted[:SHOWN])
             more = f" and {len(unlisted) - SHOWN} more" if len(unlisted) > SHOWN else ""

@@ -19,7 +19,7 @@ A file may hold
           Checked: [checked, plaid, {text: gingham, weight: 0.5}]
           Jeans: {names: [jeans], article: a pair of, plural: jeans, descriptions: ["..."]}
     other_attributes: {templates: ["{attribute} {value}"], plain: ...}   # for attributes that are not listed
-    weights_fitted_on: {split: tune, fingerprint: ...}   # written with fitted weights; they are not scored there
+    weights_fitted_on: {split: tune, seed: 0, fingerprint: ...}   # written with fitted weights; not scored there
 
 Only structure is judged here; whether columns and values exist in a catalogue is for `Prompts.check` and lint.
 """
@@ -127,8 +127,13 @@ class _Reader:
         if "weights_fitted_on" not in top:
             return None
         key, node = top["weights_fitted_on"]
-        entries = self.document.mapping(node, "weights_fitted_on", ("split", "fingerprint"))
-        return Fitted(self.word(entries, "split", ""), self.word(entries, "fingerprint", ""), self.document.place(key))
+        entries = self.document.mapping(node, "weights_fitted_on", ("split", "seed", "fingerprint"))
+        seed = self.word(entries, "seed", "0")
+        if not seed.isdecimal():
+            self.document.fault(entries["seed"][1], f"weights_fitted_on: seed: expected a whole number, found {seed!r}")
+            seed = "0"
+        split, fingerprint = self.word(entries, "split", ""), self.word(entries, "fingerprint", "")
+        return Fitted(split, fingerprint, self.document.place(key), int(seed))
 
     def attributes(self, top: Entries) -> dict[str, AttributeWords]:
         if "attributes" not in top:

@@ -15,7 +15,13 @@ _FITTED = "weights_fitted_on"
 
 
 def reweighed(
-    text: str, weights: Mapping[str, Sequence[float]], *, split: str, fingerprint: str, name: str = "prompts"
+    text: str,
+    weights: Mapping[str, Sequence[float]],
+    *,
+    split: str,
+    fingerprint: str,
+    seed: int = 0,
+    name: str = "prompts",
 ) -> str:
     """The file's text with these weights: attribute -> one per template, in the file's order.
 
@@ -41,7 +47,7 @@ def reweighed(
             edits[start] = (end, new)
     if _FITTED in top:
         key, node = top[_FITTED]
-        edits[key.start_mark.index] = (node.end_mark.index, _note(split, fingerprint))
+        edits[key.start_mark.index] = (node.end_mark.index, _note(split, seed, fingerprint))
     for start in sorted(edits, reverse=True):
         end, new = edits[start]
         text = text[:start] + new + text[end:]
@@ -49,14 +55,15 @@ def reweighed(
         text = (
             text.rstrip("\n")
             + "\n\n"
-            + _note(split, fingerprint)
-            + "   # so that no score is taken on these pictures\n"
+            + _note(split, seed, fingerprint)
+            + "   # not to be scored on these pictures\n"
         )
     return text
 
 
-def _note(split: str, fingerprint: str) -> str:
-    return f"{_FITTED}: {{split: {json.dumps(split, ensure_ascii=False)}, fingerprint: {json.dumps(fingerprint)}}}"
+def _note(split: str, seed: int, fingerprint: str) -> str:
+    said = json.dumps(split, ensure_ascii=False)
+    return f"{_FITTED}: {{split: {said}, seed: {seed}, fingerprint: {json.dumps(fingerprint)}}}"
 
 
 def _edit(document: Document, item: yaml.Node, weight: str) -> tuple[int, int, str]:

@@ -218,7 +218,12 @@ attributes:
         ("captions:\n  - [with {x}] shirt\n", "f.yaml:2:", "begins with [ has to stand in quotes"),
         ("captions:\n  - a: b: c\n", "f.yaml:2:", "colon has to stand in quotes"),
         ("captions:\n\t- a\n", "f.yaml:2:", "not with tabs"),
-        ('captions:\n  - "a\n', "f.yaml:3:", "not valid YAML"),
+        ('captions:\n  - "a\n', "f.yaml:3:", "line 2: a quote is not closed"),
+        (
+            'captions:\n  - "{a x\nattributes: {x: {templates: ["{value}"]}}\n',
+            "f.yaml:3:",
+            "line 2: a quote is not closed",
+        ),
         ("", "f.yaml", "is empty"),
         ("[]", "f.yaml:1:1", "found a list"),
         ("language: en", "f.yaml:1:1", "neither `captions:` nor `attributes:`"),

@@ -121,3 +121,13 @@ def test_values_that_a_model_hears_as_one():
     vectors = np.array([[1.0, 0.0], [0.995, np.sqrt(1 - 0.995**2)], [0.0, 1.0]])
     lines = [f.line("f.yaml") for f in nearly_same(prompts, None, lambda attribute, values: vectors, 0.98)]
     assert len(lines) == 1 and "'B' is nearly the same as 'A (0.995)'" in lines[0]
+
+
+def test_braces_in_names_and_cells_are_told_and_said_as_they_stand():
+    file = 'attributes:\n  Pattern:\n    templates: ["{value} top"]\n    values: {Striped: ["{odd} stripes"]}\n'
+    told = found(file, [{**dict.fromkeys(COLUMNS, ""), "Pattern": value} for value in ("Striped", "a {b} [c]")])
+    assert any(line.startswith("f.yaml:4:") and "braces in '{odd} stripes'" in line for line in told), told
+    assert any("braces in 'a {b} [c]'" in line for line in told), told
+    prompts = Prompts.parse(file)
+    assert prompts.value_texts("Pattern", "Striped") == ["{odd} stripes top"]
+    assert prompts.value_texts("Pattern", "a {b} [c]") == ["a {b} [c] top"]

@@ -78,7 +78,7 @@ class Table:
     gain: Difference | None
     over_random: Difference
     skipped: tuple[str, ...]
-    """Attributes that could not be scored, and why."""
+    """Attributes that could not be scored or compared, and why."""
 
 
 class Subjects(NamedTuple):
@@ -135,8 +135,18 @@ class Workshop:
         self._kept: dict[str, tuple[object, _Scored]] = {}
         """Attribute -> the texts it was scored with last, and what came out."""
 
-    def table(self, prompts: Prompts, against: Prompts | Ensemble | None = None, name: str | None = None) -> Table:
-        """Scores a file; `against` may be any source of ensembles, such as `plain_of(prompts)`, under a `name`.
+    def table(
+        self,
+        prompts: Prompts,
+        against: Prompts | Ensemble | None = None,
+        name: str | None = None,
+        *,
+        attributes: Sequence[str] | None = None,
+    ) -> Table:
+        """Scores a file, on all attributes of the subjects or on some.
+
+        `against` may be any source of ensembles, such as `plain_of(prompts)`, under a `name`; attributes that another
+        file has no words for are scored, but not compared.
 
         Raises:
             PromptError: no attribute can be scored, or the file's weights were fitted on these pictures.
@@ -148,12 +158,15 @@ class Workshop:
             name = name or against.path
         scored: list[_Scored] = []
         skipped: list[str] = []
-        for attribute in self.subjects.values:
+        for attribute in self.subjects.values if attributes is None else attributes:
             known = self.known(attribute)
             if isinstance(known, str):
                 skipped.append(f"{attribute}: {known}")
-            else:
-                scored.append(self._attribute(attribute, known, prompts, other))
+                continue
+            compared = not isinstance(against, Prompts) or against.speaks_of(attribute)
+            if not compared:
+                skipped.append(f"{attribute} against {name}, which has no words for it")
+            scored.append(self._attribute(attribute, known, prompts, other if compared else None))
         if not scored:
             raise PromptError(
                 f"{prompts.path}: no attribute can be scored here: {'; '.join(skipped) or 'none in common'}"
