@@ -122,3 +122,57 @@ def test_lint_and_preview_ask_the_model(world, tmp_path):
     path.write_text('captions: ["{a colour} {category}"]\n')
     shown = run("preview", str(path), "--source", source, "--model", model, "-n", "3")
     assert shown.exit_code == 0 and "tokens" in shown.stdout
+
+
+def test_weights_fitted_on_tune_are_not_scored_on_a_split_that_holds_it(world, tmp_path, monkeypatch):
+    source, model = str(draw(tmp_path / "garments", items=240, seed=1, size=16)), world[1]
+    path, weighed = tmp_path / "p.yaml", str(tmp_path / "p.weighed.yaml")
+    path.write_text(FILE)
+    arguments = ["--model", model, "--source", source, "--min-items", "1"]
+    monkeypatch.setattr(Weighing, "claimed", property(lambda one: one.attribute == "colour"))
+    assert run("weigh", str(path), *arguments).exit_code == 0
+    for judged in ((weighed,), (str(path), "--against", weighed)):
+        refused = run("score", *judged, *arguments, "--split", "train")
+        assert isinstance(refused.exception, PromptError), refused.output
+        assert "its weights were fitted on these pictures ('tune'): " in str(refused.exception)
+    assert run("score", weighed, *arguments).exit_code == 0
+    elsewhere = run("weigh", weighed, *arguments, "--split", "validation")
+    assert "fitted on other pictures already ('tune')" in str(elsewhere.exception)
+
+
+def test_attributes_that_the_source_or_the_other_file_lacks_are_named(world, tmp_path):
+    source, model = world
+    path, other = tmp_path / "p.yaml", tmp_path / "other.yaml"
+    path.write_text(FILE.replace("colour:", 'colur: {templates: ["{value}"]}\n  colour:'))
+    other.write_text('attributes: {colour: {templates: ["{value}"]}}\n')
+    arguments = ["--model", model, "--source", source, "--min-items", "2"]
+    found = run("score", str(path), *arguments, "--against", str(other))
+    assert found.exit_code == 0, found.output
+    assert f"not scored: {path}:4: colur: the source has no such column; did you mean 'colour'?" in found.stderr
+    assert f"category against {other}, which has no words for it" in found.stderr
+    path.write_text('attributes: {colur: {templates: ["{value}"]}}\n')
+    nothing = run("score", str(path), *arguments)
+    assert isinstance(nothing.exception, PromptError) and "no attribute that can be scored" in str(nothing.exception)
+
+
+def test_a_section_typed_while_watching_is_scored(world, tmp_path, monkeypatch):
+    source, model = world
+    path = tmp_path / "p.yaml"
+    path.write_text('attributes: {category: {templates: ["{value}"]}}\n')
+    edits = iter([FILE, 'attributes: {colour: {templates: ["{value}"]}}\n'])
+    looks = itertools.count()
+
+    def wait(_: float) -> None:
+        if next(looks) % 4 == 0:
+            edit = next(edits, None)
+            if edit is None:
+                raise KeyboardInterrupt
+            path.write_text(edit)
+
+    real = watch.saves
+    monkeypatch.setattr(watch, "saves", lambda file: real(file, wait=wait))
+    found = run("score", str(path), "--model", model, "--source", source, "--min-items", "2", "--watch")
+    assert found.exit_code == 0, found.output
+    assert "still stands" not in found.stderr
+    first, both, last = found.stdout.split("accuracy, in percent")[1:]
+    assert "│ colour" not in first and "│ category" in both and "│ colour" in both and "│ category" not in last
