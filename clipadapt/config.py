@@ -8,7 +8,7 @@ Nothing here loads a model or a picture: a config that parses can still name a s
 import difflib
 import os
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -157,8 +157,9 @@ class Loss(Section):
 class Train(Section):
     """How the run goes."""
 
-    trainable: Literal["adapters", "norms", "all"] = "adapters"
-    """adapters: LoRA by the plan; norms: LayerNorm alone; all: full fine-tuning."""
+    trainable: Literal["adapters", "norms", "all", "head"] = "adapters"
+    """adapters: LoRA by the plan; norms: LayerNorm alone; all: full fine-tuning; head: no tower, the linear probe of
+    `head: linear` alone."""
     epochs: Count = 5
     batch_size: Count = 512
     """Global: pictures per optimizer step over all processes."""
@@ -224,6 +225,9 @@ class Config(Section):
     model: Model = Model()
     data: Data
     prompts: str
+    head: Literal["text", "linear"] = "text"
+    """text: attributes are told by their values' texts. linear: by a linear classifier for each attribute, trained with
+    the image tower alone (any, `timm:` ones included); it starts from a linear probe, and `export` defaults to []."""
     lora: Lora = Lora()
     loss: Loss = Loss()
     train: Train = Train()
@@ -232,6 +236,17 @@ class Config(Section):
     export: tuple[Literal["open_clip", "transformers"], ...] = ("open_clip",)
     index: Literal["train", "validation", "tune"] | None = None
     """The split whose pictures go into a search index at OUTPUT_DIR/index; null: build one with `clipadapt index`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _exports_nothing_of_a_head(cls, raw: Any) -> Any:
+        return {"export": [], **raw} if isinstance(raw, dict) and raw.get("head") == "linear" else raw
+
+    @model_validator(mode="after")
+    def _head_fits(self) -> Self:
+        if faults := list(_head_faults(self)):
+            raise ValueError("; ".join(faults))
+        return self
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -255,6 +270,31 @@ class Config(Section):
     def to_yaml(self) -> str:
         """The resolved config, every default written out; loads back to an equal Config."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _head_faults(config: Config) -> Iterator[str]:
+    """What cannot be together with the head that was chosen."""
+    if config.head == "text":
+        if config.train.trainable == "head":
+            yield "train.trainable head: there is none to train; set head: linear"
+        return
+    multi = [name for name, kind in config.data.kinds().items() if kind.kind == "multi"]
+    if multi:
+        yield f"head linear: tells one value of each item, and {', '.join(multi)} may have several; take it out"
+    odd = [
+        f"loss.{name}"
+        for name in ("name", "logit_scale", "keep", "anchor", "probe")
+        if getattr(config.loss, name) != Loss.model_fields[name].default
+    ]
+    odd += ["train.text_lead"] if config.train.text_lead else []
+    if odd:
+        yield f"head linear: has one loss, cross-entropy over an attribute's values; leave out {', '.join(odd)}"
+    if config.lora.preset == "text":
+        yield "lora.preset text: head linear trains the image tower alone; set it to image"
+    if config.eval.select_on == "loss":
+        yield "eval.select_on loss: head linear chooses by recognition; set it to balanced_accuracy"
+    if config.export:
+        yield "export: no exported form holds a linear head; set it to []"
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -331,12 +371,23 @@ def _expand(node: Any, faults: list[str]) -> Any:
     return node
 
 
+_REFUSED = {
+    "augment.cutmix": "a patch pasted from another garment shows its fabric and pattern under this one's label, which "
+    "no share of areas says; augment.mixup blends targets as it blends pictures",
+    "augment.autoaugment": "its policies change hue, invert, posterise and shear, which are labels here (colour, "
+    "pattern, cut); augment.crop, flip and jitter leave those as they are",
+}
+"""Keys that people look for and that are left out on purpose."""
+
+
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Pydantic's faults as lines that name the key, what was found and what is allowed."""
     lines = []
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
-        if fault["type"] == "extra_forbidden":
+        if where in _REFUSED:
+            lines.append(f"{where}: refused: {_REFUSED[where]}")
+        elif fault["type"] == "extra_forbidden":
             lines.append(f"{where}: unknown key{_suggest(fault['loc'], model)}")
         elif fault["type"] == "missing":
             lines.append(f"{where}: missing, and it has no default")

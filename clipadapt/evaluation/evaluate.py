@@ -24,7 +24,7 @@ from clipadapt.evaluation.calibration import Scale, fit_softmax, reliability, so
 from clipadapt.evaluation.details import Details, Reliability
 from clipadapt.evaluation.evidence import Searched
 from clipadapt.evaluation.examples import RULE, examples
-from clipadapt.evaluation.ground import Ground, check_fitted, missing, prepare
+from clipadapt.evaluation.ground import Ground, check_fitted, heads_of, missing, prepare
 from clipadapt.evaluation.recognition import recognise
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.rows import HEADLINE, Row
@@ -38,6 +38,7 @@ from clipadapt.evaluation.tasks.telling import headlines, recognition
 from clipadapt.evaluation.tasks.text_to_image import text_to_image
 from clipadapt.evaluation.vectors import VectorCache, Wording
 from clipadapt.prompts import Prompts
+from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
 
 
@@ -98,7 +99,8 @@ def evaluate(
     encoders = {names[0]: encoder} | ({names[1]: against} if against is not None else {})
     pair = (names[0], names[1] if against is not None else None)
     ground = prepare(encoders, catalogue, cache, broken=broken, progress=progress)
-    setting = _setting(ground, encoders, cache, prompts, suite, train_counts, holdout_pairs)
+    heads, said = heads_of(encoders)
+    setting = _setting(ground, encoders, cache, prompts, suite, train_counts, holdout_pairs, heads)
     quoted = _headline(catalogue, suite, headline)
     measured, rows = _measure(setting, pair, split, quoted, progress=progress)
     details = Details(
@@ -107,7 +109,7 @@ def evaluate(
         examples=tuple(
             example
             for task in suite.tasks
-            if isinstance(task, TextToImage) and task.by == "value"
+            if isinstance(task, TextToImage) and task.by == "value" and setting.wordless() is None
             for example in examples(setting, task)
         ),
         example_rule=RULE,
@@ -115,7 +117,7 @@ def evaluate(
         broken=ground.broken,
         train_counts={name: dict(counts) for name, counts in (train_counts or {}).items()},
         margins=retained.margins(suite.tasks),
-        notes=tuple(dict.fromkeys(measured.notes)),
+        notes=tuple(dict.fromkeys((*said, *measured.notes))),
     )
     results = Results(_record(setting, prompts, split, quoted, details, fitted_on or {}, tune), tuple(rows), details)
     if out is not None:
@@ -131,6 +133,7 @@ def _setting(
     suite: Suite,
     counts: Mapping[str, Mapping[str, int]] | None,
     holdout_pairs: Sequence[Mapping[str, str]],
+    heads: Mapping[str, LinearHead],
 ) -> Setting:
     certainty = suite.statistics
     sampler = Sampler(
@@ -141,7 +144,7 @@ def _setting(
         memory_mb=certainty.memory_mb,
     )
     return Setting(
-        ground.catalogue, encoders, ground.pictures, cache, prompts, suite, sampler, counts, tuple(holdout_pairs)
+        ground.catalogue, encoders, ground.pictures, cache, prompts, suite, sampler, counts, tuple(holdout_pairs), heads
     )
 
 
@@ -150,8 +153,11 @@ def _measure(
 ) -> tuple[Measured, list[Row]]:
     """Every task; headlines first."""
     measured, own_rows = Measured(), []
+    wordless = setting.wordless()
     for task in setting.suite.tasks:
-        if isinstance(task, Recognition):
+        if wordless and isinstance(task, TextToImage | ImageToText | Retention):
+            measured.notes.append(f"{task.task}: {wordless}")
+        elif isinstance(task, Recognition):
             measured += recognition(setting, task)
         elif isinstance(task, TextToImage):
             measured += text_to_image(setting, task)
@@ -193,7 +199,7 @@ def _retention(
     catalogue = retained.load(task, certainty.seed)
     ground = prepare(setting.encoders, catalogue, setting.vectors, progress=progress)
     words = retained.Templates(task)
-    own = _setting(ground, setting.encoders, setting.vectors, words, setting.suite, None, ())
+    own = _setting(ground, setting.encoders, setting.vectors, words, setting.suite, None, (), {})
     measured = retained.retention(own, task)
     return measured, to_rows(measured.cells, pair, task.split, own.sampler, certainty)
 
@@ -228,18 +234,19 @@ def _calibration(setting: Setting, tune: Catalogue | None, *, progress: bool) ->
     found = []
     for attribute in setting.attributes(task.attributes):
         values = list(task.candidates.get(attribute, ())) or setting.offered(attribute)
-        if len(values) < 2 or not setting.exclusive(attribute):
+        if len(values) < 2 or not setting.exclusive(attribute) or setting.untold(attribute):
             continue
-        texts = setting.of_values(attribute, values, plain=task.prompts == "plain")
-        told = recognise(attribute, values, setting.value_sets(attribute), setting.pictures, texts)
+        texts, biases = setting.tellers(attribute, values, plain=task.prompts == "plain")
+        told = recognise(attribute, values, setting.value_sets(attribute), setting.pictures, texts, biases)
         for system, encoder in reversed(list(setting.encoders.items())):
-            scale, split = Scale(encoder.scale), None
+            scale, split, bias = Scale(1.0 if system in biases else encoder.scale), None, biases.get(system, 0.0)
             if fitted is not None:
-                on_tune = recognise(attribute, values, fitted.catalogue.value_sets(attribute), fitted.pictures, texts)
+                sets = fitted.catalogue.value_sets(attribute)
+                on_tune = recognise(attribute, values, sets, fitted.pictures, texts, biases)
                 if len(on_tune.items):
-                    similarity = fitted.pictures[system][on_tune.items] @ texts[system].T
+                    similarity = fitted.pictures[system][on_tune.items] @ texts[system].T + bias
                     scale, split = fit_softmax(similarity, on_tune.cases[:, 1]), "tune"
-            similarity = setting.pictures[system][told.items] @ texts[system].T
+            similarity = setting.pictures[system][told.items] @ texts[system].T + bias
             confidence = softmax(similarity, scale).max(axis=1)
             held = reliability(confidence, told.right[system])
             found.append(
@@ -265,7 +272,12 @@ def _record(
     return {
         "suite": setting.suite.model_dump(mode="json"),
         "systems": {
-            system: {"model": one.name, "image_space": one.image_space, "text_space": one.text_space}
+            system: {
+                "model": one.name,
+                "image_space": one.image_space,
+                "text_space": one.text_space,
+                **({"head": dict(setting.heads[system].fitted)} if system in setting.heads else {}),
+            }
             for system, one in setting.encoders.items()
         },
         "catalogue": {

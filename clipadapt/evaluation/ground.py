@@ -18,6 +18,7 @@ from clipadapt.data.splits import shared_products
 from clipadapt.errors import ConfigError, listing
 from clipadapt.evaluation.details import Missing
 from clipadapt.evaluation.vectors import VectorCache
+from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
 
 
@@ -61,6 +62,39 @@ def prepare(
             f"{catalogue.source}: no picture of split {catalogue.split!r} can be decoded{listing(lines[:5])}"
         )
     return Ground(catalogue, pictures, (*catalogue.left_out, *lines))
+
+
+def heads_of(encoders: Mapping[str, Encoder]) -> tuple[dict[str, LinearHead], list[str]]:
+    """System -> its linear head, and what has to be said of them.
+
+    A system that has neither a head nor texts is given the linear probe that the other's head started from, where that
+    was fitted on this system's own vectors: it is the base, and a base without texts has no other answer.
+
+    Raises:
+        SpaceError: a head that is not of the vectors its model gives.
+    """
+    heads, notes = {}, []
+    for system, encoder in encoders.items():
+        head: LinearHead | None = getattr(encoder, "head", None)
+        if head is not None:
+            head.require(encoder.image_space, encoder.name)
+            heads[system] = head
+            told = ", ".join(head.attributes)
+            notes.append(
+                f"{system}: {told} told by a linear head ({head.fitted.get('by', 'fitted elsewhere')}), not by texts"
+            )
+    for system, encoder in encoders.items():
+        if system in heads or encoder.text_space is not None:
+            continue
+        for other in encoders.values():
+            probe: LinearHead | None = getattr(other, "base_probe", None)
+            if probe is not None and probe.image_space == encoder.image_space:
+                heads[system] = probe
+                notes.append(
+                    f"{system}: has no text tower and so no zero-shot; told by a linear probe on its frozen vectors, "
+                    "fitted on train and chosen on tune"
+                )
+    return heads, notes
 
 
 def check_fitted(catalogue: Catalogue, split: str, fitted_on: Mapping[str, str], tune: Catalogue | None) -> None:

@@ -1,5 +1,7 @@
 """Attribute recognition: each item takes the value whose text is nearest, among all values on offer.
 
+Of a model with a linear head it takes the value that the head gives the highest score.
+
     told = recognise(attribute, values, truth, pictures, texts)
     told.cases                # (item, value) pairs: one per item for an exclusive attribute, one per value it has else
     told.hit["adapted"]       # which of them were found
@@ -49,13 +51,15 @@ def recognise(
     value_sets: Sequence[frozenset[str]],
     pictures: Mapping[str, Float[np.ndarray, "catalogue dim"]],
     texts: Mapping[str, Float[np.ndarray, "v dim"]],
+    biases: Mapping[str, Float[np.ndarray, " v"]] | None = None,
 ) -> Told:
     """Tells the values of all items that have one of those on offer.
 
     Args:
         value_sets: of every item of the catalogue; empty where unknown.
         pictures: system -> unit vectors of every item.
-        texts: system -> unit vectors of the values, in their order.
+        texts: system -> unit vectors of the values, in their order; or the weights of its linear head.
+        biases: system -> what its linear head adds to each value's score; none where not named.
     """
     place = {value: number for number, value in enumerate(values)}
     known = [(row, [place[one] for one in sorted(had) if one in place]) for row, had in enumerate(value_sets)]
@@ -64,7 +68,8 @@ def recognise(
     cases = np.array([(item, one) for item, (_, had) in enumerate(known) for one in had], np.int64).reshape(-1, 2)
     told = Told(attribute, tuple(values), items, cases, {}, {}, {})
     for system in pictures:
-        order = _nearest(pictures[system], items, texts[system], np.bincount(cases[:, 0], minlength=len(items)))
+        allowed = np.bincount(cases[:, 0], minlength=len(items))
+        order = _nearest(pictures[system], items, texts[system], (biases or {}).get(system, 0.0), allowed)
         told.hit[system] = (order[cases[:, 0]] == cases[:, 1:]).any(axis=1)
         told.chosen[system] = order[:, 0]
         told.right[system] = np.bincount(
@@ -74,14 +79,18 @@ def recognise(
 
 
 def _nearest(
-    pictures: np.ndarray, items: Int[np.ndarray, " n"], texts: np.ndarray, allowed: Int[np.ndarray, " n"]
+    pictures: np.ndarray,
+    items: Int[np.ndarray, " n"],
+    texts: np.ndarray,
+    bias: np.ndarray | float,
+    allowed: Int[np.ndarray, " n"],
 ) -> Int[np.ndarray, "n most"]:
     """The nearest values of each item, best first; -1 beyond the number it may name."""
     most = int(allowed.max(initial=1))
     order = np.empty((len(items), most), np.int64)
     for start in range(0, len(items), _BLOCK):
         rows = items[start : start + _BLOCK]
-        similarity = pictures[rows] @ texts.T
+        similarity = pictures[rows] @ texts.T + bias
         if most == 1:
             order[start : start + len(rows), 0] = similarity.argmax(axis=1)
         else:

@@ -10,6 +10,7 @@ Modules in the order in which they may import one another:
     plan       ordered patterns over logical names -> rank or frozen
     hub        MODEL strings taken apart; where weights come from, and what to say when they do not
     build      a parsed MODEL string -> a library's model and its preprocessing
+    classifier a linear head over picture vectors, and its file
     encoder    the protocol all encoders share, and the torch one
     text       each distinct text once, only as many tokens as needed
     attached   what was put on an encoder: adapters, or weights trained in place

@@ -3,9 +3,11 @@
     adapter/adapter_config.json          peft's; stock peft loads it over split_attention(the base)
     adapter/adapter_model.safetensors    peft's names; trained LayerNorms and the logit scale among them
     adapter/clipadapt.json               the base it belongs to, its size in pixels, the spaces before and after
+    adapter/head.safetensors             a linear head, where the run has one; base_probe.safetensors: the base's own
 
-A run of LayerNorms alone or of all weights has no peft config; its tensors have the same form. An adapter is refused by
-a base that is not the one it was trained on, and by one whose modules it does not fit: half an adapter is none.
+A run of LayerNorms alone, of all weights or of a head alone has no peft config; its tensors have the same form. An
+adapter is refused by a base that is not the one it was trained on, and by one whose modules it does not fit: half an
+adapter is none.
 Nothing here finds bases; `load` does.
 """
 
@@ -22,6 +24,7 @@ from torch import Tensor
 from clipadapt.errors import AdapterError, listing
 from clipadapt.store import atomic_folder
 from clipadapt.towers.attached import NAME, Adapters, Kind, inject, train_in_place, unwrap
+from clipadapt.towers.classifier import HEAD, PROBE, LinearHead
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import CARD, read_card
 from clipadapt.towers.packed import split_attention
@@ -73,6 +76,9 @@ def save_adapter(encoder: TorchEncoder, folder: str | Path) -> Path:
             config.save_pretrained(str(staging))
         document = {"schema_version": 1, "adapter": card._asdict()}
         (staging / CARD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        for name, head in ((HEAD, encoder.head), (PROBE, encoder.base_probe)):
+            if head is not None:
+                head.save(staging / name)
     return Path(folder)
 
 
@@ -117,6 +123,11 @@ def load_adapter(encoder: TorchEncoder, folder: str | Path) -> None:
             parameter.data = value.reshape(parameter.shape).to(parameter)
     encoder.requires_grad_(False)
     encoder.attached = adapters
+    encoder.head, encoder.base_probe = (
+        LinearHead.load(Path(folder, name)) if Path(folder, name).is_file() else None for name in (HEAD, PROBE)
+    )
+    if encoder.head is not None:
+        encoder.head.require(encoder.image_space, encoder.name)
 
 
 def _attach(encoder: TorchEncoder, folder: Path, card: AdapterCard | None, tensors: dict[str, Tensor]) -> Adapters:

@@ -26,7 +26,8 @@ from clipadapt.towers.identity import Tower, weights_digest
 NAME = "default"
 """peft's name of the adapter."""
 
-Kind = Literal["adapters", "norms", "all"]
+Kind = Literal["adapters", "norms", "all", "head"]
+"""head: no weight of a tower; what was trained is the linear head alone."""
 
 
 class Adapters:

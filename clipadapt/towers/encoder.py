@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from clipadapt.data.images import Preprocess
 from clipadapt.errors import AdapterError, ModelError
+from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.identity import Lineage, Tower, adapted_space
 from clipadapt.towers.names import logical_names
 from clipadapt.towers.packed import is_split
@@ -116,6 +117,10 @@ class TorchEncoder(nn.Module):
         self.precision: Precision = "fp32"
         self.model = stock.model
         self.attached: Attached | None = None
+        self.head: LinearHead | None = None
+        """Tells attributes from picture vectors, where a run trained one."""
+        self.base_probe: LinearHead | None = None
+        """The linear probe on the base's own vectors that the head started from."""
 
     @property
     def family(self) -> Family:
@@ -247,8 +252,14 @@ class TorchEncoder(nn.Module):
         """The lineage with digests of the weights as they are now: what goes beside them into clipadapt.json.
 
         Raises:
-            AdapterError: adapters are on, or attention is split; a stock loader would not see these weights.
+            AdapterError: adapters are on, or attention is split; a stock loader would not see these weights. Or it has
+                a linear head, which no exported form holds.
         """
+        if self.head is not None:
+            raise AdapterError(
+                f"{self.name}: its attributes are told by a linear head, which no exported form holds; use the run "
+                "itself, or remove head.safetensors from a copy of its adapter folder to export the towers alone"
+            )
         if self.attached is not None or is_split(self.model):
             raise AdapterError(f"{self.name}: merge the adapters and fuse the attention before writing the weights")
         digests = weights(self.stock)

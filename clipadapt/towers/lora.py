@@ -74,7 +74,9 @@ def select_trainable(encoder: TorchEncoder, train: config.Train, lora: config.Lo
     _refuse_adapted(encoder)
     encoder.requires_grad_(False)
     towers = _towers(encoder, lora)
-    if train.trainable == "norms":
+    if train.trainable == "head":
+        names: list[str] = []
+    elif train.trainable == "norms":
         names = _norm_parameters(encoder, towers)
     else:
         names = [name for name, _ in encoder.model.named_parameters() if encoder.tower_of(name) in towers]

@@ -59,6 +59,11 @@ def merge(
     if unknown:
         raise ConfigError(f"strength: {', '.join(sorted(unknown))} is no tower; towers are image and text")
     strengths: dict[Tower, float] = {tower: float(given.get(tower, 1.0)) for tower in TOWERS}
+    if encoder.head is not None and strengths["image"] != 1.0:
+        raise AdapterError(
+            f"{encoder.name}: its linear head was trained on the image tower at strength 1 and reads no other; "
+            "merge at 1"
+        )
     lineage = encoder.lineage
     bases = {"image": lineage.image_space, "text": lineage.text_space}
     spaces: dict[Tower, str | None] = {}

@@ -18,7 +18,8 @@ class Head:
     """Scale and bias of one run; `prepare` must have run before the optimizer is made."""
 
     def __init__(self, encoder: TorchEncoder, loss: config.Loss) -> None:
-        self._parameter = encoder.logit_scale
+        alone = encoder.context_length is None
+        self._parameter = nn.Parameter(torch.zeros((), device=encoder.device), False) if alone else encoder.logit_scale
         self.trained = loss.logit_scale == "trained"
         if self.trained:
             with torch.no_grad():

@@ -224,6 +224,10 @@ class Objective:
             return tiled_multi_positive_loss(image, text, scale, pairs, TILE).mean()
         return multi_positive_loss(image, text, scale, *pairs(slice(0, len(image)), slice(0, len(text)))).mean()
 
+    def value_rows(self, labels: Labels, asked: Asked, text: Tensor) -> Tensor:
+        """What the pictures' vectors are multiplied with, a row for each value of an attribute."""
+        return text[asked.values[labels.attribute].to(text.device)]
+
     def _attribute_terms(self, asked: Asked, image: Tensor, text: Tensor, scale: Tensor, scores: "_Scores") -> Tensor:
         """Weighted mean over attributes of the loss per labelled item.
 
@@ -233,7 +237,7 @@ class Objective:
         total = image.new_zeros((), dtype=torch.promote_types(image.dtype, torch.float32))
         weights = sum(labels.weight for labels in self.labels)
         for labels in self.labels:
-            vectors = text[asked.values[labels.attribute].to(text.device)]
+            vectors = self.value_rows(labels, asked, text)
             terms = labels.terms(asked.items, image, vectors, scale, asked.mix, self._config.logit_adjustment)
             total = total + (labels.weight / weights) * terms.total / (labels.labelled * len(image))
             if asked.mix is None:

@@ -43,9 +43,15 @@ def prepare(config: Config, device: torch.device | str) -> Prepared:
     encoder = load(model.name, device=device, precision=model.precision, image_size=model.image_size)
     if not isinstance(encoder, TorchEncoder):
         raise ModelError(f"{model.name}: an export cannot be trained; name the model it was made from")
-    if encoder.context_length is None:
-        raise ModelError(f"{model.name}: an image tower alone has no captions to train with; choose a two-tower model")
-    report = select_trainable(encoder, config.train, config.lora, config.seed)
+    lora = config.lora
+    if config.head == "linear":
+        lora = lora.model_copy(update={"preset": "image"})
+    elif encoder.context_length is None:
+        raise ModelError(
+            f"{model.name}: an image tower alone has no captions to train with; set head: linear, or choose a "
+            "two-tower model"
+        )
+    report = select_trainable(encoder, config.train, lora, config.seed)
     head = Head(encoder, config.loss)
     train_adapters(encoder.model)
     if model.frozen_dtype != "fp32":

@@ -1,12 +1,13 @@
 """Which epoch is the best: recognition of attribute values on tune, judged as the final evaluation judges.
 
-An item's value is the one whose prompts' vector is nearest among all values with training items. Accuracy is balanced
+An item's value is the one whose prompts' vector is nearest among all values with training items, or the one that the
+encoder's linear head gives the highest score. Accuracy is balanced
 over values; rare values are those with few or medium training items. Tune is small, so rare values are pooled over
 attributes: a mean per attribute would hang on single items. Nothing here knows of optimizers or files.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 from clipadapt import config
 from clipadapt.data.bins import rare
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.errors import TrainingError
 from clipadapt.prompts import Prompts
 from clipadapt.towers.encode import value_vectors
 from clipadapt.towers.encoder import TorchEncoder
@@ -47,8 +49,20 @@ class Selection:
     """
 
     def __init__(
-        self, settings: config.Config, train: Catalogue, tune: Catalogue, prompts: Prompts, processes: Processes
+        self,
+        settings: config.Config,
+        train: Catalogue,
+        tune: Catalogue,
+        prompts: Prompts,
+        processes: Processes,
+        *,
+        told: Collection[str] | None = None,
     ) -> None:
+        """`told`: the attributes that the encoder's linear head tells; None: texts tell them all.
+
+        Raises:
+            TrainingError: with a head, tune has no labels to choose by.
+        """
         self._tune = tune
         self._prompts = prompts
         self._processes = processes
@@ -57,10 +71,17 @@ class Selection:
         self._counts = {
             attribute.name: train.counts(attribute.name)
             for attribute in tune.attributes
-            if attribute.kind == "exclusive" and attribute.name in (settings.eval.headline or (attribute.name,))
+            if attribute.kind == "exclusive"
+            and attribute.name in (settings.eval.headline or (attribute.name,))
+            and (told is None or attribute.name in told)
         }
         self.metric = self._measurable(settings.eval.select_on)
         """What epochs are chosen by."""
+        if told is not None and self.metric == "loss":
+            raise TrainingError(
+                "head linear: tune has no label of a headline attribute that the head tells, so no epoch could be "
+                "chosen; raise data.splits.tune, or look at eval.headline"
+            )
         self._objective = Objective(settings.loss, tune, prompts, seed=settings.seed) if self.metric == "loss" else None
 
     def measure(self, encoder: TorchEncoder, head: Head) -> tuple[tuple[float, ...], dict[str, float]]:
@@ -85,8 +106,11 @@ class Selection:
             known = [item for item, label in enumerate(labels) if label in counts]
             if len(values) < 2 or not known:
                 continue
-            vectors = value_vectors(encoder, self._prompts, attribute, values)
-            nearest = [values[best] for best in (images[known] @ vectors.T).argmax(axis=1)]
+            if encoder.head is not None:
+                vectors, bias = encoder.head.scores_of(attribute, values)
+            else:
+                vectors, bias = value_vectors(encoder, self._prompts, attribute, values), 0.0
+            nearest = [values[best] for best in (images[known] @ vectors.T + bias).argmax(axis=1)]
             unusual = rare(counts)
             for value in sorted({label for item in known if (label := labels[item])}):
                 right = [guess == value for guess, item in zip(nearest, known, strict=True) if labels[item] == value]

@@ -108,7 +108,7 @@ class Step:
             outcome = self._objective.loss(
                 asked,
                 pictures,
-                gathered[-1][: len(asked.texts)],
+                gathered[-1][: len(asked.texts)] if asked.texts else pictures[:0],
                 scale=self._head.scale(),
                 bias=self._head.bias,
                 base=base,
@@ -116,7 +116,9 @@ class Step:
             outcomes.append(outcome)
             return outcome.loss
 
-        streams = [*([] if image is None else [image]), self._text_stream(asked.texts, step)]
+        streams = [] if image is None else [image]
+        if asked.texts:
+            streams.append(self._text_stream(asked.texts, step))
         two_pass(streams, loss, gather=gather, backward=self._backward)
         for dropouts in self._dropouts.values():
             dropouts.clear()

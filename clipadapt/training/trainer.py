@@ -26,11 +26,13 @@ from clipadapt.progress import bar
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 from clipadapt.towers.adapter import save_adapter
+from clipadapt.towers.classifier import PROBE, LinearHead
 from clipadapt.towers.lora import check_gradients
 from clipadapt.training import checkpoints, guards, optim, text_lead
 from clipadapt.training.anchors import anchor_texts
 from clipadapt.training.base import BaseModel
 from clipadapt.training.checkpoints import Progress
+from clipadapt.training.classifier import Classifier, ClassifierObjective, probe_of
 from clipadapt.training.launch import accelerator_for
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
@@ -77,9 +79,13 @@ class _Training:
         self.splits = load_splits(config.data, config.seed)
         prompts = Prompts.load(config.prompts)
         prompts.check(self.splits.train.columns)
-        self.objective = Objective(config.loss, self.splits.train, prompts, seed=config.seed)
-        self.selection = Selection(config, self.splits.train, self.splits.tune, prompts, self.processes)
+        linear = config.head == "linear"
+        objective = ClassifierObjective if linear else Objective
+        self.objective = objective(config.loss, self.splits.train, prompts, seed=config.seed)
+        told = [labels.attribute for labels in self.objective.labels] if linear else None
+        self.selection = Selection(config, self.splits.train, self.splits.tune, prompts, self.processes, told=told)
         self.encoder, self.head, report = prepare(config, accelerator.device)
+        self.classifier = self.attached_classifier()
         if config.loss.anchor:
             trained = [labels.attribute for labels in self.objective.labels]
             texts = anchor_texts(self.splits.train, prompts, trained)
@@ -88,6 +94,8 @@ class _Training:
             for catalogue in self.splits:
                 refuse_other_sizes(catalogue, self.encoder.preprocess.size)
         self.parameters = optim.trainable(self.encoder.model)
+        if self.classifier is not None:
+            self.parameters |= {f"classifier.{name}": one for name, one in self.classifier.named_parameters()}
         self.processes.share(list(self.parameters.values()))
         augment = Augment(config.augment, self.encoder.preprocess, config.seed)
         self.batches = Batches(
@@ -105,6 +113,14 @@ class _Training:
         )  # fmt: skip
         self.advised = False
         self.say(f"{report}\n{len(self.splits.train)} items to train on, {len(self.splits.tune)} to tune on")
+
+    def attached_classifier(self) -> Classifier | None:
+        """The linear head in training, beside its objective; None where texts tell the attributes."""
+        if not isinstance(self.objective, ClassifierObjective):
+            return None
+        found = Classifier(self.objective.labels, self.encoder.dim, self.config.loss.scale).to(self.encoder.device)
+        self.objective.classifier = found
+        return found
 
     @property
     def needs_base(self) -> bool:
@@ -124,9 +140,14 @@ class _Training:
         while not self.finished(progress):
             self.epoch(progress)
             self.finish_epoch(progress)
-        chosen = f"epoch {progress.best}" if progress.best else "the text lead"
+        start = "the linear probe" if self.classifier is not None else "the text lead"
+        chosen = f"epoch {progress.best}" if progress.best else start
         self.say(f"the best by {self.selection.metric} on tune is {chosen}: {self.run.adapter}")
-        if progress.first is not None and progress.scores()[progress.best or 0] <= progress.first:
+        if (
+            self.classifier is None
+            and progress.first is not None
+            and progress.scores()[progress.best or 0] <= progress.first
+        ):
             self.say(
                 "tune is no better than before training: do not ship this adapter; look at train.lr and the captions"
             )
@@ -143,6 +164,8 @@ class _Training:
                 f"{self.run.adapter}: missing, and {folder} goes on from an epoch that kept its adapter there; "
                 f"restore it, or remove {self.run.checkpoints} to start anew"
             )
+        if self.classifier is not None:
+            self.encoder.base_probe = LinearHead.load(self.run.adapter / PROBE)
         self.updates.loss_scale = progress.loss_scale
         self.run.forget_after(progress.step)
         self.say(f"going on from step {progress.step} of {self.steps} ({folder})")
@@ -151,12 +174,24 @@ class _Training:
     def finished(self, progress: Progress) -> bool:
         """All epochs are done, or patience ran out."""
         done, patience = len(progress.epochs), self.config.train.patience
+        if self.config.train.trainable == "head" and progress.best is not None:
+            return True
         return done >= self.config.train.epochs or (
             patience is not None and progress.best is not None and done - progress.best >= patience
         )
 
     def begin(self, progress: Progress) -> None:
-        """Measures the model as it is and, if the config has one, runs the text lead and measures again."""
+        """Measures the model as it is and, if the config has one, runs the text lead and measures again.
+
+        A linear head starts from the probe on the model as it is, which is kept as the first that may be chosen.
+        """
+        if self.classifier is not None:
+            self.probe(self.classifier)
+            progress.first = progress.led = self.measured(progress, "linear probe")
+            progress.best = 0
+            self.keep_adapter()
+            self.save(progress)
+            return
         progress.first = self.measured(progress, "before")
         if self.config.train.text_lead and self.base is not None:
             figures = text_lead.lead(
@@ -168,6 +203,17 @@ class _Training:
             progress.best = 0
             self.keep_adapter()
             self.save(progress)
+
+    def probe(self, classifier: Classifier) -> None:
+        """Fits the linear probe on the frozen vectors of train, chosen on tune, and starts the classifier from it."""
+        batch = self.config.train.micro_batch
+        tuned = picture_vectors(self.encoder, self.splits.tune, self.processes, batch_size=batch)
+        self.encoder.base_probe = probe_of(
+            classifier, self.splits.train, self.pictures(), self.splits.tune, tuned,
+            image_space=self.encoder.lineage.image_space,
+        )  # fmt: skip
+        classifier.start(self.encoder.base_probe)
+        self.processes.share(list(classifier.parameters()))
 
     def epoch(self, progress: Progress) -> None:
         """The steps of the epoch that is under way, from where it stands."""
@@ -228,6 +274,7 @@ class _Training:
 
     def measured(self, progress: Progress, when: str) -> tuple[float, ...]:
         """Tune's score of the model as it is now; its figures are logged and said."""
+        self.head_as_it_is()
         score, figures = self.selection.measure(self.encoder, self.head)
         figures = {f"tune_{name}": figure for name, figure in figures.items()}
         self.run.log(progress.step, when=when, **figures)
@@ -241,8 +288,17 @@ class _Training:
             self.encoder, self.splits.train, self.processes, batch_size=self.config.train.micro_batch
         )
 
+    def head_as_it_is(self) -> None:
+        """Lets the encoder tell attributes by the classifier as it is now."""
+        if self.classifier is not None and self.encoder.base_probe is not None:
+            by = "the linear probe it started from, trained on with the image tower"
+            probe = self.config.train.trainable == "head"
+            fitted = dict(self.encoder.base_probe.fitted) if probe else {"by": by, "chosen_on": "tune"}
+            self.encoder.head = self.classifier.head(self.encoder.image_space, fitted)
+
     def keep_adapter(self) -> None:
         """Puts the trained weights where the run's adapter is found."""
+        self.head_as_it_is()
         if self.processes.main:
             save_adapter(self.encoder, self.run.adapter)
 

@@ -4,13 +4,15 @@ The source is a catalogue of its own, with its own products and split; texts com
 the prompts file that training knew. What loss is too much is not decided here: the report and the gate hold the margin.
 """
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from clipadapt import keyed
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.evaluation.suite import Recognition, Retention
+from clipadapt.errors import ConfigError, listing
+from clipadapt.evaluation.suite import Recognition, Retention, nearest
 from clipadapt.evaluation.tasks.setting import Measured, Setting
 from clipadapt.evaluation.tasks.telling import recognition
 from clipadapt.prompts.wording import Text
@@ -40,7 +42,7 @@ class Templates:
         return [Text(text, 1.0 / len(texts), place, name) for place, text in enumerate(texts)]
 
     def _name(self, value: str) -> str:
-        return self._task.names.get(value, value)
+        return self._task.names.get(value, value.replace("_", " "))
 
 
 def load(task: Retention, seed: int) -> Catalogue:
@@ -48,7 +50,13 @@ def load(task: Retention, seed: int) -> Catalogue:
 
     Raises:
         CatalogueError: no such source, split or column.
+        ConfigError: the source names an environment variable that is not set, or `names` a value that no item has.
     """
+    if "$" in (source := os.path.expandvars(task.source)):
+        raise ConfigError(
+            f"retention {task.name!r}: source {source!r} holds an environment variable that is not set; set it, or "
+            "name the source in the suite"
+        )
     catalogue = Catalogue.load(
         task.source,
         task.split,
@@ -57,6 +65,10 @@ def load(task: Retention, seed: int) -> Catalogue:
         image=task.image,
         revision=task.revision,
     )
+    known = list(catalogue.counts(task.attribute))
+    if strange := [value for value in task.names if value not in known]:
+        faults = [f"no item has {task.attribute} {value!r}{nearest(value, known)}" for value in strange]
+        raise ConfigError(f"retention {task.name!r}, names: {len(faults)} fault(s){listing(faults)}")
     if task.limit is None or len(catalogue) <= task.limit:
         return catalogue
     drawn = keyed.generator(seed, "retention", task.name).choice(len(catalogue), task.limit, replace=False)

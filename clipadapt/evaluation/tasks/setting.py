@@ -24,6 +24,7 @@ from clipadapt.evaluation.sampling import Sampler
 from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import Suite
 from clipadapt.evaluation.vectors import VectorCache, Wording
+from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
 
 
@@ -42,6 +43,8 @@ class Setting:
     train_counts: Mapping[str, Mapping[str, int]] | None
     """Attribute -> value -> labelled training items; null: bins are not known."""
     holdout_pairs: Sequence[Mapping[str, str]] = ()
+    heads: Mapping[str, LinearHead] = field(default_factory=dict)
+    """System -> what tells its attributes in place of texts, where it has that."""
     within: Bool[np.ndarray, " items"] | None = None
     segment: str | None = None
     _sets: dict[str, list[frozenset[str]]] = field(default_factory=dict)
@@ -86,6 +89,34 @@ class Setting:
             if members := [place for place, one in enumerate(own) if one in wanted]:
                 places[name] = members
         return places
+
+    def tellers(
+        self, attribute: str, values: Sequence[str], *, plain: bool = False
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What pictures are multiplied with to tell values, by system, and what is added: texts, or a linear head."""
+        vectors, biases = {}, {}
+        for system, encoder in self.encoders.items():
+            head = self.heads.get(system)
+            if head is not None and attribute in head.attributes:
+                vectors[system], biases[system] = head.scores_of(attribute, values)
+            else:
+                vectors[system] = self.vectors.values(encoder, self.prompts, attribute, values, plain=plain)
+        return vectors, biases
+
+    def untold(self, attribute: str) -> str | None:
+        """Why an attribute cannot be told: a system with a head for others and no texts; None where it can be."""
+        for system, encoder in self.encoders.items():
+            head = self.heads.get(system)
+            if head is not None and encoder.text_space is None and attribute not in head.attributes:
+                return f"{system} has no text tower, and its linear head tells {', '.join(head.attributes)} alone"
+        return None
+
+    def wordless(self) -> str | None:
+        """Why tasks that need texts are left out: a system that has a head and no text tower; None where none is."""
+        for system, encoder in self.encoders.items():
+            if system in self.heads and encoder.text_space is None:
+                return f"{system} has no text tower, and this is asked in words"
+        return None
 
     def of_values(self, attribute: str, values: Sequence[str], *, plain: bool = False) -> dict[str, np.ndarray]:
         """System -> unit vectors of the values' texts, in their order."""

@@ -26,9 +26,12 @@ def recognition(setting: Setting, task: Recognition) -> Measured:
             few = f"{len(values)} value(s) with {setting.suite.min_items} items or more"
             measured.notes.append(f"recognition of {attribute}: {few}; nothing to tell apart")
             continue
-        texts = setting.of_values(attribute, values, plain=task.prompts == "plain")
+        if reason := setting.untold(attribute):
+            measured.notes.append(f"recognition of {attribute}: {reason}")
+            continue
+        texts, biases = setting.tellers(attribute, values, plain=task.prompts == "plain")
         for part in setting.parts(task.segments):
-            told = recognise(attribute, values, part.value_sets(attribute), setting.pictures, texts)
+            told = recognise(attribute, values, part.value_sets(attribute), setting.pictures, texts, biases)
             if len(told.items):
                 measured += _attribute(part, task, told)
     return measured
