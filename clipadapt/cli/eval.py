@@ -38,7 +38,8 @@ def command(
     from clipadapt.evaluation.evaluate import evaluate
     from clipadapt.evaluation.gate import Gate, require
     from clipadapt.evaluation.results import PAGE
-    from clipadapt.evaluation.suite import Suite
+    from clipadapt.evaluation.suite import Retention, Suite
+    from clipadapt.evaluation.tasks import retention
     from clipadapt.evaluation.vectors import VectorCache, default_folder
     from clipadapt.towers.load import load
 
@@ -55,6 +56,9 @@ def command(
         product=product,
     )
     loaded.check(subject.catalogue)
+    for task in loaded.tasks:
+        if isinstance(task, Retention):  # a set that is not there should not be found out after an hour of encoding
+            retention.load(task, loaded.statistics.seed)
     where = _device(device)
     results = evaluate(
         load(model, device=where, precision=precision),

@@ -114,7 +114,7 @@ class Retention(Section):
     templates: tuple[str, ...] = ("a photo of a {}.",)
     """Texts of a value, {} stands for its name; the mean of all is used."""
     names: dict[str, str] = Field(default_factory=dict)
-    """Value -> how it is said, where not as the table writes it."""
+    """Value -> how it is said, where not as the table writes it with spaces for underscores ("polar_bear")."""
     margin: Fraction = 0.01
     """The loss that is still held to be none: the difference's lower bound must be above minus this."""
     limit: Count | None = None
@@ -155,7 +155,15 @@ class Suite(Section):
     min_items: Count = 5
     """Values with fewer items in the split are neither measured nor offered as a choice."""
     statistics: Statistics = Statistics()
-    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    tasks: tuple[Task, ...]
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _some(cls, tasks: object) -> object:
+        # Before the tasks are read: pydantic's min_length calls a list empty whose tasks are all at fault.
+        if isinstance(tasks, list | tuple) and not tasks:
+            raise ValueError("measures nothing; name one task or more")
+        return tasks
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -210,7 +218,7 @@ def _faults(task: Task, catalogue: Catalogue) -> Iterator[str]:
 
 def _column(catalogue: Catalogue, name: str, key: str) -> Iterator[str]:
     if name not in catalogue.columns:
-        yield f"{key}: no column {name!r}{_nearest(name, catalogue.columns)}"
+        yield f"{key}: no column {name!r}{nearest(name, catalogue.columns)}"
 
 
 def _values(catalogue: Catalogue, attribute: str, values: Sequence[str], key: str) -> Iterator[str]:
@@ -220,10 +228,11 @@ def _values(catalogue: Catalogue, attribute: str, values: Sequence[str], key: st
     known = list(catalogue.counts(attribute))
     for value in values:
         if value not in known:
-            yield f"{key}: no item has {attribute} {value!r}{_nearest(value, known)}"
+            yield f"{key}: no item has {attribute} {value!r}{nearest(value, known)}"
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """What may have been meant, as the end of a message."""
     folded = {other.lower(): other for other in known}
     close = difflib.get_close_matches(name.lower(), folded, n=1)
     return f"; did you mean {folded[close[0]]!r}?" if close else f"; there are: {', '.join(known[:10])}"

@@ -109,6 +109,7 @@ def spread(
     share = np.clip(variances / np.maximum(shrunk * (1 - shrunk), 1e-12), 0.0, 1.0)
     own = items / (items + PRIOR_ITEMS)  # of a class in its shrunk mean
     sizes = cells.by_class(cells.items**2) / items  # items of the product that an item belongs to, on average
+    sizes = np.where(sizes > 0, sizes, 1.0)
     inflation = 1 + (sizes - 1) * rho
     variances = variances / (1 - own**2 * inflation / items)  # what estimating its mean took off
     variance = _variance(cells, weights / items, variances, rho)

@@ -160,7 +160,8 @@ def _number(text: str, dates: bool, condition: Condition) -> int | float:
     except ValueError:
         pass
     kind = "dates, such as 2026-01-31" if dates else "numbers"
-    raise UsageError(f"condition {condition}: column {condition.column!r} holds {kind}; {text!r} is none")
+    apart = "; each condition is given by itself" if re.search(r"\s(and|or)\s", text, re.IGNORECASE) else ""
+    raise UsageError(f"condition {condition}: column {condition.column!r} holds {kind}; {text!r} is none{apart}")
 
 
 def _parts(text: str) -> tuple[str, ...]:

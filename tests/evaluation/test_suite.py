@@ -14,6 +14,12 @@ def test_every_shipped_file_loads(path: Path):
     assert Gate.load(path) if "gate" in path.name else Suite.load(path)
 
 
+def test_a_gate_names_nothing_that_its_suite_does_not_measure():
+    tasks = {task.task for task in Suite.load("eval/release.yaml").tasks}
+    gated = {condition.row for condition in Gate.load("eval/release_gate.yaml").conditions}
+    assert gated <= {*tasks, "headline"}
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "suite.yaml"
     path.write_text(text, encoding="utf-8")
@@ -42,6 +48,7 @@ tasks:
     message = str(error.value)
     for part in ("min_items", "colour", "top2", "guessing", "is no pair", "where the value's name goes"):
         assert part in message
+    assert "at least 1 item" not in message
 
 
 @pytest.mark.parametrize("text", ["", "tasks: []\nname: x", "name: x", "[1, 2]"])

@@ -174,3 +174,10 @@ def test_faults_are_named():
         balanced_interval(good, place, place, np.array([0.5, 0.6]))
     with pytest.raises(ValueError, match="has no items"):
         balanced_interval(good, place, place, np.array([0.5, 0.25, 0.25]))
+
+
+def test_a_class_without_weight_and_items_changes_nothing():
+    left, classes, place, right = clustered(3)
+    plain = paired_balanced(left, right, classes, place)
+    weights = np.array([1 / 3, 1 / 3, 1 / 3, 0.0])
+    assert paired_balanced(left, right, classes, place, weights=weights) == plain

@@ -99,6 +99,7 @@ def test_matching_by_hand(where, ids):
         ("Pattern<Striped", "holds texts, which have no order"), ("tags>a", "no order"),
         ("price<cheap", "holds numbers; 'cheap' is none"), ("price<nan", "is none"), ("price=inf", "is none"),
         ("added<yesterday", "holds dates"), ("price in (1, x)", "'x' is none"),
+        ("price<50 and colour=red", "each condition is given by itself"),
     ],
 )  # fmt: skip
 def test_types_are_kept(where, said):

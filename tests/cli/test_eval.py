@@ -1,0 +1,66 @@
+"""clipadapt eval, as typed, with a small model of random weights on drawn garments."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from clipadapt.cli import eval as verb
+from clipadapt.data.garments.write import draw
+from clipadapt.errors import CatalogueError, ConfigError, GateError
+from clipadapt.evaluation.results import RESULTS, Results
+from clipadapt.towers.small import create_small
+
+SUITE = """
+name: small
+min_items: 3
+statistics: {{draws: 200, permutations: 200}}
+tasks:
+  - {{task: recognition}}
+  - {{task: retention, name: own, source: "{source}", attribute: colour, names: {names}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("world")
+    return draw(folder / "garments", items=96, seed=0, size=32), f"local-dir:{create_small(folder / 'model', seed=0)}"
+
+
+def run(world: tuple[Path, str], folder: Path, *more: str, source: str | None = None, names: str = "{}"):
+    app = typer.Typer()
+    app.command()(verb.command)
+    (folder / "suite.yaml").write_text(SUITE.format(source=source or world[0], names=names), encoding="utf-8")
+    given = ["--model", world[1], "--source", str(world[0]), "--attribute", "colour", "--device", "cpu"]
+    return CliRunner().invoke(
+        app,
+        [*given, "--suite", str(folder / "suite.yaml"), "--out", str(folder / "out"), "--cache", str(folder), *more],
+    )
+
+
+def test_a_gate_that_is_not_passed_comes_after_the_report(world, tmp_path):
+    (tmp_path / "gate.yaml").write_text(
+        "conditions: [{row: retention, metric: balanced_accuracy, bound: delta_low, above: 0.5}]", encoding="utf-8"
+    )
+    found = run(world, tmp_path, "--against", world[1], "--gate", str(tmp_path / "gate.yaml"))
+    assert isinstance(found.exception, GateError)
+    assert found.exception.exit_code == 3
+    assert "retention:own: colour, balanced accuracy" in str(found.exception)
+    assert [row.delta for row in Results.load(tmp_path / "out").rows if row.paired and row.task == "retention:own"]
+
+
+@pytest.mark.parametrize(
+    ("source", "names", "error", "said"),
+    [
+        ("nowhere/at/all", "{}", CatalogueError, "no such folder"),
+        ("${NO_SUCH_VARIABLE}/set", "{}", ConfigError, "an environment variable that is not set"),
+        (None, "{blak: black}", ConfigError, "did you mean 'black'"),
+    ],
+)
+def test_a_retention_set_at_fault_is_told_before_anything_is_encoded(world, tmp_path, source, names, error, said):
+    found = run(world, tmp_path, source=source, names=names)
+    assert isinstance(found.exception, error)
+    assert said in str(found.exception)
+    assert not list(tmp_path.rglob("*.npy")) and not list(tmp_path.rglob("*.safetensors"))
+    assert not (tmp_path / "out" / RESULTS).exists()
