@@ -53,10 +53,7 @@ def reweighed(
         text = text[:start] + new + text[end:]
     if _FITTED not in top:
         text = (
-            text.rstrip("\n")
-            + "\n\n"
-            + _note(split, seed, fingerprint)
-            + "   # not to be scored on these pictures\n"
+            text.rstrip("\n") + "\n\n" + _note(split, seed, fingerprint) + "   # not to be scored on these pictures\n"
         )
     return text
 

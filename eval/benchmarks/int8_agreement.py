@@ -43,15 +43,17 @@ def main() -> None:
     arguments = parser.parse_args()
     source, prompts = str(real / "data" / "fashion"), Prompts.load(arguments.prompts)
     judged = Catalogue.load(source, "validation")
-    fewer = {"pictures": 32, "tune": 8} if arguments.quick else {}
+    pictures, tune = (32, 8) if arguments.quick else (PICTURES, TUNE)
     if arguments.quick:
         judged = judged.subset(range(60))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "onnx")
-        calibration = Calibration.of(source, prompts=arguments.prompts, attributes=ATTRIBUTES, **fewer)
+        calibration = Calibration.of(
+            source, prompts=arguments.prompts, attributes=ATTRIBUTES, pictures=pictures, tune=tune
+        )
         export_onnx(arguments.model, folder, calibration=calibration)
         encoders = {"float": OnnxEncoder(folder), "int8": OnnxEncoder(folder, "int8")}
-        pictures = {name: encode_catalogue(one, judged) for name, one in encoders.items()}
+        vectors = {name: encode_catalogue(one, judged) for name, one in encoders.items()}
         report = encoders["int8"].card["int8"]
         texts: dict[str, dict[str, np.ndarray]] = {}
         values: dict[str, list[str]] = {}
@@ -62,13 +64,13 @@ def main() -> None:
                 name: value_vectors(one, prompts, attribute, values[attribute]) for name, one in encoders.items()
             }
     stays = agreement(
-        (pictures["int8"], pictures["float"]), {name: (one["int8"], one["float"]) for name, one in texts.items()}
+        (vectors["int8"], vectors["float"]), {name: (one["int8"], one["float"]) for name, one in texts.items()}
     )
     train = Catalogue.load(source, "train")
     lost, products = [], []
     accuracy = {}
     for attribute in ATTRIBUTES:
-        told = recognise(attribute, values[attribute], judged.value_sets(attribute), pictures, texts[attribute])
+        told = recognise(attribute, values[attribute], judged.value_sets(attribute), vectors, texts[attribute])
         accuracy[attribute] = {name: float(told.hit[name].mean()) for name in encoders}
         scarce = rare(train.counts(attribute))
         cases = np.array([values[attribute][value] in scarce for value in told.cases[:, 1]], bool)

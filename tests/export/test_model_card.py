@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from data_factory import write_catalogue
@@ -21,14 +22,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return write_run(root / "skirts", root / "base", 3, source=str(write_catalogue(root / "shop", items=60)))
 
 
+def head(text: str) -> Any:
+    """What the hub reads of a card; its attributes are the keys that are there."""
+    return ModelCard(text, ignore_metadata_errors=False).data
+
+
 def test_the_hub_reads_the_head_and_people_the_rest(run: Run, tmp_path: Path) -> None:
     done = export(f"run:{run.path}", "open_clip", tmp_path / "out")
     text = (done.path / "README.md").read_text()
-    card = ModelCard(text, ignore_metadata_errors=False)
-    assert (card.data.library_name, card.data.pipeline_tag) == ("open_clip", "zero-shot-image-classification")
-    assert card.data.license is None
-    assert card.data.base_model is None, "a folder of this machine is no model of the hub"
-    found = card.data.eval_results
+    about = head(text)
+    assert (about.library_name, about.pipeline_tag) == ("open_clip", "zero-shot-image-classification")
+    assert about.license is None
+    assert about.base_model is None, "a folder of this machine is no model of the hub"
+    found = about.eval_results
     assert found is not None
     assert [(one.metric_type, one.metric_value, one.dataset_split) for one in found] == [
         ("average_precision", 0.6, "validation")
@@ -44,7 +50,7 @@ def test_a_report_of_another_strength_is_not_this_models(run: Run, tmp_path: Pat
     done = export(f"run:{run.path}", "open_clip", tmp_path / "out", strength={"text": 0.5})
     text = (done.path / "README.md").read_text()
     assert "No figures: no report measured this model at this strength" in text
-    assert ModelCard(text).data.eval_results is None
+    assert head(text).eval_results is None
     assert "strength image 1, text 0.5" in text
 
 
@@ -65,7 +71,7 @@ def test_what_is_not_at_hand_is_said_to_be_unknown(run: Run, tmp_path: Path) -> 
 def test_onnx_and_models_that_are_no_run_have_one_too(tmp_path: Path) -> None:
     model = write_timm(tmp_path / "model", "tiny_vit")
     text = (export(f"timm:local-dir:{model}", "onnx", tmp_path / "onnx").path / "README.md").read_text()
-    assert ModelCard(text).data.library_name == "onnx"
+    assert head(text).library_name == "onnx"
     assert "It was not adapted." in text
     assert "text vectors: `no text tower`" in text
     assert "float32 files" in text

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -50,11 +50,11 @@ def test_configs_say_what_the_graphs_take(repository: Path) -> None:
 
 def test_configs_parse_by_tritons_definition() -> None:
     from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2  # pyright: ignore[reportMissingImports]
+    from tritonclient.grpc import model_config_pb2
 
     text = config_text("text", [-1], 24, instances=2)
     assert check_config(text, "text/config.pbtxt")
-    parsed = text_format.Parse(text, model_config_pb2.ModelConfig())
+    parsed = text_format.Parse(text, cast("Any", model_config_pb2).ModelConfig())
     assert (parsed.max_batch_size, parsed.instance_group[0].count, len(parsed.model_warmup)) == (128, 2, 2)
 
 
