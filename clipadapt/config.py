@@ -5,29 +5,23 @@ evidence supports for a catalogue of 10,000 to a million pictures; each key is e
 Nothing here loads a model or a picture: a config that parses can still name a source that does not exist.
 """
 
-import difflib
 import os
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from clipadapt.errors import ConfigError, listing
+from clipadapt.sections import Section, describe, read_yaml
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Plan = tuple[tuple[str, int | None], ...]
 """Ordered (pattern of logical names, rank or null); the first match wins and null freezes."""
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, and an unknown key is a fault."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class Model(Section):
@@ -120,7 +114,7 @@ class Lora(Section):
     """Ordered (pattern, rank | null) over logical names (`image.blocks.3.attention.q`); null: q/k/v/out at `rank`."""
     norms: bool = False
     """Also train LayerNorm scale and bias."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     """Passed to peft.LoraConfig as they are: use_dora, use_rslora, init_lora_weights (pissa, eva, ...)."""
 
     def resolved_plan(self) -> Plan:
@@ -140,7 +134,7 @@ class Loss(Section):
     """Replaces the base's logit scale (1 / temperature) during training; null keeps it."""
     caption_weight: Annotated[float, Field(ge=0.0)] = 1.0
     """attributes: weight of the whole-caption multi-positive term beside the per-attribute terms."""
-    attribute_weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
+    attribute_weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
     """attributes: weight of one attribute's term; 1 when not named."""
     logit_adjustment: Annotated[float, Field(ge=0.0)] = 1.0
     """attributes: tau of the training-frequency prior added to the logits (Menon et al. 2021); 0 turns it off."""
@@ -297,43 +291,6 @@ def _head_faults(config: Config) -> Iterator[str]:
         yield "export: no exported form holds a linear head; set it to []"
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """One YAML mapping from a file; `~` and environment variables in the path are expanded.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML (with line and column), or holds no mapping.
-    """
-    file = locate(path)
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file (looked in {Path.cwd()} and in the shipped defaults)") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}:{place}: not valid YAML: {error.problem}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys, found {type(raw).__name__}")
-    return raw
-
-
-def locate(path: str | Path) -> Path:
-    """The file itself, or the one of that name that clipadapt ships (prompts/, configs/, eval/).
-
-    An installed wheel holds them in clipadapt/defaults/, a working tree beside the package.
-    """
-    expanded = Path(os.path.expandvars(path)).expanduser()
-    if expanded.exists() or expanded.is_absolute():
-        return expanded
-    package = Path(__file__).parent
-    places = [package / "defaults"]
-    if expanded.parts[:1] in {("prompts",), ("configs",), ("eval",)}:
-        places.append(package.parent)
-    return next((place / expanded for place in places if (place / expanded).exists()), expanded)
-
-
 def _apply(raw: dict[str, Any], override: str) -> str | None:
     """Sets one dotted key in place; returns the fault, if any."""
     key, equals, text = override.partition("=")
@@ -378,29 +335,3 @@ _REFUSED = {
     "pattern, cut); augment.crop, flip and jitter leave those as they are",
 }
 """Keys that people look for and that are left out on purpose."""
-
-
-def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Pydantic's faults as lines that name the key, what was found and what is allowed."""
-    lines = []
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
-        if where in _REFUSED:
-            lines.append(f"{where}: refused: {_REFUSED[where]}")
-        elif fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key{_suggest(fault['loc'], model)}")
-        elif fault["type"] == "missing":
-            lines.append(f"{where}: missing, and it has no default")
-        else:
-            lines.append(f"{where}: {fault['msg']} (found {fault['input']!r})")
-    return lines
-
-
-def _suggest(location: Sequence[int | str], model: type[BaseModel]) -> str:
-    node: Any = model
-    for part in location[:-1]:
-        field = node.model_fields.get(part) if hasattr(node, "model_fields") else None
-        node = field.annotation if field is not None else None
-    known: Mapping[str, Any] = getattr(node, "model_fields", {})
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {close[0]}?" if close else (f"; known keys: {', '.join(known)}" if known else "")

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipadapt import config as module
-from clipadapt.config import Config, locate, read_yaml
+from clipadapt.config import Config
 from clipadapt.errors import ConfigError
+from clipadapt.sections import locate, read_yaml
 
 ROOT = Path(__file__).parents[1]
 SMALLEST = "name: t\noutput_dir: runs/t\ndata: {source: x}\nprompts: prompts/generic.yaml\n"

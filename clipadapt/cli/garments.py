@@ -125,7 +125,7 @@ def _versions() -> dict[str, str]:
 
 
 def _text(path: str) -> str:
-    from clipadapt.config import locate
+    from clipadapt.sections import locate
 
     return locate(path).read_text(encoding="utf-8")
 

@@ -234,9 +234,9 @@ def _vectors(
 def _target(recall: float, memory: float | None = None, latency: float | None = None) -> "Target":
     from pydantic import ValidationError
 
-    from clipadapt.config import describe
     from clipadapt.errors import UsageError, listing
     from clipadapt.search.meta import Target
+    from clipadapt.sections import describe
 
     try:
         return Target(recall=recall, memory_mb=memory, latency_ms=latency)

@@ -109,9 +109,9 @@ def score(
     seed: Annotated[int, typer.Option(help="Of the carved split and the random words.")] = 0,
 ) -> None:
     """Judge words by the pictures: against other words, against random ones, and template by template."""
-    from clipadapt.config import locate
     from clipadapt.evaluation.prompts.table import plain_of
     from clipadapt.prompts import Prompts
+    from clipadapt.sections import locate
 
     prompts = Prompts.load(path)
     other = Prompts.load(against) if against not in (None, "plain") else None
@@ -147,12 +147,12 @@ def weigh(
     """Fit a weight per template, judge it out of fold, and write a copy of the file with the weights that help."""
     from clipadapt.atomic import atomic_write
     from clipadapt.cli.console import stdout_console
-    from clipadapt.config import locate
     from clipadapt.errors import PromptError
     from clipadapt.evaluation.prompts import show
     from clipadapt.evaluation.prompts.weigh import weigh as fit
     from clipadapt.prompts import Prompts
     from clipadapt.prompts.weights import reweighed
+    from clipadapt.sections import locate
 
     prompts = Prompts.load(path)
     desk = Desk(prompts, model, source, split, attribute, min_items, seed)

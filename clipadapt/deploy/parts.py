@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clipadapt.atomic import sha256_file
-from clipadapt.config import locate
 from clipadapt.deploy.lineage import Verdict
 from clipadapt.errors import AdapterError, GateError, SpaceError, StoreError, UsageError, listing
 from clipadapt.evaluation.gate import Gate, judge
@@ -23,6 +22,7 @@ from clipadapt.evaluation.results import RESULTS, Results
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 from clipadapt.search.meta import Meta
+from clipadapt.sections import locate
 from clipadapt.store import POINTER, Store
 from clipadapt.towers.adapter import AdapterCard, read_adapter_card
 from clipadapt.towers.encoder import TorchEncoder

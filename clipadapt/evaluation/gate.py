@@ -14,10 +14,9 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from clipadapt import config
-from clipadapt.config import Section
 from clipadapt.errors import ConfigError, GateError, listing
 from clipadapt.evaluation.rows import Row, select
+from clipadapt.sections import Section, describe, read_yaml
 
 
 class Condition(Section):
@@ -82,11 +81,11 @@ class Gate(Section):
         Raises:
             ConfigError: no such file, no YAML, or any fault in it; all of them in one message.
         """
-        raw = config.read_yaml(path)
+        raw = read_yaml(path)
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            faults = config.describe(error, cls)
+            faults = describe(error, cls)
             raise ConfigError(f"{path}: {len(faults)} fault(s){listing(faults)}") from error
 
 
@@ -123,7 +122,9 @@ def require(gate: Gate, rows: Sequence[Row]) -> list[Outcome]:
 def _outcome(condition: Condition, rows: Sequence[Row]) -> Outcome:
     about = condition.rows(rows)
     if not about:
-        return Outcome(condition, False, f"{condition}: no such row was measured; add its task to the suite")
+        rare = condition.metric.startswith("rare")
+        remedy = "name a --train-split, by which rare values are told" if rare else "add its task to the suite"
+        return Outcome(condition, False, f"{condition}: no such row was measured; {remedy}")
     worst = [row for row in about if not condition.holds(row)]
     shown = worst or about
     figures = "; ".join(f"{row.label()}: {_figure(getattr(row, condition.bound))}" for row in shown)

@@ -19,10 +19,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
-from clipadapt import config
-from clipadapt.config import Count, Fraction, Positive, Section
+from clipadapt.config import Count, Fraction, Positive
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError, listing
+from clipadapt.sections import Section, describe, read_yaml
 
 RecognitionMetric = Literal["top1", "balanced_accuracy", "macro_f1", "recall"]
 RankingMetric = Literal["precision", "r_precision", "average_precision", "ndcg", "reciprocal_rank", "recall_at"]
@@ -172,11 +172,11 @@ class Suite(Section):
         Raises:
             ConfigError: no such file, no YAML, or any fault in it; all of them in one message.
         """
-        raw = config.read_yaml(path)
+        raw = read_yaml(path)
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            faults = config.describe(error, cls)
+            faults = describe(error, cls)
             raise ConfigError(f"{path}: {len(faults)} fault(s){listing(faults)}") from error
 
     def check(self, catalogue: Catalogue) -> None:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import yaml
 
-from clipadapt.config import locate
 from clipadapt.errors import PromptError, listing
+from clipadapt.sections import locate
 
 
 class Place(NamedTuple):

@@ -13,10 +13,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clipadapt.config import describe
 from clipadapt.errors import StoreError, listing
 from clipadapt.search.engine import Effort
 from clipadapt.search.recall import AT, Kind, Point
+from clipadapt.sections import describe
 
 _GROWTH = 2.0
 """Vectors over those trained on, from which cells no longer fit what is in them."""

@@ -21,7 +21,7 @@ from machine import publish
 from clipadapt.data.bins import rare
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.recognition import recognise
-from clipadapt.export.calibration import Calibration, agreement
+from clipadapt.export.calibration import PICTURES, TUNE, Calibration, agreement
 from clipadapt.export.onnx import export_onnx
 from clipadapt.export.onnx_encoder import OnnxEncoder
 from clipadapt.metrics.intervals import paired_mean

@@ -106,6 +106,17 @@ def test_what_is_said_first(results):
     )
 
 
+def test_tasks_of_no_one_attribute_are_said_too(compared):
+    named = {"attribute": None, "metric": "average_precision"}
+    rows = [
+        *compared(-0.2, -0.3, -0.1, 0.01, task="text_to_image_name", **named),
+        *compared(0.2, 0.1, 0.3, 0.01, task="headline", **named),
+    ]
+    assert [(one.subject, one.verdict) for one in findings(rows)] == [
+        ("mAP", "better"), ("Search by product name: mAP", "worse"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("low", "high", "verdict"), [(-0.005, 0.02, "held"), (-0.03, -0.02, "lost"), (-0.03, 0.0, "cannot be told")]
 )

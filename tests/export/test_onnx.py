@@ -96,7 +96,7 @@ def test_every_batch_and_length_gives_torchs_vectors(
 
 def test_files_are_valid_free_of_traces_and_as_described(written: Callable[[str], tuple[TorchEncoder, Path]]) -> None:
     _, folder = written("eva_separate")
-    names = {"image.onnx", "text.onnx", "tokenizer.json", "preprocess.json", "clipadapt.json"}
+    names = {"image.onnx", "text.onnx", "tokenizer.json", "preprocess.json", "clipadapt.json", "README.md"}
     assert {path.name for path in folder.iterdir()} == names
     for name in ("image.onnx", "text.onnx"):
         model = onnx.load(folder / name)

@@ -10,6 +10,15 @@ from typing import NamedTuple
 
 from clipadapt.evaluation.rows import HEADLINE, Row, Verdict, interval_text, metric_label, points, select
 
+_WHOLE = {
+    "text_to_image_name": "search by product name",
+    "text_to_image_pair": "search by pairs of values",
+    "text_to_image_held_out_pair": "search by pairs held out of training",
+    "image_to_image_product": "the same product by picture",
+    "image_to_text": "names told from pictures",
+}
+"""Tasks that are not of one attribute."""
+
 
 class Finding(NamedTuple):
     """One comparison in words."""
@@ -84,13 +93,17 @@ def subject(row: Row) -> str:
         label = metric_label(row.metric, row.k)
         return (label if label.startswith("mAP") else label[0].upper() + label[1:]) + segment
     task = row.task.partition("@")[0]
+    label = metric_label(row.metric, row.k)
+    if row.attribute is None:
+        whole = _WHOLE.get(task, task.replace("_", " "))
+        return f"{whole[0].upper()}{whole[1:]}: {label}{segment}"
     words = {"recognition": "", "text_to_image": "search by text, "}.get(task, task.replace("_", " ") + ", ")
-    return f"{row.attribute or task}: {words}{metric_label(row.metric, row.k)}{segment}"
+    return f"{row.attribute}: {words}{label}{segment}"
 
 
 def _quoted(row: Row) -> bool:
     """One figure per attribute and task is enough for a summary."""
-    if row.segment or row.attribute is None:
+    if row.segment or row.task == HEADLINE:
         return False
     if row.task == "recognition" or row.task.startswith("retention:"):
         return row.metric == "balanced_accuracy"

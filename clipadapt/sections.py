@@ -1,0 +1,85 @@
+"""YAML files and the frozen pydantic models they are read into, with faults in words.
+
+A file is looked for where it is said to be and among the defaults that clipadapt ships. Every fault is reported at
+once, with its key, what was found and what is allowed. Nothing here knows what a section means.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clipadapt.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and an unknown key is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """One YAML mapping from a file; `~` and environment variables in the path are expanded.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML (with line and column), or holds no mapping.
+    """
+    file = locate(path)
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file (looked in {Path.cwd()} and in the shipped defaults)") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{path}:{place}: not valid YAML: {error.problem}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys, found {type(raw).__name__}")
+    return raw
+
+
+def locate(path: str | Path) -> Path:
+    """The file itself, or the one of that name that clipadapt ships (prompts/, configs/, eval/).
+
+    An installed wheel holds them in clipadapt/defaults/, a working tree beside the package.
+    """
+    expanded = Path(os.path.expandvars(path)).expanduser()
+    if expanded.exists() or expanded.is_absolute():
+        return expanded
+    package = Path(__file__).parent
+    places = [package / "defaults"]
+    if expanded.parts[:1] in {("prompts",), ("configs",), ("eval",)}:
+        places.append(package.parent)
+    return next((place / expanded for place in places if (place / expanded).exists()), expanded)
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Pydantic's faults as lines that name the key, what was found and what is allowed."""
+    lines = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
+        if where in _REFUSED:
+            lines.append(f"{where}: refused: {_REFUSED[where]}")
+        elif fault["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown key{_suggest(fault['loc'], model)}")
+        elif fault["type"] == "missing":
+            lines.append(f"{where}: missing, and it has no default")
+        else:
+            lines.append(f"{where}: {fault['msg']} (found {fault['input']!r})")
+    return lines
+
+
+def _suggest(location: Sequence[int | str], model: type[BaseModel]) -> str:
+    node: Any = model
+    for part in location[:-1]:
+        field = node.model_fields.get(part) if hasattr(node, "model_fields") else None
+        node = field.annotation if field is not None else None
+    known: Mapping[str, Any] = getattr(node, "model_fields", {})
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {close[0]}?" if close else (f"; known keys: {', '.join(known)}" if known else "")
