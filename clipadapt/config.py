@@ -22,6 +22,13 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Plan = tuple[tuple[str, int | None], ...]
 """Ordered (pattern of logical names, rank or null); the first match wins and null freezes."""
+_REFUSED = {
+    "augment.cutmix": "a patch pasted from another garment shows its fabric and pattern under this one's label, which "
+    "no share of areas says; augment.mixup blends targets as it blends pictures",
+    "augment.autoaugment": "its policies change hue, invert, posterise and shear, which are labels here (colour, "
+    "pattern, cut); augment.crop, flip and jitter leave those as they are",
+}
+"""Keys that people look for and that are left out on purpose."""
 
 
 class Model(Section):
@@ -255,7 +262,7 @@ class Config(Section):
         try:
             parsed = cls.model_validate(raw)
         except ValidationError as error:
-            faults += describe(error, cls)
+            faults += describe(error, cls, _REFUSED)
             parsed = None
         if faults or parsed is None:
             raise ConfigError(f"{path}: {len(faults)} fault(s){listing(faults)}")
@@ -326,12 +333,3 @@ def _expand(node: Any, faults: list[str]) -> Any:
     except ValueError:
         faults.append(f"{node!r}: write an environment variable as ${{NAME}}")
     return node
-
-
-_REFUSED = {
-    "augment.cutmix": "a patch pasted from another garment shows its fabric and pattern under this one's label, which "
-    "no share of areas says; augment.mixup blends targets as it blends pictures",
-    "augment.autoaugment": "its policies change hue, invert, posterise and shear, which are labels here (colour, "
-    "pattern, cut); augment.crop, flip and jitter leave those as they are",
-}
-"""Keys that people look for and that are left out on purpose."""

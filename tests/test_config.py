@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipadapt import config as module
+from clipadapt import sections as module
 from clipadapt.config import Config
 from clipadapt.errors import ConfigError
 from clipadapt.sections import locate, read_yaml
@@ -181,6 +181,6 @@ def test_an_installed_wheel_keeps_them_inside_the_package(tmp_path: Path, monkey
     shipped = tmp_path / "site-packages" / "clipadapt" / "defaults" / "prompts" / "generic.yaml"
     shipped.parent.mkdir(parents=True)
     shipped.write_text("{}")
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "clipadapt" / "config.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "clipadapt" / "sections.py"))
     monkeypatch.chdir(tmp_path)
     assert locate("prompts/generic.yaml") == shipped
