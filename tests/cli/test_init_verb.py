@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 import typer
 from PIL import Image
+from tiny_models import OPEN_CLIP, write_open_clip
 from typer.testing import CliRunner
 
 from clipadapt.cli import init
@@ -15,6 +16,7 @@ from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import CatalogueError, UsageError
 from clipadapt.prompts import Prompts
+from clipadapt.training.trainer import train
 
 app = typer.Typer()
 app.command()(init.command)
@@ -101,6 +103,13 @@ def test_writes_files_that_train_at_once(layout, attributes, product, tmp_path, 
     for attribute in attributes:
         for value in splits.train.counts(attribute):
             assert prompts.value_texts(attribute, value)
+
+    # As written but for the model, which a test cannot fetch, and its ten epochs.
+    write_open_clip(tmp_path / "tiny", OPEN_CLIP["clip"])
+    small = [f"model.name=local-dir:{tmp_path / 'tiny'}", "model.precision=fp32", "train.epochs=1"]
+    run = train(Config.load("configs/mine.yaml", small))
+    assert (run.adapter / "adapter_model.safetensors").is_file()
+    assert any(row.get("when") == "epoch 1" for row in run.metrics())
 
 
 def test_existing_files_stay_unless_forced(tmp_path, monkeypatch):
