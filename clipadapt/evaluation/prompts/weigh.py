@@ -2,7 +2,9 @@
 
 One weight per template and attribute, shared by all values: a handful of parameters, drawn towards the file's own
 weights. Whether they help is judged out of fold: products are dealt into folds, each is recognised with weights fitted
-on the others, and only a gain whose interval clears zero, at a level shared by all attributes, is claimed.
+on the others, and only a gain whose interval clears zero and that swapping products does not give either, both at a
+level shared by all attributes, is claimed. The interval alone claims too much where a value has three products: labels
+dealt at random passed it in one of nine shuffles instead of one of forty (eval/benchmarks/prompt_shuffled.py).
 
 Without labels a template's weight is the softmax of how sure it makes the model: the mean over pictures of the largest
 logit, after the mean logit of each value is taken off, since words that fit every picture tell nothing. With labels it
@@ -24,6 +26,7 @@ from clipadapt.evaluation.prompts.paired import Difference
 from clipadapt.evaluation.prompts.recognise import recognise
 from clipadapt.evaluation.prompts.table import Known, Workshop
 from clipadapt.keyed import generator, integer
+from clipadapt.metrics.studentised import balanced_swap_p
 from clipadapt.prompts import Prompts
 
 Method = Literal["labels", "no_labels"]
@@ -46,11 +49,15 @@ class Weighing:
     """Fitted on everything; rounded as they are written."""
     gain: Difference
     """In balanced accuracy, out of fold, at the shared level."""
+    p: float
+    """Two-sided, of swapping fitted and file's answers product by product."""
+    level: float
+    """Under which p counts: 5% shared by all attributes."""
 
     @property
     def claimed(self) -> bool:
         """Whether the gain can be told from none."""
-        return self.gain.low is not None and self.gain.low > 0
+        return self.gain.low is not None and self.gain.low > 0 and self.p <= self.level
 
 
 class Mixture(NamedTuple):
@@ -88,9 +95,9 @@ def weigh(workshop: Workshop, prompts: Prompts, method: Method, scale: float, *,
         raise PromptError(
             f"{prompts.path}: no attribute can be weighed: each needs two templates and two values with items enough"
         )
-    coverage = 1 - 0.05 / len(ready)
+    level = 0.05 / len(ready)
     return [
-        _weigh(attribute, known, mixture, workshop.pictures(attribute, known), method, scale, coverage, seed)
+        _weigh(attribute, known, mixture, workshop.pictures(attribute, known), method, scale, level, seed)
         for attribute, known, mixture in ready
     ]
 
@@ -137,7 +144,7 @@ def _weigh(
     pictures: Float[np.ndarray, "items dim"],
     method: Method,
     scale: float,
-    coverage: float,
+    level: float,
     seed: int,
 ) -> Weighing:
     design = known.design
@@ -151,12 +158,13 @@ def _weigh(
         weights = _fit_rows(mixture, pictures, design.codes, design.products, rest, method, scale, seed)
         found = recognise(pictures[own], mixture.vectors(weights))
         differences[own] = (found == design.codes[own]).astype(float) - (base[own] == design.codes[own])
-    gain = design.balanced(differences).interval(coverage)
+    gain = design.balanced(differences).interval(1 - level)
+    alike = np.full(len(design.items), 1 / len(design.items))
+    p = balanced_swap_p(differences, design.codes, design.products, alike, seed=seed)
     everything = np.arange(len(pictures))
     weights = _fit_rows(mixture, pictures, design.codes, design.products, everything, method, scale, seed)
-    return Weighing(
-        attribute, method, len(pictures), design.distinct_products, _readable(mixture.start), _readable(weights), gain
-    )
+    before, after = _readable(mixture.start), _readable(weights)
+    return Weighing(attribute, method, len(pictures), design.distinct_products, before, after, gain, p, level)
 
 
 def _folds(products: Int[np.ndarray, " items"], seed: int) -> Int[np.ndarray, " items"]:
