@@ -132,6 +132,13 @@ def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
 
 
+def p_text(p: float | None) -> str:
+    """A p value as one quotes it."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
 def points(fraction: float | None, *, signed: bool = False) -> str:
     """A fraction as percentage points with one decimal; an en dash where there is none. Only readers see percent."""
     if fraction is None or not math.isfinite(fraction):

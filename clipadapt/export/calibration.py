@@ -24,7 +24,7 @@ from clipadapt.prompts import Prompts
 
 FEWEST = 32
 """Calibration pictures below which the ends of activations are a matter of luck."""
-PICTURES, TUNE, CAPTIONS = 64, 160, 256
+PICTURES, TUNE, CAPTIONS = 64, 240, 256
 GENERIC = "prompts/generic.yaml"
 _TUNE_SHARE = 0.25
 

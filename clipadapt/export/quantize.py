@@ -29,8 +29,9 @@ from clipadapt.progress import track
 from clipadapt.towers.identity import Tower
 from clipadapt.towers.text import by_length
 
-GOAL = 0.995
-"""Share of tune's decisions that each tower alone must leave unchanged before exceptions stop."""
+GOAL = 0.998
+"""Share of tune's decisions that each tower alone must leave unchanged before exceptions stop; what both change adds
+up, and tune is small: at 0.995 the two together kept 98.9% of the decisions on other photos."""
 LOWEST = 0.9
 """Mean cosine under which an INT8 tower is taken for broken."""
 _RANKED, _SAMPLES, _SHRINKS = 16, 2_048, (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clipadapt.evaluation.details import Details
-from clipadapt.evaluation.report.summary import Counterparts, findings, p_text, retention, title
-from clipadapt.evaluation.rows import HEADLINE, Row, interval_text, metric_label, points, select
+from clipadapt.evaluation.report.summary import Counterparts, findings, retention, title
+from clipadapt.evaluation.rows import HEADLINE, Row, interval_text, metric_label, p_text, points, select
 
 _MARKS = {"better": "▲", "worse": "▼", "cannot be told": "·"}
 

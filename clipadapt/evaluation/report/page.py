@@ -19,8 +19,8 @@ from markupsafe import Markup
 from clipadapt.data.bins import FEW, MEDIUM
 from clipadapt.evaluation.details import Confusion, Details, Reliability
 from clipadapt.evaluation.report import svg
-from clipadapt.evaluation.report.summary import Counterparts, Finding, findings, p_text, retention, subject, title
-from clipadapt.evaluation.rows import HEADLINE, Row, Verdict, interval_text, metric_label, points, select
+from clipadapt.evaluation.report.summary import Counterparts, Finding, findings, retention, subject, title
+from clipadapt.evaluation.rows import HEADLINE, Row, Verdict, interval_text, metric_label, p_text, points, select
 
 _VALUES_DRAWN = 14
 """Most values in one confusion table; the most frequent are kept."""

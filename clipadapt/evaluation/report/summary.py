@@ -8,7 +8,7 @@ be. Nothing here knows of layout.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from clipadapt.evaluation.rows import HEADLINE, Row, Verdict, interval_text, metric_label, points, select
+from clipadapt.evaluation.rows import HEADLINE, Row, Verdict, interval_text, metric_label, p_text, points, select
 
 _WHOLE = {
     "text_to_image_name": "search by product name",
@@ -120,13 +120,6 @@ def _finding(row: Row) -> Finding:
     if verdict == "cannot be told" and row.minimum_detectable is not None:
         sentence += f"; less than {points(row.minimum_detectable)} points could not have been seen"
     return Finding(subject(row), verdict, row, sentence)
-
-
-def p_text(p: float | None) -> str:
-    """A p value as one quotes it."""
-    if p is None:
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def _about(row: Row) -> tuple[object, ...]:

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clipadapt.evaluation.details import Details
-from clipadapt.evaluation.report.summary import Counterparts, findings, p_text, quoted, retention, subject, title
-from clipadapt.evaluation.rows import Row, interval_text, points
+from clipadapt.evaluation.report.summary import Counterparts, findings, quoted, retention, subject, title
+from clipadapt.evaluation.rows import Row, interval_text, p_text, points
 
 _STYLES = {"better": "green", "worse": "red", "cannot be told": "yellow", "held": "green", "lost": "red"}
 _READABLE = 20
