@@ -15,9 +15,10 @@ quickstart: $(STAMP)
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		train.py --config configs/quickstart.yaml
 
-# One thread: the tests' models are so small that more only wait for each other. Nothing is fetched.
+# Two processes of one thread: the tests' models are so small that more threads only wait for each other. A file's tests
+# stay together, for they share what they made. Nothing is fetched.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
