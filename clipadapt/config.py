@@ -22,13 +22,13 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Plan = tuple[tuple[str, int | None], ...]
 """Ordered (pattern of logical names, rank or null); the first match wins and null freezes."""
-_REFUSED = {
-    "augment.cutmix": "a patch pasted from another garment shows its fabric and pattern under this one's label, which "
-    "no share of areas says; augment.mixup blends targets as it blends pictures",
-    "augment.autoaugment": "its policies change hue, invert, posterise and shear, which are labels here (colour, "
-    "pattern, cut); augment.crop, flip and jitter leave those as they are",
+_AGAINST = {
+    "cutmix": "a patch pasted from another garment shows its fabric and pattern under this one's label, which no share "
+    "of areas says; augment.mixup blends targets as it blends pictures",
+    "autoaugment": "its policies change hue, invert, posterise and shear, which are labels here (colour, pattern, "
+    "cut); augment.crop, flip and jitter leave those as they are",
 }
-"""Keys that people look for and that are left out on purpose."""
+"""Why an augmentation is refused unless it is forced."""
 
 
 class Model(Section):
@@ -180,6 +180,9 @@ class Train(Section):
     """How often rare values are drawn: as they come, by the root of their inverse frequency, or equally; capped."""
     balance_cap: Annotated[float, Field(ge=1.0)] = 5.0
     """An item is drawn at most this many times as often as an unweighted one."""
+    hard_negatives: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of each batch that is drawn next to the rest of it: the closest pictures, by the model at the start of the
+    epoch, whose labels differ. For losses that compare pictures with other items' captions; 0 leaves it to chance."""
     patience: Count | None = None
     """Stop after this many epochs without a better `eval.select_on` on tune; null runs all epochs."""
     checkpoint_every: Count | None = None
@@ -204,6 +207,26 @@ class Augment(Section):
     """Brightness, contrast and saturation by up to this share; never hue."""
     mixup: Annotated[float, Field(ge=0.0)] = 0.0
     """Alpha of MixUp's beta distribution; 0 turns it off."""
+    cutmix: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of CutMix's beta distribution; refused unless forced."""
+    autoaugment: bool = False
+    """AutoAugment's ImageNet policy; refused unless forced."""
+    force: tuple[Literal["cutmix", "autoaugment"], ...] = ()
+    """Augmentations to use although they are refused for attributes, with the reason read and weighed."""
+
+    @model_validator(mode="after")
+    def _forced_or_refused(self) -> Self:
+        asked = {"cutmix": self.cutmix > 0, "autoaugment": self.autoaugment}
+        faults = [
+            f"{name}: refused: {reason}; to use it all the same, add it to augment.force"
+            for name, reason in _AGAINST.items()
+            if asked[name] and name not in self.force
+        ]
+        if self.mixup and self.cutmix:
+            faults.append("mixup and cutmix: a picture is mixed once; set one of them to 0")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
 
 class Eval(Section):
@@ -249,6 +272,16 @@ class Config(Section):
             raise ValueError("; ".join(faults))
         return self
 
+    @model_validator(mode="after")
+    def _negatives_matter(self) -> Self:
+        captions = self.head == "text" and (self.loss.name != "attributes" or self.loss.caption_weight > 0)
+        if self.train.hard_negatives and not captions:
+            raise ValueError(
+                "train.hard_negatives: this loss compares pictures with values, not with each other's captions; set it "
+                "to 0, or loss.caption_weight above 0"
+            )
+        return self
+
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
         """Reads a YAML file and applies `a.b=value` overrides, each value parsed as YAML.
@@ -262,7 +295,7 @@ class Config(Section):
         try:
             parsed = cls.model_validate(raw)
         except ValidationError as error:
-            faults += describe(error, cls, _REFUSED)
+            faults += describe(error, cls)
             parsed = None
         if faults or parsed is None:
             raise ConfigError(f"{path}: {len(faults)} fault(s){listing(faults)}")

@@ -59,23 +59,19 @@ def locate(path: str | Path) -> Path:
     return next((place / expanded for place in places if (place / expanded).exists()), expanded)
 
 
-def describe(error: ValidationError, model: type[BaseModel], refused: Mapping[str, str] | None = None) -> list[str]:
-    """Pydantic's faults as lines that name the key, what was found and what is allowed.
-
-    `refused`: dotted keys that people look for and that are left out on purpose, with the reason.
-    """
-    reasons = refused or {}
+def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Pydantic's faults as lines that name the key, what was found and what is allowed."""
     lines = []
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
-        if where in reasons:
-            lines.append(f"{where}: refused: {reasons[where]}")
-        elif fault["type"] == "extra_forbidden":
+        if fault["type"] == "extra_forbidden":
             lines.append(f"{where}: unknown key{_suggest(fault['loc'], model)}")
         elif fault["type"] == "missing":
             lines.append(f"{where}: missing, and it has no default")
         else:
-            lines.append(f"{where}: {fault['msg']} (found {fault['input']!r})")
+            said = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else fault["msg"]
+            found = "" if isinstance(fault["input"], Mapping) else f" (found {fault['input']!r})"
+            lines.append(f"{where}: {said}{found}")
     return lines
 
 

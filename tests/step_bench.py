@@ -18,7 +18,7 @@ from clipadapt.data.augment import Augment
 from clipadapt.data.batches import Batches
 from clipadapt.data.splits import load_splits
 from clipadapt.prompts import Prompts
-from clipadapt.training import mixup, optim
+from clipadapt.training import mixing, optim
 from clipadapt.training.base import BaseModel
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
@@ -64,11 +64,12 @@ class Bench:
         self.encoder.zero_grad()
         micros = next(self.batches().epoch(0))
         items = np.concatenate([micro.indices for micro in micros])
-        mix = mixup.draw(items, [len(m) for m in micros], alpha=self.config.augment.mixup, seed=0, step=0)
         pixels = torch.cat([micro.pixels for micro in micros])
+        sizes, side = [len(m) for m in micros], pixels.shape[-1]
+        mix = mixing.draw(items, sizes, self.config.augment, side=side, seed=0, step=0)
         asked = self.objective.ask(items, epoch=0, step=0)._replace(mix=mix)
         if mix is not None:
-            pixels = torch.lerp(pixels[mix.partner], pixels, mix.share[:, None, None, None])
+            pixels = mixed(pixels, mix)
         self.step._dropouts["image"].draw(step=0, items=items.tolist())
         image = F.normalize(self.encoder.image_features(pixels), dim=-1)
         repeated = [*asked.texts, *asked.texts]
@@ -82,6 +83,20 @@ class Bench:
 
     def collected(self) -> dict[str, torch.Tensor]:
         return {name: p.grad.clone() for name, p in self.parameters.items() if p.grad is not None}
+
+
+def mixed(pixels: torch.Tensor, mix: mixing.Mix) -> torch.Tensor:
+    """Every picture of a whole batch with its partner, one by one."""
+    found = []
+    for at, (share, partner) in enumerate(zip(mix.share.tolist(), mix.partner.tolist(), strict=True)):
+        if mix.patch is None:
+            found.append(torch.lerp(pixels[partner], pixels[at], share))
+        else:
+            left, top, right, bottom = mix.patch[at].tolist()
+            picture = pixels[at].clone()
+            picture[:, top:bottom, left:right] = pixels[partner, :, top:bottom, left:right]
+            found.append(picture)
+    return torch.stack(found)
 
 
 def seeded(seed: int) -> torch.Generator:

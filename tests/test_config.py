@@ -184,3 +184,29 @@ def test_an_installed_wheel_keeps_them_inside_the_package(tmp_path: Path, monkey
     monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "clipadapt" / "sections.py"))
     monkeypatch.chdir(tmp_path)
     assert locate("prompts/generic.yaml") == shipped
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [("augment.cutmix=1.0", "a patch pasted"), ("augment.autoaugment=true", "its policies change hue")],
+)
+def test_what_spoils_attributes_is_refused_with_its_reason_unless_forced(
+    file: Path, override: str, reason: str
+) -> None:
+    name = override.split("=")[0].split(".")[1]
+    with pytest.raises(ConfigError, match=f"augment: {name}: refused: {reason}.*add it to augment.force") as refusal:
+        Config.load(file, [override])
+    assert "Value error" not in str(refusal.value) and "found" not in str(refusal.value)
+    assert Config.load(file, [override, f"augment.force=[{name}]"]).augment.force == (name,)
+
+
+def test_hard_negatives_want_a_loss_that_compares_captions(file: Path) -> None:
+    wanted = ["train.hard_negatives=0.5", "loss.name=attributes"]
+    with pytest.raises(ConfigError, match=r"compares pictures with values.*loss\.caption_weight above 0"):
+        Config.load(file, [*wanted, "loss.caption_weight=0"])
+    assert Config.load(file, wanted).train.hard_negatives == 0.5
+
+
+def test_a_picture_is_mixed_once(file: Path) -> None:
+    with pytest.raises(ConfigError, match="a picture is mixed once"):
+        Config.load(file, ["augment.mixup=0.2", "augment.cutmix=1.0", "augment.force=[cutmix]"])

@@ -1,19 +1,19 @@
-"""Mild random changes to training pictures: crop, flip, brightness, contrast, saturation; MixUp over a batch.
+"""Random changes to training pictures: crop, flip, brightness, contrast, saturation; AutoAugment where it is forced.
 
 Each draw is keyed by (seed, epoch, item, how often the item came before), so order, workers and processes do not
 matter. Hue is never touched, nor are pictures made grey: colour is an attribute. One resize per picture, straight from
-the crop; colours change in one affine map instead of three passes, clipped once. Nothing here knows of captions: a
+the crop; colours change in one affine map instead of three passes, clipped once. Pictures are mixed with each other in
+training.mixing. Nothing here knows of captions: a
 prompt that says left or right needs `flip: false`.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
 from clipadapt import config, keyed
 from clipadapt.data.images import Preprocess
@@ -39,6 +39,7 @@ class Augment:
         self.options = options
         self.preprocess = preprocess
         self.seed = seed
+        self._policy = AutoAugment(AutoAugmentPolicy.IMAGENET) if options.autoaugment else None
 
     def __call__(
         self, picture: Image.Image, epoch: int, item_key: int, repeat: int = 0
@@ -62,6 +63,11 @@ class Augment:
             rgb = rgb.resize((side, side), self.preprocess.resample, box=self._box(rgb.size, area, ratio, across, down))
         if self.options.flip and flip < 0.5:
             rgb = rgb.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self._policy is not None:
+            # torchvision draws from torch's own generator: keyed here, and left as it was found.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(keyed.integer(self.seed, "autoaugment", epoch, item_key, repeat))
+                rgb = self._policy(rgb)
         if self.options.jitter > 0.0:
             rgb = _recoloured(rgb, *(1.0 + self.options.jitter * (2.0 * draw - 1.0) for draw in jitter))
         return np.array(rgb)
@@ -89,47 +95,6 @@ class Augment:
             width, height = min(width, height * _RATIO), min(height, width * _RATIO)
         left, top = across * (size[0] - width), down * (size[1] - height)
         return left, top, min(left + width, size[0]), min(top + height, size[1])
-
-
-class Mixed(NamedTuple):
-    """A batch after MixUp."""
-
-    pixels: Float[torch.Tensor, "batch channels h w"]
-    partner: Int[torch.Tensor, " batch"]
-    """Position in the batch of what was mixed in; the item's own where nothing was."""
-    weight: Float[torch.Tensor, " batch"]
-    """Share of the item itself, 0.5 to 1; its targets keep that weight, the partner's get the rest."""
-
-
-def mixup(
-    pixels: Float[torch.Tensor, "batch channels h w"],
-    indices: Sequence[int] | np.ndarray,
-    key: Sequence[keyed.Key],
-    alpha: float,
-) -> Mixed:
-    """Mixes neighbours (0 with 1, 2 with 3, ...), each pair by its own Beta(alpha, alpha), keyed by `key` and items.
-
-    The order of an epoch is random, so neighbours are as random as a permutation; and pairs stay together however a
-    batch is cut into micro-batches or spread over processes, as long as the pieces are even. An odd last item is left.
-    Source: Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018; a weight per pair as in
-    timm's `pair` mode.
-
-    Raises:
-        ValueError: alpha is not positive.
-    """
-    if alpha <= 0.0:
-        raise ValueError(f"MixUp's alpha must be positive, not {alpha}")
-    count = len(indices)
-    partner = torch.arange(count) ^ 1
-    if count % 2:
-        partner[-1] = count - 1
-    shares = np.ones(count)
-    for first in range(0, count - 1, 2):
-        draw = keyed.generator(*key, "mixup", int(indices[first]), int(indices[first + 1])).beta(alpha, alpha)
-        shares[first : first + 2] = max(draw, 1.0 - draw)
-    weight = torch.tensor(shares, dtype=pixels.dtype)
-    share = weight.to(pixels.device).view(-1, 1, 1, 1)
-    return Mixed(torch.lerp(pixels[partner.to(pixels.device)], pixels, share), partner, weight)
 
 
 def _recoloured(picture: Image.Image, brightness: float, contrast: float, saturation: float) -> Image.Image:

@@ -103,13 +103,18 @@ class Batches:
         drawn = epoch_order(self.catalogue, epoch, self.seed, self.train.balance, self.train.balance_cap)
         return np.resize(drawn, self.steps_per_epoch * self.train.batch_size)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[list[TrainBatch]]:
+    def epoch(
+        self, epoch: int, start_step: int = 0, order: Int[np.ndarray, " draws"] | None = None
+    ) -> Iterator[list[TrainBatch]]:
         """The micro-batches of each step from `start_step` on.
+
+        Args:
+            order: the epoch's draws in another order than `order(epoch)`; the same on every process.
 
         Raises:
             CatalogueError: a picture that cannot be decoded; the message names item, file and remedy.
         """
-        jobs = self._jobs(epoch, start_step)
+        jobs = self._jobs(self.order(epoch) if order is None else order, start_step)
         loader = self._load(epoch, [job for step in jobs for job in step])
         try:
             for step in jobs:
@@ -117,9 +122,8 @@ class Batches:
         finally:
             del loader  # ends the workers now, not when a traceback that holds this frame is forgotten
 
-    def _jobs(self, epoch: int, start_step: int) -> list[list["_Job"]]:
+    def _jobs(self, order: np.ndarray, start_step: int) -> list[list["_Job"]]:
         """Per step, what each micro-batch of this process holds."""
-        order = self.order(epoch)
         repeats = occurrences(order)
         share = self.train.batch_size // self.world
         steps = []

@@ -63,6 +63,8 @@ class Progress(BaseModel):
     """Running sums of the epoch that is under way, for its mean loss and accuracy."""
     loss_scale: float | None = None
     """fp16's gradient scale; null in other precisions."""
+    order: list[int] | None = None
+    """Draws of the epoch that is under way, where the model at its start decided on them; null otherwise."""
 
     def add(self, *, loss: float, right: float, judged: float, guessed: float) -> None:
         """Counts one step towards its epoch."""
@@ -80,6 +82,7 @@ class Progress(BaseModel):
         )
         self.epochs.append(epoch)
         self.sums = {}
+        self.order = None
         return epoch
 
     def scores(self) -> list[tuple[float, ...]]:

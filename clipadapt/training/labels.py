@@ -15,7 +15,7 @@ from torch import Tensor
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.losses.attributes import attribute_loss, log_odds, log_prior, multi_attribute_loss
 from clipadapt.losses.terms import Terms
-from clipadapt.training.mixup import Mix
+from clipadapt.training.mixing import Mix
 
 
 class Labels:

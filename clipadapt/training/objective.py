@@ -31,7 +31,7 @@ from clipadapt.prompts import Prompts
 from clipadapt.training import anchors
 from clipadapt.training.captions import Captions, Drawn
 from clipadapt.training.labels import Labels, labels_of
-from clipadapt.training.mixup import Mix
+from clipadapt.training.mixing import Mix
 
 TILE = 2048
 """Above this many pictures the picture x caption matrix is made in tiles; below, it is smaller than a tower's layer."""

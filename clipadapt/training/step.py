@@ -23,7 +23,7 @@ from clipadapt.losses.gather import gather
 from clipadapt.losses.large_batch import Stream, two_pass
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower
-from clipadapt.training import mixup
+from clipadapt.training import mixing
 from clipadapt.training.attention import training_attention
 from clipadapt.training.base import BaseModel
 from clipadapt.training.dropout import Dropouts
@@ -71,9 +71,10 @@ class Step:
         items = gather(local).cpu().numpy()
         asked = self._objective.ask(items, epoch=epoch, step=step)
         sizes = [len(batch) for batch in batches]
-        mix = mixup.draw(
-            items, sizes * self._processes.count, alpha=self._config.augment.mixup, seed=self._config.seed, step=step
-        )
+        mix = mixing.draw(
+            items, sizes * self._processes.count, self._config.augment,
+            side=self._encoder.preprocess.size, seed=self._config.seed, step=step,
+        )  # fmt: skip
         asked = asked._replace(mix=mix).on(device)
         starts = self._processes.rank * len(local) + np.cumsum([0, *sizes[:-1]])
 

@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+import numpy as np
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -34,6 +36,7 @@ from clipadapt.training.base import BaseModel
 from clipadapt.training.checkpoints import Progress
 from clipadapt.training.classifier import Classifier, ClassifierObjective, probe_of
 from clipadapt.training.launch import accelerator_for
+from clipadapt.training.negatives import hard_order, label_codes
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
 from clipadapt.training.processes import Processes, lost_rank_named
@@ -221,9 +224,12 @@ class _Training:
         first = progress.step - number * self.batches.steps_per_epoch
         size, every = self.config.train.batch_size, self.config.train.checkpoint_every
         left = self.batches.steps_per_epoch - first
+        if self.config.train.hard_negatives and progress.order is None:
+            progress.order = self.hard_order(number)
+        order = None if progress.order is None else np.array(progress.order)
         started = time.perf_counter()
         with bar(left * size, f"epoch {number + 1} of {self.config.train.epochs}", "images") as shown:
-            for done, micros in enumerate(self.batches.epoch(number, first), start=1):
+            for done, micros in enumerate(self.batches.epoch(number, first, order), start=1):
                 figures = self.optimizer_step(progress, micros, number)
                 figures["images_per_second"] = done * size / (time.perf_counter() - started)
                 self.run.log(progress.step, epoch=number + 1, **figures)
@@ -231,6 +237,16 @@ class _Training:
                 shown.advance(size, f"loss {figures['loss']:.3f}")
                 if every and progress.step % every == 0 and done < left:
                     self.save(progress)
+
+    def hard_order(self, epoch: int) -> list[int]:
+        """The epoch's draws, batched so that close but unlike items meet by the model as it is; the same everywhere."""
+        order = hard_order(
+            self.batches.order(epoch), self.pictures(), label_codes(self.splits.train),
+            batch_size=self.config.train.batch_size, share=self.config.train.hard_negatives,
+        )  # fmt: skip
+        shared = torch.from_numpy(order).to(self.encoder.device)
+        self.processes.share([shared])
+        return shared.tolist()
 
     def optimizer_step(self, progress: Progress, micros: Sequence[TrainBatch], epoch: int) -> dict[str, float]:
         """One step of the optimizer; returns what is logged of it.

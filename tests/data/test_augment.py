@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from clipadapt import config
-from clipadapt.data.augment import Augment, mixup
+from clipadapt.data.augment import Augment
 from clipadapt.data.images import Preprocess
 
 
@@ -96,23 +96,12 @@ def test_jitter_leaves_hue_alone():
         assert (r - g) / (r - b) == pytest.approx(0.75, abs=0.03)
 
 
-@given(st.integers(1, 17), st.floats(0.1, 4.0), st.integers(0, 99))
-def test_mixup_blends_pairs_by_their_own_draw(count, alpha, seed):
-    pixels = torch.rand(count, 3, 2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    indices = np.random.default_rng(seed).permutation(100)[:count]
-    mixed = mixup(pixels, indices, (seed, "step", 4), alpha)
-    for at in range(count):
-        other, share = int(mixed.partner[at]), float(mixed.weight[at])
-        assert other == (at if at == count - 1 and count % 2 else at ^ 1)
-        assert 0.5 <= share <= 1.0
-        assert torch.allclose(mixed.pixels[at], share * pixels[at] + (1 - share) * pixels[other])
-
-
-def test_mixup_is_the_same_in_pieces():
-    pixels, indices = torch.rand(12, 3, 2, 2), np.arange(40, 52)
-    whole = mixup(pixels, indices, (0, 7), 0.4)
-    pieces = [mixup(pixels[a:b], indices[a:b], (0, 7), 0.4) for a, b in ((0, 4), (4, 10), (10, 12))]
-    assert torch.equal(whole.pixels, torch.cat([piece.pixels for piece in pieces]))
-    assert torch.equal(whole.weight, torch.cat([piece.weight for piece in pieces]))
-    with pytest.raises(ValueError, match="positive"):
-        mixup(pixels, indices, (0,), 0.0)
+def test_autoaugment_is_keyed_and_leaves_torchs_generator_alone():
+    forced = augment(autoaugment=True, force=("autoaugment",), crop=(1, 1), flip=False, jitter=0)
+    before = torch.get_rng_state()
+    first = [forced.pixels(picture(), 0, item) for item in range(8)]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    assert all(np.array_equal(one, forced.pixels(picture(), 0, item)) for item, one in enumerate(first))
+    assert sum(np.array_equal(one, Preprocess(32).pixels(picture())) for one in first) < 8
+    assert not all(np.array_equal(one, first[0]) for one in first)

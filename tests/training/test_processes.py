@@ -24,6 +24,12 @@ SECTIONS: dict[str, Any] = {
 }
 
 
+MINED: dict[str, Any] = {
+    "loss": {"name": "multi_positive"},
+    "train": {"micro_batch": 4, "hard_negatives": 0.5},
+}
+
+
 def launched(processes: int, script: str, *arguments: str) -> None:
     """Runs a script of tests/ in so many processes on the CPU."""
     command = [sys.executable, str(TESTS / script), *arguments]
@@ -56,11 +62,14 @@ def test_first_step_is_the_same_in_two_processes(
 
 
 @pytest.mark.slow
-def test_a_whole_run_is_the_same_in_two_processes(configured: Callable[..., Config], tmp_path: Path):
+@pytest.mark.parametrize("sections", [SECTIONS, MINED], ids=["attributes", "mined"])
+def test_a_whole_run_is_the_same_in_two_processes(
+    configured: Callable[..., Config], tmp_path: Path, sections: dict[str, Any]
+):
     adapters = []
     for processes in (1, 2):
         config = tmp_path / f"{processes}.yaml"
-        config.write_text(configured(**SECTIONS, output_dir=str(tmp_path / f"run{processes}")).to_yaml())
+        config.write_text(configured(**sections, output_dir=str(tmp_path / f"run{processes}")).to_yaml())
         launched(processes, "run_train.py", str(config))
         adapters.append(load_file(tmp_path / f"run{processes}" / "adapter" / "adapter_model.safetensors"))
     one, two = adapters

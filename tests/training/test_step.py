@@ -34,8 +34,11 @@ def test_pieces_trimming_and_repetition_leave_the_gradient_exact(
 
 @pytest.mark.parametrize("micro", [8, 4])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_mixup_blends_targets_in_pieces_too(configured: Callable[..., Config], loss: str, micro: int):
-    sections: dict[str, Any] = {"loss": {"name": loss, "keep": 0.5}, "augment": {"mixup": 0.4}}
+@pytest.mark.parametrize("mix", [{"mixup": 0.4}, {"cutmix": 1.0, "force": ["cutmix"]}], ids=["mixup", "cutmix"])
+def test_mixing_blends_targets_in_pieces_too(
+    configured: Callable[..., Config], loss: str, micro: int, mix: dict[str, Any]
+):
+    sections: dict[str, Any] = {"loss": {"name": loss, "keep": 0.5}, "augment": mix}
     bench = Bench(configured(**sections, train={"micro_batch": micro}))
     assert_equal(bench.gradients(), bench.reference(), 1e-9)
 

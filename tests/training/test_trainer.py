@@ -79,6 +79,12 @@ SECTIONS: dict[str, Any] = {
 }
 
 
+MINED: dict[str, Any] = {
+    "train": {"checkpoint_every": 1, "keep_checkpoints": 9, "hard_negatives": 0.5},
+    "loss": {"name": "multi_positive"},
+}
+
+
 @pytest.fixture
 def whole(configured: Make, tmp_path: Path) -> Run:
     return train(configured(**SECTIONS, output_dir=str(tmp_path / "whole")))
@@ -99,8 +105,18 @@ def test_stopped_and_resumed_ends_with_the_same_bits_at_every_checkpoint(
     assert_resumes(configured, whole, monkeypatch, saves)
 
 
-def assert_resumes(configured: Make, whole: Run, monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
-    config = configured(**SECTIONS)
+@pytest.mark.parametrize("saves", [1, 4])
+def test_mined_batches_are_the_same_after_a_stop(
+    configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+):
+    whole = train(configured(**MINED, output_dir=str(tmp_path / "whole")))
+    assert_resumes(configured, whole, monkeypatch, saves, MINED)
+
+
+def assert_resumes(
+    configured: Make, whole: Run, monkeypatch: pytest.MonkeyPatch, saves: int, sections: dict[str, Any] = SECTIONS
+) -> None:
+    config = configured(**sections)
     with monkeypatch.context() as patched:
         stop_after(patched, saves)
         with pytest.raises(Stopped):
