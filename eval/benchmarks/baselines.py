@@ -12,8 +12,6 @@ eval/results/NAME.svg, and where a baseline wins on both axes the result says so
 
 import argparse
 import itertools
-import json
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
@@ -22,39 +20,28 @@ from typing import Any, NamedTuple
 from machine import RESULTS, publish
 from plane import Mark, plane
 from recipes import INTERPOLATED, NAMES, TRAINED_AS, picture_passes, recipe
+from trials import Trials
 
 from clipadapt.atomic import atomic_write
 from clipadapt.config import Config
-from clipadapt.data.splits import Splits, load_splits
-from clipadapt.evaluation.evaluate import evaluate, train_counts
-from clipadapt.evaluation.results import RESULTS as FILE
-from clipadapt.evaluation.results import Results
-from clipadapt.evaluation.rows import Row, select
-from clipadapt.evaluation.suite import Retention, Suite
 from clipadapt.evaluation.vectors import VectorCache, Wording
-from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 from clipadapt.towers.encoder import Encoder, TorchEncoder
 from clipadapt.towers.load import load
 from clipadapt.towers.merge import merge
-from clipadapt.training.trainer import train
 
 OURS, BASE, ONE = "ours", "zero_shot", "zero_shot_one"
-DONE = "finished.json"
 
 
-class Contest:
-    """One config's data, words and suite, and the folder that runs are kept in."""
+class Contest(Trials):
+    """The trials of every name."""
 
     def __init__(self, config: Config, out: Path, *, passes: int, balance: str | None, rates: Sequence[float]) -> None:
-        self.config = config
-        self.out = out
+        self.words = Words(out / "vectors")
+        super().__init__(config, out, self.words)
         self.passes = passes
         self.balance = balance
         self.rates: tuple[float | None, ...] = tuple(rates) or (None,)
-        self.suite = Suite.load(config.eval.suite or "eval/attributes.yaml")
-        self.prompts = Prompts.load(config.prompts)
-        self.vectors = Words(out / "vectors")
 
     def configs(self, name: str, seed: int) -> list[Config]:
         """What is trained for a name: one config, or one for each rate."""
@@ -69,35 +56,22 @@ class Contest:
             found[str(place)] = made.model_copy(update={"seed": seed, "output_dir": str(place)})
         return list(found.values())
 
-    def splits(self, seed: int) -> Splits:
-        """As a run of that seed has them."""
-        return load_splits(self.config.data, seed)
-
-    def train(self, name: str, seed: int) -> None:
-        """Trains what is not there yet, and notes how long it took."""
+    def train_name(self, name: str, seed: int) -> None:
+        """Trains what is not there yet."""
+        items = len(self.splits(seed).train)
         for config in self.configs(name, seed):
-            if not Path(config.output_dir, DONE).exists():
-                started = time.perf_counter()
-                run = train(config)
-                items = len(self.splits(seed).train)
-                kept = {
-                    "seconds": round(time.perf_counter() - started, 1),
-                    "passes": picture_passes(TRAINED_AS.get(name, name), config, items=items),
-                }
-                atomic_write(run.path / DONE, json.dumps(kept) + "\n")
+            self.train(config, passes=picture_passes(TRAINED_AS.get(name, name), config, items=items))
 
     def finished(self, name: str, seed: int) -> Run | None:
         """The run that stands for a name: of several rates the best on tune; None where one is missing."""
-        places = [Path(config.output_dir) for config in self.configs(name, seed)]
-        if not all((place / DONE).exists() for place in places):
-            return None
-        metric = f"tune_{self.config.eval.select_on}"
-        return max((Run.open(place) for place in places), key=lambda run: _best(run, metric))
+        runs = [self.kept(config) for config in self.configs(name, seed)]
+        there = [run for run in runs if run is not None]
+        return max(there, key=self.tuned) if len(there) == len(runs) else None
 
     def encoder(self, name: str, seed: int) -> Encoder | None:
         """What is measured under a name; None where its run is not there."""
         if NAMES[name] == "base":
-            return self.vectors.told(load(self.config.model.name, image_size=self.config.model.image_size), name)
+            return self.words.told(load(self.config.model.name, image_size=self.config.model.image_size), name)
         run = self.finished(name, seed)
         if run is None:
             return None
@@ -106,40 +80,6 @@ class Contest:
             assert isinstance(encoder, TorchEncoder)
             merge(encoder, {"image": INTERPOLATED, "text": INTERPOLATED})
         return encoder
-
-    def measure(self, encoder: Encoder, against: Encoder, names: tuple[str, str], seed: int) -> Results:
-        """Two systems on validation; read from --out where these very two were measured before."""
-        place = self.out / "reports" / f"{names[0]}-{names[1]}-seed{seed}"
-        if (place / FILE).exists():
-            kept = Results.load(place)
-            spaces = [kept.config["systems"].get(name, {}).get("image_space") for name in names]
-            words = [kept.config["systems"].get(name, {}).get("text_space") for name in names]
-            digest = kept.config["prompts"]["digest"] == self.prompts.digest
-            same_suite = kept.config["suite"] == self.suite.model_dump(mode="json")
-            both = (encoder, against)
-            if (
-                digest
-                and same_suite
-                and spaces == [one.image_space for one in both]
-                and words == [one.text_space for one in both]
-            ):
-                return kept
-        splits = self.splits(seed)
-        return evaluate(
-            encoder,
-            splits.validation,
-            self.prompts,
-            self.suite,
-            split="validation",
-            against=against,
-            systems=names,
-            train_counts=train_counts(splits.train, splits.tune),
-            headline=self.config.eval.headline,
-            fitted_on={"weights": "train", "epoch": "tune"},
-            cache=self.vectors,
-            broken=self.config.data.broken,
-            out=place,
-        )
 
 
 class Words(VectorCache):
@@ -205,7 +145,7 @@ def main() -> None:
     )  # fmt: skip
     for name, seed in itertools.product(arguments.only, range(arguments.seeds)):
         if NAMES[name] == "run":
-            contest.train(name, seed)
+            contest.train_name(name, seed)
     lines = [line for name in NAMES if (line := measured(contest, name)) is not None]
     headline, result = table(lines)
     RESULTS.mkdir(exist_ok=True)
@@ -247,51 +187,11 @@ def _seeds(contest: Contest, name: str) -> Iterator[tuple[dict[str, float], dict
         pair = (OURS, name) if ours is not None else (name, BASE if name != BASE else f"{BASE}_again")
         results = contest.measure(ours or encoder, other, pair, seed)
         run = None if NAMES[name] == "base" else contest.finished(name, seed)
-        notes = {"seconds": 0.0, "passes": 0} if run is None else json.loads((run.path / DONE).read_text())
-        paired = {} if ours is None else {"seed": seed, "ours_seed": ours_seed, **_differences(contest, results)}
-        yield _figures(contest, results, name), paired, notes
+        notes = {"seconds": 0.0, "passes": 0} if run is None else contest.notes(run)
+        paired = {} if ours is None else {"seed": seed, "ours_seed": ours_seed, **contest.differences(results)}
+        yield contest.figures(results, name), paired, notes
         if NAMES[name] == "base" and contest.finished(OURS, seed + 1) is None:
             return
-
-
-def _rows(contest: Contest, results: Results) -> dict[str, list[Row]]:
-    """Figure -> its rows of both systems: one each, or one for each headline attribute."""
-    headline = {"task": "headline"}
-    found = {
-        "headline": select(results.rows, **headline, metric="balanced_accuracy"),
-        "rare": select(results.rows, **headline, metric="rare_balanced_accuracy"),
-        "mAP": select(results.rows, **headline, metric="average_precision"),
-        "P@10": [
-            row
-            for row in select(results.rows, task="text_to_image", metric="precision", k=10, value=None, bin="all")
-            if row.attribute in results.config["headline"]
-        ],
-    }
-    for task in contest.suite.tasks:
-        if isinstance(task, Retention):
-            about = {"attribute": task.attribute, "value": None, "bin": "all", "metric": "balanced_accuracy"}
-            found["retention"] = select(results.rows, task=f"retention:{task.name}", **about)
-            break
-    return {key: rows for key, rows in found.items() if rows}
-
-
-def _figures(contest: Contest, results: Results, name: str) -> dict[str, float]:
-    own = {key: [row.mean for row in rows if row.system == name] for key, rows in _rows(contest, results).items()}
-    return {key: mean(some) for key, some in own.items() if some}
-
-
-def _differences(contest: Contest, results: Results) -> dict[str, Any]:
-    """Ours minus the other: with interval and p where one row says it, else the mean over attributes."""
-    found: dict[str, Any] = {}
-    for key, rows in _rows(contest, results).items():
-        pairs = [row for row in rows if row.paired]
-        if len(pairs) == 1:
-            row = pairs[0]
-            figures = {"delta": row.delta, "low": row.delta_low, "high": row.delta_high, "p": row.p}
-            found[key] = {name: None if value is None else round(value, 4) for name, value in figures.items()}
-        elif pairs:
-            found[key] = {"delta": round(mean(row.delta or 0.0 for row in pairs), 4)}
-    return found
 
 
 def table(lines: Sequence[Line]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -319,12 +219,6 @@ def _better(line: Line, ours: Line) -> bool:
     """Whether a baseline has more of both, by the figures themselves."""
     axes = ("rare", "retention")
     return all(line.figures.get(axis, -1.0) > ours.figures.get(axis, 2.0) for axis in axes)
-
-
-def _best(run: Run, metric: str) -> float:
-    """Tune's best score of a run after training."""
-    scores = [row[metric] for row in run.metrics() if row.get("when") not in (None, "before") and metric in row]
-    return max(scores, default=-1.0)
 
 
 if __name__ == "__main__":

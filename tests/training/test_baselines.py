@@ -32,7 +32,7 @@ Make = Callable[..., Config]
 def baselines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """The benchmark as a module; what it publishes goes to tmp_path/results."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("machine", "plane", "recipes", "baselines"):
+    for name in ("machine", "plane", "recipes", "trials", "baselines"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     module = importlib.import_module("baselines")
     for place in (module, sys.modules["machine"]):
