@@ -5,8 +5,6 @@ evidence supports for a catalogue of 10,000 to a million pictures; each key is e
 Nothing here loads a model or a picture: a config that parses can still name a source that does not exist.
 """
 
-import os
-import string
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,7 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from clipadapt.errors import ConfigError, listing
-from clipadapt.sections import Section, describe, read_yaml
+from clipadapt.sections import Section, describe, expand, put_override, read_yaml
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -290,8 +288,8 @@ class Config(Section):
             ConfigError: no such file, no YAML, or any fault in it; all of them in one message.
         """
         raw = read_yaml(path)
-        faults = [fault for override in overrides if (fault := _apply(raw, override))]
-        raw = _expand(raw, faults)
+        faults = [fault for override in overrides if (fault := put_override(raw, override))]
+        raw = expand(raw, faults)
         try:
             parsed = cls.model_validate(raw)
         except ValidationError as error:
@@ -329,40 +327,3 @@ def _head_faults(config: Config) -> Iterator[str]:
         yield "eval.select_on loss: head linear chooses by recognition; set it to balanced_accuracy"
     if config.export:
         yield "export: no exported form holds a linear head; set it to []"
-
-
-def _apply(raw: dict[str, Any], override: str) -> str | None:
-    """Sets one dotted key in place; returns the fault, if any."""
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        return f"override {override!r}: write it as section.key=value"
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return f"override {override!r}: the value is not valid YAML"
-    *parents, last = key.split(".")
-    node = raw
-    for parent in parents:
-        child = node.setdefault(parent, {})
-        if not isinstance(child, dict):
-            return f"override {override!r}: {parent} holds no keys of its own"
-        node = child
-    node[last] = value
-    return None
-
-
-def _expand(node: Any, faults: list[str]) -> Any:
-    """Fills ${NAME} in every text from the environment; a name that is not set is a fault, never an empty string."""
-    if isinstance(node, dict):
-        return {key: _expand(value, faults) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_expand(value, faults) for value in node]
-    if not isinstance(node, str) or "${" not in node:
-        return node
-    try:
-        return string.Template(node).substitute(os.environ)
-    except KeyError as missing:
-        faults.append(f"{node!r}: the environment variable {missing.args[0]} is not set; export it, or write the path")
-    except ValueError:
-        faults.append(f"{node!r}: write an environment variable as ${{NAME}}")
-    return node

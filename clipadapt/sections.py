@@ -6,6 +6,7 @@ once, with its key, what was found and what is allowed. Nothing here knows what 
 
 import difflib
 import os
+import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,43 @@ def locate(path: str | Path) -> Path:
     return next((place / expanded for place in places if (place / expanded).exists()), expanded)
 
 
+def put_override(raw: dict[str, Any], override: str) -> str | None:
+    """Sets one dotted key in place; returns the fault, if any."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        return f"override {override!r}: write it as section.key=value"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return f"override {override!r}: the value is not valid YAML"
+    *parents, last = key.split(".")
+    node = raw
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            return f"override {override!r}: {parent} holds no keys of its own"
+        node = child
+    node[last] = value
+    return None
+
+
+def expand(node: Any, faults: list[str]) -> Any:
+    """Fills ${NAME} in every text from the environment; a name that is not set is a fault, never an empty string."""
+    if isinstance(node, dict):
+        return {key: expand(value, faults) for key, value in node.items()}
+    if isinstance(node, list):
+        return [expand(value, faults) for value in node]
+    if not isinstance(node, str) or "${" not in node:
+        return node
+    try:
+        return string.Template(node).substitute(os.environ)
+    except KeyError as missing:
+        faults.append(f"{node!r}: the environment variable {missing.args[0]} is not set; export it, or write the path")
+    except ValueError:
+        faults.append(f"{node!r}: write an environment variable as ${{NAME}}")
+    return node
+
+
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Pydantic's faults as lines that name the key, what was found and what is allowed."""
     lines = []
@@ -69,7 +107,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif fault["type"] == "missing":
             lines.append(f"{where}: missing, and it has no default")
         else:
-            said = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else fault["msg"]
+            said = str(fault.get("ctx", {}).get("error", fault["msg"]))
             found = "" if isinstance(fault["input"], Mapping) else f" (found {fault['input']!r})"
             lines.append(f"{where}: {said}{found}")
     return lines

@@ -234,7 +234,10 @@ class Store:
             raw = json.loads(file.read_bytes())
             pointer = Pointer(str(raw["version"]), str(raw["manifest"]), dict(raw.get("note", {})))
         except FileNotFoundError as error:
-            raise StoreError(f"{self.root}: nothing was written here yet, for there is no file {POINTER!r}") from error
+            raise StoreError(
+                f"{self.root}: nothing was written here yet, for there is no file {POINTER!r}; check the path, "
+                "or write its first version"
+            ) from error
         except OSError as error:
             raise StoreError(f"{file}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
