@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from clipadapt.evaluation.prompts.paired import Difference
 from clipadapt.evaluation.prompts.table import AttributeTable, Table
 from clipadapt.evaluation.prompts.weigh import Weighing
-from clipadapt.evaluation.rows import interval_text, p_text, points
+from clipadapt.evaluation.rows import interval_text, points
 
 STILL = 0.0005
 """Changes of a figure below half a tenth of a point are not shown as moves."""
@@ -83,14 +83,12 @@ def moved(before: Table, after: Table) -> Iterator[str]:
 def weighed(found: Sequence[Weighing]) -> Grid:
     """Fitted weights and what they gain on pictures they were not fitted on."""
     grid = Grid(title="template weights and their gain in balanced accuracy out of fold, in points")
-    for heading in ("attribute", "items", "products", "before", "fitted", "gain", "p", ""):
+    for heading in ("attribute", "items", "products", "before", "fitted", "gain", ""):
         grid.add_column(heading, justify="left" if heading in ("attribute", "before", "fitted", "") else "right")
     for one in found:
         weights = ("  ".join(f"{weight:g}" for weight in group) for group in (one.before, one.after))
         verdict = "written" if one.claimed else "no gain that can be told: left as it was"
-        grid.add_row(
-            one.attribute, str(one.items), str(one.products), *weights, _change(one.gain), p_text(one.p), verdict
-        )
+        grid.add_row(one.attribute, str(one.items), str(one.products), *weights, _change(one.gain), verdict)
     return grid
 
 

@@ -35,6 +35,34 @@ def test_values_have_their_own_intervals_or_none():
     assert design.balanced(np.ones(5)).interval().verdict == "helps"
 
 
+def test_a_gain_of_few_products_by_hand():
+    """Value 0: products of 2, 1 and 1 items, two better; value 1: two products, one better and one worse."""
+    design = Design(np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 1, 2, 2, 3]), 5)
+    found = design.gain(np.array([1.0, 0.0, 0.0, 1.0, 1.0, -1.0]), 0.9)
+    even = 1 / (0.5**2 + 0.25**2 + 0.25**2)
+    better, worse = (even * 0.5 + 1) / (even + 2), 1 / (even + 2)
+    first = (better - worse, (better + worse - (better - worse) ** 2) / (even + 2))
+    second = (0.0, (2 / 4 + 2 / 4) / 4)
+    half = stats.norm.ppf(0.95) * math.sqrt(first[1] + second[1]) / 2
+    assert found == pytest.approx((0.25, first[0] / 2 - half, first[0] / 2 + half))
+    assert Design(np.zeros(3, int), np.arange(3), 3).gain(np.ones(3)).verdict == "cannot be told"
+    assert Design(np.zeros(9, int), np.arange(9), 9).gain(np.ones(9)).verdict == "helps"
+
+
+def test_a_gain_is_not_believed_where_a_value_has_a_handful_of_products():
+    """Answers without a difference: this interval misses zero in 5% of worlds or fewer, the usual one in more."""
+    missed = {"gain": 0, "balanced": 0}
+    codes = np.repeat([0, 1, 2], [60, 4, 5])
+    design = Design(codes, np.arange(69), 69)
+    for world in range(600):
+        random = np.random.default_rng(world)
+        answers = random.integers(3, size=(2, 69)) if world % 2 else random.choice(3, p=(0.1, 0.6, 0.3), size=(2, 69))
+        differences = (answers[0] == codes).astype(float) - (answers[1] == codes)
+        missed["gain"] += design.gain(differences).verdict != "cannot be told"
+        missed["balanced"] += design.balanced(differences).interval().verdict != "cannot be told"
+    assert missed["gain"] <= 0.05 * 600 < missed["balanced"]
+
+
 def slow(codes, products, scores):
     values = sorted(set(codes.tolist()))
     influence = dict.fromkeys(products.tolist(), 0.0)

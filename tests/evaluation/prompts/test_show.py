@@ -66,14 +66,9 @@ def test_json_holds_the_whole_table():
 
 def test_weights_are_shown_with_what_becomes_of_them():
     console = Console(file=io.StringIO(), width=200)
-    found = (
-        (Difference(0.1, 0.05, 0.15), 0.004),
-        (Difference(0.1, -0.05, 0.25), 0.3),
-        (Difference(0.1, 0.0, 0.2), 0.2),
-    )
-    weighings = [Weighing("Fit", "labels", 9, 5, (1.0, 1.0), (1.5, 0.5), gain, p, 0.01) for gain, p in found]
+    gains = Difference(0.1, 0.05, 0.15), Difference(0.1, -0.05, 0.25), Difference(0.1, 0.0, 0.2)
+    weighings = [Weighing("Fit", "labels", 9, 5, (1.0, 1.0), (1.5, 0.5), gain) for gain in gains]
     console.print(show.weighed(weighings))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert text.count("written") == 1 and text.count("left as it was") == 2 and "1.5  0.5" in text
-    assert "0.004" in text and "0.30" in text
