@@ -47,7 +47,8 @@ class Mix(NamedTuple):
         return share * shares + (1 - share) * shares[self.partner.to(shares.device)]
 
     def to(self, device: torch.device) -> "Mix":
-        return Mix(*(None if part is None else part.to(device) for part in self))
+        patch = None if self.patch is None else self.patch.to(device)
+        return Mix(self.share.to(device), self.partner.to(device), patch)
 
 
 def draw(
