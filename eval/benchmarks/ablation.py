@@ -147,7 +147,7 @@ class Ablation(Trials):
     def finished(self, name: str, seed: int) -> Run | None:
         """The run of a switch, if it is there."""
         config = self.changed(name, seed)
-        return None if config is None else self.kept(config)
+        return None if config is None else self.kept(config.output_dir)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
 
 Names and what they mean stand in recipes.py. A trained run is kept in --out and not trained again, so names can be run
 one by one, over days; every call then measures and tabulates whatever is there. With --rates each name is trained at
-each rate and the best on tune is measured. Ours is compared with each of the others on the same items, seed by seed,
+each rate; of all rates that a seed was ever trained at the best on tune is measured. Ours is compared with each of the others on the same items, seed by seed,
 with the paired intervals of the evaluation; a figure of several seeds is their mean. The plane is drawn to
 eval/results/NAME.svg, and where a baseline wins on both axes the result says so.
 """
@@ -50,9 +50,8 @@ class Contest(Trials):
         found: dict[str, Config] = {}
         for rate in self.rates:
             made = recipe(name, self.config, items=items, passes=self.passes, balance=self.balance, rate=rate)
-            balance = "" if self.balance is None else f"-{self.balance}"
             own = "" if rate is None else f"-{made.train.lr:g}"
-            place = self.out / name / f"seed{seed}{balance}{own}"
+            place = self.out / name / f"{self._seed(seed)}{own}"
             found[str(place)] = made.model_copy(update={"seed": seed, "output_dir": str(place)})
         return list(found.values())
 
@@ -63,10 +62,15 @@ class Contest(Trials):
             self.train(config, passes=picture_passes(TRAINED_AS.get(name, name), config, items=items))
 
     def finished(self, name: str, seed: int) -> Run | None:
-        """The run that stands for a name: of several rates the best on tune; None where one is missing."""
-        runs = [self.kept(config) for config in self.configs(name, seed)]
-        there = [run for run in runs if run is not None]
-        return max(there, key=self.tuned) if len(there) == len(runs) else None
+        """The run that stands for a name: of the rates it was trained at the best on tune; None where there is none."""
+        folder = self.out / TRAINED_AS.get(name, name)
+        trained = [folder / self._seed(seed), *sorted(folder.glob(f"{self._seed(seed)}-[0-9]*"))]
+        runs = [run for place in trained if (run := self.kept(place)) is not None]
+        return max(runs, key=self.tuned, default=None)
+
+    def _seed(self, seed: int) -> str:
+        """A run's folder, but for its rate."""
+        return f"seed{seed}" if self.balance is None else f"seed{seed}-{self.balance}"
 
     def encoder(self, name: str, seed: int) -> Encoder | None:
         """What is measured under a name; None where its run is not there."""

@@ -49,9 +49,9 @@ class Trials:
             notes = {"seconds": round(time.perf_counter() - started, 1), "passes": passes}
             atomic_write(run.path / DONE, json.dumps(notes) + "\n")
 
-    def kept(self, config: Config) -> Run | None:
-        """The run of a config; None where it is not finished."""
-        return Run.open(config.output_dir) if Path(config.output_dir, DONE).exists() else None
+    def kept(self, place: str | Path) -> Run | None:
+        """The run in a folder; None where it is not finished."""
+        return Run.open(place) if Path(place, DONE).exists() else None
 
     def notes(self, run: Run) -> dict[str, float]:
         """Seconds and picture passes of a finished run."""

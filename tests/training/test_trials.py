@@ -152,7 +152,10 @@ def test_a_switch_that_cannot_be_trained_is_said(
 
 
 def test_the_rate_is_chosen_on_tune(
-    called: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    called: Callable[..., dict[str, Any]],
+    modules: Mapping[str, ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(
         "clipadapt.training.selection.Selection.measure",
@@ -162,6 +165,10 @@ def test_the_rate_is_chosen_on_tune(
     called("baselines", *FEW, "--only", "norms", "--rates", "0.001", "0.002")
     kept = sorted(path.name for path in (tmp_path / "kept" / "norms").iterdir())
     assert kept == ["seed0-0.001", "seed0-0.002"]
+    config = Config.load(tmp_path / "ours.yaml")
+    contest = modules["baselines"].Contest(config, tmp_path / "kept", passes=40, balance=None, rates=())
+    assert contest.finished("norms", 0).path.name == "seed0-0.002", "of all that was trained, the best on tune"
+    assert contest.finished("norms", 1) is None
 
 
 def test_passes_bound_the_epochs(modules: Mapping[str, ModuleType], configured: Make):
