@@ -5,9 +5,9 @@
 
 Names and what they mean stand in recipes.py. A trained run is kept in --out and not trained again, so names can be run
 one by one, over days; every call then measures and tabulates whatever is there. With --rates each name is trained at
-each rate; of all rates that a seed was ever trained at the best on tune is measured. Ours is compared with each of the others on the same items, seed by seed,
-with the paired intervals of the evaluation; a figure of several seeds is their mean. The plane is drawn to
-eval/results/NAME.svg, and where a baseline wins on both axes the result says so.
+each rate; of all rates that a seed was ever trained at the best on tune is measured. Ours is compared with each of the
+others on the same items, seed by seed, with the paired intervals of the evaluation; a figure of several seeds is their
+mean. The plane is drawn to eval/results/NAME.svg, and where a baseline wins on both axes the result says so.
 """
 
 import argparse
