@@ -36,10 +36,11 @@ class Epoch(BaseModel):
 
     loss: float
     """Mean training loss."""
-    accuracy: float
-    """Share of training items whose nearest text was a right one."""
-    chance: float
-    """The accuracy that guessing would have."""
+    accuracy: float | None
+    """Share of training items whose nearest text was a right one; null where none could be judged: mixed pictures and
+    lists of values have no one right answer."""
+    chance: float | None
+    """The accuracy that guessing would have; null with it."""
     score: tuple[float, ...]
     """What tune says of it, the first figure first; larger is better."""
 
@@ -73,11 +74,11 @@ class Progress(BaseModel):
 
     def close_epoch(self, score: tuple[float, ...]) -> Epoch:
         """Turns the sums into a finished epoch, which tune gave this score."""
-        judged = max(1.0, self.sums["judged"])
+        judged = self.sums["judged"]
         epoch = Epoch(
             loss=self.sums["loss"] / self.sums["steps"],
-            accuracy=self.sums["right"] / judged,
-            chance=self.sums["guessed"] / judged,
+            accuracy=self.sums["right"] / judged if judged else None,
+            chance=self.sums["guessed"] / judged if judged else None,
             score=score,
         )
         self.epochs.append(epoch)

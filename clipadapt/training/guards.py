@@ -57,17 +57,20 @@ def advice(epochs: Sequence[Epoch], config: Config) -> str | None:
     if len(epochs) < 2:
         return None
     first, last = epochs[0], epochs[-1]
-    guessing = last.accuracy <= min(1.2 * last.chance, last.chance + 0.02)
+    guessing, judged = False, ""
+    if last.accuracy is not None and last.chance is not None:
+        guessing = last.accuracy <= min(1.2 * last.chance, last.chance + 0.02)
+        judged = f", training accuracy {last.accuracy:.1%} where guessing has {last.chance:.1%}"
     if guessing or last.loss > WORSE * first.loss:
         return (
-            f"the loss collapsed: {first.loss:.3f} in the first epoch, {last.loss:.3f} now, training accuracy "
-            f"{last.accuracy:.1%} where guessing has {last.chance:.1%}. Try {_more(config, first='norms')}, "
-            f"or a lower train.lr (now {config.train.lr:g})"
+            f"the loss collapsed: {first.loss:.3f} in the first epoch, {last.loss:.3f} now{judged}. "
+            f"Try {_more(config, first='norms')}, or a lower train.lr (now {config.train.lr:g})"
         )
-    if len(epochs) < 3 or last.accuracy >= LEARNED or last.accuracy - epochs[-3].accuracy >= GAIN:
+    before = epochs[-3].accuracy if len(epochs) >= 3 else None
+    if before is None or last.accuracy is None or last.accuracy >= LEARNED or last.accuracy - before >= GAIN:
         return None
     return (
-        f"training accuracy stalls at {last.accuracy:.1%} ({epochs[-3].accuracy:.1%} two epochs ago). "
+        f"training accuracy stalls at {last.accuracy:.1%} ({before:.1%} two epochs ago). "
         f"Try {_more(config, first='mlp')}"
     )
 

@@ -91,9 +91,9 @@ class Outcome(NamedTuple):
     """... and how many guessing would have got right."""
 
     @property
-    def accuracy(self) -> float:
-        """Share of right answers; 0 when nothing was judged."""
-        return float(self.right) / max(1.0, float(self.judged))
+    def accuracy(self) -> float | None:
+        """Share of right answers; None when nothing was judged, as where all pictures are mixed."""
+        return float(self.right) / float(self.judged) if self.judged else None
 
 
 class Objective:

@@ -38,7 +38,7 @@ def lead(
     processes: Processes,
     pictures: Float[Tensor, "n d"],
 ) -> dict[str, float]:
-    """Trains the text tower for `train.text_lead` steps; returns the first and last loss and accuracy.
+    """Trains the text tower for `train.text_lead` steps; returns the first and last loss, and accuracy where any was judged.
 
     `pictures`: unit vectors of every training item by the image tower as it is now.
 
@@ -74,11 +74,11 @@ def lead(
     updates.clear()
     objective.aim({})
     first, last = trail[0], trail[-1]
+    judged = {"accuracy_first": first.accuracy, "accuracy": last.accuracy}
     return {
         "loss_first": float(first.loss),
         "loss": float(last.loss),
-        "accuracy_first": first.accuracy,
-        "accuracy": last.accuracy,
+        **{name: accuracy for name, accuracy in judged.items() if accuracy is not None},
     }
 
 

@@ -268,7 +268,8 @@ class _Training:
         )  # fmt: skip
         parts = {name: float(part) for name, part in outcome.parts.items()}
         scale = {"logit_scale": float(self.head.scale().detach())} if self.head.trained else {}
-        return {"loss": float(outcome.loss), **parts, "accuracy": outcome.accuracy, "lr": rate, "norm": norm, **scale}
+        judged = {} if outcome.accuracy is None else {"accuracy": outcome.accuracy}
+        return {"loss": float(outcome.loss), **parts, **judged, "lr": rate, "norm": norm, **scale}
 
     def finish_epoch(self, progress: Progress) -> None:
         """Measures tune, keeps the adapter if it is the best so far, says what is odd, and writes a checkpoint."""
@@ -276,9 +277,8 @@ class _Training:
         score = self.measured(progress, f"epoch {number}")
         best = () if progress.best is None else progress.scores()[progress.best]
         done = progress.close_epoch(score)
-        self.say(
-            f"epoch {number}: loss {done.loss:.3f}, accuracy {done.accuracy:.1%} where chance is {done.chance:.1%}"
-        )
+        judged = "" if done.accuracy is None else f", accuracy {done.accuracy:.1%} where chance is {done.chance:.1%}"
+        self.say(f"epoch {number}: loss {done.loss:.3f}{judged}")
         if score > best:
             progress.best = number
             self.keep_adapter()

@@ -14,7 +14,7 @@ def config(**sections) -> Config:
     return Config.model_validate({"name": "t", "output_dir": "o", "prompts": "p", "data": {"source": "s"}, **sections})
 
 
-def epochs(*figures: tuple[float, float], chance: float = 0.1) -> list[Epoch]:
+def epochs(*figures: tuple[float, float | None], chance: float | None = 0.1) -> list[Epoch]:
     return [Epoch(loss=loss, accuracy=accuracy, chance=chance, score=(0.0,)) for loss, accuracy in figures]
 
 
@@ -62,3 +62,9 @@ def test_options_that_are_on_already_are_not_named():
     everything = config(lora={"norms": True, "plan": [["*.mlp.*", 8]]})
     advice = guards.advice(epochs((3.0, 0.5), (2.9, 0.5), (2.9, 0.5)), everything)
     assert advice is not None and "lora.rank" in advice and "MLP" not in advice
+
+
+def test_where_nothing_is_judged_only_the_loss_tells():
+    assert guards.advice(epochs((3.0, None), (2.9, None), (2.9, None), chance=None), config()) is None
+    advice = guards.advice(epochs((3.0, None), (3.5, None), chance=None), config())
+    assert advice is not None and "3.000 in the first epoch, 3.500 now. Try" in advice

@@ -72,6 +72,15 @@ def test_training_lowers_the_loss(configured: Make):
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
 
 
+def test_mixed_pictures_have_no_accuracy_to_judge_by(configured: Make, capsys: pytest.CaptureFixture[str]):
+    loss = {"name": "attributes", "caption_weight": 0.0}
+    run = train(configured(loss=loss, augment={"mixup": 0.3}, train={"batch_size": 18, "micro_batch": 18}))
+    steps = [row for row in run.metrics() if "lr" in row]
+    assert steps and not any("accuracy" in row for row in steps)
+    said = capsys.readouterr().err
+    assert "epoch 2: loss" in said and "where chance is" not in said and "collapsed" not in said
+
+
 SECTIONS: dict[str, Any] = {
     "train": {"checkpoint_every": 1, "keep_checkpoints": 9, "text_lead": 2, "balance": "sqrt"},
     "loss": {"name": "attributes", "keep": 0.5, "logit_scale": "trained"},
