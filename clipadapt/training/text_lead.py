@@ -38,8 +38,9 @@ def lead(
     processes: Processes,
     pictures: Float[Tensor, "n d"],
 ) -> dict[str, float]:
-    """Trains the text tower for `train.text_lead` steps; returns the first and last loss, and accuracy where any was judged.
+    """Trains the text tower for `train.text_lead` steps.
 
+    Returns the first and last loss, and accuracy where any was judged.
     `pictures`: unit vectors of every training item by the image tower as it is now.
 
     Raises:
