@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from machine import RESULTS, publish
 from plane import Mark, plane
-from recipes import INTERPOLATED, NAMES, TRAINED_AS, picture_passes, recipe
+from recipes import FREE, INTERPOLATED, NAMES, TRAINED_AS, picture_passes, recipe
 from trials import Trials
 
 from clipadapt.atomic import atomic_write
@@ -63,10 +63,18 @@ class Contest(Trials):
 
     def finished(self, name: str, seed: int) -> Run | None:
         """The run that stands for a name: of the rates it was trained at the best on tune; None where there is none."""
+        return max(self._trained(name, seed), key=self.tuned, default=None)
+
+    def rates_of(self, name: str, seed: int) -> dict[str, Any]:
+        """The learning rate that stands for a trained name, and all that were tried."""
+        tried = {run.config.train.lr: self.tuned(run) for run in self._trained(name, seed)}
+        return {"rate": max(tried, key=lambda rate: tried[rate]), "rates_tried": sorted(tried)}
+
+    def _trained(self, name: str, seed: int) -> list[Run]:
+        """The finished runs of a name, one for each rate."""
         folder = self.out / TRAINED_AS.get(name, name)
         trained = [folder / self._seed(seed), *sorted(folder.glob(f"{self._seed(seed)}-[0-9]*"))]
-        runs = [run for place in trained if (run := self.kept(place)) is not None]
-        return max(runs, key=self.tuned, default=None)
+        return [run for place in trained if (run := self.kept(place)) is not None]
 
     def _seed(self, seed: int) -> str:
         """A run's folder, but for its rate."""
@@ -115,6 +123,8 @@ class Line(NamedTuple):
     figures: dict[str, float]
     seconds: float
     passes: int
+    rates: list[dict[str, Any]]
+    """Learning rate, chosen on tune among those tried, seed by seed; none for what has no rate."""
     paired: list[dict[str, Any]]
     """Ours minus this one, seed by seed."""
 
@@ -125,6 +135,7 @@ class Line(NamedTuple):
             **rounded,
             "seconds": self.seconds,
             "passes": self.passes,
+            "rates": self.rates,
             "ours_minus": self.paired,
         }
 
@@ -158,7 +169,7 @@ def main() -> None:
                  if {"retention", "rare"} <= one.figures.keys()]  # fmt: skip
         atomic_write(RESULTS / f"{arguments.name}.svg", plane(marks, "retention", "balanced accuracy of rare values"))
     settings = {"config": arguments.config, "passes": arguments.passes, "balance": arguments.balance}
-    publish(arguments.name, headline, {"settings": settings | {"rates": arguments.rates}, **result})
+    publish(arguments.name, headline, {"settings": settings, **result})
 
 
 def measured(contest: Contest, name: str) -> Line | None:
@@ -174,6 +185,9 @@ def measured(contest: Contest, name: str) -> Line | None:
         {key: mean(one[key] for one in figures) for key in figures[0]},
         round(mean(one["seconds"] for one in kept), 1),
         max(one["passes"] for one in kept),
+        [contest.rates_of(name, seed) for seed in range(len(parts))]
+        if NAMES[name] == "run" and name not in FREE
+        else [],
         [pair for _, pair, _ in parts if pair],
     )
 
