@@ -89,10 +89,11 @@ def evaluate(
     Raises:
         ConfigError: the suite names what the catalogue does not have, or the split was used to choose something.
         CatalogueError: a picture is broken.
-        PromptError: a value has no text.
+        PromptError: a value has no text, or the weights of its texts were fitted on these pictures.
     """
     split = split or catalogue.split
     check_fitted(catalogue, split, fitted_on or {}, tune)
+    prompts.refuse_fitted(catalogue.fingerprint)
     suite.check(catalogue)
     cache = cache or VectorCache()
     names = systems or (("adapted", "base") if against is not None else ("model", ""))

@@ -77,6 +77,19 @@ class Prompts:
         """Columns that captions name, each once."""
         return tuple(dict.fromkeys(field.name for entry in self.library.captions for field in entry.what.fields))
 
+    def refuse_fitted(self, fingerprint: str) -> None:
+        """Refuses the pictures that the file's weights were fitted on, told by their catalogue's fingerprint.
+
+        Raises:
+            PromptError: they are those.
+        """
+        fitted = self.library.fitted_on
+        if fitted is not None and fingerprint and fitted.fingerprint == fingerprint:
+            raise PromptError(
+                f"{self.path}:{fitted.place.line}: its weights were fitted on these pictures ({fitted.split!r}), so "
+                "a score on them means nothing; score another split"
+            )
+
     def check(self, columns: Collection[str]) -> None:
         """Refuses a catalogue that lacks a column the file speaks of, unless the file says `missing_columns: allow`.
 

@@ -1,6 +1,6 @@
 """A linear probe: logistic regression on frozen picture vectors, attribute by attribute, chosen on tune.
 
-It needs seconds, no text and no picture pass beyond encoding, which makes it the baseline to respect, the place where a
+It needs minutes, no text and no picture pass beyond encoding, which makes it the baseline to respect, the place where a
 linear head starts (Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022) and what stands for a base
 that has no texts. Regularisation, and whether values weigh alike, are chosen by balanced accuracy on tune, the stronger
 regularisation winning ties; where tune has no label of an attribute the defaults stand, and the record says so.

@@ -7,8 +7,9 @@ import typer
 from typer.testing import CliRunner
 
 from clipadapt.cli import eval as verb
+from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.garments.write import draw
-from clipadapt.errors import CatalogueError, ConfigError, GateError
+from clipadapt.errors import CatalogueError, ConfigError, GateError, PromptError
 from clipadapt.evaluation.results import RESULTS, Results
 from clipadapt.towers.small import create_small
 
@@ -64,3 +65,13 @@ def test_a_retention_set_at_fault_is_told_before_anything_is_encoded(world, tmp_
     assert said in str(found.exception)
     assert not list(tmp_path.rglob("*.npy")) and not list(tmp_path.rglob("*.safetensors"))
     assert not (tmp_path / "out" / RESULTS).exists()
+
+
+def test_weights_are_not_measured_on_the_pictures_they_were_fitted_on(world, tmp_path):
+    fingerprint = Catalogue.load(world[0], "validation", attributes=("colour",)).fingerprint
+    words = Path("prompts/garments.yaml").read_text(encoding="utf-8")
+    prompts = tmp_path / "words.yaml"
+    prompts.write_text(f"{words}\nweights_fitted_on: {{split: tune, fingerprint: {fingerprint}}}\n", encoding="utf-8")
+    found = run(world, tmp_path, "--prompts", str(prompts), "--split", "validation")
+    assert isinstance(found.exception, PromptError)
+    assert "its weights were fitted on these pictures ('tune')" in str(found.exception)

@@ -151,10 +151,10 @@ class Workshop:
         Raises:
             PromptError: no attribute can be scored, or the file's weights were fitted on these pictures.
         """
-        self._refuse_fitted(prompts)
+        prompts.refuse_fitted(self.subjects.fingerprint)
         other: Ensemble | None = against.ensemble if isinstance(against, Prompts) else against
         if isinstance(against, Prompts):
-            self._refuse_fitted(against)
+            against.refuse_fitted(self.subjects.fingerprint)
             name = name or against.path
         scored: list[_Scored] = []
         skipped: list[str] = []
@@ -266,14 +266,6 @@ class Workshop:
         """1 where an item is recognised as what it is."""
         found = recognise(self.pictures(attribute, known), value_vectors(ensembles, self.encode))
         return (found == known.design.codes).astype(np.float64)
-
-    def _refuse_fitted(self, prompts: Prompts) -> None:
-        fitted = prompts.library.fitted_on
-        if fitted is not None and self.subjects.fingerprint and fitted.fingerprint == self.subjects.fingerprint:
-            raise PromptError(
-                f"{prompts.path}:{fitted.place.line}: its weights were fitted on these pictures ({fitted.split!r}), so "
-                "a score on them means nothing; score another split"
-            )
 
 
 def plain_of(prompts: Prompts) -> Ensemble:
