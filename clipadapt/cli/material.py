@@ -18,8 +18,8 @@ from clipadapt.data.sources import open_source
 from clipadapt.data.splits import carve, load_splits
 from clipadapt.errors import ConfigError
 from clipadapt.evaluation.evaluate import train_counts
-from clipadapt.evaluation.ground import check_fitted
-from clipadapt.evaluation.tagging.thresholds import Thresholds
+from clipadapt.evaluation.inputs import check_fitted
+from clipadapt.tagging.thresholds import Thresholds
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def _tagged(data: Data, split: str, declared: Iterable[Attribute]) -> Catalogue:
 
 def _declared(given: Thresholds) -> Iterable[Attribute]:
 
-    return (Attribute(name, one.offer.kind, one.offer.separator) for name, one in given.attributes.items())
+    return (Attribute(name, one.candidates.kind, one.candidates.separator) for name, one in given.attributes.items())
 
 
 def _chosen(known: tuple[Attribute, ...], wanted: Iterable[str]) -> tuple[Attribute, ...]:

@@ -15,10 +15,10 @@ import typer
 
 if TYPE_CHECKING:
     from clipadapt.cli.material import Material
-    from clipadapt.evaluation.tagging.tag import Tagged
-    from clipadapt.evaluation.tagging.thresholds import Thresholds
     from clipadapt.evaluation.vectors import VectorCache
     from clipadapt.prompts import Prompts
+    from clipadapt.tagging.tag import Tagged
+    from clipadapt.tagging.thresholds import Thresholds
     from clipadapt.towers.encoder import Encoder
 
 DEFAULT_PRECISION = 0.95
@@ -50,10 +50,10 @@ def command(
     """Tag items; say which tags can go without a person, at a precision shown on tune."""
     from clipadapt.cli.material import find
     from clipadapt.errors import ConfigError
-    from clipadapt.evaluation.tagging.tag import check_form, tag
-    from clipadapt.evaluation.tagging.thresholds import Thresholds
     from clipadapt.evaluation.vectors import VectorCache, default_folder
     from clipadapt.prompts import Prompts
+    from clipadapt.tagging.tag import check_form, tag
+    from clipadapt.tagging.thresholds import Thresholds
     from clipadapt.towers.load import load
 
     check_form(out)
@@ -99,7 +99,7 @@ def command(
 def _fit(
     encoder: "Encoder", found: "Material", words: "Prompts", kept: "VectorCache", precision: float | None
 ) -> "Thresholds":
-    from clipadapt.evaluation.tagging.thresholds import fit
+    from clipadapt.tagging.thresholds import fit
 
     assert found.tune is not None, "read from a file otherwise"
     return fit(
@@ -117,7 +117,7 @@ def _fit(
 
 def _tell(tagged: "Tagged", fitted: "Thresholds") -> None:
     """States of all items, and what can never be sure."""
-    from clipadapt.evaluation.tagging.tag import uncertain
+    from clipadapt.tagging.tag import uncertain
 
     for name, column in tagged.columns.items():
         _say(f"{name}: {', '.join(f'{count} {state}' for state, count in column.counts().items())}")
@@ -139,8 +139,8 @@ def _report(
     """Figures where the tagged split has labels that nothing was fitted to."""
     from clipadapt.atomic import atomic_write
     from clipadapt.cli.console import stdout_console
-    from clipadapt.evaluation.tagging.report import labelled, report
-    from clipadapt.evaluation.tagging.table import table
+    from clipadapt.tagging.report import labelled, report
+    from clipadapt.tagging.table import table
 
     first, weighed = next(iter(tagged)), words.library.fitted_on
     if not labelled(tagged[first].catalogue, fitted[first]):

@@ -89,6 +89,6 @@ def reliability(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n
     place = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
     items = np.bincount(place, minlength=_BINS)
     some = np.maximum(items, 1)
-    said = np.bincount(place, confidence, minlength=_BINS) / some
+    stated = np.bincount(place, confidence, minlength=_BINS) / some
     true = np.bincount(place, right, minlength=_BINS) / some
-    return Reliability(float((items * np.abs(said - true)).sum() / max(len(right), 1)), said, true, items)
+    return Reliability(float((items * np.abs(stated - true)).sum() / max(len(right), 1)), stated, true, items)

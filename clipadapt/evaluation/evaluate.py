@@ -22,9 +22,9 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError
 from clipadapt.evaluation.calibration import Scale, fit_softmax, reliability, softmax
 from clipadapt.evaluation.details import Details, Reliability
-from clipadapt.evaluation.evidence import Searched
+from clipadapt.evaluation.evidence import Rankings
 from clipadapt.evaluation.examples import RULE, examples
-from clipadapt.evaluation.ground import Ground, check_fitted, heads_of, missing, prepare
+from clipadapt.evaluation.inputs import EvalInputs, check_fitted, heads_of, missing, prepare
 from clipadapt.evaluation.recognition import recognise
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.rows import HEADLINE, Row
@@ -32,9 +32,9 @@ from clipadapt.evaluation.sampling import Sampler
 from clipadapt.evaluation.statistics import Cell, to_rows
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, Retention, Suite, TextToImage
 from clipadapt.evaluation.tasks import retention as retained
+from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.item_queries import image_to_image, image_to_text
-from clipadapt.evaluation.tasks.setting import Measured, Setting
-from clipadapt.evaluation.tasks.telling import headlines, recognition
+from clipadapt.evaluation.tasks.recognition import headlines, recognition
 from clipadapt.evaluation.tasks.text_to_image import text_to_image
 from clipadapt.evaluation.vectors import VectorCache, Wording
 from clipadapt.prompts import Prompts
@@ -99,35 +99,35 @@ def evaluate(
     names = systems or (("adapted", "base") if against is not None else ("model", ""))
     encoders = {names[0]: encoder} | ({names[1]: against} if against is not None else {})
     pair = (names[0], names[1] if against is not None else None)
-    ground = prepare(encoders, catalogue, cache, broken=broken, progress=progress)
-    heads, said = heads_of(encoders)
-    setting = _setting(ground, encoders, cache, prompts, suite, train_counts, holdout_pairs, heads)
+    inputs = prepare(encoders, catalogue, cache, broken=broken, progress=progress)
+    heads, head_notes = heads_of(encoders)
+    context = _context(inputs, encoders, cache, prompts, suite, train_counts, holdout_pairs, heads)
     quoted = _headline(catalogue, suite, headline)
-    measured, rows = _measure(setting, pair, split, quoted, progress=progress)
+    measured, rows = _measure(context, pair, split, quoted, progress=progress)
     details = Details(
         confusions=tuple(measured.confusions),
-        reliability=tuple(_calibration(setting, tune, progress=progress)),
+        reliability=tuple(_calibration(context, tune, progress=progress)),
         examples=tuple(
             example
             for task in suite.tasks
-            if isinstance(task, TextToImage) and task.by == "value" and setting.wordless() is None
-            for example in examples(setting, task)
+            if isinstance(task, TextToImage) and task.by == "value" and context.textless() is None
+            for example in examples(context, task)
         ),
         example_rule=RULE,
-        missing=missing(ground.catalogue, _measured_attributes(setting), suite.min_items),
-        broken=ground.broken,
+        missing=missing(inputs.catalogue, _measured_attributes(context), suite.min_items),
+        broken=inputs.broken,
         train_counts={name: dict(counts) for name, counts in (train_counts or {}).items()},
         margins=retained.margins(suite.tasks),
-        notes=tuple(dict.fromkeys((*said, *measured.notes))),
+        notes=tuple(dict.fromkeys((*head_notes, *measured.notes))),
     )
-    results = Results(_record(setting, prompts, split, quoted, details, fitted_on or {}, tune), tuple(rows), details)
+    results = Results(_record(context, prompts, split, quoted, details, fitted_on or {}, tune), tuple(rows), details)
     if out is not None:
         results.save(out)
     return results
 
 
-def _setting(
-    ground: Ground,
+def _context(
+    inputs: EvalInputs,
     encoders: Mapping[str, Encoder],
     cache: VectorCache,
     prompts: Wording,
@@ -135,72 +135,72 @@ def _setting(
     counts: Mapping[str, Mapping[str, int]] | None,
     holdout_pairs: Sequence[Mapping[str, str]],
     heads: Mapping[str, LinearHead],
-) -> Setting:
+) -> EvalContext:
     certainty = suite.statistics
     sampler = Sampler(
-        ground.catalogue.products,
+        inputs.catalogue.products,
         draws=certainty.draws,
         swaps=certainty.permutations,
         seed=certainty.seed,
         memory_mb=certainty.memory_mb,
     )
-    return Setting(
-        ground.catalogue, encoders, ground.pictures, cache, prompts, suite, sampler, counts, tuple(holdout_pairs), heads
+    return EvalContext(
+        inputs.catalogue, encoders, inputs.pictures, cache, prompts, suite, sampler, counts, tuple(holdout_pairs), heads
     )
 
 
 def _measure(
-    setting: Setting, pair: tuple[str, str | None], split: str, quoted: tuple[str, ...], *, progress: bool
+    context: EvalContext, pair: tuple[str, str | None], split: str, quoted: tuple[str, ...], *, progress: bool
 ) -> tuple[Measured, list[Row]]:
     """Every task; headlines first."""
     measured, own_rows = Measured(), []
-    wordless = setting.wordless()
-    for task in setting.suite.tasks:
-        if wordless and isinstance(task, TextToImage | ImageToText | Retention):
-            measured.notes.append(f"{task.task}: {wordless}")
+    textless = context.textless()
+    for task in context.suite.tasks:
+        if textless and isinstance(task, TextToImage | ImageToText | Retention):
+            measured.notes.append(f"{task.task}: {textless}")
         elif isinstance(task, Recognition):
-            measured += recognition(setting, task)
+            measured += recognition(context, task)
         elif isinstance(task, TextToImage):
-            measured += text_to_image(setting, task)
+            measured += text_to_image(context, task)
         elif isinstance(task, ImageToImage):
-            measured += image_to_image(setting, task)
+            measured += image_to_image(context, task)
         elif isinstance(task, ImageToText):
-            measured += image_to_text(setting, task)
+            measured += image_to_text(context, task)
         else:
-            found, rows = _retention(setting, task, pair, progress=progress)
+            found, rows = _retention(context, task, pair, progress=progress)
             measured.notes += found.notes
             own_rows += rows
-    if any(isinstance(task, Recognition) for task in setting.suite.tasks):
-        first = headlines(setting, measured.cells, quoted)
+    if any(isinstance(task, Recognition) for task in context.suite.tasks):
+        first = headlines(context, measured.cells, quoted)
         measured.cells, measured.notes = first.cells + measured.cells, first.notes + measured.notes
-    measured.cells += _search_headline(setting, measured.cells, quoted)
+    measured.cells += _search_headline(context, measured.cells, quoted)
     measured.cells.sort(key=lambda cell: cell.task != HEADLINE)
-    rows = to_rows(measured.cells, pair, split, setting.sampler, setting.suite.statistics)
+    rows = to_rows(measured.cells, pair, split, context.sampler, context.suite.statistics)
     return measured, rows + own_rows
 
 
-def _search_headline(setting: Setting, cells: Sequence[Cell], quoted: tuple[str, ...]) -> list[Cell]:
+def _search_headline(context: EvalContext, cells: Sequence[Cell], quoted: tuple[str, ...]) -> list[Cell]:
     """The mean average precision over every value of the headline attributes."""
     about = ("text_to_image", "average_precision", "all", None)
     some = [
         cell for cell in cells if (cell.task, cell.metric, cell.bin, cell.value) == about and cell.attribute in quoted
     ]
-    evidence = [cell.evidence for cell in some if isinstance(cell.evidence, Searched)]
+    evidence = [cell.evidence for cell in some if isinstance(cell.evidence, Rankings)]
     if not evidence:
         return []
-    known = np.unique(np.concatenate([setting.rows(cell.attribute or "") for cell in some]))
-    size = (len(known), setting.sampler.products(known))
-    return [Cell(HEADLINE, None, None, "all", "average_precision", None, *size, Searched.of(evidence))]
+    known = np.unique(np.concatenate([context.rows(cell.attribute or "") for cell in some]))
+    size = (len(known), context.sampler.products(known))
+    return [Cell(HEADLINE, None, None, "all", "average_precision", None, *size, Rankings.of(evidence))]
 
 
 def _retention(
-    setting: Setting, task: Retention, pair: tuple[str, str | None], *, progress: bool
+    context: EvalContext, task: Retention, pair: tuple[str, str | None], *, progress: bool
 ) -> tuple[Measured, list[Row]]:
-    certainty = setting.suite.statistics
+    certainty = context.suite.statistics
     catalogue = retained.load(task, certainty.seed)
-    ground = prepare(setting.encoders, catalogue, setting.vectors, progress=progress)
+    inputs = prepare(context.encoders, catalogue, context.vectors, progress=progress)
     words = retained.Templates(task)
-    own = _setting(ground, setting.encoders, setting.vectors, words, setting.suite, None, (), {})
+    own = _context(inputs, context.encoders, context.vectors, words, context.suite, None, (), {})
     measured = retained.retention(own, task)
     return measured, to_rows(measured.cells, pair, task.split, own.sampler, certainty)
 
@@ -215,31 +215,31 @@ def _headline(catalogue: Catalogue, suite: Suite, headline: Sequence[str] | None
     return tuple(one.name for one in catalogue.attributes if one.kind == "exclusive")
 
 
-def _measured_attributes(setting: Setting) -> tuple[str, ...]:
+def _measured_attributes(context: EvalContext) -> tuple[str, ...]:
     """Attributes of any task, each once."""
     named = [
         name
-        for task in setting.suite.tasks
+        for task in context.suite.tasks
         if isinstance(task, Recognition | TextToImage | ImageToImage)
-        for name in setting.attributes(task.attributes)
+        for name in context.attributes(task.attributes)
     ]
     return tuple(dict.fromkeys(named))
 
 
-def _calibration(setting: Setting, tune: Catalogue | None, *, progress: bool) -> list[Reliability]:
+def _calibration(context: EvalContext, tune: Catalogue | None, *, progress: bool) -> list[Reliability]:
     """Confidence against accuracy of every exclusive attribute of the recognition task, by system."""
-    task = next((task for task in setting.suite.tasks if isinstance(task, Recognition)), None)
+    task = next((task for task in context.suite.tasks if isinstance(task, Recognition)), None)
     if task is None:
         return []
-    fitted = None if tune is None else prepare(setting.encoders, tune, setting.vectors, progress=progress)
+    fitted = None if tune is None else prepare(context.encoders, tune, context.vectors, progress=progress)
     found = []
-    for attribute in setting.attributes(task.attributes):
-        values = list(task.candidates.get(attribute, ())) or setting.offered(attribute)
-        if len(values) < 2 or not setting.exclusive(attribute) or setting.untold(attribute):
+    for attribute in context.attributes(task.attributes):
+        values = list(task.candidates.get(attribute, ())) or context.offered(attribute)
+        if len(values) < 2 or not context.exclusive(attribute) or context.unrecognisable(attribute):
             continue
-        texts, biases = setting.tellers(attribute, values, plain=task.prompts == "plain")
-        told = recognise(attribute, values, setting.value_sets(attribute), setting.pictures, texts, biases)
-        for system, encoder in reversed(list(setting.encoders.items())):
+        texts, biases = context.classifiers(attribute, values, plain=task.prompts == "plain")
+        predictions = recognise(attribute, values, context.value_sets(attribute), context.pictures, texts, biases)
+        for system, encoder in reversed(list(context.encoders.items())):
             scale, split, bias = Scale(1.0 if system in biases else encoder.scale), None, biases.get(system, 0.0)
             if fitted is not None:
                 sets = fitted.catalogue.value_sets(attribute)
@@ -247,19 +247,26 @@ def _calibration(setting: Setting, tune: Catalogue | None, *, progress: bool) ->
                 if len(on_tune.items):
                     similarity = fitted.pictures[system][on_tune.items] @ texts[system].T + bias
                     scale, split = fit_softmax(similarity, on_tune.cases[:, 1]), "tune"
-            similarity = setting.pictures[system][told.items] @ texts[system].T + bias
+            similarity = context.pictures[system][predictions.items] @ texts[system].T + bias
             confidence = softmax(similarity, scale).max(axis=1)
-            held = reliability(confidence, told.right[system])
+            result = reliability(confidence, predictions.right[system])
             found.append(
                 Reliability(
-                    attribute, system, 1 / scale.slope, split, held.error, held.confidence, held.accuracy, held.items
+                    attribute,
+                    system,
+                    1 / scale.slope,
+                    split,
+                    result.error,
+                    result.confidence,
+                    result.accuracy,
+                    result.items,
                 )
             )
     return found
 
 
 def _record(
-    setting: Setting,
+    context: EvalContext,
     prompts: Prompts,
     split: str,
     quoted: tuple[str, ...],
@@ -268,33 +275,33 @@ def _record(
     tune: Catalogue | None,
 ) -> dict[str, Any]:
     """The config of results.json."""
-    catalogue = setting.catalogue
-    counts = setting.train_counts or {}
+    catalogue = context.catalogue
+    counts = context.train_counts or {}
     return {
-        "suite": setting.suite.model_dump(mode="json"),
+        "suite": context.suite.model_dump(mode="json"),
         "systems": {
             system: {
                 "model": one.name,
                 "image_space": one.image_space,
                 "text_space": one.text_space,
-                **({"head": dict(setting.heads[system].fitted)} if system in setting.heads else {}),
+                **({"head": dict(context.heads[system].fitted)} if system in context.heads else {}),
             }
-            for system, one in setting.encoders.items()
+            for system, one in context.encoders.items()
         },
         "catalogue": {
             "source": catalogue.source,
             "split": split,
             "items": len(catalogue),
-            "products": len(setting.sampler.names),
+            "products": len(context.sampler.names),
             "fingerprint": catalogue.fingerprint,
         },
         "prompts": {"path": prompts.path, "digest": prompts.digest},
         "headline": list(quoted),
-        "rare": {name: sorted(bins.rare(counts.get(name, {}))) for name in quoted if setting.train_counts is not None},
+        "rare": {name: sorted(bins.rare(counts.get(name, {}))) for name in quoted if context.train_counts is not None},
         "missing": {one.attribute: {"unknown": one.unknown, "too_few": list(one.too_few)} for one in details.missing},
         "broken": list(details.broken),
         "notes": list(details.notes),
         "fitted_on": {**fitted_on, **({"temperatures": "tune"} if tune is not None else {})},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": runs.environment(setting.suite.statistics.seed)["packages"],
+        "versions": runs.environment(context.suite.statistics.seed)["packages"],
     }

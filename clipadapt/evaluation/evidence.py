@@ -1,11 +1,11 @@
 """Evidence: what a figure was measured from, in the form that its interval asks for.
 
     ClassMeans(scores, classes, rows, weights)       # scores of items: recognition, and queries that are items
-    Searched({"adapted": queries, "base": queries})  # average precision of given queries over a gallery
-    gallery_evidence(...), totals_evidence(...)      # Drawn: any other figure, by bootstrap draws and swaps
+    Rankings({"adapted": queries, "base": queries})  # average precision of given queries over a gallery
+    gallery_evidence(...), totals_evidence(...)      # Resampled: any other figure, by bootstrap draws and swaps
 
 Draws are Bayesian bootstrap weights over products, swaps exchange the two systems product by product; both come from
-one Sampler, so drawn figures may be averaged and compared. Nothing here turns evidence into intervals.
+one Sampler, so resampled figures may be averaged and compared. Nothing here turns evidence into intervals.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,14 +42,14 @@ class ClassMeans(NamedTuple):
         return float(self.weights @ (sums / counts))
 
 
-class Searched(NamedTuple):
+class Rankings(NamedTuple):
     """Rankings of given queries, of which the mean average precision is taken."""
 
     queries: dict[str, tuple[Query, ...]]
     """System -> the queries, alike in order; places are rows of the catalogue."""
 
     @classmethod
-    def of(cls, some: Sequence["Searched"]) -> Self:
+    def of(cls, some: Sequence["Rankings"]) -> Self:
         """All their queries, each counting alike."""
         return cls(
             {system: tuple(query for one in some for query in one.queries[system]) for system in some[0].queries}
@@ -64,7 +64,7 @@ class Searched(NamedTuple):
         return float(np.mean([one[AVERAGE_PRECISION][0] for one in found]))
 
 
-class Drawn(NamedTuple):
+class Resampled(NamedTuple):
     """Any other figure, under every draw and every swap; differences are the first system minus the second."""
 
     points: dict[str, float]
@@ -75,7 +75,7 @@ class Drawn(NamedTuple):
     """How many products the figure rests on, in products of equal size."""
 
     @classmethod
-    def mean_of(cls, some: Sequence["Drawn"]) -> Self:
+    def mean_of(cls, some: Sequence["Resampled"]) -> Self:
         """The mean of figures that rest on different items, each counting alike."""
         systems = list(some[0].points)
         nulls = [one.null for one in some if one.null is not None]
@@ -93,7 +93,7 @@ def gallery_evidence(
     gallery: Int[np.ndarray, " gallery"],
     sampler: Sampler,
     wanted: Sequence[Figure],
-) -> dict[Figure, Drawn]:
+) -> dict[Figure, Resampled]:
     """What every ranking metric says of one query's rankings; differences are the first system's minus the second's.
 
     Args:
@@ -111,7 +111,7 @@ def gallery_evidence(
         draws[system] = reweighed(found, weights, relevant_weight, scale).measure(wanted)
     null = _swapped(orders, relevant, gallery, sampler, wanted) if len(orders) == 2 else None
     return {
-        figure: Drawn(
+        figure: Resampled(
             {system: float(points[system][figure][0]) for system in orders},
             {system: draws[system][figure] for system in orders},
             None if null is None else null[figure],
@@ -151,7 +151,7 @@ def totals_evidence(
     rows: Int[np.ndarray, " items"],
     sampler: Sampler,
     figure: Callable[[Float[np.ndarray, "columns sums"]], Float[np.ndarray, " columns"]],
-) -> Drawn:
+) -> Resampled:
     """A figure that is a function of sums over items: each item's own contribution to the sums, per system.
 
     Args:
@@ -162,10 +162,12 @@ def totals_evidence(
     points = {system: float(figure(own[None])[0]) for system, own in whole.items()}
     draws = {system: figure(_summed(sampler.weights, rows, own)) for system, own in totals.items()}
     if len(totals) != 2:
-        return Drawn(points, draws, None, sampler.effective(rows))
+        return Resampled(points, draws, None, sampler.effective(rows))
     first, second = totals
     moved = _summed(sampler.swaps, rows, totals[second] - totals[first])
-    return Drawn(points, draws, figure(whole[first] + moved) - figure(whole[second] - moved), sampler.effective(rows))
+    return Resampled(
+        points, draws, figure(whole[first] + moved) - figure(whole[second] - moved), sampler.effective(rows)
+    )
 
 
 def _summed(

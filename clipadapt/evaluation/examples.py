@@ -13,7 +13,7 @@ from PIL import Image
 from clipadapt.evaluation.details import Answer, Example
 from clipadapt.evaluation.galleries import AVERAGE_PRECISION, ranked
 from clipadapt.evaluation.suite import TextToImage
-from clipadapt.evaluation.tasks.setting import Setting
+from clipadapt.evaluation.tasks.context import EvalContext
 from clipadapt.evaluation.tasks.text_to_image import Search, searches
 
 SHOWN = 6
@@ -27,13 +27,13 @@ RULE = (
 _SIDE = 96
 
 
-def examples(setting: Setting, task: TextToImage) -> list[Example]:
+def examples(context: EvalContext, task: TextToImage) -> list[Example]:
     """Wins, the largest first, then losses; none where nothing is compared."""
-    if len(setting.encoders) != 2:
+    if len(context.encoders) != 2:
         return []
-    model, against = setting.encoders
+    model, against = context.encoders
     scored: list[tuple[float, int, Search, int, dict[str, float]]] = []
-    for search in searches(setting, task):
+    for search in searches(context, task):
         for number, query in enumerate(search.queries):
             scores = {}
             for system, orders in search.orders.items():
@@ -43,25 +43,25 @@ def examples(setting: Setting, task: TextToImage) -> list[Example]:
     scored.sort(key=lambda one: (-one[0], one[1]))
     wins = [one for one in scored if one[0] > 0][:EACH]
     losses = [one for one in reversed(scored) if one[0] < 0][:EACH]
-    return [_example(setting, "win", *one[2:]) for one in wins] + [
-        _example(setting, "loss", *one[2:]) for one in losses
+    return [_example(context, "win", *one[2:]) for one in wins] + [
+        _example(context, "loss", *one[2:]) for one in losses
     ]
 
 
 def _example(
-    setting: Setting, kind: Literal["win", "loss"], search: Search, number: int, scores: dict[str, float]
+    context: EvalContext, kind: Literal["win", "loss"], search: Search, number: int, scores: dict[str, float]
 ) -> Example:
     query = search.queries[number]
-    text = setting.prompts.value_texts(query.attribute, query.value)[0]
-    _, against = setting.encoders
+    text = context.prompts.value_texts(query.attribute, query.value)[0]
+    _, against = context.encoders
     answers = {}
-    for system in (against, *(one for one in setting.encoders if one != against)):
+    for system in (against, *(one for one in context.encoders if one != against)):
         places = search.orders[system][number][:SHOWN]
         answers[system] = tuple(
             Answer(
-                setting.catalogue.ids[search.gallery[place]],
+                context.catalogue.ids[search.gallery[place]],
                 bool(query.relevant[place]),
-                thumbnail(setting.catalogue.picture(int(search.gallery[place]))),
+                thumbnail(context.catalogue.picture(int(search.gallery[place]))),
             )
             for place in places
         )

@@ -123,7 +123,7 @@ def _outcome(condition: Condition, rows: Sequence[Row]) -> Outcome:
     about = condition.rows(rows)
     if not about:
         rare = condition.metric.startswith("rare")
-        remedy = "name a --train-split, by which rare values are told" if rare else "add its task to the suite"
+        remedy = "name a --train-split, which says what values are rare" if rare else "add its task to the suite"
         return Outcome(condition, False, f"{condition}: no such row was measured; {remedy}")
     worst = [row for row in about if not condition.holds(row)]
     shown = worst or about

@@ -2,9 +2,9 @@
 
 Of a model with a linear head it takes the value that the head gives the highest score.
 
-    told = recognise(attribute, values, truth, pictures, texts)
-    told.cases                # (item, value) pairs: one per item for an exclusive attribute, one per value it has else
-    told.hit["adapted"]       # which of them were found
+    predictions = recognise(attribute, values, truth, pictures, texts)
+    predictions.cases             # (item, value): one per item for an exclusive attribute, else one per value it has
+    predictions.hit["adapted"]    # which of them were found
 
 An item with several values of a multi attribute may name as many values as it has. Pictures are compared in blocks, so
 no item x value matrix outlives a block. Unknown items are not in here: whoever calls has left them out.
@@ -21,7 +21,7 @@ _BLOCK = 16_384
 """Items compared at once."""
 
 
-class Told(NamedTuple):
+class Predictions(NamedTuple):
     """What every system took the items of one attribute for."""
 
     attribute: str
@@ -52,8 +52,8 @@ def recognise(
     pictures: Mapping[str, Float[np.ndarray, "catalogue dim"]],
     texts: Mapping[str, Float[np.ndarray, "v dim"]],
     biases: Mapping[str, Float[np.ndarray, " v"]] | None = None,
-) -> Told:
-    """Tells the values of all items that have one of those on offer.
+) -> Predictions:
+    """Predicts the values of all items that have one of those on offer.
 
     Args:
         value_sets: of every item of the catalogue; empty where unknown.
@@ -66,16 +66,16 @@ def recognise(
     known = [(row, had) for row, had in known if had]
     items = np.array([row for row, _ in known], np.int64)
     cases = np.array([(item, one) for item, (_, had) in enumerate(known) for one in had], np.int64).reshape(-1, 2)
-    told = Told(attribute, tuple(values), items, cases, {}, {}, {})
+    predictions = Predictions(attribute, tuple(values), items, cases, {}, {}, {})
     for system in pictures:
         allowed = np.bincount(cases[:, 0], minlength=len(items))
         order = _nearest(pictures[system], items, texts[system], (biases or {}).get(system, 0.0), allowed)
-        told.hit[system] = (order[cases[:, 0]] == cases[:, 1:]).any(axis=1)
-        told.chosen[system] = order[:, 0]
-        told.right[system] = np.bincount(
+        predictions.hit[system] = (order[cases[:, 0]] == cases[:, 1:]).any(axis=1)
+        predictions.chosen[system] = order[:, 0]
+        predictions.right[system] = np.bincount(
             cases[:, 0], cases[:, 1] == order[cases[:, 0], 0], minlength=len(items)
         ).astype(bool)
-    return told
+    return predictions
 
 
 def _nearest(

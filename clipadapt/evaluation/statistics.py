@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm
 
-from clipadapt.evaluation.evidence import ClassMeans, Drawn, Searched
+from clipadapt.evaluation.evidence import ClassMeans, Rankings, Resampled
 from clipadapt.evaluation.rows import HEADLINE, Bin, Row
 from clipadapt.evaluation.sampling import Sampler
 from clipadapt.evaluation.suite import Statistics
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
     k: int | None
     n: int
     products: int
-    evidence: ClassMeans | Searched | Drawn
+    evidence: ClassMeans | Rankings | Resampled
 
 
 def to_rows(
@@ -82,14 +82,14 @@ class Compared(NamedTuple):
 def interval(cell: Cell, system: str, sampler: Sampler, statistics: Statistics) -> Bounds:
     """One system's figure."""
     found, coverage = cell.evidence, statistics.coverage
-    if isinstance(found, Drawn):
+    if isinstance(found, Resampled):
         point = found.points[system]
         if found.products < 2:
             return Bounds(point, None, None)
         return Bounds(*interval_of_draws(found.draws[system], point, found.products, coverage=coverage))
     if cell.products < 2:
         return Bounds(found.mean(system), None, None)
-    if isinstance(found, Searched):
+    if isinstance(found, Rankings):
         return Bounds(*gallery_interval(found.queries[system], sampler.of_row, coverage=coverage))
     products = sampler.of_row[found.rows]
     return Bounds(*balanced_interval(found.scores[system], found.classes, products, found.weights, coverage=coverage))
@@ -98,11 +98,11 @@ def interval(cell: Cell, system: str, sampler: Sampler, statistics: Statistics) 
 def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistics: Statistics) -> Compared:
     """The first system minus the second, on the same items."""
     found, (own, other) = cell.evidence, systems
-    if isinstance(found, Drawn):
-        return _drawn(found, systems, statistics)
+    if isinstance(found, Resampled):
+        return _resampled(found, systems, statistics)
     if cell.products < 2:
         return Compared(found.mean(own) - found.mean(other), None, None, 1.0, None)
-    if isinstance(found, Searched):
+    if isinstance(found, Rankings):
         return Compared(
             *paired_gallery(
                 found.queries[own],
@@ -127,7 +127,7 @@ def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistic
     )
 
 
-def _drawn(found: Drawn, systems: tuple[str, str], statistics: Statistics) -> Compared:
+def _resampled(found: Resampled, systems: tuple[str, str], statistics: Statistics) -> Compared:
     delta = found.points[systems[0]] - found.points[systems[1]]
     assert found.null is not None, "two systems are swapped"
     p = (1 + int((np.abs(found.null) >= abs(delta) - 1e-12).sum())) / (1 + len(found.null))

@@ -31,7 +31,7 @@ AT_K: frozenset[str] = frozenset({"precision", "ndcg", "recall_at"})
 
 
 class Recognition(Section):
-    """Which of an attribute's values a picture has, told by the nearest of the values' texts."""
+    """Which of an attribute's values a picture has, the one whose texts are nearest."""
 
     task: Literal["recognition"] = "recognition"
     attributes: tuple[str, ...] | None = None
@@ -50,7 +50,7 @@ class Ranking(Section):
 
     k: tuple[Count, ...] = (1, 5, 10)
     queries: Count = 1000
-    """Most queries; more are drawn by a key, the same for every model."""
+    """Most queries; more are chosen by a key, the same for every model."""
     depth: Count = 10_000
     """How far down a ranking is read; average precision is exact where the gallery is no larger."""
     segments: tuple[str, ...] = ()
@@ -108,17 +108,17 @@ class Retention(Section):
     split: str = "validation"
     revision: str | None = None
     attribute: str
-    """The column whose values are told apart."""
+    """The column whose values are recognised."""
     image: str = "image"
     product: str | None = None
     templates: tuple[str, ...] = ("a photo of a {}.",)
     """Texts of a value, {} stands for its name; the mean of all is used."""
     names: dict[str, str] = Field(default_factory=dict)
-    """Value -> how it is said, where not as the table writes it with spaces for underscores ("polar_bear")."""
+    """Value -> its name in texts, where not as the table writes it with spaces for underscores ("polar_bear")."""
     margin: Fraction = 0.01
     """The loss that is still held to be none: the difference's lower bound must be above minus this."""
     limit: Count | None = None
-    """Most items, drawn by a key; null: all."""
+    """Most items, chosen by a key; null: all."""
 
     @field_validator("templates")
     @classmethod

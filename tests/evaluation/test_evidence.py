@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clipadapt.evaluation.evidence import ClassMeans, Drawn, Searched, gallery_evidence, totals_evidence
+from clipadapt.evaluation.evidence import ClassMeans, Rankings, Resampled, gallery_evidence, totals_evidence
 from clipadapt.evaluation.galleries import figures
 from clipadapt.evaluation.sampling import Sampler
 from clipadapt.metrics.gallery import Query
@@ -88,9 +88,9 @@ def test_sums_over_items_equal_weighting_each_item(sampler):
 
 
 def test_a_mean_of_figures_counts_each_alike():
-    one = Drawn({"a": 0.2}, {"a": np.array([0.1, 0.3])}, None, 3.0)
-    two = Drawn({"a": 0.6}, {"a": np.array([0.5, 0.7])}, None, 4.0)
-    mean = Drawn.mean_of([one, two])
+    one = Resampled({"a": 0.2}, {"a": np.array([0.1, 0.3])}, None, 3.0)
+    two = Resampled({"a": 0.6}, {"a": np.array([0.5, 0.7])}, None, 4.0)
+    mean = Resampled.mean_of([one, two])
     assert mean.points["a"] == pytest.approx(0.4)
     np.testing.assert_allclose(mean.draws["a"], [0.3, 0.5])
     assert mean.products == 7
@@ -100,4 +100,4 @@ def test_means_by_hand():
     cases = ClassMeans({"a": np.array([1.0, 0, 1, 1])}, np.array([0, 0, 1, 2]), np.arange(4), np.array([0.5, 0.5, 0]))
     assert cases.mean("a") == 0.75
     query = Query(np.array([True, False, True]), np.array([0, 1, 2]))
-    assert Searched({"a": (query,)}).mean("a") == pytest.approx((1 + 2 / 3) / 2)
+    assert Rankings({"a": (query,)}).mean("a") == pytest.approx((1 + 2 / 3) / 2)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clipadapt.evaluation.evidence import ClassMeans, Drawn, Searched
+from clipadapt.evaluation.evidence import ClassMeans, Rankings, Resampled
 from clipadapt.evaluation.sampling import Sampler
 from clipadapt.evaluation.statistics import Cell, corrected, to_rows
 from clipadapt.evaluation.suite import Statistics
@@ -22,16 +22,16 @@ def class_means(seed: int = 0, size: int = 80) -> ClassMeans:
     return ClassMeans(scores, np.arange(size) % 3, np.arange(size), np.full(3, 1 / 3))
 
 
-def searched(size: int) -> Searched:
+def searched(size: int) -> Rankings:
     relevant = np.arange(size) < size // 2
     best, worst = np.arange(size), np.arange(size)[::-1].copy()
-    return Searched({"adapted": (Query(relevant, best),), "base": (Query(relevant, worst),)})
+    return Rankings({"adapted": (Query(relevant, best),), "base": (Query(relevant, worst),)})
 
 
-def drawn(products: float) -> Drawn:
+def drawn(products: float) -> Resampled:
     rng = np.random.default_rng(0)
     draws = {"adapted": rng.normal(0.6, 0.05, 200), "base": rng.normal(0.4, 0.05, 200)}
-    return Drawn({"adapted": 0.6, "base": 0.4}, draws, rng.normal(0, 0.05, 200), products)
+    return Resampled({"adapted": 0.6, "base": 0.4}, draws, rng.normal(0, 0.05, 200), products)
 
 
 def cell(evidence, products: int = 40, **about) -> Cell:

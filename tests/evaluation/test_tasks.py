@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.evaluation.evidence import ClassMeans, Drawn, Searched
+from clipadapt.evaluation.evidence import ClassMeans, Rankings, Resampled
 from clipadapt.evaluation.sampling import Sampler
 from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, Suite, TextToImage
+from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.item_queries import image_to_image, image_to_text
-from clipadapt.evaluation.tasks.setting import Measured, Setting
-from clipadapt.evaluation.tasks.telling import headlines, recognition
-from clipadapt.evaluation.tasks.text_to_image import said, searches, text_to_image
+from clipadapt.evaluation.tasks.recognition import headlines, recognition
+from clipadapt.evaluation.tasks.text_to_image import searches, text_of_pair, text_to_image
 from clipadapt.evaluation.vectors import VectorCache
 
 ROWS = [
@@ -26,7 +26,7 @@ ROWS = [
 
 
 @pytest.fixture
-def setting(tmp_path, words, good) -> Setting:
+def context(tmp_path, words, good) -> EvalContext:
     import data_factory
 
     columns = ("file_name", "Pattern", "baseColour", "name", "product", "gender")
@@ -37,7 +37,7 @@ def setting(tmp_path, words, good) -> Setting:
     suite = Suite(name="x", min_items=2, tasks=(Recognition(),))
     sampler = Sampler(catalogue.products, draws=100, swaps=100, seed=0)
     counts = {"Pattern": {"Solid": 500, "Striped": 30}, "baseColour": {"Red": 7, "Blue": 300}}
-    return Setting(catalogue, {"model": good}, pictures, cache, words, suite, sampler, counts)
+    return EvalContext(catalogue, {"model": good}, pictures, cache, words, suite, sampler, counts)
 
 
 def find(measured: Measured, **about) -> Cell:
@@ -48,11 +48,11 @@ def find(measured: Measured, **about) -> Cell:
 
 def mean(cell: Cell) -> float:
     evidence = cell.evidence
-    return evidence.points["model"] if isinstance(evidence, Drawn) else evidence.mean("model")
+    return evidence.points["model"] if isinstance(evidence, Resampled) else evidence.mean("model")
 
 
-def test_recognition(setting):
-    measured = recognition(setting, Recognition())
+def test_recognition(context):
+    measured = recognition(context, Recognition())
     whole = find(measured, attribute="Pattern", metric="balanced_accuracy", bin="all")
     assert (whole.n, whole.products) == (4, 3)  # Checked has one item and is not on offer; one item is unknown
     assert mean(whole) == 1.0
@@ -62,27 +62,27 @@ def test_recognition(setting):
     assert measured.confusions[0].counts["model"].tolist() == [[2, 0], [0, 2]]
 
 
-def test_candidates_compete_though_they_are_too_few_to_be_scored(setting):
+def test_candidates_compete_though_they_are_too_few_to_be_scored(context):
     task = Recognition(attributes=("Pattern",), candidates={"Pattern": ("Solid", "Striped", "Checked")})
-    measured = recognition(setting, task)
+    measured = recognition(context, task)
     assert find(measured, metric="balanced_accuracy", bin="all").n == 4
     assert find(measured, metric="top1").n == 5
 
 
-def test_segments_are_measured_apart_with_the_same_choice(setting):
-    setting = Setting(**{**vars(setting), "suite": setting.suite.model_copy(update={"min_items": 1}), "_sets": {}})
-    measured = recognition(setting, Recognition(attributes=("baseColour",), segments=("gender",)))
+def test_segments_are_measured_apart_with_the_same_choice(context):
+    context = EvalContext(**{**vars(context), "suite": context.suite.model_copy(update={"min_items": 1}), "_sets": {}})
+    measured = recognition(context, Recognition(attributes=("baseColour",), segments=("gender",)))
     assert measured.cells[-1].task == "recognition"  # three men and three women are less than four items each
-    setting = Setting(**{**vars(setting), "suite": setting.suite.model_copy(update={"min_items": 0}), "_sets": {}})
-    measured = recognition(setting, Recognition(attributes=("baseColour",), segments=("gender",)))
+    context = EvalContext(**{**vars(context), "suite": context.suite.model_copy(update={"min_items": 0}), "_sets": {}})
+    measured = recognition(context, Recognition(attributes=("baseColour",), segments=("gender",)))
     women = find(measured, task="recognition@gender=Women", metric="top1")
     assert women.n == 3
     assert not any(cell.value for cell in measured.cells if "@" in cell.task)
 
 
-def test_headlines_count_attributes_or_rare_values_alike(setting):
-    measured = recognition(setting, Recognition())
-    quoted = headlines(setting, measured.cells, ("Pattern", "baseColour"))
+def test_headlines_count_attributes_or_rare_values_alike(context):
+    measured = recognition(context, Recognition())
+    quoted = headlines(context, measured.cells, ("Pattern", "baseColour"))
     whole, rare = quoted.cells
     assert (whole.task, whole.metric, whole.bin) == ("headline", "balanced_accuracy", "all")
     assert isinstance(whole.evidence, ClassMeans)
@@ -92,81 +92,81 @@ def test_headlines_count_attributes_or_rare_values_alike(setting):
     used = rare.evidence.rows[rare.evidence.weights[rare.evidence.classes] > 0]
     assert sorted(used.tolist()) == [0, 1, 2, 2, 3]  # the red ones and the striped ones; one is both
     assert (rare.n, rare.bin) == (5, "rare")
-    assert "without Neck" in headlines(setting, measured.cells, ("Pattern", "Neck")).notes[0]
-    assert len(headlines(setting, measured.cells, ("Neck",)).notes) == 2
+    assert "without Neck" in headlines(context, measured.cells, ("Pattern", "Neck")).notes[0]
+    assert len(headlines(context, measured.cells, ("Neck",)).notes) == 2
 
 
-def test_macro_f1_is_scikit_learns(setting):
+def test_macro_f1_is_scikit_learns(context):
     from sklearn.metrics import f1_score
 
-    setting.pictures["model"][0] = setting.pictures["model"][3]  # a solid one that looks striped
-    measured = recognition(setting, Recognition(attributes=("Pattern",)))
+    context.pictures["model"][0] = context.pictures["model"][3]  # a solid one that looks striped
+    measured = recognition(context, Recognition(attributes=("Pattern",)))
     expected = f1_score([0, 0, 1, 1], [1, 0, 1, 1], average="macro")
     assert mean(find(measured, metric="macro_f1")) == pytest.approx(expected)
 
 
-def test_unknown_items_are_not_in_the_gallery_of_their_attribute(setting):
-    (search,) = searches(setting, TextToImage(attributes=("Pattern",)))
+def test_unknown_items_are_not_in_the_gallery_of_their_attribute(context):
+    (search,) = searches(context, TextToImage(attributes=("Pattern",)))
     assert search.gallery.tolist() == [0, 1, 2, 3, 5]
     assert [query.value for query in search.queries] == ["Solid", "Striped"]
     assert search.gallery[search.orders["model"][1][:2]].tolist() in ([2, 3], [3, 2])
 
 
-def test_search_by_value(setting):
-    measured = text_to_image(setting, TextToImage(attributes=("Pattern",), k=(2,)))
+def test_search_by_value(context):
+    measured = text_to_image(context, TextToImage(attributes=("Pattern",), k=(2,)))
     whole = find(measured, attribute="Pattern", metric="average_precision", bin="all", value=None)
-    assert isinstance(whole.evidence, Searched)
+    assert isinstance(whole.evidence, Rankings)
     assert mean(whole) == 1.0
     assert (whole.n, whole.products) == (4, 3)
     assert mean(find(measured, metric="precision", k=2, bin="all")) == 1.0
     assert find(measured, value="Striped").bin == "medium"
 
 
-def test_search_by_pair(setting):
-    measured = text_to_image(setting, TextToImage(by="pair", metrics=("average_precision",)))
+def test_search_by_pair(context):
+    measured = text_to_image(context, TextToImage(by="pair", metrics=("average_precision",)))
     assert [cell.value for cell in measured.cells if cell.value] == ["Solid + Red"]
     assert find(measured, value="Solid + Red").attribute == "Pattern + baseColour"
     assert find(measured, attribute=None).n == 2
-    assert said(setting, {"Pattern": "Solid", "baseColour": "Red"}) == "solid red"
+    assert text_of_pair(context, {"Pattern": "Solid", "baseColour": "Red"}) == "solid red"
 
 
-def test_search_by_held_out_pair(setting):
+def test_search_by_held_out_pair(context):
     task = TextToImage(by="held_out_pair")
-    assert "no held-out pair" in text_to_image(setting, task).notes[0]
-    held = Setting(**{**vars(setting), "holdout_pairs": ({"Pattern": "Solid", "baseColour": "Red"},), "_sets": {}})
+    assert "no held-out pair" in text_to_image(context, task).notes[0]
+    held = EvalContext(**{**vars(context), "holdout_pairs": ({"Pattern": "Solid", "baseColour": "Red"},), "_sets": {}})
     measured = text_to_image(held, task)
     assert {cell.task for cell in measured.cells} == {"text_to_image_held_out_pair"}
 
 
-def test_search_by_category(setting):
-    measured = text_to_image(setting, TextToImage(by="category", column="gender"))
+def test_search_by_category(context):
+    measured = text_to_image(context, TextToImage(by="category", column="gender"))
     assert {cell.task for cell in measured.cells} == {"text_to_image_category"}
     assert [cell.value for cell in measured.cells if cell.value] == ["Men", "Women"]
 
 
-def by_hand(setting: Setting, names: list[str], right: dict[str, set[int]], gallery: list[int]) -> list[float]:
+def by_hand(context: EvalContext, names: list[str], right: dict[str, set[int]], gallery: list[int]) -> list[float]:
     """Reciprocal rank of the first right item, by full sorting."""
-    texts = setting.of_texts(names)["model"]
+    texts = context.of_texts(names)["model"]
     found = []
     for name, text in zip(names, texts, strict=True):
-        order = sorted(gallery, key=lambda row: -float(setting.pictures["model"][row] @ text))
+        order = sorted(gallery, key=lambda row: -float(context.pictures["model"][row] @ text))
         found.append(1 / (1 + next(rank for rank, row in enumerate(order) if row in right[name])))
     return found
 
 
-def test_search_by_name(setting):
-    measured = text_to_image(setting, TextToImage(by="name", column="name", metrics=("reciprocal_rank",)))
+def test_search_by_name(context):
+    measured = text_to_image(context, TextToImage(by="name", column="name", metrics=("reciprocal_rank",)))
     cell = measured.cells[0]
     assert isinstance(cell.evidence, ClassMeans)
     right = {"one": {0, 1}, "two": {2}, "three": {3}, "four": {5}}
     names = [ROWS[row][3] for row in cell.evidence.rows]
-    np.testing.assert_allclose(cell.evidence.scores["model"], by_hand(setting, names, right, [0, 1, 2, 3, 5]))
+    np.testing.assert_allclose(cell.evidence.scores["model"], by_hand(context, names, right, [0, 1, 2, 3, 5]))
     assert (cell.n, cell.products) == (4, 4)
 
 
-def test_queries_are_thinned_by_a_key(setting):
+def test_queries_are_thinned_by_a_key(context):
     cells = [
-        text_to_image(setting, TextToImage(by="name", column="name", queries=3)).cells[0].evidence for _ in range(2)
+        text_to_image(context, TextToImage(by="name", column="name", queries=3)).cells[0].evidence for _ in range(2)
     ]
     assert isinstance(cells[0], ClassMeans)
     assert isinstance(cells[1], ClassMeans)
@@ -174,22 +174,22 @@ def test_queries_are_thinned_by_a_key(setting):
     np.testing.assert_array_equal(cells[0].rows, cells[1].rows)
 
 
-def test_a_picture_asks_for_its_own_name(setting):
-    measured = image_to_text(setting, ImageToText(column="name", k=(1, 4)))
+def test_a_picture_asks_for_its_own_name(context):
+    measured = image_to_text(context, ImageToText(column="name", k=(1, 4)))
     assert mean(find(measured, metric="recall_at", k=4)) == 1.0
     first = find(measured, metric="recall_at", k=1)
-    texts = setting.of_texts(["four", "one", "three", "two"])["model"]
+    texts = context.of_texts(["four", "one", "three", "two"])["model"]
     wanted = {0: 1, 1: 1, 2: 3, 3: 2, 5: 0}
-    slow = [float(np.argmax(texts @ setting.pictures["model"][row]) == place) for row, place in wanted.items()]
+    slow = [float(np.argmax(texts @ context.pictures["model"][row]) == place) for row, place in wanted.items()]
     assert mean(first) == pytest.approx(np.mean(slow))
     assert first.n == 5
 
 
-def test_pictures_of_the_same_product_do_not_count_as_alike(setting):
-    measured = image_to_image(setting, ImageToImage(attributes=("baseColour",), k=(1,), metrics=("precision",)))
+def test_pictures_of_the_same_product_do_not_count_as_alike(context):
+    measured = image_to_image(context, ImageToImage(attributes=("baseColour",), k=(1,), metrics=("precision",)))
     cell = find(measured, bin="all")
     assert isinstance(cell.evidence, ClassMeans)
-    vectors = setting.pictures["model"]
+    vectors = context.pictures["model"]
     slow = []
     for row in cell.evidence.rows:
         others = [other for other in range(6) if ROWS[other][4] != ROWS[row][4]]
@@ -199,12 +199,12 @@ def test_pictures_of_the_same_product_do_not_count_as_alike(setting):
     assert cell.evidence.rows.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_pictures_ask_for_their_product(setting):
-    measured = image_to_image(setting, ImageToImage(by="product", k=(1,), metrics=("precision", "reciprocal_rank")))
+def test_pictures_ask_for_their_product(context):
+    measured = image_to_image(context, ImageToImage(by="product", k=(1,), metrics=("precision", "reciprocal_rank")))
     cell = find(measured, metric="precision")
     assert isinstance(cell.evidence, ClassMeans)
     assert cell.evidence.rows.tolist() == [0, 1, 3, 4]
-    vectors = setting.pictures["model"]
+    vectors = context.pictures["model"]
     slow = []
     for row in (0, 1, 3, 4):
         best = max(
@@ -214,23 +214,23 @@ def test_pictures_ask_for_their_product(setting):
     np.testing.assert_array_equal(cell.evidence.scores["model"], slow)
 
 
-def test_a_shallow_ranking_equals_a_deep_one_for_small_k(setting):
+def test_a_shallow_ranking_equals_a_deep_one_for_small_k(context):
     def precision(depth: int) -> list[float]:
-        measured = image_to_image(setting, ImageToImage(attributes=("baseColour",), k=(1, 2), depth=depth))
+        measured = image_to_image(context, ImageToImage(attributes=("baseColour",), k=(1, 2), depth=depth))
         return [mean(cell) for cell in measured.cells if cell.metric == "precision" and cell.bin == "all"]
 
     assert len(precision(2)) == 2
     assert precision(2) == precision(10_000)
 
 
-def test_blocks_change_nothing(setting, monkeypatch):
+def test_blocks_change_nothing(context, monkeypatch):
     task = ImageToImage(attributes=("baseColour",), k=(1, 3))
-    whole = [mean(cell) for cell in image_to_image(setting, task).cells]
+    whole = [mean(cell) for cell in image_to_image(context, task).cells]
     monkeypatch.setattr("clipadapt.evaluation.tasks.item_queries._ANSWERS", 7)
-    assert [mean(cell) for cell in image_to_image(setting, task).cells] == whole
+    assert [mean(cell) for cell in image_to_image(context, task).cells] == whole
 
 
-def test_what_has_nothing_to_measure_says_so(setting):
-    strict = Setting(**{**vars(setting), "suite": setting.suite.model_copy(update={"min_items": 5}), "_sets": {}})
-    assert "nothing to tell apart" in recognition(strict, Recognition()).notes[0]
+def test_what_has_nothing_to_measure_says_so(context):
+    strict = EvalContext(**{**vars(context), "suite": context.suite.model_copy(update={"min_items": 5}), "_sets": {}})
+    assert "nothing to distinguish" in recognition(strict, Recognition()).notes[0]
     assert "text_to_image" in text_to_image(strict, TextToImage()).notes[0]

@@ -121,8 +121,8 @@ def curves(lines: Sequence[Line], x_label: str, y_label: str, floor: float, mark
     for number in range(math.ceil(low / step), math.floor(high / step) + 1):
         y = number * step
         parts.append(f'<path class="axis" d="M{_LEFT} {down(y):.1f}H{_WIDTH - 8}"/>')
-        said = f"{round(100 * y):+d}" if number else "0"
-        parts.append(f'<text x="{_LEFT - 5}" y="{down(y) + 4:.1f}" text-anchor="end">{said}</text>')
+        tick = f"{round(100 * y):+d}" if number else "0"
+        parts.append(f'<text x="{_LEFT - 5}" y="{down(y) + 4:.1f}" text-anchor="end">{tick}</text>')
     parts += [
         f'<text x="{across(x):.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{x:g}</text>'
         for x in (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -154,7 +154,7 @@ def reliability(points: Sequence[tuple[float, float, int]], css: str, label: str
         if items:
             parts.append(
                 f'<circle class="{css}" cx="{100 * confidence:.1f}" cy="{100 - 100 * accuracy:.1f}" '
-                f'r="{2 + 9 * math.sqrt(items / total):.1f}"><title>{items} items: said {100 * confidence:.0f}%, '
+                f'r="{2 + 9 * math.sqrt(items / total):.1f}"><title>{items} items: stated {100 * confidence:.0f}%, '
                 f"right {100 * accuracy:.0f}%</title></circle>"
             )
     return Markup("".join(parts) + "</svg>")

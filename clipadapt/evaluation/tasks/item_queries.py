@@ -17,7 +17,7 @@ from clipadapt.evaluation.galleries import Figure, figures, ranked
 from clipadapt.evaluation.rows import Bin
 from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Ranking, TextToImage
-from clipadapt.evaluation.tasks.setting import Measured, Setting
+from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.search.topk import topk
 
 _ANSWERS = 4_000_000
@@ -27,7 +27,7 @@ Scores = Mapping[Figure, Mapping[str, Float[np.ndarray, " queries"]]]
 """Figure -> system -> score of every query."""
 
 
-class Asked(NamedTuple):
+class ItemQueries(NamedTuple):
     """Queries and what is right for them."""
 
     rows: Int[np.ndarray, " queries"]
@@ -65,26 +65,26 @@ class Asked(NamedTuple):
         return {figure: {one: np.concatenate(parts) for one, parts in own.items()} for figure, own in found.items()}
 
 
-def text_to_image_by_name(setting: Setting, task: TextToImage) -> Measured:
+def text_to_image_by_name(context: EvalContext, task: TextToImage) -> Measured:
     """An item's name asks; the items of its product, and of products of equal name, are right."""
     measured = Measured()
-    for part in setting.parts(task.segments):
+    for part in context.parts(task.segments):
         measured += _by_name(part, task, task.column or "")
     return measured
 
 
-def image_to_text(setting: Setting, task: ImageToText) -> Measured:
+def image_to_text(context: EvalContext, task: ImageToText) -> Measured:
     """A picture asks among all texts of a column; its own is the one right answer."""
     measured = Measured()
-    for part in setting.parts(task.segments):
+    for part in context.parts(task.segments):
         measured += _own_text(part, task)
     return measured
 
 
-def image_to_image(setting: Setting, task: ImageToImage) -> Measured:
+def image_to_image(context: EvalContext, task: ImageToImage) -> Measured:
     """A picture asks for others of its product, or for other products' that share its value, attribute by attribute."""
     measured = Measured()
-    for part in setting.parts(task.segments):
+    for part in context.parts(task.segments):
         if task.by == "product":
             measured += _same_product(part, task)
             continue
@@ -93,51 +93,53 @@ def image_to_image(setting: Setting, task: ImageToImage) -> Measured:
     return measured
 
 
-def _by_name(setting: Setting, task: TextToImage, column: str) -> Measured:
-    gallery, names, codes = _texts(setting, column)
+def _by_name(context: EvalContext, task: TextToImage, column: str) -> Measured:
+    gallery, names, codes = _texts(context, column)
     if len(names) < 2:
-        return Measured(notes=_nothing(setting, "text_to_image_name", column))
-    queries = _thinned(setting, np.unique(codes, return_index=True)[1], task)
+        return Measured(notes=_nothing(context, "text_to_image_name", column))
+    queries = _thinned(context, np.unique(codes, return_index=True)[1], task)
     place = np.full(len(names), -1)
     place[codes[queries]] = np.arange(len(queries))
-    products = setting.sampler.of_row[gallery]
-    size = len(setting.sampler.names)
-    asked_for = place[codes] >= 0
-    pairs = np.unique(place[codes[asked_for]] * size + products[asked_for])  # (query, product) as one number
+    products = context.sampler.of_row[gallery]
+    size = len(context.sampler.names)
+    wanted = place[codes] >= 0
+    pairs = np.unique(place[codes[wanted]] * size + products[wanted])  # (query, product) as one number
     totals = np.zeros(len(queries), np.int64)
     np.add.at(totals, pairs // size, np.bincount(products, minlength=size)[pairs % size])
 
     def right(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
         return np.isin(block * size + products[answers], pairs)
 
-    pictures = {system: vectors[gallery] for system, vectors in setting.pictures.items()}
-    vectors = setting.of_texts([names[code] for code in codes[queries]])
-    asked = Asked(gallery[queries], vectors, pictures, right, totals)
-    return Measured(_cells(setting, "text_to_image_name", column, asked, task))
+    pictures = {system: vectors[gallery] for system, vectors in context.pictures.items()}
+    vectors = context.of_texts([names[code] for code in codes[queries]])
+    item_queries = ItemQueries(gallery[queries], vectors, pictures, right, totals)
+    return Measured(_cells(context, "text_to_image_name", column, item_queries, task))
 
 
-def _own_text(setting: Setting, task: ImageToText) -> Measured:
-    known, texts, codes = _texts(setting, task.column)
+def _own_text(context: EvalContext, task: ImageToText) -> Measured:
+    known, texts, codes = _texts(context, task.column)
     if len(texts) < 2:
-        return Measured(notes=_nothing(setting, "image_to_text", task.column))
-    queries = _thinned(setting, np.arange(len(known)), task)
+        return Measured(notes=_nothing(context, "image_to_text", task.column))
+    queries = _thinned(context, np.arange(len(known)), task)
 
     def right(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
         return answers == codes[queries[block]]
 
-    pictures = {system: vectors[known[queries]] for system, vectors in setting.pictures.items()}
-    asked = Asked(known[queries], pictures, setting.of_texts(texts), right, np.ones(len(queries), np.int64))
-    return Measured(_cells(setting, "image_to_text", task.column, asked, task))
+    pictures = {system: vectors[known[queries]] for system, vectors in context.pictures.items()}
+    item_queries = ItemQueries(
+        known[queries], pictures, context.of_texts(texts), right, np.ones(len(queries), np.int64)
+    )
+    return Measured(_cells(context, "image_to_text", task.column, item_queries, task))
 
 
-def _same_product(setting: Setting, task: ImageToImage) -> Measured:
-    inside = np.arange(len(setting.catalogue)) if setting.within is None else np.flatnonzero(setting.within)
-    products = setting.sampler.of_row[inside]
-    sizes = np.bincount(products, minlength=len(setting.sampler.names))[products]
-    queries = _thinned(setting, np.flatnonzero(sizes > 1), task)
+def _same_product(context: EvalContext, task: ImageToImage) -> Measured:
+    inside = np.arange(len(context.catalogue)) if context.within is None else np.flatnonzero(context.within)
+    products = context.sampler.of_row[inside]
+    sizes = np.bincount(products, minlength=len(context.sampler.names))[products]
+    queries = _thinned(context, np.flatnonzero(sizes > 1), task)
     if len(queries) < 2:
         return Measured(
-            notes=["image_to_image_product: no product has two pictures"] if setting.segment is None else []
+            notes=["image_to_image_product: no product has two pictures"] if context.segment is None else []
         )
 
     def right(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
@@ -146,24 +148,24 @@ def _same_product(setting: Setting, task: ImageToImage) -> Measured:
     def void(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
         return answers == queries[block]
 
-    pictures = {system: vectors[inside] for system, vectors in setting.pictures.items()}
+    pictures = {system: vectors[inside] for system, vectors in context.pictures.items()}
     vectors = {system: own[queries] for system, own in pictures.items()}
-    asked = Asked(inside[queries], vectors, pictures, right, sizes[queries] - 1, void, 1)
-    return Measured(_cells(setting, "image_to_image_product", None, asked, task))
+    item_queries = ItemQueries(inside[queries], vectors, pictures, right, sizes[queries] - 1, void, 1)
+    return Measured(_cells(context, "image_to_image_product", None, item_queries, task))
 
 
-def _shared_value(setting: Setting, task: ImageToImage, attribute: str) -> Measured:
-    if not setting.exclusive(attribute):
+def _shared_value(context: EvalContext, task: ImageToImage, attribute: str) -> Measured:
+    if not context.exclusive(attribute):
         return Measured(notes=[f"image_to_image of {attribute}: measured for attributes of one value per item only"])
-    known, values, codes = _texts(setting, attribute)
-    products = setting.sampler.of_row[known]
-    pairs = codes * len(setting.sampler.names) + products
+    known, values, codes = _texts(context, attribute)
+    products = context.sampler.of_row[known]
+    pairs = codes * len(context.sampler.names) + products
     _, pair, sizes = np.unique(pairs, return_inverse=True, return_counts=True)
     totals = np.bincount(codes, minlength=len(values))[codes] - sizes[pair]
-    enough = np.bincount(codes, minlength=len(values))[codes] >= setting.suite.min_items
-    queries = _thinned(setting, np.flatnonzero(enough & (totals > 0)), task)
+    enough = np.bincount(codes, minlength=len(values))[codes] >= context.suite.min_items
+    queries = _thinned(context, np.flatnonzero(enough & (totals > 0)), task)
     if len(queries) < 2:
-        return Measured(notes=_nothing(setting, "image_to_image", attribute))
+        return Measured(notes=_nothing(context, "image_to_image", attribute))
 
     def right(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
         return codes[answers] == codes[queries[block]]
@@ -171,59 +173,59 @@ def _shared_value(setting: Setting, task: ImageToImage, attribute: str) -> Measu
     def void(block: np.ndarray, answers: np.ndarray) -> np.ndarray:
         return products[answers] == products[queries[block]]
 
-    pictures = {system: vectors[known] for system, vectors in setting.pictures.items()}
+    pictures = {system: vectors[known] for system, vectors in context.pictures.items()}
     vectors = {system: own[queries] for system, own in pictures.items()}
     most = int(np.bincount(products).max())
-    asked = Asked(known[queries], vectors, pictures, right, totals[queries], void, most)
-    return Measured(_cells(setting, "image_to_image", attribute, asked, task, values, codes[queries]))
+    item_queries = ItemQueries(known[queries], vectors, pictures, right, totals[queries], void, most)
+    return Measured(_cells(context, "image_to_image", attribute, item_queries, task, values, codes[queries]))
 
 
 def _cells(
-    setting: Setting,
+    context: EvalContext,
     name: str,
     attribute: str | None,
-    asked: Asked,
+    item_queries: ItemQueries,
     task: TextToImage | ImageToImage | ImageToText,
     values: list[str] | None = None,
     codes: Int[np.ndarray, " queries"] | None = None,
 ) -> list[Cell]:
     """Means over queries; where queries have values, means over the values' means, also by bin."""
     groups: dict[Bin, list[int]] = {"all": [0]}
-    classes = np.zeros(len(asked.rows), np.int64)
+    classes = np.zeros(len(item_queries.rows), np.int64)
     if values is not None and codes is not None and attribute is not None:
         present = np.unique(codes)
-        groups = setting.binned(attribute, [values[code] for code in present])
+        groups = context.binned(attribute, [values[code] for code in present])
         classes = np.searchsorted(present, codes)
-    scores = asked.scores(task, figures(task.metrics, task.k))
+    scores = item_queries.scores(task, figures(task.metrics, task.k))
     cells = []
     for bin_, members in groups.items():
-        if bin_ != "all" and setting.segment is not None:
+        if bin_ != "all" and context.segment is not None:
             continue
         weights = np.zeros(int(classes.max()) + 1)
         weights[members] = 1.0 / len(members)
-        rows = asked.rows[np.isin(classes, members)]
-        size = (len(rows), setting.sampler.products(rows))
+        rows = item_queries.rows[np.isin(classes, members)]
+        size = (len(rows), context.sampler.products(rows))
         for (metric, k), own in scores.items():
-            evidence = ClassMeans(dict(own), classes, asked.rows, weights)
-            cells.append(Cell(setting.task(name), attribute, None, bin_, metric, k, *size, evidence))
+            evidence = ClassMeans(dict(own), classes, item_queries.rows, weights)
+            cells.append(Cell(context.task(name), attribute, None, bin_, metric, k, *size, evidence))
     return cells
 
 
-def _texts(setting: Setting, column: str) -> tuple[Int[np.ndarray, " known"], list[str], Int[np.ndarray, " known"]]:
+def _texts(context: EvalContext, column: str) -> tuple[Int[np.ndarray, " known"], list[str], Int[np.ndarray, " known"]]:
     """Rows whose cell is known, the distinct cells, and which of them each row has."""
-    known = setting.rows(column)
-    sets = setting.value_sets(column)
+    known = context.rows(column)
+    sets = context.value_sets(column)
     texts, codes = np.unique(np.array([next(iter(sets[row])) for row in known], np.str_), return_inverse=True)
     return known, texts.tolist(), codes
 
 
-def _thinned(setting: Setting, places: Int[np.ndarray, " n"], task: Ranking) -> Int[np.ndarray, " m"]:
+def _thinned(context: EvalContext, places: Int[np.ndarray, " n"], task: Ranking) -> Int[np.ndarray, " m"]:
     """At most `queries` of them, in their order."""
     if len(places) <= task.queries:
         return places
-    drawn = keyed.generator(setting.suite.statistics.seed, "queries").choice(len(places), task.queries, replace=False)
-    return places[np.sort(drawn)]
+    chosen = keyed.generator(context.suite.statistics.seed, "queries").choice(len(places), task.queries, replace=False)
+    return places[np.sort(chosen)]
 
 
-def _nothing(setting: Setting, name: str, column: str) -> list[str]:
-    return [] if setting.segment is not None else [f"{name} of {column}: fewer than two queries; nothing to tell apart"]
+def _nothing(context: EvalContext, name: str, column: str) -> list[str]:
+    return [] if context.segment is not None else [f"{name} of {column}: fewer than two queries; nothing to compare"]

@@ -13,8 +13,8 @@ from clipadapt import keyed
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError, listing
 from clipadapt.evaluation.suite import Recognition, Retention, nearest
-from clipadapt.evaluation.tasks.setting import Measured, Setting
-from clipadapt.evaluation.tasks.telling import recognition
+from clipadapt.evaluation.tasks.context import EvalContext, Measured
+from clipadapt.evaluation.tasks.recognition import recognition
 from clipadapt.prompts.wording import Text
 
 
@@ -71,13 +71,13 @@ def load(task: Retention, seed: int) -> Catalogue:
         raise ConfigError(f"retention {task.name!r}, names: {len(faults)} fault(s){listing(faults)}")
     if task.limit is None or len(catalogue) <= task.limit:
         return catalogue
-    drawn = keyed.generator(seed, "retention", task.name).choice(len(catalogue), task.limit, replace=False)
-    return catalogue.subset(np.sort(drawn))
+    chosen = keyed.generator(seed, "retention", task.name).choice(len(catalogue), task.limit, replace=False)
+    return catalogue.subset(np.sort(chosen))
 
 
-def retention(setting: Setting, task: Retention) -> Measured:
-    """Recognition of the task's column in a setting that holds its items and words."""
-    measured = recognition(setting, Recognition(attributes=(task.attribute,)))
+def retention(context: EvalContext, task: Retention) -> Measured:
+    """Recognition of the task's column in a context that holds its items and words."""
+    measured = recognition(context, Recognition(attributes=(task.attribute,)))
     name = f"retention:{task.name}"
     cells = [cell._replace(task=name) for cell in measured.cells]
     return Measured(cells, [], [f"{name}: {note}" for note in measured.notes])

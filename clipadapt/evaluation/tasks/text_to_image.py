@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from clipadapt.evaluation.evidence import Drawn, Searched, gallery_evidence
+from clipadapt.evaluation.evidence import Rankings, Resampled, gallery_evidence
 from clipadapt.evaluation.galleries import AVERAGE_PRECISION, Figure, figures
 from clipadapt.evaluation.rows import Bin
 from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import TextToImage
+from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.item_queries import text_to_image_by_name
-from clipadapt.evaluation.tasks.setting import Measured, Setting
 from clipadapt.metrics import gallery as metrics
 from clipadapt.search.topk import topk
 
@@ -42,33 +42,33 @@ class Search(NamedTuple):
     orders: dict[str, Int[np.ndarray, "queries depth"]]
     """System -> places in the gallery, best first."""
 
-    def searched(self, number: int, items: int) -> Searched:
+    def rankings(self, number: int, items: int) -> Rankings:
         """One query's rankings, as rows of a catalogue of so many items."""
         relevant = np.zeros(items, bool)
         relevant[self.gallery[self.queries[number].relevant]] = True
         ranked = {system: order[number] for system, order in self.orders.items()}
-        return Searched({system: (metrics.Query(relevant, self.gallery[own]),) for system, own in ranked.items()})
+        return Rankings({system: (metrics.Query(relevant, self.gallery[own]),) for system, own in ranked.items()})
 
 
-class Found(NamedTuple):
+class MeasuredQuery(NamedTuple):
     """One query, measured."""
 
     query: Query
-    searched: Searched
-    drawn: dict[Figure, Drawn]
+    rankings: Rankings
+    resampled: dict[Figure, Resampled]
     """Every figure but average precision."""
     rows: Int[np.ndarray, " relevant"]
     """Relevant items, as rows of the catalogue."""
 
 
-def text_to_image(setting: Setting, task: TextToImage) -> Measured:
+def text_to_image(context: EvalContext, task: TextToImage) -> Measured:
     """All queries of the task in the whole gallery, then within each segment."""
     if task.by == "name":
-        return text_to_image_by_name(setting, task)
+        return text_to_image_by_name(context, task)
     measured = Measured()
     name = "text_to_image" if task.by == "value" else f"text_to_image_{task.by}"
-    for part in setting.parts(task.segments):
-        by_attribute: dict[str, list[Found]] = {}
+    for part in context.parts(task.segments):
+        by_attribute: dict[str, list[MeasuredQuery]] = {}
         for search in searches(part, task):
             for found in _measured(part, task, search):
                 by_attribute.setdefault(found.query.attribute, []).append(found)
@@ -83,104 +83,108 @@ def text_to_image(setting: Setting, task: TextToImage) -> Measured:
     return measured
 
 
-def searches(setting: Setting, task: TextToImage) -> Iterator[Search]:
+def searches(context: EvalContext, task: TextToImage) -> Iterator[Search]:
     """Every query of a task by value, category or pair, ranked by every system; one Search for each gallery."""
     if task.by in ("value", "category"):
         named = (task.column,) if task.by == "category" and task.column else task.attributes
-        for attribute in setting.attributes(named):
-            values = setting.offered(attribute)[: task.queries]
+        for attribute in context.attributes(named):
+            values = context.offered(attribute)[: task.queries]
             if values:
-                yield _search(setting, task, (attribute,), [{attribute: value} for value in values])
+                yield _search(context, task, (attribute,), [{attribute: value} for value in values])
         return
-    for attributes, pairs in _pairs(setting, task).items():
-        yield _search(setting, task, attributes, pairs)
+    for attributes, pairs in _pairs(context, task).items():
+        yield _search(context, task, attributes, pairs)
 
 
-def said(setting: Setting, values: Mapping[str, str]) -> str:
+def text_of_pair(context: EvalContext, values: Mapping[str, str]) -> str:
     """A pair as someone types it: the first name of each value, "striped cotton"."""
-    names = (setting.prompts.ensemble(attribute, value)[0].name or value for attribute, value in values.items())
+    names = (context.prompts.ensemble(attribute, value)[0].name or value for attribute, value in values.items())
     return " ".join(names)
 
 
 def _search(
-    setting: Setting, task: TextToImage, attributes: Sequence[str], wanted: Sequence[Mapping[str, str]]
+    context: EvalContext, task: TextToImage, attributes: Sequence[str], wanted: Sequence[Mapping[str, str]]
 ) -> Search:
-    sets = [setting.value_sets(attribute) for attribute in attributes]
+    sets = [context.value_sets(attribute) for attribute in attributes]
     gallery = np.flatnonzero([all(known) for known in zip(*sets, strict=True)])
     queries = []
     for values in wanted:
         has = [[values[name] in one[row] for row in gallery] for name, one in zip(attributes, sets, strict=True)]
-        own = setting.bin(attributes[0], values[attributes[0]]) if len(attributes) == 1 else "all"
+        own = context.bin(attributes[0], values[attributes[0]]) if len(attributes) == 1 else "all"
         label = " + ".join(values[name] for name in attributes)
         queries.append(Query(" + ".join(attributes), label, own, np.all(has, axis=0)))
     if len(attributes) == 1:
-        vectors = setting.of_values(attributes[0], [values[attributes[0]] for values in wanted])
+        vectors = context.of_values(attributes[0], [values[attributes[0]] for values in wanted])
     else:
-        vectors = setting.of_texts([said(setting, values) for values in wanted])
+        vectors = context.of_texts([text_of_pair(context, values) for values in wanted])
     depth = min(task.depth, len(gallery))
-    orders = {system: topk(own, setting.pictures[system][gallery], depth).indices for system, own in vectors.items()}
+    orders = {system: topk(own, context.pictures[system][gallery], depth).indices for system, own in vectors.items()}
     return Search(gallery, queries, orders)
 
 
-def _pairs(setting: Setting, task: TextToImage) -> dict[tuple[str, ...], list[dict[str, str]]]:
+def _pairs(context: EvalContext, task: TextToImage) -> dict[tuple[str, ...], list[dict[str, str]]]:
     """Attributes -> the pairs that enough items have, most frequent first, at most `queries` in all."""
-    named = setting.holdout_pairs if task.by == "held_out_pair" else task.pairs
+    named = context.holdout_pairs if task.by == "held_out_pair" else task.pairs
     counted: Counter[tuple[tuple[str, str], ...]] = Counter()
     for pair in named:
-        sets = [setting.value_sets(attribute) for attribute in pair]
+        sets = [context.value_sets(attribute) for attribute in pair]
         wanted = tuple(pair.values())
         has = (all(one in had for one, had in zip(wanted, row, strict=True)) for row in zip(*sets, strict=True))
         counted[tuple(pair.items())] = sum(has)
     if task.by == "pair" and not named:
-        for first, second in combinations(setting.attributes(task.attributes), 2):
-            for one, two in zip(setting.value_sets(first), setting.value_sets(second), strict=True):
+        for first, second in combinations(context.attributes(task.attributes), 2):
+            for one, two in zip(context.value_sets(first), context.value_sets(second), strict=True):
                 counted.update(((first, a), (second, b)) for a in one for b in two)
-    enough = [(pair, count) for pair, count in counted.items() if count >= setting.suite.min_items]
+    enough = [(pair, count) for pair, count in counted.items() if count >= context.suite.min_items]
     grouped: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for pair, _ in sorted(enough, key=lambda found: (-found[1], found[0]))[: task.queries]:
         grouped.setdefault(tuple(name for name, _ in pair), []).append(dict(pair))
     return grouped
 
 
-def _measured(setting: Setting, task: TextToImage, search: Search) -> Iterator[Found]:
+def _measured(context: EvalContext, task: TextToImage, search: Search) -> Iterator[MeasuredQuery]:
     wanted = [figure for figure in figures(task.metrics, task.k) if figure != AVERAGE_PRECISION]
     for number, query in enumerate(search.queries):
         if query.relevant.any():
             orders = {system: order[number] for system, order in search.orders.items()}
-            drawn = gallery_evidence(orders, query.relevant, search.gallery, setting.sampler, wanted)
-            yield Found(query, search.searched(number, len(setting.catalogue)), drawn, search.gallery[query.relevant])
+            resampled = gallery_evidence(orders, query.relevant, search.gallery, context.sampler, wanted)
+            yield MeasuredQuery(
+                query, search.rankings(number, len(context.catalogue)), resampled, search.gallery[query.relevant]
+            )
 
 
-def _cells(setting: Setting, task: TextToImage, name: str, attribute: str, some: Sequence[Found]) -> list[Cell]:
+def _cells(
+    context: EvalContext, task: TextToImage, name: str, attribute: str, some: Sequence[MeasuredQuery]
+) -> list[Cell]:
     """Means over an attribute's values, all and by bin, then each value's own first figure."""
     cells = []
-    for bin_, places in setting.binned(attribute, [found.query.value for found in some]).items():
-        if bin_ == "all" or (setting.segment is None and " + " not in attribute):
-            cells += _means(setting, task, name, attribute, bin_, [some[place] for place in places])
-    if setting.segment is not None:
+    for bin_, places in context.binned(attribute, [found.query.value for found in some]).items():
+        if bin_ == "all" or (context.segment is None and " + " not in attribute):
+            cells += _means(context, task, name, attribute, bin_, [some[place] for place in places])
+    if context.segment is not None:
         return cells
     wanted = figures(task.metrics, task.k)
     figure = AVERAGE_PRECISION if AVERAGE_PRECISION in wanted else wanted[0]
     for found in some:
         about = (name, attribute, found.query.value, found.query.bin, *figure)
-        size = (len(found.rows), setting.sampler.products(found.rows))
+        size = (len(found.rows), context.sampler.products(found.rows))
         cells.append(Cell(*about, *size, _evidence([found], figure)))
     return cells
 
 
 def _means(
-    setting: Setting, task: TextToImage, name: str, attribute: str | None, bin_: Bin, some: Sequence[Found]
+    context: EvalContext, task: TextToImage, name: str, attribute: str | None, bin_: Bin, some: Sequence[MeasuredQuery]
 ) -> list[Cell]:
     rows = np.unique(np.concatenate([found.rows for found in some]))
-    size = (len(rows), setting.sampler.products(rows))
+    size = (len(rows), context.sampler.products(rows))
     return [
         Cell(name, attribute, None, bin_, *figure, *size, _evidence(some, figure))
         for figure in figures(task.metrics, task.k)
     ]
 
 
-def _evidence(some: Sequence[Found], figure: Figure) -> Searched | Drawn:
+def _evidence(some: Sequence[MeasuredQuery], figure: Figure) -> Rankings | Resampled:
     """A figure's mean over queries."""
     if figure == AVERAGE_PRECISION:
-        return Searched.of([found.searched for found in some])
-    return Drawn.mean_of([found.drawn[figure] for found in some])
+        return Rankings.of([found.rankings for found in some])
+    return Resampled.mean_of([found.resampled[figure] for found in some])

@@ -1,8 +1,8 @@
-"""Which values an attribute offers, and which of them a model claims an item to have, each with its probability.
+"""Which values an item can have, and which of them a model predicts, each with its probability.
 
-    offer = offered(Attribute("Pattern"), prompts, tune.counts("Pattern"))
-    made = claim(vectors, texts, offer, scale)        # exclusive: one claim per item; multi: any number, at least one
-    truth = told(offer, catalogue.value_sets("Pattern"))
+    candidates = candidates_of(Attribute("Pattern"), prompts, tune.counts("Pattern"))
+    made = predict(vectors, texts, candidates, scale)   # exclusive: one per item; multi: at least one
+    truth = truth_of(candidates, catalogue.value_sets("Pattern"))
 
 Not applicable is a value like others where the prompts file has words for it; all cells that say so are one. A value
 that nobody in tune has competes with the rest but is never believed: nothing tells what its probability is worth.
@@ -24,7 +24,7 @@ _BLOCK = 16_384
 """Items compared at once."""
 
 
-class Offer(NamedTuple):
+class Candidates(NamedTuple):
     """What an attribute's values are chosen from."""
 
     attribute: str
@@ -52,12 +52,12 @@ class Offer(NamedTuple):
         return self.values[place] in self.absent
 
 
-class Claims(NamedTuple):
+class Predictions(NamedTuple):
     """What a model says of items, rows and values by number; ordered by row, an item's most probable first."""
 
-    rows: Int[np.ndarray, " claims"]
-    values: Int[np.ndarray, " claims"]
-    probability: Float[np.ndarray, " claims"]
+    rows: Int[np.ndarray, " predictions"]
+    values: Int[np.ndarray, " predictions"]
+    probability: Float[np.ndarray, " predictions"]
 
 
 class Truth(NamedTuple):
@@ -66,14 +66,16 @@ class Truth(NamedTuple):
     labelled: Bool[np.ndarray, " n"]
     """Whether anything is known; what is not is neither right nor wrong."""
     has: Bool[np.ndarray, "n v"]
-    """Whether it has a value; all False where it only has values that are not on offer."""
+    """Whether it has a value; all False where it only has values that are no candidates."""
 
-    def right(self, claims: Claims) -> Bool[np.ndarray, " claims"]:
-        """Which claims hold."""
-        return self.has[claims.rows, claims.values]
+    def right(self, predictions: Predictions) -> Bool[np.ndarray, " predictions"]:
+        """Which predictions hold."""
+        return self.has[predictions.rows, predictions.values]
 
 
-def offered(attribute: Attribute, prompts: Prompts, on_tune: Mapping[str, int], known: Iterable[str] = ()) -> Offer:
+def candidates_of(
+    attribute: Attribute, prompts: Prompts, on_tune: Mapping[str, int], known: Iterable[str] = ()
+) -> Candidates:
     """All values of tune, of the prompts file and of `known`; equal whatever is tagged.
 
     Args:
@@ -90,34 +92,36 @@ def offered(attribute: Attribute, prompts: Prompts, on_tune: Mapping[str, int], 
     if absent:
         counts[absent[0]] = sum(on_tune.get(cell, 0) for cell in absent)
     values = sorted(counts, key=lambda value: (-counts[value], value))
-    return Offer(*attribute[:2], attribute.separator, tuple(values), tuple(counts[value] for value in values), absent)
+    return Candidates(
+        *attribute[:2], attribute.separator, tuple(values), tuple(counts[value] for value in values), absent
+    )
 
 
-def told(offer: Offer, value_sets: Sequence[frozenset[str]]) -> Truth:
-    """What labels say, in the numbers of an offer."""
-    place = {value: number for number, value in enumerate(offer.values)}
-    if offer.absent:
-        place |= dict.fromkeys(offer.absent, place[offer.absent[0]])
-    has = np.zeros((len(value_sets), len(offer.values)), bool)
+def truth_of(candidates: Candidates, value_sets: Sequence[frozenset[str]]) -> Truth:
+    """What labels say, by the candidates' numbers."""
+    place = {value: number for number, value in enumerate(candidates.values)}
+    if candidates.absent:
+        place |= dict.fromkeys(candidates.absent, place[candidates.absent[0]])
+    has = np.zeros((len(value_sets), len(candidates.values)), bool)
     for row, values in enumerate(value_sets):
         has[row, [place[value] for value in values if value in place]] = True
     return Truth(np.array([bool(values) for values in value_sets], bool), has)
 
 
-def claim(
-    pictures: Float[np.ndarray, "n dim"], texts: Float[np.ndarray, "v dim"], offer: Offer, scale: Scale
-) -> Claims:
-    """What each item is claimed to be.
+def predict(
+    pictures: Float[np.ndarray, "n dim"], texts: Float[np.ndarray, "v dim"], candidates: Candidates, scale: Scale
+) -> Predictions:
+    """What each item is predicted to be.
 
     An item of an exclusive attribute is the most probable of all values; one of a multi attribute has every value
-    that is more likely than not, and the likeliest in any case. There, only values that tune has are claimed.
+    that is more likely than not, and the likeliest in any case. There, only values that tune has are predicted.
     """
     parts = []
-    wanted = np.flatnonzero(offer.calibrated)
+    wanted = np.flatnonzero(candidates.calibrated)
     for start in range(0, len(pictures), _BLOCK):
         similarity = pictures[start : start + _BLOCK] @ texts.T
         rows = np.arange(len(similarity))
-        if offer.kind == "exclusive":
+        if candidates.kind == "exclusive":
             chances = softmax(similarity, scale)
             best = chances.argmax(axis=1)
             parts.append((start + rows, best, chances[rows, best]))
@@ -130,5 +134,5 @@ def claim(
         order = np.lexsort((-chances[row, column], row))
         parts.append((start + row[order], wanted[column[order]], chances[row[order], column[order]]))
     if not parts:
-        return Claims(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    return Claims(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        return Predictions(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    return Predictions(*(np.concatenate(part) for part in zip(*parts, strict=True)))

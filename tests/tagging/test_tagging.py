@@ -17,15 +17,15 @@ from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import ConfigError, SpaceError
 from clipadapt.evaluation.calibration import Scale, fit_softmax, softmax
 from clipadapt.evaluation.rows import HEADLINE, select
-from clipadapt.evaluation.tagging.certify import certify, chance, effective, least
-from clipadapt.evaluation.tagging.claims import claim, offered, told
-from clipadapt.evaluation.tagging.describe import Describer
-from clipadapt.evaluation.tagging.report import report
-from clipadapt.evaluation.tagging.table import table
-from clipadapt.evaluation.tagging.tag import FORMS, Tagged, tag, uncertain
-from clipadapt.evaluation.tagging.thresholds import Thresholds, fit
 from clipadapt.evaluation.vectors import VectorCache
 from clipadapt.prompts import Prompts
+from clipadapt.tagging.certify import certify, chance, effective, least
+from clipadapt.tagging.describe import Describer
+from clipadapt.tagging.predictions import candidates_of, predict, truth_of
+from clipadapt.tagging.report import report
+from clipadapt.tagging.table import table
+from clipadapt.tagging.tag import FORMS, Tagged, tag, uncertain
+from clipadapt.tagging.thresholds import Thresholds, fit
 
 WORDS = """
 not_applicable: {cells: [Not Applicable, "N/A"], texts: ["{attribute} none"]}
@@ -46,7 +46,7 @@ def prompts() -> Prompts:
 
 
 def brute(probability, right, products, precision, error) -> float | None:
-    """The walk of certify, one claim at a time, with sums of its own and scipy's binomial where sizes are whole."""
+    """The walk of certify, a prediction at a time, with other sums and scipy's binomial where sizes are whole."""
     worth_of = lambda some: len(some) ** 2 / sum(some.count(one) ** 2 for one in set(some))  # noqa: E731
     order = sorted(range(len(right)), key=lambda at: -probability[at])
     worths = [worth_of([products[at] for at in order[: n + 1]]) for n in range(len(order))]
@@ -74,11 +74,11 @@ def brute(probability, right, products, precision, error) -> float | None:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 160), st.sampled_from([0.6, 0.8, 0.95]), st.booleans(), st.booleans())
-def test_thresholds_equal_a_slow_search(seed, claims, precision, tied, clustered):
+def test_thresholds_equal_a_slow_search(seed, predictions, precision, tied, clustered):
     rng = np.random.default_rng(seed)
-    probability = rng.random(claims).round(1 if tied else 9)
-    right = rng.random(claims) < 1 - 0.3 * (1 - probability)
-    products = rng.integers(0, max(1, claims // 2), claims) if clustered else np.arange(claims)
+    probability = rng.random(predictions).round(1 if tied else 9)
+    right = rng.random(predictions) < 1 - 0.3 * (1 - probability)
+    products = rng.integers(0, max(1, predictions // 2), predictions) if clustered else np.arange(predictions)
     found = certify(probability, right, products, precision=precision, confidence=0.9)
     wanted = None
     if effective(products).max() >= least(precision, 0.9):
@@ -87,7 +87,7 @@ def test_thresholds_equal_a_slow_search(seed, claims, precision, tied, clustered
     assert bool(found.reason) == (found.threshold is None)
     if found.threshold is not None:
         over = probability >= found.threshold
-        assert (found.claims, found.right) == (over.sum(), right[over].sum())
+        assert (found.predictions, found.right) == (over.sum(), right[over].sum())
 
 
 def test_the_least_that_shows_a_precision_by_hand():
@@ -144,33 +144,35 @@ def test_a_temperature_equals_brute_force(good, train, prompts):
     cache = VectorCache()
     sets = train.value_sets("Pattern")
     known = [row for row, values in enumerate(sets) if values]
-    texts = cache.values(good, prompts, "Pattern", fitted.offer.values)
+    texts = cache.values(good, prompts, "Pattern", fitted.candidates.values)
     similarity = cache.pictures(good, train, progress=False)[known].astype(np.float64) @ texts.T
-    truth = [fitted.offer.values.index(next(iter(sets[row]))) for row in known]
+    truth = [fitted.candidates.values.index(next(iter(sets[row]))) for row in known]
     grid = np.geomspace(0.1, 1000, 4_000)
     losses = [-np.log(plain_softmax(slope * similarity, axis=1)[np.arange(len(truth)), truth]).mean() for slope in grid]
     assert fitted.scale.slope == pytest.approx(grid[np.argmin(losses)], rel=0.01)
 
 
-def test_an_offer_joins_tune_the_file_and_what_says_not_applicable(prompts):
-    offer = offered(Attribute("Pattern"), prompts, {"Solid": 3, "Striped": 5, "N/A": 2}, ["Dotted"])
-    assert offer.values == ("Striped", "Solid", "N/A", "Dotted", "Paisley")
-    assert offer.tune_items == (5, 3, 2, 0, 0)
-    assert offer.uncalibrated == ("Dotted", "Paisley")
-    assert offer.absent == ("N/A", "Not Applicable") and offer.is_absent(2)
-    truth = told(offer, [frozenset({"Not Applicable"}), frozenset(), frozenset({"Velvet"}), frozenset({"Solid"})])
+def test_candidates_join_tune_the_file_and_what_says_not_applicable(prompts):
+    candidates = candidates_of(Attribute("Pattern"), prompts, {"Solid": 3, "Striped": 5, "N/A": 2}, ["Dotted"])
+    assert candidates.values == ("Striped", "Solid", "N/A", "Dotted", "Paisley")
+    assert candidates.tune_items == (5, 3, 2, 0, 0)
+    assert candidates.uncalibrated == ("Dotted", "Paisley")
+    assert candidates.absent == ("N/A", "Not Applicable") and candidates.is_absent(2)
+    truth = truth_of(
+        candidates, [frozenset({"Not Applicable"}), frozenset(), frozenset({"Velvet"}), frozenset({"Solid"})]
+    )
     assert truth.labelled.tolist() == [True, False, True, True]
     assert truth.has.argmax(axis=1).tolist() == [2, 0, 0, 1] and not truth.has[2].any()
 
 
-def test_claims_of_a_multi_attribute_by_hand():
-    offer = offered(
+def test_predictions_of_a_multi_attribute_by_hand():
+    candidates = candidates_of(
         Attribute("marks", "multi", ";"), Prompts.parse(WORDS), {"dots": 4, "lines": 3, "stars": 2}, ["moons"]
     )
-    offer = offer._replace(values=offer.values, absent=())
+    candidates = candidates._replace(values=candidates.values, absent=())
     pictures = np.array([[0.9, 0.8, 0.1, 0.95, 0], [0.2, 0.3, 0.1, 0.9, 0]], np.float32)
-    texts = np.eye(5, dtype=np.float32)[: len(offer.values)]
-    made = claim(pictures, texts, offer, Scale(10.0, -5.0))
+    texts = np.eye(5, dtype=np.float32)[: len(candidates.values)]
+    made = predict(pictures, texts, candidates, Scale(10.0, -5.0))
     assert made.rows.tolist() == [0, 0, 1]
     assert made.values.tolist() == [0, 1, 1]  # the fourth is likelier, but nobody in tune has it
     assert made.probability == pytest.approx([1 / (1 + math.exp(-4)), 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(2))])
@@ -240,7 +242,7 @@ def test_thresholds_come_back_and_fit_nothing_else(good, poor, train, validation
     with pytest.raises(ConfigError, match="KeyError: 'schema_version'"):
         Thresholds.load(path)
     path.write_text('{"schema_version": 9}')
-    with pytest.raises(ConfigError, match="schema version 9, not 1"):
+    with pytest.raises(ConfigError, match="schema version 9, not 2"):
         Thresholds.load(path)
 
 
@@ -255,16 +257,16 @@ def test_too_little_to_go_by_is_unsure_and_said(good, train, validation, prompts
     assert uncertain(nothing)["Pattern"][0] == "always unsure: not one item of tune has a known value"
 
 
-def test_not_applicable_is_told_when_tune_has_it(factory_shop, good, prompts):
+def test_not_applicable_is_predicted_when_tune_has_it(factory_shop, good, prompts):
     tune, catalogue = (Catalogue.load(factory_shop, split, attributes=["Pattern"]) for split in ("train", "validation"))
     thresholds = fit(good, tune, prompts, [Attribute("Pattern")], VectorCache(), precision=0.6, progress=False)
-    offer = thresholds.attributes["Pattern"].offer
-    assert offer.tune_items[offer.values.index("N/A")] == tune.counts("Pattern")["N/A"]
+    candidates = thresholds.attributes["Pattern"].candidates
+    assert candidates.tune_items[candidates.values.index("N/A")] == tune.counts("Pattern")["N/A"]
     # The text of "none" is far from every picture but a plain one; here the nearest decides, not the test.
-    vectors = VectorCache().values(good, prompts, "Pattern", offer.values)
-    pictures = np.repeat(vectors[[offer.values.index("N/A")]], 3, axis=0)
-    made = claim(pictures, vectors, offer, Scale(500.0))
-    assert [offer.is_absent(int(place)) for place in made.values] == [True] * 3
+    vectors = VectorCache().values(good, prompts, "Pattern", candidates.values)
+    pictures = np.repeat(vectors[[candidates.values.index("N/A")]], 3, axis=0)
+    made = predict(pictures, vectors, candidates, Scale(500.0))
+    assert [candidates.is_absent(int(place)) for place in made.values] == [True] * 3
     tagged = tag(good, catalogue, prompts, thresholds, VectorCache(), progress=False)
     assert set(tagged.columns["Pattern"].states) <= {"sure", "unsure", "not applicable"}
 
@@ -272,16 +274,16 @@ def test_not_applicable_is_told_when_tune_has_it(factory_shop, good, prompts):
 @pytest.fixture
 def factory_shop(tmp_path) -> Path:
     """Striped and solid squares; of every third item the pattern does not apply."""
-    import sys
 
-    factory = sys.modules["data_factory"]
+    from data_factory import write_table
+
     patterns = ["Striped", "Solid", "N/A"]
     for split, items in (("train", 60), ("validation", 9)):
         rows = [
             {"file_name": f"{split}{i}.png", "Pattern": patterns[i % 3], "baseColour": "Red", "product": f"{split}{i}"}
             for i in range(items)
         ]
-        factory.write_table(tmp_path / split, rows)
+        write_table(tmp_path / split, rows)
     return tmp_path
 
 

@@ -27,11 +27,11 @@ from jaxtyping import Bool, Float
 from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError
-from clipadapt.evaluation.tagging.claims import Claims, claim
-from clipadapt.evaluation.tagging.describe import Describer
-from clipadapt.evaluation.tagging.thresholds import Calibrated, Thresholds, read_pictures
 from clipadapt.evaluation.vectors import VectorCache
 from clipadapt.prompts import Prompts
+from clipadapt.tagging.describe import Describer
+from clipadapt.tagging.predictions import Predictions, predict
+from clipadapt.tagging.thresholds import Calibrated, Thresholds, read_pictures
 from clipadapt.towers.encoder import Encoder
 
 State = Literal["sure", "unsure", "not applicable"]
@@ -45,10 +45,10 @@ class Column(NamedTuple):
     probability: Float[np.ndarray, " n"]
     """NaN where the picture cannot be decoded."""
     states: list[State | None]
-    claims: Claims
+    predictions: Predictions
     """What values and states come from."""
-    sure: Bool[np.ndarray, " claims"]
-    """Claims that need no person."""
+    sure: Bool[np.ndarray, " predictions"]
+    """Predictions that need no person."""
 
     def confident(self) -> list[str | None]:
         """The value of each item that has one for sure, not applicable included."""
@@ -152,7 +152,9 @@ def tag(
     whole = np.isfinite(pictures).all(axis=1)
     rows = np.flatnonzero(whole)
     columns = {
-        name: _column(pictures[rows], cache.values(encoder, prompts, name, one.offer.values), one, rows, len(catalogue))
+        name: _column(
+            pictures[rows], cache.values(encoder, prompts, name, one.candidates.values), one, rows, len(catalogue)
+        )
         for name, one in thresholds.attributes.items()
     }
     confident = {name: column.confident() for name, column in columns.items()}
@@ -166,23 +168,23 @@ def tag(
 
 
 def _column(pictures: np.ndarray, texts: np.ndarray, one: Calibrated, rows: np.ndarray, items: int) -> Column:
-    made = claim(pictures, texts, one.offer, one.scale)
+    made = predict(pictures, texts, one.candidates, one.scale)
     made = made._replace(rows=rows[made.rows])
-    sure = one.offer.calibrated[made.values] & (made.probability >= _bar(one))
+    sure = one.candidates.calibrated[made.values] & (made.probability >= _bar(one))
     values: list[str | None] = [None] * items
     states: list[State | None] = [None] * items
     for row in rows:
-        states[row] = "unsure"  # also where no value is calibrated, so that nothing is claimed
+        states[row] = "unsure"  # also where no value is calibrated, so that nothing is predicted
     probability = np.full(items, np.nan)
     edges = np.flatnonzero(np.diff(made.rows, prepend=-1))
     for start, end in zip(edges, np.append(edges[1:], len(made.rows)), strict=True):
         row, shown = int(made.rows[start]), np.arange(start, end)
         if sure[start:end].any():
             shown = shown[sure[start:end]]
-            present = [place for place in shown if not one.offer.is_absent(int(made.values[place]))]
+            present = [place for place in shown if not one.candidates.is_absent(int(made.values[place]))]
             states[row] = "sure" if present else "not applicable"
             shown = np.array(present or shown)
-        values[row] = one.offer.separator.join(one.offer.values[number] for number in made.values[shown])
+        values[row] = one.candidates.separator.join(one.candidates.values[number] for number in made.values[shown])
         probability[row] = made.probability[shown].min()
     return Column(values, probability, states, made, sure)
 
@@ -196,9 +198,9 @@ def uncertain(thresholds: Thresholds) -> Mapping[str, tuple[str, ...]]:
     lines = {}
     for name, one in thresholds.attributes.items():
         said = [f"always unsure: {one.shown.reason}"] if one.shown.reason else []
-        if one.offer.uncalibrated:
+        if one.candidates.uncalibrated:
             lost = f"; they are nearest to {one.lost} labelled items of tune" if one.lost else ""
-            said.append(f"never sure, for nobody in tune has them: {', '.join(one.offer.uncalibrated)}{lost}")
+            said.append(f"never sure, for nobody in tune has them: {', '.join(one.candidates.uncalibrated)}{lost}")
         if said:
             lines[name] = tuple(said)
     return lines

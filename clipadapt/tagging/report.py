@@ -8,7 +8,7 @@ Rows, of task "tagging" per attribute and of task "headline" over all attributes
     automatic_cells           share of labelled cells (an item's attribute) that are sure or not applicable
     automatic_items           share of items whose labelled cells all are; headline alone
     precision                 share of what is said for sure that is right; no row where nothing is
-    precision_at_coverage     of the k% most probable claims, wherever the threshold lies: the curve
+    precision_at_coverage     of the k% most probable predictions, wherever the threshold lies: the curve
 
 What labels do not name is neither right nor wrong and not counted; in a multi attribute, an item with any label is
 taken to be labelled fully. Two systems are compared on the same items, each with thresholds of its own.
@@ -28,16 +28,16 @@ from clipadapt.evaluation.rows import HEADLINE, Row
 from clipadapt.evaluation.sampling import Sampler
 from clipadapt.evaluation.statistics import Cell, to_rows
 from clipadapt.evaluation.suite import Statistics
-from clipadapt.evaluation.tagging.claims import Truth, told
-from clipadapt.evaluation.tagging.tag import Tagged
-from clipadapt.evaluation.tagging.thresholds import Thresholds
+from clipadapt.tagging.predictions import Truth, truth_of
+from clipadapt.tagging.tag import Tagged
+from clipadapt.tagging.thresholds import Thresholds
 
 TASK = "tagging"
 AUTOMATIC, AUTOMATIC_ITEMS, PRECISION, CURVE = (
     "automatic_cells", "automatic_items", "precision", "precision_at_coverage"
 )  # fmt: skip
 COVERAGES = (5, *range(10, 101, 10))
-"""Percent of claims at which the curve is read."""
+"""Percent of predictions at which the curve is read."""
 
 
 class _Known(NamedTuple):
@@ -48,9 +48,9 @@ class _Known(NamedTuple):
     done: np.ndarray
     """Of those: whether no person has to look."""
     said: np.ndarray
-    """Rows of all claims on labelled items, most probable first; claims that are never believed last."""
+    """Rows of all predictions on labelled items, most probable first; predictions that are never believed last."""
     right: np.ndarray
-    """Of those claims."""
+    """Of those predictions."""
     sure: np.ndarray
 
 
@@ -95,17 +95,17 @@ def report(
 
 
 def _known(tagged: Tagged, thresholds: Thresholds, name: str) -> _Known:
-    column, offer = tagged.columns[name], thresholds.attributes[name].offer
-    truth = told(offer, tagged.catalogue.value_sets(name))
+    column, candidates = tagged.columns[name], thresholds.attributes[name].candidates
+    truth = truth_of(candidates, tagged.catalogue.value_sets(name))
     whole = np.array([state is not None for state in column.states])
     truth = Truth(truth.labelled & whole, truth.has)
     rows = np.flatnonzero(truth.labelled)
     done = np.array([column.states[row] in ("sure", "not applicable") for row in rows], bool)
-    claims = column.claims
-    on = np.flatnonzero(truth.labelled[claims.rows])
-    standing = np.where(offer.calibrated[claims.values[on]], claims.probability[on], -1.0)
+    predictions = column.predictions
+    on = np.flatnonzero(truth.labelled[predictions.rows])
+    standing = np.where(candidates.calibrated[predictions.values[on]], predictions.probability[on], -1.0)
     on = on[np.argsort(-standing, kind="stable")]
-    return _Known(rows, done, claims.rows[on], truth.right(claims)[on], column.sure[on])
+    return _Known(rows, done, predictions.rows[on], truth.right(predictions)[on], column.sure[on])
 
 
 def _shares(known: Mapping[str, Mapping[str, _Known]], names: tuple[str, ...], sampler: Sampler) -> list[Cell]:
@@ -189,7 +189,7 @@ def _attributes(tagged: Tagged, thresholds: Thresholds) -> dict[str, Any]:
         name: {
             "threshold": one.shown.threshold,
             "reason": one.shown.reason,
-            "uncalibrated": list(one.offer.uncalibrated),
+            "uncalibrated": list(one.candidates.uncalibrated),
             "items": tagged.columns[name].counts(),
         }
         for name, one in thresholds.attributes.items()

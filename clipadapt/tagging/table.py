@@ -8,7 +8,7 @@ from rich.table import Table
 
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.rows import HEADLINE, Row, interval_text, points
-from clipadapt.evaluation.tagging.report import AUTOMATIC, AUTOMATIC_ITEMS, PRECISION, TASK, find_row
+from clipadapt.tagging.report import AUTOMATIC, AUTOMATIC_ITEMS, PRECISION, TASK, find_row
 
 _STYLES = {"better": "green", "worse": "red", "cannot be told": "yellow"}
 

@@ -1,7 +1,7 @@
 """Before anything is measured: what must not be reported is refused, pictures become vectors, broken ones go out.
 
     check_fitted(catalogue, split, fitted_on, tune)  # nothing fitted on a split is reported on it
-    ground = prepare(encoders, catalogue, cache)     # ground.catalogue holds the items that have vectors
+    inputs = prepare(encoders, catalogue, cache)     # inputs.catalogue holds the items that have vectors
 
 Nothing here measures.
 """
@@ -22,7 +22,7 @@ from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
 
 
-class Ground(NamedTuple):
+class EvalInputs(NamedTuple):
     """Items with vectors of every system."""
 
     catalogue: Catalogue
@@ -38,7 +38,7 @@ def prepare(
     *,
     broken: Literal["error", "count"] = "error",
     progress: bool = True,
-) -> Ground:
+) -> EvalInputs:
     """Encodes every picture with every system, or takes it from the cache.
 
     Raises:
@@ -61,11 +61,11 @@ def prepare(
         raise ConfigError(
             f"{catalogue.source}: no picture of split {catalogue.split!r} can be decoded{listing(lines[:5])}"
         )
-    return Ground(catalogue, pictures, (*catalogue.left_out, *lines))
+    return EvalInputs(catalogue, pictures, (*catalogue.left_out, *lines))
 
 
 def heads_of(encoders: Mapping[str, Encoder]) -> tuple[dict[str, LinearHead], list[str]]:
-    """System -> its linear head, and what has to be said of them.
+    """System -> its linear head, and notes for the report.
 
     A system that has neither a head nor texts is given the linear probe that the other's head started from, where that
     was fitted on this system's own vectors: it is the base, and a base without texts has no other answer.
@@ -79,9 +79,10 @@ def heads_of(encoders: Mapping[str, Encoder]) -> tuple[dict[str, LinearHead], li
         if head is not None:
             head.require(encoder.image_space, encoder.name)
             heads[system] = head
-            told = ", ".join(head.attributes)
+            names = ", ".join(head.attributes)
             notes.append(
-                f"{system}: {told} told by a linear head ({head.fitted.get('by', 'fitted elsewhere')}), not by texts"
+                f"{system}: {names} recognised by a linear head ({head.fitted.get('by', 'fitted elsewhere')}), "
+                "not by texts"
             )
     for system, encoder in encoders.items():
         if system in heads or encoder.text_space is not None:
@@ -91,8 +92,8 @@ def heads_of(encoders: Mapping[str, Encoder]) -> tuple[dict[str, LinearHead], li
             if probe is not None and probe.image_space == encoder.image_space:
                 heads[system] = probe
                 notes.append(
-                    f"{system}: has no text tower and so no zero-shot; told by a linear probe on its frozen vectors, "
-                    "fitted on train and chosen on tune"
+                    f"{system}: has no text tower and so no zero-shot; recognised by a linear probe on its frozen "
+                    "vectors, fitted on train and chosen on tune"
                 )
     return heads, notes
 

@@ -1,12 +1,12 @@
 """What every task is given: the catalogue, the systems with their picture vectors, the words, and which items count.
 
-    setting.value_sets("Pattern")            # of every item; empty where unknown, or outside the segment
-    setting.offered("Pattern")               # values with items enough, most frequent first
-    setting.of_values("Pattern", values)     # system -> vectors of the values' texts
-    for part in setting.parts(("gender",)):  # the whole, then each segment with items enough
+    context.value_sets("Pattern")            # of every item; empty where unknown, or outside the segment
+    context.offered("Pattern")               # values with items enough, most frequent first
+    context.of_values("Pattern", values)     # system -> vectors of the values' texts
+    for part in context.parts(("gender",)):  # the whole, then each segment with items enough
         ...
 
-A segment is the same setting with other items masked as if nothing were known of them. Nothing here measures.
+A segment is the same context with other items masked as if nothing were known of them. Nothing here measures.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ from clipadapt.towers.encoder import Encoder
 
 
 @dataclass(frozen=True)
-class Setting:
+class EvalContext:
     """One evaluation before anything is measured; broken pictures are already out of it."""
 
     catalogue: Catalogue
@@ -44,7 +44,7 @@ class Setting:
     """Attribute -> value -> labelled training items; null: bins are not known."""
     holdout_pairs: Sequence[Mapping[str, str]] = ()
     heads: Mapping[str, LinearHead] = field(default_factory=dict)
-    """System -> what tells its attributes in place of texts, where it has that."""
+    """System -> the linear head that recognises its attributes in place of texts, where it has one."""
     within: Bool[np.ndarray, " items"] | None = None
     segment: str | None = None
     _sets: dict[str, list[frozenset[str]]] = field(default_factory=dict)
@@ -90,10 +90,10 @@ class Setting:
                 places[name] = members
         return places
 
-    def tellers(
+    def classifiers(
         self, attribute: str, values: Sequence[str], *, plain: bool = False
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """What pictures are multiplied with to tell values, by system, and what is added: texts, or a linear head."""
+        """By system, what pictures are multiplied with to score values, and what is added: texts, or a linear head."""
         vectors, biases = {}, {}
         for system, encoder in self.encoders.items():
             head = self.heads.get(system)
@@ -103,19 +103,19 @@ class Setting:
                 vectors[system] = self.vectors.values(encoder, self.prompts, attribute, values, plain=plain)
         return vectors, biases
 
-    def untold(self, attribute: str) -> str | None:
-        """Why an attribute cannot be told: a system with a head for others and no texts; None where it can be."""
+    def unrecognisable(self, attribute: str) -> str | None:
+        """Why an attribute cannot be recognised: a system with a head for others and no texts; None where it can be."""
         for system, encoder in self.encoders.items():
             head = self.heads.get(system)
             if head is not None and encoder.text_space is None and attribute not in head.attributes:
-                return f"{system} has no text tower, and its linear head tells {', '.join(head.attributes)} alone"
+                return f"{system} has no text tower, and its linear head recognises {', '.join(head.attributes)} alone"
         return None
 
-    def wordless(self) -> str | None:
+    def textless(self) -> str | None:
         """Why tasks that need texts are left out: a system that has a head and no text tower; None where none is."""
         for system, encoder in self.encoders.items():
             if system in self.heads and encoder.text_space is None:
-                return f"{system} has no text tower, and this is asked in words"
+                return f"{system} has no text tower, and this task's queries are texts"
         return None
 
     def of_values(self, attribute: str, values: Sequence[str], *, plain: bool = False) -> dict[str, np.ndarray]:
@@ -137,8 +137,8 @@ class Setting:
         """A task's name in rows, with the segment."""
         return name if self.segment is None else f"{name}@{self.segment}"
 
-    def parts(self, columns: Sequence[str]) -> Iterator["Setting"]:
-        """The setting itself, then each value of the columns that at least four times `min_items` items have."""
+    def parts(self, columns: Sequence[str]) -> Iterator["EvalContext"]:
+        """The context itself, then each value of the columns that at least four times `min_items` items have."""
         yield self
         for column in columns:
             sets = self.catalogue.value_sets(column)

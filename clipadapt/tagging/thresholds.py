@@ -5,10 +5,10 @@
 
 The file: {schema_version, precision, confidence, model: {name, image_space, text_space}, prompts: {path, digest},
 fitted_on: {source, split, carved_from, fingerprint, items, products}, attributes: {name: {kind, separator, values,
-tune_items, absent, slope, offset, threshold, reason, claims, right, effective, lost}}}. A probability is the softmax of
-slope x cosine over `values` (exclusive), or the sigmoid of slope x cosine + offset (multi); one of `threshold` or more
-needs no person, null means that all do. Slope and threshold are fitted on the same items: one slope is too little to
-overfit, and what that costs is measured by the test that simulates it. What is tagged is unknown here.
+tune_items, absent, slope, offset, threshold, reason, predictions, right, effective, lost}}}. A probability is the
+softmax of slope x cosine over `values` (exclusive), or the sigmoid of slope x cosine + offset (multi); one of
+`threshold` or more needs no person, null means that all do. Slope and threshold are fitted on the same items: one slope
+is too little to overfit, and what that costs is measured by the test that simulates it. What is tagged is unknown here.
 """
 
 import json
@@ -25,15 +25,15 @@ from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import ConfigError, SpaceError
 from clipadapt.evaluation.calibration import Scale, fit_sigmoid, fit_softmax
-from clipadapt.evaluation.tagging.certify import Certified, certify
-from clipadapt.evaluation.tagging.claims import Offer, claim, offered, told
 from clipadapt.evaluation.vectors import VectorCache
 from clipadapt.prompts import Prompts
+from clipadapt.tagging.certify import Certified, certify
+from clipadapt.tagging.predictions import Candidates, candidates_of, predict, truth_of
 from clipadapt.towers.encoder import Encoder
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CONFIDENCE = 0.9
 """Share of tune samples from which the precision is truly reached."""
 
@@ -41,7 +41,7 @@ CONFIDENCE = 0.9
 class Calibrated(NamedTuple):
     """One attribute, ready to be told."""
 
-    offer: Offer
+    candidates: Candidates
     scale: Scale
     shown: Certified
     lost: int
@@ -49,16 +49,16 @@ class Calibrated(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """All parts side by side; the attribute's name is the key that they stand under."""
-        parts = self.offer._asdict() | self.scale._asdict() | self.shown._asdict() | {"lost": self.lost}
+        parts = self.candidates._asdict() | self.scale._asdict() | self.shown._asdict() | {"lost": self.lost}
         return {name: part for name, part in parts.items() if name != "attribute"}
 
     @classmethod
     def from_json(cls, name: str, document: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`; raises KeyError and TypeError."""
-        offer = {key: document[key] for key in Offer._fields if key != "attribute"}
-        offer |= {key: tuple(document[key]) for key in ("values", "tune_items", "absent")}
+        candidates = {key: document[key] for key in Candidates._fields if key != "attribute"}
+        candidates |= {key: tuple(document[key]) for key in ("values", "tune_items", "absent")}
         return cls(
-            Offer(attribute=name, **offer),
+            Candidates(attribute=name, **candidates),
             Scale(**{key: document[key] for key in Scale._fields}),
             Certified(**{key: document[key] for key in Certified._fields}),
             document["lost"],
@@ -184,7 +184,7 @@ def fit(
 
     Args:
         split: what tune is called, where it was carved and bears its source's name.
-        known: attribute -> values met elsewhere; they are offered, and never believed unless tune has them.
+        known: attribute -> values met elsewhere; they are candidates, and never believed unless tune has them.
 
     Raises:
         PromptError: an attribute or a value has no words.
@@ -205,10 +205,10 @@ def fit(
         for row in labelled:
             for value in sets[row]:
                 counts[value] = counts.get(value, 0) + 1
-        offer = offered(attribute, prompts, counts, (known or {}).get(attribute.name, ()))
-        texts = cache.values(encoder, prompts, attribute.name, offer.values)
+        candidates = candidates_of(attribute, prompts, counts, (known or {}).get(attribute.name, ()))
+        texts = cache.values(encoder, prompts, attribute.name, candidates.values)
         fitted[attribute.name] = _calibrated(
-            offer, pictures[labelled], texts, [sets[row] for row in labelled], tune.products[labelled],
+            candidates, pictures[labelled], texts, [sets[row] for row in labelled], tune.products[labelled],
             precision, confidence,
         )  # fmt: skip
     return Thresholds(
@@ -231,7 +231,7 @@ def read_pictures(encoder: Encoder, catalogue: Catalogue, cache: VectorCache, *,
 
 
 def _calibrated(
-    offer: Offer,
+    candidates: Candidates,
     pictures: np.ndarray,
     texts: np.ndarray,
     sets: Sequence[frozenset[str]],
@@ -240,17 +240,19 @@ def _calibrated(
     confidence: float,
 ) -> Calibrated:
     if not len(pictures):
-        return Calibrated(offer, Scale(1.0), Certified(None, "not one item of tune has a known value", 0, 0, 0.0), 0)
-    truth, usable = told(offer, sets), offer.calibrated
+        return Calibrated(
+            candidates, Scale(1.0), Certified(None, "not one item of tune has a known value", 0, 0, 0.0), 0
+        )
+    truth, usable = truth_of(candidates, sets), candidates.calibrated
     similarity = pictures @ texts.T
-    if offer.kind == "exclusive":
+    if candidates.kind == "exclusive":
         scale = fit_softmax(similarity, truth.has.argmax(axis=1))
     else:
         scale = fit_sigmoid(similarity[:, usable], truth.has[:, usable])
-    made = claim(pictures, texts, offer, scale)
-    if offer.kind == "exclusive" and len(offer.values) == 1:
-        reason = f"{offer.values[0]!r} is the only value that is known, so there is nothing to tell it from"
-        return Calibrated(offer, scale, Certified(None, reason, len(made.rows), 0, 0.0), 0)
+    made = predict(pictures, texts, candidates, scale)
+    if candidates.kind == "exclusive" and len(candidates.values) == 1:
+        reason = f"{candidates.values[0]!r} is the only value that is known, so there is nothing to tell it from"
+        return Calibrated(candidates, scale, Certified(None, reason, len(made.rows), 0, 0.0), 0)
     believed = usable[made.values]
     shown = certify(
         made.probability[believed],
@@ -259,4 +261,4 @@ def _calibrated(
         precision=precision,
         confidence=confidence,
     )
-    return Calibrated(offer, scale, shown, int((~believed).sum()))
+    return Calibrated(candidates, scale, shown, int((~believed).sum()))
