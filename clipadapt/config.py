@@ -7,13 +7,13 @@ Nothing here loads a model or a picture: a config that parses can still name a s
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from clipadapt.errors import ConfigError, listing
-from clipadapt.sections import Section, describe, expand, put_override, read_yaml
+from clipadapt.sections import Section, describe, expand, put_override, read_yaml, with_new_names
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -149,12 +149,14 @@ class Loss(Section):
     """Weight of the term that keeps the vectors of texts outside of training (everyday things, and the values of
     attributes whose weight is 0) where the base has them: what an adaptation must not forget."""
     probe: Annotated[float, Field(ge=0.0)] = 0.0
-    """attributes, in the text lead: weight of the term that pulls each value's texts to the direction in which a linear
-    probe on the base's picture vectors finds the value."""
+    """attributes, in the text warm-up: weight of the term that pulls each value's texts to the direction in which a
+    linear probe on the base's picture vectors finds the value."""
 
 
 class Train(Section):
     """How the run goes."""
+
+    renamed: ClassVar = {"text_lead": "text_warmup", "text_lead_lr": "text_warmup_lr"}
 
     trainable: Literal["adapters", "norms", "all", "head"] = "adapters"
     """adapters: LoRA by the plan; norms: LayerNorm alone; all: full fine-tuning; head: no tower, the linear probe of
@@ -170,9 +172,9 @@ class Train(Section):
     """Share of the steps with a rising rate; cosine to zero follows."""
     clip: Positive | None = 1.0
     """Largest gradient norm."""
-    text_lead: Annotated[int, Field(ge=0)] = 0
+    text_warmup: Annotated[int, Field(ge=0)] = 0
     """Steps at the start that train the text tower alone, against picture vectors that were encoded once."""
-    text_lead_lr: Positive | None = None
+    text_warmup_lr: Positive | None = None
     """Rate of those steps; null: `lr`."""
     balance: Literal["none", "sqrt", "full"] = "none"
     """How often rare values are drawn: as they come, by the root of their inverse frequency, or equally; capped."""
@@ -281,15 +283,18 @@ class Config(Section):
         return self
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+    def load(cls, path: str | Path, overrides: Sequence[str] = (), *, old_keys: bool = False) -> Self:
         """Reads a YAML file and applies `a.b=value` overrides, each value parsed as YAML.
+
+        `old_keys`: for files that clipadapt wrote itself; keys of earlier versions are taken under their new names,
+        where in anybody else's file they are faults that name the new key.
 
         Raises:
             ConfigError: no such file, no YAML, or any fault in it; all of them in one message.
         """
         raw = read_yaml(path)
         faults = [fault for override in overrides if (fault := put_override(raw, override))]
-        raw = expand(raw, faults)
+        raw = expand(with_new_names(raw, cls) if old_keys else raw, faults)
         try:
             parsed = cls.model_validate(raw)
         except ValidationError as error:
@@ -318,7 +323,7 @@ def _head_faults(config: Config) -> Iterator[str]:
         for name in ("name", "logit_scale", "keep", "anchor", "probe")
         if getattr(config.loss, name) != Loss.model_fields[name].default
     ]
-    odd += ["train.text_lead"] if config.train.text_lead else []
+    odd += ["train.text_warmup"] if config.train.text_warmup else []
     if odd:
         yield f"head linear: has one loss, cross-entropy over an attribute's values; leave out {', '.join(odd)}"
     if config.lora.preset == "text":

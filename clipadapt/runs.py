@@ -113,7 +113,7 @@ class Run:
         Raises:
             ConfigError: it is missing, or was changed into something that is none.
         """
-        return Config.load(self.path / "config.yaml")
+        return Config.load(self.path / "config.yaml", old_keys=True)
 
     def log(self, step: int, **values: float | int | str | None) -> None:
         """Appends one line of metrics; NaN and infinities, which JSON cannot hold, are written as text."""
@@ -152,7 +152,7 @@ class Run:
             return []
 
     def _refuse_another(self, config: Config) -> None:
-        old, new = _flat(Config.load(self.path / "config.yaml")), _flat(config)
+        old, new = _flat(self.config), _flat(config)
         differ = [
             f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
             for key in {**old, **new}

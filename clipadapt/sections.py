@@ -9,7 +9,7 @@ import os
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,6 +21,23 @@ class Section(BaseModel):
     """Base of all sections: immutable, and an unknown key is a fault."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Old key -> its name now. A file that says the old one is refused with the new one named; files that clipadapt
+    wrote itself are read with `with_new_names`."""
+
+
+def with_new_names(raw: Mapping[str, Any], model: type[Section]) -> dict[str, Any]:
+    """A mapping that an earlier version wrote, under the keys of this one; sections within it too."""
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = model.renamed.get(key, key)
+        field = model.model_fields.get(name)
+        inner = field.annotation if field is not None else None
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, Section):
+            value = with_new_names(value, inner)
+        found[name] = value
+    return found
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -114,10 +131,13 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _suggest(location: Sequence[int | str], model: type[BaseModel]) -> str:
+    """What follows "unknown key": its name now, the closest one, or all there are."""
     node: Any = model
     for part in location[:-1]:
         field = node.model_fields.get(part) if hasattr(node, "model_fields") else None
         node = field.annotation if field is not None else None
     known: Mapping[str, Any] = getattr(node, "model_fields", {})
+    if new := getattr(node, "renamed", {}).get(location[-1]):
+        return f"; it is called {'.'.join(map(str, (*location[:-1], new)))} now, with the same meaning"
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {close[0]}?" if close else (f"; known keys: {', '.join(known)}" if known else "")

@@ -32,7 +32,7 @@ class Bench:
     def __init__(self, config: Config, dtype: torch.dtype = torch.float64) -> None:
         self.config = config
         self.train = load_splits(config.data, config.seed).train
-        self.encoder, self.head, _ = prepare(config, "cpu")
+        self.encoder, self.logit_scale, _ = prepare(config, "cpu")
         self.encoder.to(dtype)
         self.parameters = optim.trainable(self.encoder.model)
         pictures = F.normalize(torch.randn(len(self.train), self.encoder.dim, generator=seeded(1)), dim=-1)
@@ -45,7 +45,7 @@ class Bench:
         self.objective = Objective(config.loss, self.train, prompts, seed=config.seed)
         self.processes = Processes(Accelerator(cpu=True))
         self.base = base
-        self.step = Step(self.encoder, self.objective, self.head, self.processes, config, base=base)
+        self.step = Step(self.encoder, self.objective, self.logit_scale, self.processes, config, base=base)
 
     def batches(self) -> Batches:
         augment = Augment(self.config.augment, self.encoder.preprocess, self.config.seed)
@@ -67,17 +67,19 @@ class Bench:
         pixels = torch.cat([micro.pixels for micro in micros])
         sizes, side = [len(m) for m in micros], pixels.shape[-1]
         mix = mixing.draw(items, sizes, self.config.augment, side=side, seed=0, step=0)
-        asked = self.objective.ask(items, epoch=0, step=0)._replace(mix=mix)
+        text_batch = self.objective.texts_for(items, epoch=0, step=0)._replace(mix=mix)
         if mix is not None:
             pixels = mixed(pixels, mix)
         self.step._dropouts["image"].draw(step=0, items=items.tolist())
         image = F.normalize(self.encoder.image_features(pixels), dim=-1)
-        repeated = [*asked.texts, *asked.texts]
+        repeated = [*text_batch.texts, *text_batch.texts]
         self.step._dropouts["text"].draw(step=0, items=repeated)
         text = F.normalize(self.encoder.text_features(self.encoder.stock.tokens(repeated)), dim=-1)
-        text = (text[: len(asked.texts)] + text[len(asked.texts) :]) / 2
-        base = self.base.batch(asked) if self.base else None
-        loss = self.objective.loss(asked, image, text, scale=self.head.scale(), bias=self.head.bias, base=base).loss
+        text = (text[: len(text_batch.texts)] + text[len(text_batch.texts) :]) / 2
+        base = self.base.batch(text_batch) if self.base else None
+        loss = self.objective.loss(
+            text_batch, image, text, scale=self.logit_scale.scale(), bias=self.logit_scale.bias, base=base
+        ).loss
         loss.backward()
         return float(loss.detach()), self.collected()
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from clipadapt import sections as module
 from clipadapt.config import Config
 from clipadapt.errors import ConfigError
-from clipadapt.sections import locate, read_yaml
+from clipadapt.sections import Section, locate, read_yaml
 
 ROOT = Path(__file__).parents[1]
 SMALLEST = "name: t\noutput_dir: runs/t\ndata: {source: x}\nprompts: prompts/generic.yaml\n"
@@ -210,3 +210,20 @@ def test_hard_negatives_want_a_loss_that_compares_captions(file: Path) -> None:
 def test_a_picture_is_mixed_once(file: Path) -> None:
     with pytest.raises(ConfigError, match="a picture is mixed once"):
         Config.load(file, ["augment.mixup=0.2", "augment.cutmix=1.0", "augment.force=[cutmix]"])
+
+
+def test_an_old_key_is_refused_with_its_new_name_and_read_where_we_wrote_it(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.text_lead: unknown key; it is called train\.text_warmup now"):
+        Config.load(file, ["train.text_lead=3"])
+    with pytest.raises(ConfigError, match=r"train\.text_lead_lr: .*train\.text_warmup_lr now"):
+        Config.load(file, ["train.text_lead_lr=0.1"])
+    file.write_text(SMALLEST + "train: {text_lead: 3, text_lead_lr: 0.1}\n")
+    train = Config.load(file, old_keys=True).train
+    assert (train.text_warmup, train.text_warmup_lr) == (3, 0.1)
+
+
+def test_every_old_key_has_a_new_one() -> None:
+    sections = [Config, *Section.__subclasses__()]
+    for section in sections:
+        for old, new in section.renamed.items():
+            assert old not in section.model_fields and new in section.model_fields

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.training.objective import Asked, Base
+from clipadapt.training.objective import Base, TextBatch
 
 
 class BaseModel:
@@ -23,7 +23,7 @@ class BaseModel:
 
     base = BaseModel(encoder, parameters, lambda: picture_vectors(encoder, train, processes, batch_size=64))
     base.pictures        # of every item; encoded when first asked for, by all processes together
-    base.batch(asked)    # vectors of a batch's pictures and captions
+    base.batch(text_batch)    # vectors of a batch's pictures and captions
     """
 
     def __init__(
@@ -41,15 +41,15 @@ class BaseModel:
         with self._as_it_was():
             return self._encode()
 
-    def batch(self, asked: Asked) -> Base | None:
+    def batch(self, text_batch: TextBatch) -> Base | None:
         """The base's vectors of the captioned pictures and of their captions; None without captions."""
-        if asked.drawn is None:
+        if text_batch.captions is None:
             return None
-        image = self.pictures[asked.items[: len(asked.drawn.of)]]
-        if asked.mix is not None:
-            image = nn.functional.normalize(asked.mix.blend(image), dim=-1)
+        image = self.pictures[text_batch.items[: len(text_batch.captions.of)]]
+        if text_batch.mix is not None:
+            image = nn.functional.normalize(text_batch.mix.blend(image), dim=-1)
         with self._as_it_was(), torch.compiler.set_stance("force_eager"):
-            return Base(image, self._encoder.encode_texts(asked.drawn.texts), self._scale)
+            return Base(image, self._encoder.encode_texts(text_batch.captions.texts), self._scale)
 
     @contextmanager
     def _as_it_was(self) -> Iterator[None]:

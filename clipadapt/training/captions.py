@@ -18,7 +18,7 @@ from clipadapt.losses.contrastive import agreement
 from clipadapt.prompts import Prompts
 
 
-class Drawn(NamedTuple):
+class CaptionBatch(NamedTuple):
     """The captions of one batch."""
 
     texts: list[str]
@@ -39,8 +39,8 @@ class Drawn(NamedTuple):
         own = self.of[rows, None] == torch.arange(len(self.texts), device=self.of.device)[columns]
         return positives | own, known | own
 
-    def to(self, device: torch.device) -> "Drawn":
-        return Drawn(self.texts, self.of.to(device), self.items.to(device), self.stated.to(device))
+    def to(self, device: torch.device) -> "CaptionBatch":
+        return CaptionBatch(self.texts, self.of.to(device), self.items.to(device), self.stated.to(device))
 
 
 class Captions:
@@ -54,7 +54,7 @@ class Captions:
         """Columns that captions can name."""
         self._codes = _codes(catalogue, self.columns)
 
-    def draw(self, items: Sequence[int], epoch: int) -> Drawn:
+    def batch(self, items: Sequence[int], epoch: int) -> CaptionBatch:
         """The captions of these rows of the catalogue in `epoch` (from 0); the same for the same epoch and item.
 
         Raises:
@@ -73,7 +73,7 @@ class Captions:
                     said[position[column]] = self._codes[item, position[column]]
                 stated.append(said)
             of.append(texts[caption.text])
-        return Drawn(list(texts), torch.tensor(of), self._codes[torch.as_tensor(items)], torch.stack(stated))
+        return CaptionBatch(list(texts), torch.tensor(of), self._codes[torch.as_tensor(items)], torch.stack(stated))
 
 
 def _codes(catalogue: Catalogue, columns: Sequence[str]) -> Integer[Tensor, "n a"]:

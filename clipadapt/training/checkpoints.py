@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -51,15 +51,15 @@ class Progress(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     step: int = 0
-    """Optimizer steps done in the main phase; a text lead is over whenever a checkpoint exists."""
+    """Optimizer steps done in the main phase; a text warm-up is over whenever a checkpoint exists."""
     epochs: list[Epoch] = []
     """Finished epochs, in order."""
     first: tuple[float, ...] | None = None
     """Tune's score of the model as it was before the first step."""
-    led: tuple[float, ...] | None = None
-    """Tune's score after the text lead; null without one."""
+    start: tuple[float, ...] | None = Field(default=None, validation_alias=AliasChoices("start", "led"))
+    """Tune's score after the text warm-up, or of the linear probe; null without them. Earlier versions wrote `led`."""
     best: int | None = None
-    """Number of the best epoch, from 1, whose adapter lies in the run's adapter folder; 0 is the text lead."""
+    """Number of the best epoch, from 1, whose adapter lies in the run's adapter folder; 0 is the text warm-up."""
     sums: dict[str, float] = {}
     """Running sums of the epoch that is under way, for its mean loss and accuracy."""
     loss_scale: float | None = None
@@ -87,8 +87,8 @@ class Progress(BaseModel):
         return epoch
 
     def scores(self) -> list[tuple[float, ...]]:
-        """Tune's scores, at the place that `best` counts by: after the lead, then after each epoch."""
-        return [self.led or (), *(epoch.score for epoch in self.epochs)]
+        """Tune's scores, at the place that `best` counts by: after the text warm-up, then after each epoch."""
+        return [self.start or (), *(epoch.score for epoch in self.epochs)]
 
 
 def save(

@@ -21,7 +21,7 @@ from clipadapt.errors import TrainingError
 from clipadapt.prompts import Prompts
 from clipadapt.towers.classifier import Linear, LinearHead
 from clipadapt.training.labels import Labels, labels_of
-from clipadapt.training.objective import Asked, Base, Objective, Outcome
+from clipadapt.training.objective import Base, Objective, Outcome, TextBatch
 from clipadapt.training.probe import fit_probe
 
 SCALE = 50.0
@@ -78,13 +78,13 @@ class ClassifierObjective(Objective):
         self.classifier: Classifier | None = None
         """To be set before the first loss."""
 
-    def ask(self, items: np.ndarray, *, epoch: int, step: int, captioned: int | None = None) -> Asked:
+    def texts_for(self, items: np.ndarray, *, epoch: int, step: int, captioned: int | None = None) -> TextBatch:
         """No text at all."""
-        return Asked(torch.from_numpy(np.ascontiguousarray(items)), [], None, {})
+        return TextBatch(torch.from_numpy(np.ascontiguousarray(items)), [], None, {})
 
     def loss(
         self,
-        asked: Asked,
+        text_batch: TextBatch,
         image: Float[Tensor, "b d"],
         text: Float[Tensor, "t d"],
         *,
@@ -96,9 +96,9 @@ class ClassifierObjective(Objective):
         assert self.classifier is not None
         factor = torch.tensor(self.classifier.factor, device=image.device)
         with_one = F.pad(image, (0, 1), value=1.0)
-        return super().loss(asked, with_one, with_one[:0], scale=factor)
+        return super().loss(text_batch, with_one, with_one[:0], scale=factor)
 
-    def value_rows(self, labels: Labels, asked: Asked, text: Tensor) -> Tensor:
+    def value_rows(self, labels: Labels, text_batch: TextBatch, text: Tensor) -> Tensor:
         """The classifier's rows in place of texts."""
         assert self.classifier is not None
         return self.classifier.line(labels.attribute)

@@ -1,9 +1,9 @@
 """What a batch is trained for: which texts it needs, and one differentiable number once their vectors are there.
 
-A step has two halves with the towers between them. `ask` names the distinct texts of a global batch: captions, and for
-`attributes` one sampled text per value, so that every value takes part in every step however rare it is. `loss` takes
-the unit vectors of all pictures and all those texts. Both are pure functions of (seed, epoch, step, items), so every
-process works out the same. Nothing here knows of towers, processes or precision.
+A step has two halves with the towers between them. `texts_for` names the distinct texts of a global batch: captions,
+and for `attributes` one sampled text per value, so that every value takes part in every step however rare it is. `loss`
+takes the unit vectors of all pictures and all those texts. Both are pure functions of (seed, epoch, step, items), so
+every process works out the same. Nothing here knows of towers, processes or precision.
 
     softmax          each picture with its caption, equal captions handled as written
     sigmoid          every pair on its own
@@ -28,44 +28,45 @@ from clipadapt.losses.contrastive import multi_positive_loss, sigmoid_loss, soft
 from clipadapt.losses.keep import anchor_loss, keep_loss
 from clipadapt.losses.tiled import Pairs, tiled_multi_positive_loss, tiled_sigmoid_loss, tiled_softmax_loss
 from clipadapt.prompts import Prompts
-from clipadapt.training import anchors
-from clipadapt.training.captions import Captions, Drawn
+from clipadapt.training.captions import CaptionBatch, Captions
 from clipadapt.training.labels import Labels, labels_of
 from clipadapt.training.mixing import Mix
 
 TILE = 2048
 """Above this many pictures the picture x caption matrix is made in tiles; below, it is smaller than a tower's layer."""
+ANCHORS_PER_STEP = 64
+"""Texts that one step keeps where the base has them."""
 JUDGED = 512
 """Pictures of a batch whose accuracy is measured; more would cost time and tell little."""
 
 
-class Asked(NamedTuple):
+class TextBatch(NamedTuple):
     """A global batch and the texts it needs."""
 
     items: Integer[Tensor, " b"]
     """Rows of the catalogue."""
     texts: list[str]
     """Distinct, captions first."""
-    drawn: Drawn | None
-    """The captions, which are `texts[: len(drawn.texts)]`; None when the loss has no use for them."""
+    captions: CaptionBatch | None
+    """Whose texts are `texts[: len(captions.texts)]`; None when the loss has no use for captions."""
     values: dict[str, Integer[Tensor, " v"]]
     """Attribute -> row in `texts` of each of its values' text."""
     mix: Mix | None = None
     anchors: Integer[Tensor, " a"] | None = None
     """Rows in `texts` of the texts that are to stay where the base has them ..."""
-    held: Float[Tensor, "a d"] | None = None
+    anchor_vectors: Float[Tensor, "a d"] | None = None
     """... and the base's vectors of those."""
 
-    def on(self, device: torch.device) -> "Asked":
+    def on(self, device: torch.device) -> "TextBatch":
         """With every tensor there."""
-        return Asked(
+        return TextBatch(
             self.items.to(device),
             self.texts,
-            None if self.drawn is None else self.drawn.to(device),
+            None if self.captions is None else self.captions.to(device),
             {name: rows.to(device) for name, rows in self.values.items()},
             None if self.mix is None else self.mix.to(device),
             None if self.anchors is None else self.anchors.to(device),
-            None if self.held is None else self.held.to(device),
+            None if self.anchor_vectors is None else self.anchor_vectors.to(device),
         )
 
 
@@ -115,39 +116,39 @@ class Objective:
         self._captions = Captions(catalogue, prompts, seed=seed) if captioned else None
 
         self._anchors: tuple[Sequence[str], Tensor] | None = None
-        self._aims: Mapping[str, Tensor] = {}
+        self._targets: Mapping[str, Tensor] = {}
 
-    def hold(self, texts: Sequence[str], vectors: Float[Tensor, "n d"]) -> None:
+    def set_anchors(self, texts: Sequence[str], vectors: Float[Tensor, "n d"]) -> None:
         """Texts for the `anchor` term, and the base's unit vectors of them."""
         self._anchors = texts, vectors
 
-    def aim(self, directions: Mapping[str, Float[Tensor, "v d"]]) -> None:
+    def set_targets(self, directions: Mapping[str, Float[Tensor, "v d"]]) -> None:
         """Unit vectors that the `probe` term pulls each attribute's value texts to; none turns the term off."""
-        self._aims = directions
+        self._targets = directions
 
-    def ask(self, items: np.ndarray, *, epoch: int, step: int, captioned: int | None = None) -> Asked:
+    def texts_for(self, items: np.ndarray, *, epoch: int, step: int, captioned: int | None = None) -> TextBatch:
         """The texts of a global batch. `captioned`: how many of the first items get a caption; None: all."""
-        drawn = self._captions.draw(items[:captioned].tolist(), epoch) if self._captions else None
-        texts = dict.fromkeys(drawn.texts if drawn else ())
+        captions = self._captions.batch(items[:captioned].tolist(), epoch) if self._captions else None
+        texts = dict.fromkeys(captions.texts if captions else ())
         rows: dict[str, int] = {text: row for row, text in enumerate(texts)}
         values = {}
         for labels in self.labels:
             key = (self._seed, step)
             sampled = [self._prompts.attribute_text(labels.attribute, value, key) for value in labels.values]
             values[labels.attribute] = torch.tensor([rows.setdefault(str(text), len(rows)) for text in sampled])
-        asked = Asked(torch.from_numpy(np.ascontiguousarray(items)), list(rows), drawn, values)
-        return asked if self._anchors is None else self._anchored(asked, rows, *self._anchors, step=step)
+        text_batch = TextBatch(torch.from_numpy(np.ascontiguousarray(items)), list(rows), captions, values)
+        return text_batch if self._anchors is None else self._with_anchors(text_batch, rows, *self._anchors, step=step)
 
-    def _anchored(
-        self, asked: Asked, rows: dict[str, int], texts: Sequence[str], vectors: Tensor, *, step: int
-    ) -> Asked:
-        chosen = generator(self._seed, "anchors", step).permutation(len(texts))[: anchors.PER_STEP]
+    def _with_anchors(
+        self, text_batch: TextBatch, rows: dict[str, int], texts: Sequence[str], vectors: Tensor, *, step: int
+    ) -> TextBatch:
+        chosen = generator(self._seed, "anchors", step).permutation(len(texts))[:ANCHORS_PER_STEP]
         at = torch.tensor([rows.setdefault(texts[int(one)], len(rows)) for one in chosen])
-        return asked._replace(texts=list(rows), anchors=at, held=vectors[torch.from_numpy(chosen)])
+        return text_batch._replace(texts=list(rows), anchors=at, anchor_vectors=vectors[torch.from_numpy(chosen)])
 
     def loss(
         self,
-        asked: Asked,
+        text_batch: TextBatch,
         image: Float[Tensor, "b d"],
         text: Float[Tensor, "t d"],
         *,
@@ -155,10 +156,10 @@ class Objective:
         bias: Tensor | None = None,
         base: Base | None = None,
     ) -> Outcome:
-        """The loss of a global batch, from the unit vectors of its pictures and of `asked.texts`, in their order.
+        """The loss of a global batch, from the unit vectors of its pictures and of `text_batch.texts`, in their order.
 
         Args:
-            asked: from `ask`.
+            text_batch: from `texts_for`.
             image: unit vectors, with gradient where the image tower learns.
             text: unit vectors of all texts.
             scale: factor on cosines.
@@ -172,48 +173,54 @@ class Objective:
         scores = _Scores(image.device)
         total = image.new_zeros((), dtype=torch.promote_types(image.dtype, torch.float32))
         if self.labels:
-            parts["attributes"] = self._attribute_terms(asked, image, text, scale, scores)
+            parts["attributes"] = self._attribute_terms(text_batch, image, text, scale, scores)
             total = total + parts["attributes"]
-        for name, term, weight in self._text_terms(asked, text):
+        for name, term, weight in self._text_terms(text_batch, text):
             parts[name] = term
             total = total + weight * term
-        if asked.drawn is not None:
-            captions = text[: len(asked.drawn.texts)]
-            pictures = image[: len(asked.drawn.of)]
+        if text_batch.captions is not None:
+            caption_vectors = text[: len(text_batch.captions.texts)]
+            pictures = image[: len(text_batch.captions.of)]
             weight = self._config.caption_weight if self.labels else 1.0
             if weight:
-                parts["captions"] = self._caption_term(asked, pictures, captions, scale, bias)
+                parts["captions"] = self._caption_term(text_batch, pictures, caption_vectors, scale, bias)
                 total = total + weight * parts["captions"]
-            if base is not None and self._config.keep and len(captions) > 1:  # over a single text nothing can change
-                kept = keep_loss(pictures, captions, base.image, base.text, base.scale)
+            if (
+                base is not None and self._config.keep and len(caption_vectors) > 1
+            ):  # over a single text nothing can change
+                kept = keep_loss(pictures, caption_vectors, base.image, base.text, base.scale)
                 parts["keep"] = kept.mean()
                 total = total + self._config.keep * parts["keep"]
             if not self.labels:
-                scores.captions(asked.drawn, pictures, captions)
+                scores.captions(text_batch.captions, pictures, caption_vectors)
         return Outcome(total, {name: part.detach() for name, part in parts.items()}, *scores.sums())
 
-    def _text_terms(self, asked: Asked, text: Tensor) -> Iterator[tuple[str, Tensor, float]]:
+    def _text_terms(self, text_batch: TextBatch, text: Tensor) -> Iterator[tuple[str, Tensor, float]]:
         """(name, value, weight) of the terms that look at texts alone."""
-        if self._aims:
+        if self._targets:
             weights = sum(labels.weight for labels in self.labels)
             pulls = [
                 labels.weight
                 / weights
-                * anchor_loss(text[asked.values[labels.attribute]], self._aims[labels.attribute]).mean()
+                * anchor_loss(text[text_batch.values[labels.attribute]], self._targets[labels.attribute]).mean()
                 for labels in self.labels
             ]
             yield "probe", torch.stack(pulls).sum(), self._config.probe
-        if asked.anchors is not None and asked.held is not None:
-            yield "anchor", anchor_loss(text[asked.anchors], asked.held).mean(), self._config.anchor
+        if text_batch.anchors is not None and text_batch.anchor_vectors is not None:
+            yield "anchor", anchor_loss(text[text_batch.anchors], text_batch.anchor_vectors).mean(), self._config.anchor
 
-    def _caption_term(self, asked: Asked, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-        assert asked.drawn is not None
-        drawn = asked.drawn
+    def _caption_term(
+        self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        assert text_batch.captions is not None
+        captions = text_batch.captions
         tiled = len(image) > TILE
-        if self._config.name == "softmax" and asked.mix is None:
-            own = text[drawn.of]
+        if self._config.name == "softmax" and text_batch.mix is None:
+            own = text[captions.of]
             return (tiled_softmax_loss(image, own, scale, TILE) if tiled else softmax_loss(image, own, scale)).mean()
-        pairs = _mixed(drawn, asked.mix) if self._config.name != "softmax" else _own_only(drawn, asked.mix)
+        pairs = (
+            _mixed(captions, text_batch.mix) if self._config.name != "softmax" else _own_only(captions, text_batch.mix)
+        )
         if self._config.name == "sigmoid":
             if bias is None:
                 bias = -(scale * (image.mean(0) @ text.mean(0))).detach() - math.log(len(text))
@@ -224,11 +231,13 @@ class Objective:
             return tiled_multi_positive_loss(image, text, scale, pairs, TILE).mean()
         return multi_positive_loss(image, text, scale, *pairs(slice(0, len(image)), slice(0, len(text)))).mean()
 
-    def value_rows(self, labels: Labels, asked: Asked, text: Tensor) -> Tensor:
+    def value_rows(self, labels: Labels, text_batch: TextBatch, text: Tensor) -> Tensor:
         """What the pictures' vectors are multiplied with, a row for each value of an attribute."""
-        return text[asked.values[labels.attribute].to(text.device)]
+        return text[text_batch.values[labels.attribute].to(text.device)]
 
-    def _attribute_terms(self, asked: Asked, image: Tensor, text: Tensor, scale: Tensor, scores: "_Scores") -> Tensor:
+    def _attribute_terms(
+        self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor, scores: "_Scores"
+    ) -> Tensor:
         """Weighted mean over attributes of the loss per labelled item.
 
         An attribute's sum is divided by the number of labels a batch of this size has on average, not by the number it
@@ -237,11 +246,11 @@ class Objective:
         total = image.new_zeros((), dtype=torch.promote_types(image.dtype, torch.float32))
         weights = sum(labels.weight for labels in self.labels)
         for labels in self.labels:
-            vectors = self.value_rows(labels, asked, text)
-            terms = labels.terms(asked.items, image, vectors, scale, asked.mix, self._config.logit_adjustment)
+            vectors = self.value_rows(labels, text_batch, text)
+            terms = labels.terms(text_batch.items, image, vectors, scale, text_batch.mix, self._config.logit_adjustment)
             total = total + (labels.weight / weights) * terms.total / (labels.labelled * len(image))
-            if asked.mix is None:
-                scores.values(labels, asked.items, image, vectors)
+            if text_batch.mix is None:
+                scores.values(labels, text_batch.items, image, vectors)
         return total
 
 
@@ -263,8 +272,8 @@ class _Scores:
         self._guessed += known.sum() / len(vectors)
 
     @torch.no_grad()
-    def captions(self, drawn: Drawn, image: Tensor, text: Tensor) -> None:
-        positives, _ = drawn.pairs(slice(0, min(JUDGED, len(image))), slice(0, len(text)))
+    def captions(self, captions: CaptionBatch, image: Tensor, text: Tensor) -> None:
+        positives, _ = captions.pairs(slice(0, min(JUDGED, len(image))), slice(0, len(text)))
         best = (image[:JUDGED] @ text.T).argmax(1, keepdim=True)
         self._right += positives.gather(1, best).sum()
         self._judged += len(positives)
@@ -274,14 +283,14 @@ class _Scores:
         return self._right, self._judged, self._guessed
 
 
-def _mixed(drawn: Drawn, mix: Mix | None) -> Pairs:
+def _mixed(captions: CaptionBatch, mix: Mix | None) -> Pairs:
     """Positives and known pairs of a batch; of a mixed picture both halves count with their share."""
     if mix is None:
-        return drawn.pairs
+        return captions.pairs
 
     def pairs(rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
-        positives, known = drawn.pairs(rows, columns)
-        others = drawn._replace(of=drawn.of[mix.partner], items=drawn.items[mix.partner])
+        positives, known = captions.pairs(rows, columns)
+        others = captions._replace(of=captions.of[mix.partner], items=captions.items[mix.partner])
         also, also_known = others.pairs(rows, columns)
         share = mix.share[rows, None]
         return share * positives + (1 - share) * also, known & also_known
@@ -289,13 +298,13 @@ def _mixed(drawn: Drawn, mix: Mix | None) -> Pairs:
     return pairs
 
 
-def _own_only(drawn: Drawn, mix: Mix | None) -> Pairs:
+def _own_only(captions: CaptionBatch, mix: Mix | None) -> Pairs:
     """A picture's own caption and its partner's, with their shares, and no other positives: softmax under MixUp."""
 
     def pairs(rows: slice, columns: slice) -> tuple[Tensor, None]:
         assert mix is not None
-        at = torch.arange(len(drawn.texts), device=drawn.of.device)[columns]
-        own, other = drawn.of[rows, None] == at, drawn.of[mix.partner][rows, None] == at
+        at = torch.arange(len(captions.texts), device=captions.of.device)[columns]
+        own, other = captions.of[rows, None] == at, captions.of[mix.partner][rows, None] == at
         share = mix.share[rows, None]
         return share * own + (1 - share) * other, None
 

@@ -16,14 +16,14 @@ from clipadapt.towers.encoder import DTYPES, TorchEncoder
 from clipadapt.towers.load import load
 from clipadapt.towers.lora import AdapterReport, select_trainable
 from clipadapt.training.dropout import train_adapters
-from clipadapt.training.head import Head
+from clipadapt.training.logit_scale import LogitScale
 
 
 class Prepared(NamedTuple):
     """An encoder with something to train."""
 
     encoder: TorchEncoder
-    head: Head
+    logit_scale: LogitScale
     report: AdapterReport
 
 
@@ -52,11 +52,11 @@ def prepare(config: Config, device: torch.device | str) -> Prepared:
             "two-tower model"
         )
     report = select_trainable(encoder, config.train, lora, config.seed)
-    head = Head(encoder, config.loss)
+    logit_scale = LogitScale(encoder, config.loss)
     train_adapters(encoder.model)
     if model.frozen_dtype != "fp32":
         encoder.cast_frozen(DTYPES[model.frozen_dtype])
     encoder.checkpointing(model.checkpointing)
     if model.compile:
         encoder.compile_towers()
-    return Prepared(encoder, head, report)
+    return Prepared(encoder, logit_scale, report)

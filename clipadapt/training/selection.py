@@ -21,7 +21,7 @@ from clipadapt.errors import TrainingError
 from clipadapt.prompts import Prompts
 from clipadapt.towers.encode import value_vectors
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.training.head import Head
+from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective
 from clipadapt.training.processes import Processes
 from clipadapt.training.vectors import picture_vectors
@@ -45,7 +45,7 @@ class Selection:
     """Measures a model on tune; larger scores are better.
 
     selection = Selection(config, train, tune, prompts, processes)
-    score, figures = selection.measure(encoder, head)
+    score, figures = selection.measure(encoder, logit_scale)
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Selection:
             )
         self._objective = Objective(settings.loss, tune, prompts, seed=settings.seed) if self.metric == "loss" else None
 
-    def measure(self, encoder: TorchEncoder, head: Head) -> tuple[tuple[float, ...], dict[str, float]]:
+    def measure(self, encoder: TorchEncoder, logit_scale: LogitScale) -> tuple[tuple[float, ...], dict[str, float]]:
         """(score, figures): the score orders epochs, ties broken by balanced accuracy; figures are for the log.
 
         Collective: every process calls it and gets the same.
@@ -94,7 +94,7 @@ class Selection:
             recalls = self._recalls(encoder, images.cpu().numpy())
             figures = summary(recalls)
             if self._objective is not None:
-                figures["loss"] = self._loss(self._objective, encoder, head, images)
+                figures["loss"] = self._loss(self._objective, encoder, logit_scale, images)
         chosen = -figures["loss"] if self.metric == "loss" else figures[self.metric]
         return (chosen, figures.get("balanced_accuracy", 0.0)), figures
 
@@ -118,14 +118,14 @@ class Selection:
         return found
 
     @torch.no_grad()
-    def _loss(self, objective: Objective, encoder: TorchEncoder, head: Head, images: Tensor) -> float:
+    def _loss(self, objective: Objective, encoder: TorchEncoder, logit_scale: LogitScale, images: Tensor) -> float:
         """The training loss without augmentation, on the captions of epoch 0, in batches of the training size."""
         losses = []
         for start in range(0, len(images) - self._global_batch + 1, self._global_batch):
             items = np.arange(start, start + self._global_batch)
-            asked = objective.ask(items, epoch=0, step=0).on(images.device)
-            texts = encoder.encode_texts(asked.texts)
-            outcome = objective.loss(asked, images[items], texts, scale=head.scale(), bias=head.bias)
+            text_batch = objective.texts_for(items, epoch=0, step=0).on(images.device)
+            texts = encoder.encode_texts(text_batch.texts)
+            outcome = objective.loss(text_batch, images[items], texts, scale=logit_scale.scale(), bias=logit_scale.bias)
             losses.append(float(outcome.loss))
         return float(np.mean(losses))
 

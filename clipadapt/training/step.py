@@ -27,8 +27,8 @@ from clipadapt.training import mixing
 from clipadapt.training.attention import training_attention
 from clipadapt.training.base import BaseModel
 from clipadapt.training.dropout import Dropouts
-from clipadapt.training.head import Head
-from clipadapt.training.objective import Asked, Objective, Outcome
+from clipadapt.training.logit_scale import LogitScale
+from clipadapt.training.objective import Objective, Outcome, TextBatch
 from clipadapt.training.processes import Processes
 
 TEXTS_PER_PICTURE = 4
@@ -42,7 +42,7 @@ class Step:
         self,
         encoder: TorchEncoder,
         objective: Objective,
-        head: Head,
+        logit_scale: LogitScale,
         processes: Processes,
         config: Config,
         *,
@@ -51,7 +51,7 @@ class Step:
     ) -> None:
         self._encoder = encoder
         self._objective = objective
-        self._head = head
+        self._logit_scale = logit_scale
         self._processes = processes
         self._config = config
         self._base = base
@@ -69,57 +69,57 @@ class Step:
         device = self._encoder.device
         local = torch.from_numpy(np.concatenate([batch.indices for batch in batches])).to(device)
         items = gather(local).cpu().numpy()
-        asked = self._objective.ask(items, epoch=epoch, step=step)
+        text_batch = self._objective.texts_for(items, epoch=epoch, step=step)
         sizes = [len(batch) for batch in batches]
         mix = mixing.draw(
             items, sizes * self._processes.count, self._config.augment,
             side=self._encoder.preprocess.size, seed=self._config.seed, step=step,
         )  # fmt: skip
-        asked = asked._replace(mix=mix).on(device)
+        text_batch = text_batch._replace(mix=mix).on(device)
         starts = self._processes.rank * len(local) + np.cumsum([0, *sizes[:-1]])
 
         def encode(piece: tuple[int, TrainBatch]) -> Tensor:
             at, batch = piece
-            pixels = batch.pixels if asked.mix is None else asked.mix.pixels(batch.pixels, at)
+            pixels = batch.pixels if text_batch.mix is None else text_batch.mix.pixels(batch.pixels, at)
             self._dropouts["image"].draw(step=step, items=batch.indices.tolist(), device=device)
             with self._attention():
                 return F.normalize(self._encoder.image_features(pixels), dim=-1)
 
         pieces = list(zip(starts.tolist(), batches, strict=True))
         image = Stream(encode, pieces) if "image" in self.learning else _frozen(Stream(encode, pieces))
-        return self._gradients(asked, step, image=image)
+        return self._gradients(text_batch, step, image=image)
 
     def scale(self) -> Tensor:
         """The factor on cosines that training uses now."""
-        return self._head.scale()
+        return self._logit_scale.scale()
 
-    def text_alone(self, asked: Asked, vectors: Float[Tensor, "b d"], *, step: int) -> Outcome:
+    def text_alone(self, text_batch: TextBatch, vectors: Float[Tensor, "b d"], *, step: int) -> Outcome:
         """A step of the text tower against picture vectors that are already there, the same on every process."""
-        return self._gradients(asked, step, vectors=vectors)
+        return self._gradients(text_batch, step, vectors=vectors)
 
     def _gradients(
-        self, asked: Asked, step: int, *, image: Stream | None = None, vectors: Tensor | None = None
+        self, text_batch: TextBatch, step: int, *, image: Stream | None = None, vectors: Tensor | None = None
     ) -> Outcome:
         """Two passes over what learns; pictures come as a stream to encode, or as vectors."""
         outcomes: list[Outcome] = []
-        base = self._base.batch(asked) if self._base is not None else None
+        base = self._base.batch(text_batch) if self._base is not None else None
 
         def loss(*gathered: Tensor) -> Tensor:
             pictures = gathered[0] if vectors is None else vectors
             outcome = self._objective.loss(
-                asked,
+                text_batch,
                 pictures,
-                gathered[-1][: len(asked.texts)] if asked.texts else pictures[:0],
-                scale=self._head.scale(),
-                bias=self._head.bias,
+                gathered[-1][: len(text_batch.texts)] if text_batch.texts else pictures[:0],
+                scale=self._logit_scale.scale(),
+                bias=self._logit_scale.bias,
                 base=base,
             )
             outcomes.append(outcome)
             return outcome.loss
 
         streams = [] if image is None else [image]
-        if asked.texts:
-            streams.append(self._text_stream(asked.texts, step))
+        if text_batch.texts:
+            streams.append(self._text_stream(text_batch.texts, step))
         two_pass(streams, loss, gather=gather, backward=self._backward)
         for dropouts in self._dropouts.values():
             dropouts.clear()

@@ -30,8 +30,7 @@ from clipadapt.runs import Run
 from clipadapt.towers.adapter import save_adapter
 from clipadapt.towers.classifier import PROBE, LinearHead
 from clipadapt.towers.lora import check_gradients
-from clipadapt.training import checkpoints, guards, optim, text_lead
-from clipadapt.training.anchors import anchor_texts
+from clipadapt.training import checkpoints, guards, optim, text_warmup
 from clipadapt.training.base import BaseModel
 from clipadapt.training.checkpoints import Progress
 from clipadapt.training.classifier import Classifier, ClassifierObjective, probe_of
@@ -87,12 +86,12 @@ class _Training:
         self.objective = objective(config.loss, self.splits.train, prompts, seed=config.seed)
         told = [labels.attribute for labels in self.objective.labels] if linear else None
         self.selection = Selection(config, self.splits.train, self.splits.tune, prompts, self.processes, told=told)
-        self.encoder, self.head, report = prepare(config, accelerator.device)
+        self.encoder, self.logit_scale, report = prepare(config, accelerator.device)
         self.classifier = self.attached_classifier()
         if config.loss.anchor:
             trained = [labels.attribute for labels in self.objective.labels]
-            texts = anchor_texts(self.splits.train, prompts, trained)
-            self.objective.hold(texts, self.encoder.encode_texts(texts))
+            texts = text_warmup.anchor_texts(self.splits.train, prompts, trained)
+            self.objective.set_anchors(texts, self.encoder.encode_texts(texts))
         if config.data.mixed_sizes == "refuse":
             for catalogue in self.splits:
                 refuse_other_sizes(catalogue, self.encoder.preprocess.size)
@@ -107,7 +106,7 @@ class _Training:
         )  # fmt: skip
         self.base = BaseModel(self.encoder, self.parameters, self.pictures) if self.needs_base else None
         self.step = Step(
-            self.encoder, self.objective, self.head, self.processes, config,
+            self.encoder, self.objective, self.logit_scale, self.processes, config,
             base=self.base if config.loss.keep else None, backward=accelerator.backward,
         )  # fmt: skip
         self.updates = Updates(
@@ -128,7 +127,7 @@ class _Training:
     @property
     def needs_base(self) -> bool:
         """Whether anything compares with the model as it was."""
-        return self.config.loss.keep > 0 or self.config.train.text_lead > 0
+        return self.config.loss.keep > 0 or self.config.train.text_warmup > 0
 
     @property
     def steps(self) -> int:
@@ -143,7 +142,7 @@ class _Training:
         while not self.finished(progress):
             self.epoch(progress)
             self.finish_epoch(progress)
-        start = "the linear probe" if self.classifier is not None else "the text lead"
+        start = "the linear probe" if self.classifier is not None else "the text warm-up"
         chosen = f"epoch {progress.best}" if progress.best else start
         self.say(f"the best by {self.selection.metric} on tune is {chosen}: {self.run.adapter}")
         if (
@@ -184,25 +183,25 @@ class _Training:
         )
 
     def begin(self, progress: Progress) -> None:
-        """Measures the model as it is and, if the config has one, runs the text lead and measures again.
+        """Measures the model as it is and, if the config has one, runs the text warm-up and measures again.
 
         A linear head starts from the probe on the model as it is, which is kept as the first that may be chosen.
         """
         if self.classifier is not None:
             self.probe(self.classifier)
-            progress.first = progress.led = self.measured(progress, "linear probe")
+            progress.first = progress.start = self.measured(progress, "linear probe")
             progress.best = 0
             self.keep_adapter()
             self.save(progress)
             return
         progress.first = self.measured(progress, "before")
-        if self.config.train.text_lead and self.base is not None:
-            figures = text_lead.lead(
+        if self.config.train.text_warmup and self.base is not None:
+            figures = text_warmup.warm_up(
                 self.config, self.encoder, self.splits.train, self.objective, self.step, self.processes,
                 self.base.pictures,
             )  # fmt: skip
-            self.run.log(0, phase="text lead", **figures)
-            progress.led = self.measured(progress, "after the text lead")
+            self.run.log(0, phase="text warm-up", **figures)
+            progress.start = self.measured(progress, "after the text warm-up")
             progress.best = 0
             self.keep_adapter()
             self.save(progress)
@@ -260,14 +259,14 @@ class _Training:
         rate = optim.lr_at(number, steps=self.steps, peak=self.config.train.lr, warmup=self.config.train.warmup)
         items = [self.splits.train.ids[item] for batch in micros for item in batch.indices]
         norm = self.updates.apply(float(outcome.loss), rate, step=number, items=items)
-        self.head.clamp()
+        self.logit_scale.clamp()
         progress.step += 1
         progress.add(
             loss=float(outcome.loss), right=float(outcome.right), judged=float(outcome.judged),
             guessed=float(outcome.guessed),
         )  # fmt: skip
         parts = {name: float(part) for name, part in outcome.parts.items()}
-        scale = {"logit_scale": float(self.head.scale().detach())} if self.head.trained else {}
+        scale = {"logit_scale": float(self.logit_scale.scale().detach())} if self.logit_scale.trained else {}
         judged = {} if outcome.accuracy is None else {"accuracy": outcome.accuracy}
         return {"loss": float(outcome.loss), **parts, **judged, "lr": rate, "norm": norm, **scale}
 
@@ -291,7 +290,7 @@ class _Training:
     def measured(self, progress: Progress, when: str) -> tuple[float, ...]:
         """Tune's score of the model as it is now; its figures are logged and said."""
         self.head_as_it_is()
-        score, figures = self.selection.measure(self.encoder, self.head)
+        score, figures = self.selection.measure(self.encoder, self.logit_scale)
         figures = {f"tune_{name}": figure for name, figure in figures.items()}
         self.run.log(progress.step, when=when, **figures)
         self.accelerator.log(figures, step=progress.step)

@@ -60,7 +60,13 @@ def recipe(name: str, config: Config, *, items: int, passes: int, balance: str |
     if name != "ours":
         raw["loss"] = {"attribute_weights": raw["loss"]["attribute_weights"], **_loss(name)}
         raw["lora"] = _lora(name)
-        raw["train"] |= {"text_lead": 0, "text_lead_lr": None, "weight_decay": 0.01, "patience": None, **_train(name)}
+        raw["train"] |= {
+            "text_warmup": 0,
+            "text_warmup_lr": None,
+            "weight_decay": 0.01,
+            "patience": None,
+            **_train(name),
+        }
     if name == "clip_lora":
         raw["augment"] = {"crop": [0.08, 1.0], "flip": True, "jitter": 0.0}
     if name == "linear_probe":

@@ -80,10 +80,10 @@ def measure(arguments: argparse.Namespace, batch: int) -> dict[str, Any]:
     catalogue = load_splits(config.data, 0).train
     if len(catalogue) < batch:
         raise SystemExit(f"{arguments.source}: {len(catalogue)} training items are fewer than a batch of {batch}")
-    encoder, head, _ = prepare(config, "cpu")
+    encoder, logit_scale, _ = prepare(config, "cpu")
     processes = Processes(Accelerator(cpu=True))
     objective = Objective(config.loss, catalogue, Prompts.load(config.prompts), seed=0)
-    step = Step(encoder, objective, head, processes, config)
+    step = Step(encoder, objective, logit_scale, processes, config)
     updates = Updates(optim.trainable(encoder.model), config.train, processes)
     size = encoder.preprocess.size
     stored = torch.randint(0, 256, (arguments.micro, size, size, 3), dtype=torch.uint8)

@@ -82,10 +82,10 @@ class Ours:
     """The step that training takes, from the same parts."""
 
     def __init__(self, config: Config, catalogue: Catalogue, device: torch.device, *, fused: bool = True) -> None:
-        self.encoder, head, self.report = prepare(config, device)
+        self.encoder, logit_scale, self.report = prepare(config, device)
         processes = Processes(Accelerator(cpu=device.type == "cpu"))
         self.objective = Objective(config.loss, catalogue, Prompts.load(config.prompts), seed=config.seed)
-        self.training = step.Step(self.encoder, self.objective, head, processes, config)
+        self.training = step.Step(self.encoder, self.objective, logit_scale, processes, config)
         parameters = optim.trainable(self.encoder.model)
         self.updates = Updates(parameters, config.train, processes)
         if not fused:
@@ -97,9 +97,9 @@ class Ours:
 
     def captions(self) -> list[str]:
         """What the pictures of the batch are captioned with, in its order."""
-        drawn = self.objective.ask(self.batches.order(0), epoch=0, step=0).drawn
-        assert drawn is not None
-        return [drawn.texts[row] for row in drawn.of]
+        captions = self.objective.texts_for(self.batches.order(0), epoch=0, step=0).captions
+        assert captions is not None
+        return [captions.texts[row] for row in captions.of]
 
     def pixels(self) -> list[TrainBatch]:
         """Decoded and augmented as clipadapt trains."""

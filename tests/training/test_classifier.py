@@ -154,7 +154,7 @@ def test_training_moves_the_classifier_and_the_tower(configured: Make, tower: st
         ({"lora": {"preset": "text"}}, "image tower alone; set it to image"),
         ({"export": ["open_clip"]}, "no exported form holds a linear head"),
         ({"eval": {"select_on": "loss"}}, "chooses by recognition"),
-        ({"train": {"text_lead": 3}}, "leave out train.text_lead"),
+        ({"train": {"text_warmup": 3}}, "leave out train.text_warmup"),
     ],
 )
 def test_what_does_not_fit_a_head_is_refused(configured: Make, sections: dict[str, Any], said: str):

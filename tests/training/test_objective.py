@@ -44,24 +44,24 @@ SCALE = torch.tensor(10.0, dtype=torch.float64)
 
 def test_each_distinct_caption_is_drawn_once_and_is_keyed(catalogue: Catalogue, prompts: Prompts):
     captions = Captions(catalogue, prompts, seed=0)
-    drawn = captions.draw(ITEMS.tolist(), epoch=0)
-    assert len(set(drawn.texts)) == len(drawn.texts) < len(ITEMS)
-    for item, row in enumerate(drawn.of.tolist()):
-        assert drawn.texts[row] == prompts.caption(catalogue.row(item), (0, 0, item))
-    again = captions.draw([7, 2], epoch=0)
-    assert [again.texts[row] for row in again.of] == [drawn.texts[drawn.of[item]] for item in (7, 2)]
-    assert captions.draw(ITEMS.tolist(), epoch=1).texts != drawn.texts
+    batch = captions.batch(ITEMS.tolist(), epoch=0)
+    assert len(set(batch.texts)) == len(batch.texts) < len(ITEMS)
+    for item, row in enumerate(batch.of.tolist()):
+        assert batch.texts[row] == prompts.caption(catalogue.row(item), (0, 0, item))
+    again = captions.batch([7, 2], epoch=0)
+    assert [again.texts[row] for row in again.of] == [batch.texts[batch.of[item]] for item in (7, 2)]
+    assert captions.batch(ITEMS.tolist(), epoch=1).texts != batch.texts
 
 
 def test_a_caption_is_true_of_items_with_the_same_cells(catalogue: Catalogue, prompts: Prompts):
     captions = Captions(catalogue, prompts, seed=0)
-    drawn = captions.draw(list(range(len(catalogue))), epoch=0)
-    positives, known = drawn.pairs(slice(0, len(catalogue)), slice(0, len(drawn.texts)))
+    batch = captions.batch(list(range(len(catalogue))), epoch=0)
+    positives, known = batch.pairs(slice(0, len(catalogue)), slice(0, len(batch.texts)))
     rows = [catalogue.row(item) for item in range(len(catalogue))]
-    for writer, column in enumerate(drawn.of.tolist()):
+    for writer, column in enumerate(batch.of.tolist()):
         said = prompts.stated(rows[writer], (0, 0, writer)).columns
         for item, row in enumerate(rows):
-            if drawn.of[item] == column:
+            if batch.of[item] == column:
                 assert positives[item, column] and known[item, column]
                 continue
             cells = [(row[name], rows[writer][name]) for name in said]
@@ -72,85 +72,89 @@ def test_a_caption_is_true_of_items_with_the_same_cells(catalogue: Catalogue, pr
 
 def test_softmax_takes_equal_captions_as_written(catalogue: Catalogue, prompts: Prompts):
     objective = Objective(Loss(name="softmax"), catalogue, prompts, seed=0)
-    asked = objective.ask(ITEMS, epoch=0, step=0)
-    image, text = unit(10, 0), unit(len(asked.texts), 1)
-    assert asked.drawn is not None
-    logits = SCALE * image @ text[asked.drawn.of].T
+    text_batch = objective.texts_for(ITEMS, epoch=0, step=0)
+    image, text = unit(10, 0), unit(len(text_batch.texts), 1)
+    assert text_batch.captions is not None
+    logits = SCALE * image @ text[text_batch.captions.of].T
     expected = (F.cross_entropy(logits, torch.arange(10)) + F.cross_entropy(logits.T, torch.arange(10))) / 2
-    assert float(objective.loss(asked, image, text, scale=SCALE).loss) == pytest.approx(float(expected))
+    assert float(objective.loss(text_batch, image, text, scale=SCALE).loss) == pytest.approx(float(expected))
 
 
 def test_attributes_ask_for_every_value_and_weigh_attributes_not_labels(catalogue: Catalogue, prompts: Prompts):
     loss = Loss(name="attributes", caption_weight=0.0, attribute_weights={"baseColour": 3.0})
     objective = Objective(loss, catalogue, prompts, seed=0)
     assert [labels.attribute for labels in objective.labels] == ["Pattern", "baseColour"]  # one value is no choice
-    asked = objective.ask(ITEMS, epoch=0, step=0)
-    assert asked.drawn is None
-    image, text = unit(10, 0), unit(len(asked.texts), 1)
+    text_batch = objective.texts_for(ITEMS, epoch=0, step=0)
+    assert text_batch.captions is None
+    image, text = unit(10, 0), unit(len(text_batch.texts), 1)
     expected = 0.0
     for attribute, weight in (("Pattern", 0.25), ("baseColour", 0.75)):
         counts = catalogue.counts(attribute)
         values = sorted(counts)
         known = sum(value is not None for value in catalogue.values(attribute))
-        rows = asked.values[attribute].tolist()
-        assert all(value.lower() in asked.texts[row] for value, row in zip(values, rows, strict=True))
+        rows = text_batch.values[attribute].tolist()
+        assert all(value.lower() in text_batch.texts[row] for value, row in zip(values, rows, strict=True))
         prior = torch.tensor([math.log(counts[value] / known) for value in values])
         for item, value in enumerate(catalogue.values(attribute)[:10]):
             if value is not None:
                 logits = SCALE * image[item] @ text[rows].T + prior
                 one = -float(logits.log_softmax(0)[values.index(value)])
                 expected += weight * one / (10 * known / len(catalogue))
-    outcome = objective.loss(asked, image, text, scale=SCALE)
+    outcome = objective.loss(text_batch, image, text, scale=SCALE)
     assert float(outcome.loss) == pytest.approx(expected, rel=1e-6)
 
 
 def test_accuracy_leaves_the_prior_out_and_chance_is_one_in_the_values(catalogue: Catalogue, prompts: Prompts):
     objective = Objective(Loss(name="attributes", caption_weight=0.0), catalogue, prompts, seed=0)
-    asked = objective.ask(ITEMS, epoch=0, step=0)
-    text = torch.eye(len(asked.texts), dtype=torch.float64)
+    text_batch = objective.texts_for(ITEMS, epoch=0, step=0)
+    text = torch.eye(len(text_batch.texts), dtype=torch.float64)
     image = torch.zeros(10, len(text), dtype=torch.float64)
     for labels in objective.labels:
-        for item, target in enumerate(labels.target(asked.items).tolist()):
+        for item, target in enumerate(labels.target(text_batch.items).tolist()):
             if target >= 0:
-                image[item, asked.values[labels.attribute][target]] = 1.0
-    outcome = objective.loss(asked, image, text, scale=SCALE)
-    judged = sum(int((labels.target(asked.items) >= 0).sum()) for labels in objective.labels)
+                image[item, text_batch.values[labels.attribute][target]] = 1.0
+    outcome = objective.loss(text_batch, image, text, scale=SCALE)
+    judged = sum(int((labels.target(text_batch.items) >= 0).sum()) for labels in objective.labels)
     assert float(outcome.judged) == judged
     assert outcome.accuracy == 1.0
-    expected = sum(int((labels.target(asked.items) >= 0).sum()) / len(labels.values) for labels in objective.labels)
+    expected = sum(
+        int((labels.target(text_batch.items) >= 0).sum()) / len(labels.values) for labels in objective.labels
+    )
     assert float(outcome.guessed) == pytest.approx(expected)
 
 
 def test_parts_add_up_with_their_weights(catalogue: Catalogue, prompts: Prompts):
     loss = Loss(name="attributes", caption_weight=0.5, keep=2.0)
     objective = Objective(loss, catalogue, prompts, seed=0)
-    asked = objective.ask(ITEMS, epoch=0, step=0)
-    assert asked.drawn is not None
-    image, text = unit(10, 0), unit(len(asked.texts), 1)
-    base = Base(unit(10, 2).float(), unit(len(asked.drawn.texts), 3).float(), 10.0)
-    outcome = objective.loss(asked, image, text, scale=SCALE, base=base)
+    text_batch = objective.texts_for(ITEMS, epoch=0, step=0)
+    assert text_batch.captions is not None
+    image, text = unit(10, 0), unit(len(text_batch.texts), 1)
+    base = Base(unit(10, 2).float(), unit(len(text_batch.captions.texts), 3).float(), 10.0)
+    outcome = objective.loss(text_batch, image, text, scale=SCALE, base=base)
     parts = {name: float(part) for name, part in outcome.parts.items()}
     expected = parts["attributes"] + 0.5 * parts["captions"] + 2.0 * parts["keep"]
     assert float(outcome.loss) == pytest.approx(expected)
-    same = Base(image.float(), text[: len(asked.drawn.texts)].float(), 10.0)
-    assert float(objective.loss(asked, image, text, scale=SCALE, base=same).parts["keep"]) == pytest.approx(0, abs=1e-6)
+    same = Base(image.float(), text[: len(text_batch.captions.texts)].float(), 10.0)
+    assert float(objective.loss(text_batch, image, text, scale=SCALE, base=same).parts["keep"]) == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_fewer_captions_than_pictures_are_the_first(catalogue: Catalogue, prompts: Prompts):
     objective = Objective(Loss(name="attributes"), catalogue, prompts, seed=0)
-    few, all_ = (objective.ask(ITEMS, epoch=0, step=0, captioned=count) for count in (4, None))
-    assert few.drawn is not None and all_.drawn is not None
-    assert len(few.drawn.of) == 4
-    assert few.drawn.texts == all_.drawn.texts[: len(few.drawn.texts)]
+    few, all_ = (objective.texts_for(ITEMS, epoch=0, step=0, captioned=count) for count in (4, None))
+    assert few.captions is not None and all_.captions is not None
+    assert len(few.captions.of) == 4
+    assert few.captions.texts == all_.captions.texts[: len(few.captions.texts)]
 
 
 def test_the_bias_of_sigmoid_starts_where_half_a_caption_is_expected(catalogue: Catalogue, prompts: Prompts):
     objective = Objective(Loss(name="sigmoid"), catalogue, prompts, seed=0)
-    asked = objective.ask(ITEMS, epoch=0, step=0)
-    image, text = unit(10, 0), unit(len(asked.texts), 1)
+    text_batch = objective.texts_for(ITEMS, epoch=0, step=0)
+    image, text = unit(10, 0), unit(len(text_batch.texts), 1)
     shifted = F.normalize(image + 5 * image.mean(0), dim=-1)
-    losses = [float(objective.loss(asked, one, text, scale=SCALE).loss) for one in (image, shifted)]
-    own = objective.loss(asked, image, text, scale=SCALE, bias=torch.tensor(-3.0)).loss
+    losses = [float(objective.loss(text_batch, one, text, scale=SCALE).loss) for one in (image, shifted)]
+    own = objective.loss(text_batch, image, text, scale=SCALE, bias=torch.tensor(-3.0)).loss
     assert all(math.isfinite(one) for one in losses)
     assert float(own) != pytest.approx(losses[0])
 

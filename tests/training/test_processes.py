@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[1]
 SECTIONS: dict[str, Any] = {
     "loss": {"name": "attributes", "keep": 0.5},
     "augment": {"mixup": 0.3},
-    "train": {"micro_batch": 4, "text_lead": 2},
+    "train": {"micro_batch": 4, "text_warmup": 2},
 }
 
 

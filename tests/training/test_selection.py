@@ -38,27 +38,27 @@ def test_figures_are_means_over_values_and_attributes():
 def test_measuring_is_recognition_among_training_values(configured: Callable[..., Config]):
     config = configured(eval={"select_on": "top1"})
     selection = selection_for(config)
-    encoder, head, _ = prepare(config, "cpu")
-    score, figures = selection.measure(encoder, head)
+    encoder, logit_scale, _ = prepare(config, "cpu")
+    score, figures = selection.measure(encoder, logit_scale)
     assert selection.metric == "top1"
     assert score == (figures["top1"], figures["balanced_accuracy"])
     assert set(figures) == {"top1", "balanced_accuracy", "rare_balanced_accuracy"}
-    assert score == selection.measure(encoder, head)[0]
+    assert score == selection.measure(encoder, logit_scale)[0]
 
 
 def test_headline_limits_the_attributes(configured: Callable[..., Config]):
     config = configured(eval={"headline": ["Pattern"]})
-    encoder, head, _ = prepare(config, "cpu")
-    both = selection_for(configured()).measure(encoder, head)
-    one = selection_for(config).measure(encoder, head)
+    encoder, logit_scale, _ = prepare(config, "cpu")
+    both = selection_for(configured()).measure(encoder, logit_scale)
+    one = selection_for(config).measure(encoder, logit_scale)
     assert one[1].keys() == both[1].keys()
 
 
 def test_the_loss_can_choose(configured: Callable[..., Config]):
     config = configured(eval={"select_on": "loss"})
     selection = selection_for(config)
-    encoder, head, _ = prepare(config, "cpu")
-    score, figures = selection.measure(encoder, head)
+    encoder, logit_scale, _ = prepare(config, "cpu")
+    score, figures = selection.measure(encoder, logit_scale)
     assert score[0] == -figures["loss"] < 0
 
 
@@ -72,9 +72,9 @@ def test_a_tune_without_labels_is_said_aloud(configured: Callable[..., Config], 
 def test_measuring_leaves_the_model_as_it_was(configured: Callable[..., Config]):
     config = configured()
     selection = selection_for(config)
-    encoder, head, _ = prepare(config, "cpu")
+    encoder, logit_scale, _ = prepare(config, "cpu")
     modes = {name: module.training for name, module in encoder.named_modules()}
     values = {name: parameter.clone() for name, parameter in encoder.named_parameters()}
-    selection.measure(encoder, head)
+    selection.measure(encoder, logit_scale)
     assert modes == {name: module.training for name, module in encoder.named_modules()}
     assert all(torch.equal(parameter, values[name]) for name, parameter in encoder.named_parameters())

@@ -74,9 +74,9 @@ def test_a_trained_scale_gets_its_gradient_and_a_fixed_one_replaces_the_base(con
     found = bench.gradients()
     assert found[1]["logit_scale"].abs() > 0
     assert_equal(found, bench.reference(), 1e-9)
-    assert float(bench.head.scale().detach()) == pytest.approx(30.0)
+    assert float(bench.logit_scale.scale().detach()) == pytest.approx(30.0)
     fixed = Bench(configured(loss={"scale": 30.0}))
-    assert float(fixed.head.scale()) == 30.0
+    assert float(fixed.logit_scale.scale()) == 30.0
     assert fixed.encoder.scale != pytest.approx(30.0)
     assert "logit_scale" not in fixed.gradients()[1]
 

@@ -82,7 +82,7 @@ def test_mixed_pictures_have_no_accuracy_to_judge_by(configured: Make, capsys: p
 
 
 SECTIONS: dict[str, Any] = {
-    "train": {"checkpoint_every": 1, "keep_checkpoints": 9, "text_lead": 2, "balance": "sqrt"},
+    "train": {"checkpoint_every": 1, "keep_checkpoints": 9, "text_warmup": 2, "balance": "sqrt"},
     "loss": {"name": "attributes", "keep": 0.5, "logit_scale": "trained"},
     "augment": {"mixup": 0.3},
 }
@@ -164,8 +164,8 @@ def test_a_number_that_is_none_stops_with_step_and_items(
     real = Objective.loss
     calls = iter(range(100))
 
-    def poisoned(self: Objective, asked: Any, image: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        outcome = real(self, asked, image, *args, **kwargs)
+    def poisoned(self: Objective, text_batch: Any, image: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        outcome = real(self, text_batch, image, *args, **kwargs)
         if next(calls) != 4:
             return outcome
         nothing = image.sum() * 0
@@ -239,8 +239,8 @@ def test_half_precision_without_a_gpu_is_refused(configured: Make):
 def test_options_that_contradict_are_refused(configured: Make):
     with pytest.raises(ConfigError, match=r"frozen_dtype bf16 needs model\.precision bf16"):
         train(configured(model={"frozen_dtype": "bf16", "precision": "fp32"}))
-    with pytest.raises(TrainingError, match="text_lead: the text tower does not learn"):
-        train(configured(train={"text_lead": 1}, lora={"preset": "image"}))
+    with pytest.raises(TrainingError, match="text_warmup: the text tower does not learn"):
+        train(configured(train={"text_warmup": 1}, lora={"preset": "image"}))
 
 
 @pytest.mark.parametrize("frozen", ["fp32", "bf16"])

@@ -57,7 +57,9 @@ def called(
 ) -> Callable[..., dict[str, Any]]:
     """A benchmark and its arguments -> the headline it prints last."""
     (tmp_path / "suite.yaml").write_text(SUITE.replace("SOURCE", str(material / "shop")))
-    ours = configured(loss={"name": "attributes"}, train={"text_lead": 2}, eval={"suite": str(tmp_path / "suite.yaml")})
+    ours = configured(
+        loss={"name": "attributes"}, train={"text_warmup": 2}, eval={"suite": str(tmp_path / "suite.yaml")}
+    )
     (tmp_path / "ours.yaml").write_text(ours.to_yaml())
 
     def call(name: str, *arguments: str) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def test_the_rate_is_chosen_on_tune(
 ):
     monkeypatch.setattr(
         "clipadapt.training.selection.Selection.measure",
-        lambda self, encoder, head: ((next(scores),), {"balanced_accuracy": next(figures)}),
+        lambda self, encoder, logit_scale: ((next(scores),), {"balanced_accuracy": next(figures)}),
     )
     scores, figures = iter([0.1, 0.2, 0.1, 0.2]), iter([0.9, 0.2, 0.9, 0.3])
     called("baselines", *FEW, "--only", "norms", "--rates", "0.001", "0.002")

@@ -14,7 +14,7 @@ from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.optim import clamp_scale
 
 
-class Head:
+class LogitScale:
     """Scale and bias of one run; `prepare` must have run before the optimizer is made."""
 
     def __init__(self, encoder: TorchEncoder, loss: config.Loss) -> None:

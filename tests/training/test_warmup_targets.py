@@ -1,4 +1,4 @@
-"""The text lead's targets: found for rare values too, reached by texts, while anchors stay where the base has them."""
+"""The text warm-up's targets: right for rare values too, reached by texts; anchors stay where the base has them."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,8 @@ from clipadapt.data.splits import load_splits
 from clipadapt.prompts import Prompts
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.load import load
-from clipadapt.training.anchors import EVERYDAY, anchor_texts
-from clipadapt.training.directions import fit_directions
 from clipadapt.training.labels import labels_of
+from clipadapt.training.text_warmup import EVERYDAY, anchor_texts, probe_directions
 from clipadapt.training.trainer import train
 
 
@@ -30,8 +29,8 @@ def test_directions_tell_values_apart_that_a_wide_common_part_hides(configured: 
         target = attribute.target(items)
         pictures[target >= 0] += own[target[target >= 0]]
     pictures = F.normalize(pictures, dim=-1)
-    directions = fit_directions(labels, pictures, scale=50.0, tau=1.0, seed=0)
-    again = fit_directions(labels, pictures, scale=50.0, tau=1.0, seed=0)
+    directions = probe_directions(labels, pictures, scale=50.0, tau=1.0, seed=0)
+    again = probe_directions(labels, pictures, scale=50.0, tau=1.0, seed=0)
     for attribute in labels:
         vectors, target = directions[attribute.attribute], attribute.target(items)
         known = target >= 0
@@ -61,7 +60,7 @@ def _drift(config: Config, texts: list[str]) -> float:
 
 def test_the_anchor_term_keeps_texts_that_training_would_move(configured: Callable[..., Config], tmp_path) -> None:
     texts = [f"a photo of a {thing}" for thing in EVERYDAY[:20]]
-    settings = {"epochs": 1, "batch_size": 8, "micro_batch": 8, "lr": 0.001, "text_lead": 40, "text_lead_lr": 0.02}
+    settings = {"epochs": 1, "batch_size": 8, "micro_batch": 8, "lr": 0.001, "text_warmup": 40, "text_warmup_lr": 0.02}
     settings["trackers"] = []
     loss = {"name": "attributes", "scale": 30.0, "caption_weight": 0.0, "probe": 3.0}
     free = _drift(configured(train=settings, loss=loss, output_dir=str(tmp_path / "free")), texts)
@@ -69,18 +68,18 @@ def test_the_anchor_term_keeps_texts_that_training_would_move(configured: Callab
     assert kept < 0.5 * free
 
 
-def test_the_lead_brings_texts_to_the_directions(configured: Callable[..., Config], tmp_path) -> None:
-    settings = {"epochs": 1, "batch_size": 8, "micro_batch": 8, "lr": 1e-6, "text_lead": 60, "text_lead_lr": 0.02}
+def test_the_warm_up_brings_texts_to_the_directions(configured: Callable[..., Config], tmp_path) -> None:
+    settings = {"epochs": 1, "batch_size": 8, "micro_batch": 8, "lr": 1e-6, "text_warmup": 60, "text_warmup_lr": 0.02}
     settings["trackers"] = []
     loss = {"name": "attributes", "scale": 30.0, "caption_weight": 0.0, "probe": 10.0}
-    config = configured(train=settings, loss=loss, output_dir=str(tmp_path / "led"))
-    base, led = load(config.model.name), load(f"run:{train(config).path}")
+    config = configured(train=settings, loss=loss, output_dir=str(tmp_path / "warmed"))
+    base, warmed = load(config.model.name), load(f"run:{train(config).path}")
     assert isinstance(base, TorchEncoder)
     catalogue, prompts = load_splits(config.data, config.seed).train, Prompts.load(config.prompts)
     pictures = base.encode_images([catalogue.picture(item) for item in range(len(catalogue))])
     labels = labels_of(catalogue, {})
-    directions = fit_directions(labels, pictures, scale=30.0, tau=1.0, seed=config.seed)
+    directions = probe_directions(labels, pictures, scale=30.0, tau=1.0, seed=config.seed)
     for attribute in labels:
         texts = [prompts.plain(attribute.attribute, value) for value in attribute.values]
-        before, after = ((one.encode_texts(texts) * directions[attribute.attribute]).sum(1) for one in (base, led))
+        before, after = ((one.encode_texts(texts) * directions[attribute.attribute]).sum(1) for one in (base, warmed))
         assert (after > before).all()

@@ -1,4 +1,4 @@
-"""The text lead trains texts alone, without a picture pass, and better texts come of it."""
+"""The text warm-up trains texts alone, without a picture pass, and better texts come of it."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
 from clipadapt.prompts import Prompts
-from clipadapt.training import optim, text_lead
+from clipadapt.training import optim, text_warmup
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
 from clipadapt.training.processes import Processes
@@ -20,17 +20,19 @@ from clipadapt.training.vectors import picture_vectors
 @pytest.mark.parametrize("loss", ["attributes", "multi_positive"])
 def test_texts_learn_and_pictures_stay(configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, loss: str):
     config = configured(
-        loss={"name": loss, "caption_weight": 0.2}, train={"text_lead": 15, "text_lead_lr": 0.05}, lora={"dropout": 0.0}
+        loss={"name": loss, "caption_weight": 0.2},
+        train={"text_warmup": 15, "text_warmup_lr": 0.05},
+        lora={"dropout": 0.0},
     )
     train = load_splits(config.data, 0).train
-    encoder, head, _ = prepare(config, "cpu")
+    encoder, logit_scale, _ = prepare(config, "cpu")
     processes = Processes(Accelerator(cpu=True))
     pictures = picture_vectors(encoder, train, processes, batch_size=8)
     objective = Objective(config.loss, train, Prompts.load(config.prompts), seed=0)
-    step = Step(encoder, objective, head, processes, config)
+    step = Step(encoder, objective, logit_scale, processes, config)
     before = {name: parameter.clone() for name, parameter in optim.trainable(encoder.model).items()}
     monkeypatch.setattr(encoder.stock, "image", None)
-    figures = text_lead.lead(config, encoder, train, objective, step, processes, pictures)
+    figures = text_warmup.warm_up(config, encoder, train, objective, step, processes, pictures)
     assert figures["loss"] < 0.9 * figures["loss_first"]
     changed = {name for name, p in optim.trainable(encoder.model).items() if not torch.equal(p, before[name])}
     assert {encoder.tower_of(name) for name in changed} == {"text"}
@@ -38,9 +40,9 @@ def test_texts_learn_and_pictures_stay(configured: Callable[..., Config], monkey
 
 
 def test_each_step_draws_equally_many_and_all_are_drawn(configured: Callable[..., Config]):
-    config = configured(train={"text_lead": 5})
+    config = configured(train={"text_warmup": 5})
     train = load_splits(config.data, 0).train
     objective = Objective(config.loss, train, Prompts.load(config.prompts), seed=0)
-    draws = text_lead._draws(config, train, objective)
+    draws = text_warmup._draws(config, train, objective)
     assert [len(items) for items in draws] == [8] * 5
     assert set(range(len(train))) == {int(item) for items in draws[:3] for item in items}
