@@ -52,7 +52,7 @@ class Desk:
     def workshop(self) -> "Workshop":
         """With vectors from the cache where they are known."""
         from clipadapt.evaluation.prompts.table import Subjects, Workshop
-        from clipadapt.evaluation.vectors import VectorCache, default_folder
+        from clipadapt.recognition.vectors import VectorCache, default_folder
 
         cache = VectorCache(default_folder() / "vectors")
         vectors = cache.pictures(self.encoder, self.catalogue, broken="count")

@@ -40,7 +40,7 @@ def command(
     from clipadapt.evaluation.results import PAGE
     from clipadapt.evaluation.suite import Retention, Suite
     from clipadapt.evaluation.tasks import retention
-    from clipadapt.evaluation.vectors import VectorCache, default_folder
+    from clipadapt.recognition.vectors import VectorCache, default_folder
     from clipadapt.towers.load import load
 
     loaded = Suite.load(suite)

@@ -29,7 +29,7 @@ def closing_summary(run: Run, index: Path | None = None) -> str:
 
 def _gains(run: Run) -> list[str]:
     from clipadapt.evaluation.results import Results
-    from clipadapt.evaluation.rows import HEADLINE, select
+    from clipadapt.statistics.rows import HEADLINE, select
 
     if not (run.report / "results.json").is_file():
         return ["Nothing was measured (eval.suite is null)."]

@@ -15,8 +15,8 @@ import typer
 
 if TYPE_CHECKING:
     from clipadapt.cli.material import Material
-    from clipadapt.evaluation.vectors import VectorCache
     from clipadapt.prompts import Prompts
+    from clipadapt.recognition.vectors import VectorCache
     from clipadapt.tagging.tag import Tagged
     from clipadapt.tagging.thresholds import Thresholds
     from clipadapt.towers.encoder import Encoder
@@ -50,8 +50,8 @@ def command(
     """Tag items; say which tags can go without a person, at a precision shown on tune."""
     from clipadapt.cli.material import find
     from clipadapt.errors import ConfigError
-    from clipadapt.evaluation.vectors import VectorCache, default_folder
     from clipadapt.prompts import Prompts
+    from clipadapt.recognition.vectors import VectorCache, default_folder
     from clipadapt.tagging.tag import check_form, tag
     from clipadapt.tagging.thresholds import Thresholds
     from clipadapt.towers.load import load

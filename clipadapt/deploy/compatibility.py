@@ -17,8 +17,8 @@ from clipadapt.errors import ModelError, SpaceError
 from clipadapt.evaluation.evaluate import evaluate
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import Suite
-from clipadapt.evaluation.vectors import VectorCache
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.towers.encoder import Encoder
 
 SUITE, GATE = "eval/compatibility.yaml", "eval/compatibility_gate.yaml"

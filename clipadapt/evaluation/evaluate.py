@@ -20,24 +20,24 @@ from clipadapt import runs
 from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError
-from clipadapt.evaluation.calibration import Scale, fit_softmax, reliability, softmax
 from clipadapt.evaluation.details import Details, Reliability
-from clipadapt.evaluation.evidence import Rankings
 from clipadapt.evaluation.examples import RULE, examples
 from clipadapt.evaluation.inputs import EvalInputs, check_fitted, heads_of, missing, prepare
-from clipadapt.evaluation.recognition import recognise
 from clipadapt.evaluation.results import Results
-from clipadapt.evaluation.rows import HEADLINE, Row
-from clipadapt.evaluation.sampling import Sampler
-from clipadapt.evaluation.statistics import Cell, to_rows
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, Retention, Suite, TextToImage
 from clipadapt.evaluation.tasks import retention as retained
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.item_queries import image_to_image, image_to_text
 from clipadapt.evaluation.tasks.recognition import headlines, recognition
 from clipadapt.evaluation.tasks.text_to_image import text_to_image
-from clipadapt.evaluation.vectors import VectorCache, Wording
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.calibration import Scale, fit_softmax, reliability, softmax
+from clipadapt.recognition.predict import recognise
+from clipadapt.recognition.vectors import VectorCache, Wording
+from clipadapt.statistics.cells import Cell, to_rows
+from clipadapt.statistics.evidence import Rankings
+from clipadapt.statistics.rows import HEADLINE, Row
+from clipadapt.statistics.sampling import Sampler
 from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
 

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from clipadapt.evaluation.details import Answer, Example
-from clipadapt.evaluation.galleries import AVERAGE_PRECISION, ranked
 from clipadapt.evaluation.suite import TextToImage
 from clipadapt.evaluation.tasks.context import EvalContext
 from clipadapt.evaluation.tasks.text_to_image import Search, searches
+from clipadapt.statistics.galleries import AVERAGE_PRECISION, ranked
 
 SHOWN = 6
 """Answers of each query."""

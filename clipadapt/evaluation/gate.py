@@ -15,8 +15,8 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, ValidationError, model_validator
 
 from clipadapt.errors import ConfigError, GateError, listing
-from clipadapt.evaluation.rows import Row, select
 from clipadapt.sections import Section, describe, read_yaml
+from clipadapt.statistics.rows import Row, select
 
 
 class Condition(Section):

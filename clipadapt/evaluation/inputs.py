@@ -17,7 +17,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import shared_products
 from clipadapt.errors import ConfigError, listing
 from clipadapt.evaluation.details import Missing
-from clipadapt.evaluation.vectors import VectorCache
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
 

@@ -19,15 +19,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
-from clipadapt.config import Count, Fraction, Positive
+from clipadapt.config import Count, Fraction
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError, listing
 from clipadapt.sections import Section, describe, read_yaml
+from clipadapt.statistics.galleries import RankingMetric
+from clipadapt.statistics.settings import Statistics
 
 RecognitionMetric = Literal["top1", "balanced_accuracy", "macro_f1", "recall"]
-RankingMetric = Literal["precision", "r_precision", "average_precision", "ndcg", "reciprocal_rank", "recall_at"]
-AT_K: frozenset[str] = frozenset({"precision", "ndcg", "recall_at"})
-"""Ranking metrics that are measured at each k."""
 
 
 class Recognition(Section):
@@ -130,18 +129,6 @@ class Retention(Section):
 
 
 Task = Annotated[Recognition | TextToImage | ImageToImage | ImageToText | Retention, Field(discriminator="task")]
-
-
-class Statistics(Section):
-    """How certainty is measured."""
-
-    draws: Annotated[int, Field(ge=100)] = 2_000
-    """Bayesian bootstrap draws over products."""
-    permutations: Annotated[int, Field(ge=100)] = 2_000
-    coverage: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    seed: int = 0
-    memory_mb: Positive = 1024
-    """Past this, draws give way to a linearised variance clustered by product."""
 
 
 class Suite(Section):

@@ -22,10 +22,10 @@ from clipadapt.data.splits import Splits, load_splits
 from clipadapt.errors import ClipadaptError, ConfigError, ModelError
 from clipadapt.evaluation.report.summary import quoted, subject
 from clipadapt.evaluation.results import RESULTS, Results
-from clipadapt.evaluation.rows import Row, interval_text, points
 from clipadapt.export.groundwork import Format, Prepared, run_of
 from clipadapt.export.parity import Agreement
 from clipadapt.runs import Run
+from clipadapt.statistics.rows import Row, interval_text, points
 from clipadapt.towers import hub
 from clipadapt.towers.encoder import TorchEncoder
 

@@ -26,7 +26,6 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, UsageError
 from clipadapt.evaluation.evaluate import train_counts
-from clipadapt.evaluation.recognition import recognise
 from clipadapt.evaluation.suite import Retention, Suite
 from clipadapt.export.groundwork import run_of
 from clipadapt.export.strength import Curve, Figure, Point
@@ -34,6 +33,7 @@ from clipadapt.keyed import generator
 from clipadapt.metrics.intervals import compared
 from clipadapt.progress import track
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.predict import recognise
 from clipadapt.towers.encode import encode_catalogue, value_vectors
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import Tower

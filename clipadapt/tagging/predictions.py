@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from clipadapt.data.catalogue import Attribute
-from clipadapt.evaluation.calibration import Scale, sigmoid, softmax
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.wording import is_absent
+from clipadapt.recognition.calibration import Scale, sigmoid, softmax
 
 _BLOCK = 16_384
 """Items compared at once."""

@@ -22,12 +22,12 @@ import numpy as np
 
 from clipadapt import runs
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.evaluation.evidence import ClassMeans
-from clipadapt.evaluation.results import Results
-from clipadapt.evaluation.rows import HEADLINE, Row
-from clipadapt.evaluation.sampling import Sampler
-from clipadapt.evaluation.statistics import Cell, to_rows
-from clipadapt.evaluation.suite import Statistics
+from clipadapt.statistics.cells import Cell, to_rows
+from clipadapt.statistics.evidence import ClassMeans
+from clipadapt.statistics.results import MeasuredRows
+from clipadapt.statistics.rows import HEADLINE, Row
+from clipadapt.statistics.sampling import Sampler
+from clipadapt.statistics.settings import Statistics
 from clipadapt.tagging.predictions import Truth, truth_of
 from clipadapt.tagging.tag import Tagged
 from clipadapt.tagging.thresholds import Thresholds
@@ -67,7 +67,7 @@ def report(
     *,
     split: str | None = None,
     statistics: Statistics | None = None,
-) -> Results:
+) -> MeasuredRows:
     """Measures one system, or the first against the second.
 
     Args:
@@ -91,7 +91,7 @@ def report(
     for system in systems:
         rows += to_rows(_precisions(known[system], system, sampler), (system, None), split, sampler, statistics)
     rows.sort(key=lambda row: row.task != HEADLINE)
-    return Results(_record(tagged, thresholds, split, statistics), tuple(rows))
+    return MeasuredRows(_record(tagged, thresholds, split, statistics), tuple(rows))
 
 
 def _known(tagged: Tagged, thresholds: Thresholds, name: str) -> _Known:

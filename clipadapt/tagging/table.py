@@ -6,14 +6,14 @@ Two lines to a cell, figure over interval, so that a comparison fits 80 columns.
 from rich.markup import escape
 from rich.table import Table
 
-from clipadapt.evaluation.results import Results
-from clipadapt.evaluation.rows import HEADLINE, Row, interval_text, points
+from clipadapt.statistics.results import MeasuredRows
+from clipadapt.statistics.rows import HEADLINE, Row, interval_text, points
 from clipadapt.tagging.report import AUTOMATIC, AUTOMATIC_ITEMS, PRECISION, TASK, find_row
 
 _STYLES = {"better": "green", "worse": "red", "cannot be told": "yellow"}
 
 
-def table(results: Results) -> Table:
+def table(results: MeasuredRows) -> Table:
     """Figures in percent with 95% intervals, differences in points."""
     systems = list(results.config["systems"])
     system, base = systems[0], systems[1] if len(systems) > 1 else None

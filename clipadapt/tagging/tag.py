@@ -27,8 +27,8 @@ from jaxtyping import Bool, Float
 from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError
-from clipadapt.evaluation.vectors import VectorCache
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.tagging.describe import Describer
 from clipadapt.tagging.predictions import Predictions, predict
 from clipadapt.tagging.thresholds import Calibrated, Thresholds, read_pictures

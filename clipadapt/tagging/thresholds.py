@@ -24,9 +24,9 @@ import numpy as np
 from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import ConfigError, SpaceError
-from clipadapt.evaluation.calibration import Scale, fit_sigmoid, fit_softmax
-from clipadapt.evaluation.vectors import VectorCache
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.calibration import Scale, fit_sigmoid, fit_softmax
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.tagging.certify import Certified, certify
 from clipadapt.tagging.predictions import Candidates, candidates_of, predict, truth_of
 from clipadapt.towers.encoder import Encoder

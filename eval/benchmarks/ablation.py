@@ -23,7 +23,7 @@ from trials import Trials
 from clipadapt.atomic import atomic_write
 from clipadapt.config import Config
 from clipadapt.errors import ClipadaptError
-from clipadapt.evaluation.vectors import VectorCache
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.runs import Run
 from clipadapt.towers.load import load
 

@@ -24,7 +24,7 @@ from trials import Trials
 
 from clipadapt.atomic import atomic_write
 from clipadapt.config import Config
-from clipadapt.evaluation.vectors import VectorCache, Wording
+from clipadapt.recognition.vectors import VectorCache, Wording
 from clipadapt.runs import Run
 from clipadapt.towers.encoder import Encoder, TorchEncoder
 from clipadapt.towers.load import load

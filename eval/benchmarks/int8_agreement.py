@@ -20,12 +20,12 @@ from machine import publish
 
 from clipadapt.data.bins import rare
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.evaluation.recognition import recognise
 from clipadapt.export.calibration import PICTURES, TUNE, Calibration, agreement
 from clipadapt.export.onnx import export_onnx
 from clipadapt.export.onnx_encoder import OnnxEncoder
 from clipadapt.metrics.intervals import paired_mean
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.predict import recognise
 from clipadapt.towers.encode import encode_catalogue, value_vectors
 
 ATTRIBUTES = ("Pattern", "Fabric", "Sleeve Length", "Neck", "Fit")

@@ -26,8 +26,8 @@ from machine import publish
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.prompts.table import Subjects, Workshop
-from clipadapt.evaluation.vectors import VectorCache, default_folder
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.vectors import VectorCache, default_folder
 from clipadapt.towers.encoder import Encoder
 from clipadapt.towers.load import load
 

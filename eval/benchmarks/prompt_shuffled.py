@@ -21,9 +21,9 @@ from clipadapt.config import Data
 from clipadapt.data.splits import load_splits
 from clipadapt.evaluation.prompts.table import Subjects, Workshop
 from clipadapt.evaluation.prompts.weigh import Method, weigh
-from clipadapt.evaluation.vectors import VectorCache, default_folder
 from clipadapt.keyed import generator
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.vectors import VectorCache, default_folder
 from clipadapt.towers.load import load
 
 ATTRIBUTES = ("Pattern", "Fabric", "Sleeve Length", "Neck", "Fit")

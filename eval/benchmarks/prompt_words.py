@@ -25,10 +25,10 @@ from clipadapt.evaluation.prompts.random_words import controls
 from clipadapt.evaluation.prompts.recognise import without
 from clipadapt.evaluation.prompts.table import Ensemble, Known, Subjects, Workshop, plain_of
 from clipadapt.evaluation.prompts.weigh import Method, weigh
-from clipadapt.evaluation.vectors import VectorCache, default_folder
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.weights import reweighed
 from clipadapt.prompts.wording import Text
+from clipadapt.recognition.vectors import VectorCache, default_folder
 from clipadapt.towers.load import load
 
 ATTRIBUTES = ("Pattern", "Fabric", "Sleeve Length", "Neck", "Fit")

@@ -16,11 +16,11 @@ from clipadapt.data.splits import Splits, load_splits
 from clipadapt.evaluation.evaluate import evaluate, train_counts
 from clipadapt.evaluation.results import RESULTS as FILE
 from clipadapt.evaluation.results import Results
-from clipadapt.evaluation.rows import Row, select
 from clipadapt.evaluation.suite import Retention, Suite
-from clipadapt.evaluation.vectors import VectorCache
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.runs import Run
+from clipadapt.statistics.rows import Row, select
 from clipadapt.towers.encoder import Encoder
 from clipadapt.training.trainer import train
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.evaluation.evidence import ClassMeans, Rankings, Resampled
-from clipadapt.evaluation.sampling import Sampler
-from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, Suite, TextToImage
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.item_queries import image_to_image, image_to_text
 from clipadapt.evaluation.tasks.recognition import headlines, recognition
 from clipadapt.evaluation.tasks.text_to_image import searches, text_of_pair, text_to_image
-from clipadapt.evaluation.vectors import VectorCache
+from clipadapt.recognition.vectors import VectorCache
+from clipadapt.statistics.cells import Cell
+from clipadapt.statistics.evidence import ClassMeans, Rankings, Resampled
+from clipadapt.statistics.sampling import Sampler
 
 ROWS = [
     # file, Pattern, colour, name, product, gender

@@ -15,10 +15,10 @@ from scipy.stats import binom
 
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import ConfigError, SpaceError
-from clipadapt.evaluation.calibration import Scale, fit_softmax, softmax
-from clipadapt.evaluation.rows import HEADLINE, select
-from clipadapt.evaluation.vectors import VectorCache
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.calibration import Scale, fit_softmax, softmax
+from clipadapt.recognition.vectors import VectorCache
+from clipadapt.statistics.rows import HEADLINE, select
 from clipadapt.tagging.certify import certify, chance, effective, least
 from clipadapt.tagging.describe import Describer
 from clipadapt.tagging.predictions import candidates_of, predict, truth_of

@@ -16,10 +16,10 @@ from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, SpaceError, TrainingError
 from clipadapt.evaluation.evaluate import evaluate, train_counts
 from clipadapt.evaluation.results import Results
-from clipadapt.evaluation.rows import select
 from clipadapt.evaluation.suite import Suite
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
+from clipadapt.statistics.rows import select
 from clipadapt.towers.classifier import HEAD, PROBE, Linear, LinearHead
 from clipadapt.towers.encode import encode_catalogue
 from clipadapt.towers.encoder import TorchEncoder

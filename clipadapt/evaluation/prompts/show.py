@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from clipadapt.evaluation.prompts.paired import Difference
 from clipadapt.evaluation.prompts.table import AttributeTable, Table
 from clipadapt.evaluation.prompts.weigh import Weighing
-from clipadapt.evaluation.rows import interval_text, points
+from clipadapt.statistics.rows import interval_text, points
 
 STILL = 0.0005
 """Changes of a figure below half a tenth of a point are not shown as moves."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from clipadapt.evaluation.details import Details
 from clipadapt.evaluation.report.summary import Counterparts, findings, retention, title
-from clipadapt.evaluation.rows import HEADLINE, Row, interval_text, metric_label, p_text, points, select
+from clipadapt.statistics.rows import HEADLINE, Row, interval_text, metric_label, p_text, points, select
 
 _MARKS = {"better": "▲", "worse": "▼", "cannot be told": "·"}
 

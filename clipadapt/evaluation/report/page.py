@@ -20,7 +20,7 @@ from clipadapt.data.bins import FEW, MEDIUM
 from clipadapt.evaluation.details import Confusion, Details, Reliability
 from clipadapt.evaluation.report import svg
 from clipadapt.evaluation.report.summary import Counterparts, Finding, findings, retention, subject, title
-from clipadapt.evaluation.rows import HEADLINE, Row, Verdict, interval_text, metric_label, p_text, points, select
+from clipadapt.statistics.rows import HEADLINE, Row, Verdict, interval_text, metric_label, p_text, points, select
 
 _VALUES_DRAWN = 14
 """Most values in one confusion table; the most frequent are kept."""

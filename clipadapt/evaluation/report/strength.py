@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from clipadapt.evaluation.report import svg
 from clipadapt.evaluation.report.page import environment
-from clipadapt.evaluation.rows import interval_text, metric_label, points
+from clipadapt.statistics.rows import interval_text, metric_label, points
 
 
 class Chart(NamedTuple):

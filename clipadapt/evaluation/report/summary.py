@@ -8,7 +8,7 @@ be. Nothing here knows of layout.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from clipadapt.evaluation.rows import HEADLINE, Row, Verdict, interval_text, metric_label, p_text, points, select
+from clipadapt.statistics.rows import HEADLINE, Row, Verdict, interval_text, metric_label, p_text, points, select
 
 _WHOLE = {
     "text_to_image_name": "search by product name",

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from clipadapt.evaluation.details import Details
 from clipadapt.evaluation.report.summary import Counterparts, findings, quoted, retention, subject, title
-from clipadapt.evaluation.rows import Row, interval_text, p_text, points
+from clipadapt.statistics.rows import Row, interval_text, p_text, points
 
 _STYLES = {"better": "green", "worse": "red", "cannot be told": "yellow", "held": "green", "lost": "red"}
 _READABLE = 20

@@ -19,11 +19,11 @@ from jaxtyping import Bool, Float, Int
 from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.details import Confusion
-from clipadapt.evaluation.rows import Bin
-from clipadapt.evaluation.sampling import Sampler
-from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import Suite
-from clipadapt.evaluation.vectors import VectorCache, Wording
+from clipadapt.recognition.vectors import VectorCache, Wording
+from clipadapt.statistics.cells import Cell
+from clipadapt.statistics.rows import Bin
+from clipadapt.statistics.sampling import Sampler
 from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
 

@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from clipadapt import keyed
-from clipadapt.evaluation.evidence import ClassMeans
-from clipadapt.evaluation.galleries import Figure, figures, ranked
-from clipadapt.evaluation.rows import Bin
-from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Ranking, TextToImage
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.search.topk import topk
+from clipadapt.statistics.cells import Cell
+from clipadapt.statistics.evidence import ClassMeans
+from clipadapt.statistics.galleries import Figure, figures, ranked
+from clipadapt.statistics.rows import Bin
 
 _ANSWERS = 4_000_000
 """Answers looked at at once."""

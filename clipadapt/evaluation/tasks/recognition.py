@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float
 
 from clipadapt.evaluation.details import Confusion
-from clipadapt.evaluation.evidence import ClassMeans, Resampled, totals_evidence
-from clipadapt.evaluation.recognition import Predictions, recognise
-from clipadapt.evaluation.rows import HEADLINE, Bin
-from clipadapt.evaluation.sampling import Sampler
-from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import Recognition
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
+from clipadapt.recognition.predict import Predictions, recognise
+from clipadapt.statistics.cells import Cell
+from clipadapt.statistics.evidence import ClassMeans, Resampled, totals_evidence
+from clipadapt.statistics.rows import HEADLINE, Bin
+from clipadapt.statistics.sampling import Sampler
 
 
 def recognition(context: EvalContext, task: Recognition) -> Measured:

@@ -12,15 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from clipadapt.evaluation.evidence import Rankings, Resampled, gallery_evidence
-from clipadapt.evaluation.galleries import AVERAGE_PRECISION, Figure, figures
-from clipadapt.evaluation.rows import Bin
-from clipadapt.evaluation.statistics import Cell
 from clipadapt.evaluation.suite import TextToImage
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.item_queries import text_to_image_by_name
 from clipadapt.metrics import gallery as metrics
 from clipadapt.search.topk import topk
+from clipadapt.statistics.cells import Cell
+from clipadapt.statistics.evidence import Rankings, Resampled, gallery_evidence
+from clipadapt.statistics.galleries import AVERAGE_PRECISION, Figure, figures
+from clipadapt.statistics.rows import Bin
 
 
 class Query(NamedTuple):

@@ -16,14 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm
 
-from clipadapt.evaluation.evidence import ClassMeans, Rankings, Resampled
-from clipadapt.evaluation.rows import HEADLINE, Bin, Row
-from clipadapt.evaluation.sampling import Sampler
-from clipadapt.evaluation.suite import Statistics
 from clipadapt.metrics.bootstrap import interval_of_draws
 from clipadapt.metrics.gallery import gallery_interval, paired_gallery
 from clipadapt.metrics.intervals import POWER, balanced_interval, paired_balanced
 from clipadapt.metrics.multiplicity import holm
+from clipadapt.statistics.evidence import ClassMeans, Rankings, Resampled
+from clipadapt.statistics.rows import HEADLINE, Bin, Row
+from clipadapt.statistics.sampling import Sampler
+from clipadapt.statistics.settings import Statistics
 
 
 class Cell(NamedTuple):

@@ -14,9 +14,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from clipadapt.evaluation.galleries import AVERAGE_PRECISION, Figure, ranked, reweighed, swapped
-from clipadapt.evaluation.sampling import Sampler
 from clipadapt.metrics.gallery import Query
+from clipadapt.statistics.galleries import AVERAGE_PRECISION, Figure, ranked, reweighed, swapped
+from clipadapt.statistics.sampling import Sampler
 
 _LARGE = 50_000
 """Items whose summed weight is taken for their number: off by less than 0.5%."""

@@ -5,8 +5,8 @@ import pytest
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError, ModelError
-from clipadapt.evaluation.vectors import VectorCache, default_folder
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.vectors import VectorCache, default_folder
 
 
 def test_pictures_are_encoded_once(good, validation, tmp_path: Path):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from clipadapt.evaluation.recognition import recognise
+from clipadapt.recognition.predict import recognise
 
 TEXTS = {"model": np.eye(3, dtype=np.float32)}
 
@@ -30,7 +30,7 @@ def test_blocks_change_nothing(monkeypatch):
     pictures = {"model": rng.normal(size=(50, 3)).astype(np.float32)}
     sets = [frozenset(rng.choice(list("abc"), rng.integers(0, 3))) for _ in range(50)]
     whole = recognise("Letter", list("abc"), sets, pictures, TEXTS)
-    monkeypatch.setattr("clipadapt.evaluation.recognition._BLOCK", 7)
+    monkeypatch.setattr("clipadapt.recognition.predict._BLOCK", 7)
     parts = recognise("Letter", list("abc"), sets, pictures, TEXTS)
     np.testing.assert_array_equal(whole.hit["model"], parts.hit["model"])
     np.testing.assert_array_equal(whole.chosen["model"], parts.chosen["model"])

@@ -1,6 +1,6 @@
 import numpy as np
 
-from clipadapt.evaluation.sampling import Sampler
+from clipadapt.statistics.sampling import Sampler
 
 
 def test_a_product_has_its_own_randomness_whatever_stands_beside_it():

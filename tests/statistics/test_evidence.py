@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from clipadapt.evaluation.evidence import ClassMeans, Rankings, Resampled, gallery_evidence, totals_evidence
-from clipadapt.evaluation.galleries import figures
-from clipadapt.evaluation.sampling import Sampler
 from clipadapt.metrics.gallery import Query
+from clipadapt.statistics.evidence import ClassMeans, Rankings, Resampled, gallery_evidence, totals_evidence
+from clipadapt.statistics.galleries import figures
+from clipadapt.statistics.sampling import Sampler
 
 PRODUCTS = [f"p{number // 2}" for number in range(12)]
 WANTED = figures(["precision", "r_precision"], [2])

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from clipadapt.evaluation.evidence import ClassMeans, Rankings, Resampled
-from clipadapt.evaluation.sampling import Sampler
-from clipadapt.evaluation.statistics import Cell, corrected, to_rows
-from clipadapt.evaluation.suite import Statistics
 from clipadapt.metrics.gallery import Query
 from clipadapt.metrics.intervals import balanced_interval, paired_balanced
+from clipadapt.statistics.cells import Cell, corrected, to_rows
+from clipadapt.statistics.evidence import ClassMeans, Rankings, Resampled
+from clipadapt.statistics.sampling import Sampler
+from clipadapt.statistics.settings import Statistics
 
 PAIR = ("adapted", "base")
 QUICK = Statistics(draws=200, permutations=500)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from clipadapt.errors import ConfigError
-from clipadapt.evaluation.rows import Row, interval_text, metric_label, points, select
+from clipadapt.statistics.rows import Row, interval_text, metric_label, points, select
 
 PAIRED = {"against", "delta", "delta_low", "delta_high", "p", "minimum_detectable"}
 PLAIN = {"task", "attribute", "value", "bin", "metric", "k", "system", "split", "n", "products", "mean", "low", "high"}

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit
 from scipy.special import softmax as scipy_softmax
 
-from clipadapt.evaluation.calibration import Scale, fit_sigmoid, fit_softmax, reliability, sigmoid, softmax
+from clipadapt.recognition.calibration import Scale, fit_sigmoid, fit_softmax, reliability, sigmoid, softmax
 
 
 def test_a_known_temperature_is_found_again():

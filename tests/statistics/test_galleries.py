@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipadapt.evaluation.galleries import Placed, figures, ranked, reweighed, swapped
 from clipadapt.metrics import ranking
+from clipadapt.statistics.galleries import Placed, figures, ranked, reweighed, swapped
 
 WANTED = figures(["precision", "recall_at", "r_precision", "average_precision", "ndcg", "reciprocal_rank"], [1, 3, 10])
 

@@ -8,12 +8,14 @@ Nothing here knows of models, attributes or intervals.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
 
-from clipadapt.evaluation.suite import AT_K, RankingMetric
+RankingMetric = Literal["precision", "r_precision", "average_precision", "ndcg", "reciprocal_rank", "recall_at"]
+AT_K: frozenset[str] = frozenset({"precision", "ndcg", "recall_at"})
+"""Ranking metrics that are measured at each k."""
 
 Figure = tuple[RankingMetric, int | None]
 """A ranking metric and its k, None where it has none."""
