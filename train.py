@@ -26,6 +26,7 @@ def adapt(path: str, overrides: list[str]) -> None:
     from clipadapt import Index, evaluate, load, train
     from clipadapt.cli.summary import closing_summary
     from clipadapt.config import Config
+    from clipadapt.data.bins import training_counts
     from clipadapt.data.splits import load_splits
     from clipadapt.evaluation.suite import Suite
     from clipadapt.export import export
@@ -47,7 +48,7 @@ def adapt(path: str, overrides: list[str]) -> None:
             Suite.load(config.eval.suite),
             split="validation",
             against=load(config.model.name, image_size=config.model.image_size),
-            train_counts={name: splits.train.counts(name) for name in config.data.kinds()},
+            train_counts=training_counts(splits.train, splits.tune),
             headline=config.eval.headline,
             holdout_pairs=config.data.holdout_pairs,
             tune=splits.tune,

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from clipadapt.cli.subject import GENERIC, load_split, settings_of_run
 from clipadapt.config import AttributeKind, Config, Data
+from clipadapt.data.bins import training_counts
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.data.sources import open_source
 from clipadapt.data.splits import carve, load_splits
 from clipadapt.errors import ConfigError
-from clipadapt.evaluation.evaluate import train_counts
 from clipadapt.evaluation.inputs import check_fitted
 from clipadapt.tagging.thresholds import Thresholds
 
@@ -101,7 +101,7 @@ def _configured(
     carved_from = None if isinstance(names.tune, str) else names.train
     # Train without tune bears the name of the split that tune was carved from, but shares none of its products.
     called = f"{split} without {tune}" if split == carved_from else split
-    known = train_counts(splits.train, splits.tune)
+    known = training_counts(splits.train, splits.tune)
     return Material(catalogue, called, splits.tune, tune, carved_from, declared, known, words, split == trained_on)
 
 
@@ -137,7 +137,7 @@ def _bare(
     catalogue = _tagged(data, split, whole.attributes)
     check_fitted(catalogue, split, {"thresholds": name}, fitted)
     carved_from = base if share is not None else None
-    known = train_counts(whole)
+    known = training_counts(whole)
     return Material(catalogue, split, fitted, name, carved_from, whole.attributes, known, words, split == trained_on)
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipadapt.config import Config, Data
+from clipadapt.data.bins import training_counts
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.sources import open_source
 from clipadapt.data.splits import declared_attributes, load_splits
 from clipadapt.errors import ConfigError
-from clipadapt.evaluation.evaluate import train_counts
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 
@@ -91,7 +91,7 @@ def _configured(
         _only(catalogue, attributes),
         split,
         Prompts.load(prompts or settings.prompts),
-        train_counts(splits.train, splits.tune),
+        training_counts(splits.train, splits.tune),
         splits.tune if split != tune else None,
         fitted,
         settings.eval.headline if not attributes else None,
@@ -125,7 +125,7 @@ def _bare(
     catalogue = load_split(data, source, split)
     if train_split is None and "train" in opened.splits() and split != "train":
         train_split = "train"
-    counts = train_counts(load_split(data, source, train_split)) if train_split is not None else None
+    counts = training_counts(load_split(data, source, train_split)) if train_split is not None else None
     if counts is None:
         log.info("no training split is known, so values have no bins; name one with --train-split")
     words = Prompts.load(prompts or (settings.prompts if settings is not None else GENERIC))

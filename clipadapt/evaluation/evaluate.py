@@ -1,14 +1,13 @@
 """One call from encoders to results: encode, measure every task of a suite, compare, report.
 
     results = evaluate(adapted, splits.validation, prompts, Suite.load("eval/attributes.yaml"), against=base,
-                       train_counts=train_counts(splits.train), out="runs/fashion/report")
+                       train_counts=training_counts(splits.train, splits.tune), out="runs/fashion/report")
     results.headline("rare_balanced_accuracy").delta_low
 
 Nothing that was fitted on a split is reported on it: such a call is refused. Pictures and texts come from the cache
 where they were encoded before. How figures come about is the tasks' business, certainty that of `statistics`.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,18 +39,6 @@ from clipadapt.statistics.rows import HEADLINE, Row
 from clipadapt.statistics.sampling import Sampler
 from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
-
-
-def train_counts(*catalogues: Catalogue) -> dict[str, dict[str, int]]:
-    """Attribute -> value -> items, of all that was there to train on (train and what was carved from it for tune).
-
-    Bins and rare values go by these, and so do not depend on the share that was set aside.
-    """
-    counts: dict[str, Counter[str]] = {}
-    for catalogue in catalogues:
-        for attribute in catalogue.attributes:
-            counts.setdefault(attribute.name, Counter()).update(catalogue.counts(attribute.name))
-    return {name: dict(found) for name, found in counts.items()}
 
 
 def evaluate(

@@ -21,11 +21,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from clipadapt.config import Config
-from clipadapt.data.bins import rare
+from clipadapt.data.bins import rare, training_counts
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, UsageError
-from clipadapt.evaluation.evaluate import train_counts
 from clipadapt.evaluation.suite import Retention, Suite
 from clipadapt.export.groundwork import run_of
 from clipadapt.export.strength import Curve, Figure, Point
@@ -72,7 +71,7 @@ def find_strength(run: str, *, retain: Sequence[str] = (), device: str = "cpu") 
     settings = run_of(run).config
     splits = load_splits(settings.data, settings.seed)
     quoted, retained = _attributes(settings, splits.tune, retain)
-    counts = train_counts(splits.train, splits.tune)
+    counts = training_counts(splits.train, splits.tune)
     counts |= {name: splits.train.counts(name) for name in retained if name not in counts}
     tune = splits.tune
     if len(tune) > PICTURES:

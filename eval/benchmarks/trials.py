@@ -12,8 +12,9 @@ from typing import Any
 
 from clipadapt.atomic import atomic_write
 from clipadapt.config import Config
+from clipadapt.data.bins import training_counts
 from clipadapt.data.splits import Splits, load_splits
-from clipadapt.evaluation.evaluate import evaluate, train_counts
+from clipadapt.evaluation.evaluate import evaluate
 from clipadapt.evaluation.results import RESULTS as FILE
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import Retention, Suite
@@ -85,7 +86,7 @@ class Trials:
             split="validation",
             against=against,
             systems=names,
-            train_counts=train_counts(splits.train, splits.tune),
+            train_counts=training_counts(splits.train, splits.tune),
             headline=self.config.eval.headline,
             fitted_on={"weights": "train", "epoch": "tune"},
             cache=self.vectors,

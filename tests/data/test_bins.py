@@ -1,6 +1,9 @@
 import pytest
+from data_factory import write_table
 
-from clipadapt.data.bins import FEW, MEDIUM, bin_of, rare
+from clipadapt.data.bins import FEW, MEDIUM, bin_of, rare, training_counts
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.splits import carve
 
 
 @pytest.mark.parametrize(
@@ -17,3 +20,16 @@ def test_rare_is_few_and_medium():
 def test_a_negative_count_is_a_bug():
     with pytest.raises(ValueError, match="-1"):
         bin_of(-1)
+
+
+def test_what_was_carved_for_tune_counts_as_training_and_a_split_apart_does_not(tmp_path):
+    rows = [{"Pattern": "Solid" if row % 3 else "Striped", "product": str(row)} for row in range(30)]
+    for split in ("train", "validation"):
+        write_table(tmp_path / split, [{"file_name": f"{split}{at}.png"} | row for at, row in enumerate(rows)])
+    whole, apart = (Catalogue.load(tmp_path, split, attributes=["Pattern"]) for split in ("train", "validation"))
+    rest, carved = carve(whole, 0.3, seed=1)
+    assert len(carved) == 9
+    counted = {"Pattern": {"Solid": 20, "Striped": 10}}
+    assert training_counts(whole) == counted
+    assert training_counts(rest, carved) == counted
+    assert training_counts(whole, apart) == counted

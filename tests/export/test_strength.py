@@ -12,10 +12,10 @@ from data_factory import write_catalogue
 from runs_factory import write_run
 from tiny_models import OPEN_CLIP, write_open_clip
 
+from clipadapt.data.bins import training_counts
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, ModelError, UsageError
-from clipadapt.evaluation.evaluate import train_counts
 from clipadapt.export import export, strength_search
 from clipadapt.export.strength import Curve, Figure, Point, factors, parse_strength
 from clipadapt.export.strength_search import MARGIN, _ranking, find_strength
@@ -63,7 +63,7 @@ def by_hand(
 def test_a_point_is_what_merging_by_hand_finds(made: Path, curve: Curve, place: tuple[float, float]) -> None:
     run = Run.open(made / "both")
     splits = load_splits(run.config.data, run.config.seed)
-    counts = train_counts(splits.train, splits.tune)
+    counts = training_counts(splits.train, splits.tune)
     point = next(point for point in curve.points if (point.image, point.text) == place)
     assert point.figures["balanced_accuracy"].mean == pytest.approx(
         by_hand(run, splits.tune, counts, "Pattern", *place)
@@ -164,7 +164,7 @@ def test_the_encoder_that_is_searched_stays_as_it_is(made: Path) -> None:
         encoder,
         splits.tune.subset(range(6)),
         Prompts.load(run.config.prompts),
-        train_counts(splits.train),
+        training_counts(splits.train),
         headline=["Pattern"],
         retained=["baseColour"],
     )

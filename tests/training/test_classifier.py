@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from tiny_models import write_timm
 
 from clipadapt.config import Config
+from clipadapt.data.bins import training_counts
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, SpaceError, TrainingError
-from clipadapt.evaluation.evaluate import evaluate, train_counts
+from clipadapt.evaluation.evaluate import evaluate
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import Suite
 from clipadapt.prompts import Prompts
@@ -53,7 +54,7 @@ def measured(config: Config, run: Run, out: Path | None = None, tasks: list[dict
     suite = Suite.model_validate({"name": "t", "min_items": 2, "statistics": statistics, "tasks": tasks})
     return evaluate(
         load(f"run:{run.path}"), splits.validation, Prompts.load(config.prompts), suite,
-        split="validation", against=load(config.model.name), train_counts=train_counts(splits.train),
+        split="validation", against=load(config.model.name), train_counts=training_counts(splits.train),
         headline=config.eval.headline, tune=splits.tune, out=out,
     )  # fmt: skip
 
