@@ -30,11 +30,13 @@ def adapt(path: str, overrides: list[str]) -> None:
     from clipadapt.data.splits import load_splits
     from clipadapt.evaluation.suite import Suite
     from clipadapt.export import export
+    from clipadapt.processes import is_main_process
+    from clipadapt.processes.exchange import leave
     from clipadapt.prompts import Prompts
-    from clipadapt.runs import is_main_process
 
     config = Config.load(path, overrides)
     run = train(config)
+    leave()
     if not is_main_process():
         return
 

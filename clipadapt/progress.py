@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from clipadapt.runs import is_main_process
+from clipadapt.processes import is_main_process
 
 T = TypeVar("T")
 

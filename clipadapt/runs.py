@@ -26,6 +26,7 @@ from typing import Any, Self
 from clipadapt.atomic import atomic_write
 from clipadapt.config import Config
 from clipadapt.errors import ConfigError, ModelError, listing
+from clipadapt.processes import is_main_process, world_size
 
 _PACKAGES = (
     "clipadapt",
@@ -165,11 +166,6 @@ class Run:
             )
 
 
-def is_main_process() -> bool:
-    """Whether this process speaks and writes for all; from the variables that torchrun and accelerate set."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
-
-
 def environment(seed: int) -> dict[str, Any]:
     """Versions, machine and commit, as plain values; imports none of the packages it names."""
     torch = sys.modules.get("torch")
@@ -187,7 +183,7 @@ def environment(seed: int) -> dict[str, Any]:
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "gpus": gpus,
         },
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": world_size(),
         "commit": _commit(),
     }
 

@@ -17,12 +17,12 @@ from clipadapt.config import Config
 from clipadapt.data.augment import Augment
 from clipadapt.data.batches import Batches
 from clipadapt.data.splits import load_splits
+from clipadapt.processes.exchange import Processes, leave
 from clipadapt.prompts import Prompts
 from clipadapt.training import mixing, optim
 from clipadapt.training.base import BaseModel
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
-from clipadapt.training.processes import Processes
 from clipadapt.training.step import Step
 
 
@@ -110,3 +110,4 @@ if __name__ == "__main__":
     loss, gradients = bench.gradients()
     if bench.processes.main:
         save_file({"loss": torch.tensor(loss, dtype=torch.float64), **gradients}, sys.argv[2])
+    leave()

@@ -7,7 +7,8 @@ import pytest
 
 from clipadapt.config import Config
 from clipadapt.errors import ConfigError, ModelError
-from clipadapt.runs import Run, is_main_process
+from clipadapt.processes import is_main_process
+from clipadapt.runs import Run
 
 
 def make(folder: Path, **changes: object) -> Config:

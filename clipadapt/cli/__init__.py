@@ -9,11 +9,11 @@ import difflib
 import importlib
 import importlib.metadata
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 
 from clipadapt.errors import ClipadaptError
+from clipadapt.processes import is_main_process, rank
 
 VERBS = {
     "init": "look at a catalogue; write a config and a prompts file that train at once",
@@ -68,8 +68,6 @@ def reporting() -> Iterator[None]:
 
     Of several processes the main one logs; each tells its own error, since it may be the only one to have it.
     """
-    from clipadapt.runs import is_main_process
-
     log = logging.getLogger("clipadapt")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -80,7 +78,7 @@ def reporting() -> Iterator[None]:
     try:
         yield
     except ClipadaptError as error:
-        who = "" if is_main_process() else f" (process {os.environ.get('RANK', '?')})"
+        who = "" if is_main_process() else f" (process {rank()})"
         print(f"error{who}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from error
     finally:

@@ -1,7 +1,7 @@
 """clipadapt embed: the pictures of a catalogue as vectors, beside their item table.
 
     clipadapt embed --model run:runs/fashion --source shop --split train --out vectors/shop
-    accelerate launch --num_processes 4 -m clipadapt.cli embed ...          # shards shared by four processes
+    torchrun --nproc_per_node 4 -m clipadapt.cli embed ...          # shards shared by four processes
 
 Stopped and started again, it goes on where it was. Progress and broken pictures go to stderr, one line of figures to
 stdout.
@@ -44,11 +44,13 @@ def command(
     shard: Annotated[int, typer.Option("--shard", min=1, help="Pictures per shard, lost at most to a kill.")] = 1024,
 ) -> None:
     """Turn the pictures of a catalogue into vectors."""
-    from clipadapt.runs import is_main_process
+    from clipadapt.processes import is_main_process
+    from clipadapt.processes.exchange import leave
     from clipadapt.search.embed import embed
 
     pictures = catalogue(source, split, config, product=product, id=item, image=image)
     made = embed(encoder(model, precision, device), pictures, out, shard=shard, workers=workers)
+    leave()
     if is_main_process():
         facts = json.loads((out / "embed.json").read_text(encoding="utf-8"))
         speed = f", {facts['images_per_second']} images/s" if facts["images_per_second"] else ""
@@ -74,6 +76,8 @@ def encoder(model: str, precision: Literal["fp32", "bf16", "fp16"], device: str 
     """The model, on the device asked for, or on this process's accelerator where there is one."""
     from accelerate import PartialState
 
+    from clipadapt.processes.exchange import only_processors
     from clipadapt.towers.load import load
 
-    return load(model, device=device or str(PartialState().device), precision=precision)
+    device = device or str(PartialState(cpu=only_processors()).device)
+    return load(model, device=device, precision=precision)

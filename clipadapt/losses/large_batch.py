@@ -49,7 +49,7 @@ def two_pass(
         streams: one per argument of `loss`.
         loss: takes the whole vectors of each stream, in order, and returns a scalar; parameters used in it (a logit
             scale) get their gradients too.
-        gather: applied to each stream's vectors before the loss; losses.gather.gather under DDP.
+        gather: applied to each stream's vectors before the loss; processes.gather.gather under DDP.
         around: called with whether this backward pass is the last one; the context it returns surrounds each forward
             pass that remembers, with its backward. Under DDP: no_sync for all but the last.
         backward: starts the loss's backward pass; Accelerator.backward where gradients are scaled. The second pass

@@ -31,6 +31,8 @@ from torch import Tensor
 from clipadapt.atomic import atomic_folder, atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
+from clipadapt.processes import refuse_broken_world
+from clipadapt.processes.exchange import Processes, only_processors
 from clipadapt.progress import Bar, bar
 from clipadapt.search.items import Items, few
 from clipadapt.towers.encoder import Encoder, TorchEncoder
@@ -122,34 +124,33 @@ def embed(
     if (folder / "embed.json").exists():
         _same(plan, folder, folder / "embed.json")
         return Vectors.open(folder)
-    state = PartialState()
+    processes = Processes(PartialState(cpu=only_processors()))
+    refuse_broken_world(processes.count)
     partial = folder.with_name(folder.name + ".partial")
-    if state.is_main_process:
+    if processes.main:
         if (partial / "plan.json").exists():
             _same(plan, partial, partial / "plan.json")
         atomic_write(partial / "plan.json", json.dumps(plan, indent=1))
-    state.wait_for_everyone()
+    processes.wait()
     start = time.perf_counter()
-    done = _run_shards(encoder, catalogue, partial, plan, state, workers)
-    state.wait_for_everyone()
-    if state.is_main_process:
+    done = _run_shards(encoder, catalogue, partial, plan, processes, workers)
+    processes.wait()
+    if processes.main:
         elapsed = max(time.perf_counter() - start, 1e-9)
         _assemble(encoder, catalogue, partial, folder, plan, {"embedded_now": done, "seconds": round(elapsed, 3)})
         shutil.rmtree(partial, ignore_errors=True)
-    state.wait_for_everyone()
+    processes.wait()
     return Vectors.open(folder)
 
 
 def _run_shards(
-    encoder: Encoder, catalogue: Catalogue, partial: Path, plan: dict[str, object], state: PartialState,
+    encoder: Encoder, catalogue: Catalogue, partial: Path, plan: dict[str, object], processes: Processes,
     workers: int | None,
 ) -> int:  # fmt: skip
     """The share of one process in what is not there yet; how many pictures that was."""
     size = int(str(plan["shard"]))
     starts = range(0, len(catalogue), size)
-    mine = [
-        (number, start) for number, start in enumerate(starts) if number % state.num_processes == state.process_index
-    ]
+    mine = [(number, start) for number, start in enumerate(starts) if number % processes.count == processes.rank]
     todo = [(number, start) for number, start in mine if not _shard(partial, number).with_suffix(".json").exists()]
     rows = [np.arange(start, min(start + size, len(catalogue))) for _, start in todo]
     total = sum(map(len, rows))

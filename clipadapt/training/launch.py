@@ -13,6 +13,8 @@ from accelerate.utils import ProjectConfiguration
 
 from clipadapt.config import Config
 from clipadapt.errors import ConfigError
+from clipadapt.processes import refuse_broken_world
+from clipadapt.processes.exchange import only_processors
 from clipadapt.runs import Run
 
 _PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}
@@ -22,7 +24,7 @@ def accelerator_for(config: Config, run: Run) -> Accelerator:
     """The accelerator of this process, its trackers started; TensorBoard writes to the run's folder `trackers`.
 
     Raises:
-        ConfigError: a tracker that is not installed, or fp16 without a GPU.
+        ConfigError: a tracker that is not installed, fp16 without a GPU, or a launch whose processes did not meet.
     """
     for tracker in config.train.trackers:
         if not any(importlib.util.find_spec(package) for package in _PACKAGES[tracker]):
@@ -30,6 +32,7 @@ def accelerator_for(config: Config, run: Run) -> Accelerator:
     half = config.model.precision == "fp16"
     try:
         accelerator = Accelerator(
+            cpu=only_processors(),
             mixed_precision="fp16" if half else None,
             log_with=list(config.train.trackers) or None,  # pyright: ignore[reportArgumentType]  # names are accepted
             project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.path / "trackers")),
@@ -38,6 +41,7 @@ def accelerator_for(config: Config, run: Run) -> Accelerator:
         if half:
             raise ConfigError(f"model.precision fp16 cannot be used here ({error}); set it to bf16 or fp32") from error
         raise
+    refuse_broken_world(accelerator.num_processes)
     if half and accelerator.scaler is None:
         raise ConfigError("model.precision fp16 needs a GPU; set it to bf16 or fp32")
     _use_cores(accelerator)

@@ -18,12 +18,12 @@ from clipadapt import config
 from clipadapt.data.bins import rare
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import TrainingError
+from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
 from clipadapt.towers.encode import value_vectors
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective
-from clipadapt.training.processes import Processes
 from clipadapt.training.vectors import picture_vectors
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from clipadapt.config import Config
 from clipadapt.data.batches import TrainBatch
-from clipadapt.losses.gather import gather
 from clipadapt.losses.large_batch import Stream, two_pass
+from clipadapt.processes.exchange import Processes
+from clipadapt.processes.gather import gather
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower
 from clipadapt.training import mixing
@@ -29,7 +30,6 @@ from clipadapt.training.base import BaseModel
 from clipadapt.training.dropout import Dropouts
 from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective, Outcome, TextBatch
-from clipadapt.training.processes import Processes
 
 TEXTS_PER_PICTURE = 4
 """Texts in a pass for each picture of a micro-batch: a caption has a tenth of a picture's tokens or fewer."""
@@ -163,4 +163,4 @@ def _frozen(stream: Stream) -> Stream:
 def _share(texts: Sequence[str], processes: Processes) -> list[str]:
     """A contiguous part for each process; with fewer texts than processes the last text is encoded again."""
     padded = list(texts) + [texts[-1]] * (processes.count - len(texts))
-    return [padded[place] for place in np.array_split(np.arange(len(padded)), processes.count)[processes.rank]]
+    return [padded[place] for place in processes.part(len(padded))]

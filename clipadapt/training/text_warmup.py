@@ -24,6 +24,7 @@ from clipadapt.config import Config
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.sampling import epoch_order
 from clipadapt.errors import TrainingError
+from clipadapt.processes.exchange import Processes
 from clipadapt.progress import bar
 from clipadapt.prompts import Prompts
 from clipadapt.towers.encoder import TorchEncoder
@@ -31,7 +32,6 @@ from clipadapt.towers.lora import check_gradients
 from clipadapt.training import optim
 from clipadapt.training.labels import Labels
 from clipadapt.training.objective import Objective, Outcome
-from clipadapt.training.processes import Processes
 from clipadapt.training.step import Step
 from clipadapt.training.updates import Updates
 

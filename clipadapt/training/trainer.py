@@ -24,6 +24,7 @@ from clipadapt.data.batches import Batches, TrainBatch
 from clipadapt.data.scan import refuse_other_sizes
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import TrainingError
+from clipadapt.processes.exchange import Processes, lost_process_named
 from clipadapt.progress import bar
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
@@ -38,7 +39,6 @@ from clipadapt.training.launch import accelerator_for
 from clipadapt.training.negatives import hard_order, label_codes
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
-from clipadapt.training.processes import Processes, lost_rank_named
 from clipadapt.training.selection import Selection
 from clipadapt.training.step import Step
 from clipadapt.training.updates import Updates
@@ -57,7 +57,7 @@ def train(config: Config, run: Run | None = None) -> Run:
     run = Run.create(config) if run is None else run
     accelerator = accelerator_for(config, run)
     try:
-        with lost_rank_named():
+        with lost_process_named():
             _Training(config, run, accelerator).go()
     except (RuntimeError, MemoryError) as error:
         if guards.out_of_memory(error):

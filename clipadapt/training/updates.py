@@ -12,9 +12,9 @@ from torch import nn
 
 from clipadapt.config import Train
 from clipadapt.errors import TrainingError
+from clipadapt.processes.exchange import Processes
 from clipadapt.training import optim
 from clipadapt.training.guards import finite
-from clipadapt.training.processes import Processes
 
 _SMALLEST_SCALE = 1.0
 """Below this fp16 cannot be what makes a gradient infinite."""

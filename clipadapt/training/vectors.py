@@ -3,16 +3,15 @@
 Nothing here stores vectors or knows what they are compared with.
 """
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.losses.gather import gather
+from clipadapt.processes.exchange import Processes
+from clipadapt.processes.gather import gather
 from clipadapt.towers.encode import encode_catalogue
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.training.processes import Processes
 
 
 def picture_vectors(
@@ -25,7 +24,7 @@ def picture_vectors(
     Raises:
         CatalogueError: a picture cannot be decoded.
     """
-    mine = np.array_split(np.arange(len(catalogue)), processes.count)[processes.rank]
+    mine = processes.part(len(catalogue))
     with torch.compiler.set_stance("force_eager"):
         vectors = encode_catalogue(encoder, catalogue, batch_size=batch_size, indices=mine)
     return gather(torch.from_numpy(vectors).to(encoder.device))

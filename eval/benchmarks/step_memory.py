@@ -23,11 +23,11 @@ from machine import publish
 from clipadapt.config import Config
 from clipadapt.data.batches import TrainBatch
 from clipadapt.data.splits import load_splits
+from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
 from clipadapt.training import optim
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
-from clipadapt.training.processes import Processes
 from clipadapt.training.step import Step
 from clipadapt.training.updates import Updates
 

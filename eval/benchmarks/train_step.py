@@ -34,11 +34,11 @@ from clipadapt.data.batches import Batches, TrainBatch
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.garments import draw
 from clipadapt.data.splits import load_splits
+from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
 from clipadapt.training import optim, step
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
-from clipadapt.training.processes import Processes
 from clipadapt.training.updates import Updates
 
 RATE, DECAY = 1e-4, 0.01

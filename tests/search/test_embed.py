@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -142,15 +141,7 @@ def test_two_processes_share_the_shards(shop, tmp_path):
     from clipadapt.towers.load import load
 
     model = write_open_clip(tmp_path / "model", OPEN_CLIP["clip"])
-    launch = [
-        Path(sys.executable).parent / "accelerate",
-        "launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     verb = [
         "-m",
         "clipadapt.cli",

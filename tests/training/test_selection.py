@@ -9,9 +9,9 @@ from accelerate import Accelerator
 
 from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
+from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
 from clipadapt.training.preparation import prepare
-from clipadapt.training.processes import Processes
 from clipadapt.training.selection import Recall, Selection, summary
 
 

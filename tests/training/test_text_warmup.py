@@ -8,11 +8,11 @@ from accelerate import Accelerator
 
 from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
+from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
 from clipadapt.training import optim, text_warmup
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
-from clipadapt.training.processes import Processes
 from clipadapt.training.step import Step
 from clipadapt.training.vectors import picture_vectors
 

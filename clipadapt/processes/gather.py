@@ -10,7 +10,7 @@ into their MEAN. Hence the rule, with no factor W anywhere:
                                                                        when all processes hold equally many rows
 
 Parameters used after gathering (a logit scale) get the same gradient on every process, which the mean leaves alone.
-Knows nothing about losses or models. Costs one all-gather forward and one all-reduce of the same size backward; a
+Nothing here knows of losses or models. Costs one all-gather forward and one all-reduce of the same size backward; a
 reduce-scatter would move half of that, but gloo does not offer it in every supported release, and a batch of vectors
 is small beside the gradients that follow.
 Source: Chen et al., "A Simple Framework for Contrastive Learning" (2020) gathers so; open_clip's gather_with_grad.

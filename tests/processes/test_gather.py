@@ -12,9 +12,9 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.functional import normalize
 
 from clipadapt.losses.contrastive import softmax_loss
-from clipadapt.losses.gather import average_gradients, gather
 from clipadapt.losses.large_batch import Stream, two_pass
 from clipadapt.losses.tiled import tiled_softmax_loss
+from clipadapt.processes.gather import average_gradients, gather
 
 ROWS = (4, 3)
 """Pictures per process: uneven, as the last batch of an epoch is."""

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from clipadapt.config import Config
 from clipadapt.errors import TrainingError
+from clipadapt.processes.exchange import lost_process_named
 from clipadapt.runs import Run
-from clipadapt.training.processes import lost_rank_named
 
 TESTS = Path(__file__).parents[1]
 SECTIONS: dict[str, Any] = {
@@ -34,11 +34,12 @@ def launched(processes: int, script: str, *arguments: str) -> None:
     """Runs a script of tests/ in so many processes on the CPU."""
     command = [sys.executable, str(TESTS / script), *arguments]
     if processes > 1:
-        accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
-        command = [*accelerate, "--main_process_port", "0", *command[1:]]
+        # Not `accelerate launch --cpu --num_processes 2`: without a GPU it starts a single process.
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command = [*torchrun, *command[1:]]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-6000:]
 
 
 @pytest.mark.slow
@@ -93,10 +94,10 @@ def test_compiled_towers_train_the_same(configured: Callable[..., Config], tmp_p
 @pytest.mark.parametrize("message", ["Connection closed by peer [127.0.0.1]:2222", "Timed out waiting 1800000ms"])
 def test_a_lost_process_is_named_as_such(message: str):
     gone = r"a process of this run is gone.*start the same command again"
-    with pytest.raises(TrainingError, match=gone), lost_rank_named():
+    with pytest.raises(TrainingError, match=gone), lost_process_named():
         raise RuntimeError(message)
 
 
 def test_other_errors_pass_through():
-    with pytest.raises(RuntimeError, match="shapes differ"), lost_rank_named():
+    with pytest.raises(RuntimeError, match="shapes differ"), lost_process_named():
         raise RuntimeError("shapes differ")

@@ -2,31 +2,43 @@
 
 No DistributedDataParallel wrapper is used. It averages once per forward pass and has to be told which adapters a step
 leaves out, while a step here may run a tower in several pieces, twice each. Adapters are megabytes, so one exchange
-after the backward pass costs next to nothing; the features of the global batch are gathered differentiably in
-losses/gather.py, whose rule (every process returns the loss of the whole batch) makes this mean exact.
-Nothing here knows of models or losses.
+after the backward pass costs next to nothing; gather.py's rule (every process returns the loss of the whole batch)
+makes this mean exact. Nothing here knows of models or losses.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from clipadapt.errors import TrainingError
+from clipadapt.processes.gather import average_gradients
 
 _LOST = ("connection closed by peer", "connection reset", "timed out", "broken pipe", "connection refused")
 """What gloo says, in a plain RuntimeError, when a process it talks to is gone; nccl raises DistBackendError."""
 
 
-class Processes:
-    """The processes of a run, one or many, seen from one of them."""
+@runtime_checkable
+class Launched(Protocol):
+    """What accelerate's Accelerator and PartialState know of a launch."""
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.rank = accelerator.process_index
-        self.count = accelerator.num_processes
+    @property
+    def process_index(self) -> int: ...
+
+    @property
+    def num_processes(self) -> int: ...
+
+
+class Processes:
+    """The processes of a launch, one or many, seen from one of them: `Processes(Accelerator())`."""
+
+    def __init__(self, launched: Launched) -> None:
+        self.rank = launched.process_index
+        self.count = launched.num_processes
 
     @property
     def main(self) -> bool:
@@ -34,16 +46,12 @@ class Processes:
         return self.rank == 0
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replaces each gradient by its mean over the processes; a missing one counts as zero."""
-        if self.count == 1:
-            return
-        for dtype in sorted({parameter.dtype for parameter in parameters}, key=str):
-            group = [parameter for parameter in parameters if parameter.dtype == dtype]
-            flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in group])
-            dist.all_reduce(flat)
-            flat /= self.count
-            for parameter, part in zip(group, flat.split([p.numel() for p in group]), strict=True):
-                parameter.grad = part.view_as(parameter).clone()
+        """Replaces each gradient by its mean over the processes; one that none of them has stays missing."""
+        average_gradients(parameters)
+
+    def part(self, count: int) -> np.ndarray:
+        """The contiguous part of so many places that falls to this process; parts differ by one at most."""
+        return np.array_split(np.arange(count), self.count)[self.rank]
 
     def share(self, tensors: Sequence[Tensor]) -> None:
         """Gives every process the values of the main one, in place."""
@@ -57,8 +65,28 @@ class Processes:
             dist.barrier()
 
 
+def only_processors() -> bool:
+    """Whether this machine has no GPU, which accelerate wants to be told.
+
+    Under torchrun on such a machine `Accelerator()` is a world of one in each process; `Accelerator(cpu=True)` joins
+    them (accelerate 1.15).
+    """
+    return not torch.accelerator.is_available()
+
+
+def leave() -> None:
+    """Ends the exchange between processes, where there is one; each process goes its own way from here.
+
+    Without it a process that ends while another still runs may be aborted in gloo's threads (seen in one launch of
+    eight with torch 2.15), and torchrun then ends the other one as well.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 @contextmanager
-def lost_rank_named() -> Iterator[None]:
+def lost_process_named() -> Iterator[None]:
     """Says what it means when an exchange within fails because another process is gone.
 
     Raises:
