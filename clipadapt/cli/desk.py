@@ -2,9 +2,9 @@
 
     desk = Desk(prompts, model, source, "validation", attributes, min_items, seed)
     desk.refuse_seen(prompts)
-    desk.workshop.table(prompts, attributes=desk.take_up(prompts))
+    desk.scorer.table(prompts, attributes=desk.take_up(prompts))
 
-Nothing is encoded before `workshop` or `encoder` is asked for. Nothing here scores.
+Nothing is encoded before `scorer` or `encoder` is asked for. Nothing here scores.
 """
 
 from functools import cached_property
@@ -14,7 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from clipadapt.data.catalogue import Catalogue
-    from clipadapt.evaluation.prompts.table import Workshop
+    from clipadapt.prompt_scoring.table import PromptScorer
     from clipadapt.prompts import Prompts
     from clipadapt.towers.encoder import Encoder
 
@@ -49,19 +49,19 @@ class Desk:
         return load_model(self._model)
 
     @cached_property
-    def workshop(self) -> "Workshop":
+    def scorer(self) -> "PromptScorer":
         """With vectors from the cache where they are known."""
-        from clipadapt.evaluation.prompts.table import Subjects, Workshop
+        from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer
         from clipadapt.recognition.vectors import VectorCache, default_folder
 
         cache = VectorCache(default_folder() / "vectors")
         vectors = cache.pictures(self.encoder, self.catalogue, broken="count")
-        subjects = Subjects(vectors, self._labels, self.catalogue.products, self.catalogue.fingerprint)
+        labelled = LabelledPictures(vectors, self._labels, self.catalogue.products, self.catalogue.fingerprint)
         encode = lambda texts: cache.texts(self.encoder, texts)  # noqa: E731
-        return Workshop(subjects, encode, min_items=self._min_items, seed=self._seed)
+        return PromptScorer(labelled, encode, min_items=self._min_items, seed=self._seed)
 
     def take_up(self, prompts: "Prompts") -> list[str]:
-        """The attributes that the file words and the source has, with their labels in the workshop; tells of others.
+        """The attributes that the file words and the source has, with their labels in the scorer; tells of others.
 
         Raises:
             PromptError: there are none.

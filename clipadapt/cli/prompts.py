@@ -13,7 +13,7 @@ import typer
 from clipadapt.cli.desk import Desk, catalogue_of, load_model
 
 if TYPE_CHECKING:
-    from clipadapt.evaluation.prompts.table import Table
+    from clipadapt.prompt_scoring.table import Table
     from clipadapt.prompts import Prompts
     from clipadapt.prompts.fit import Context
     from clipadapt.towers.encoder import Encoder
@@ -109,7 +109,7 @@ def score(
     seed: Annotated[int, typer.Option(help="Of the carved split and the random words.")] = 0,
 ) -> None:
     """Judge words by the pictures: against other words, against random ones, and template by template."""
-    from clipadapt.evaluation.prompts.table import plain_of
+    from clipadapt.prompt_scoring.table import plain_of
     from clipadapt.prompts import Prompts
     from clipadapt.sections import locate
 
@@ -123,7 +123,7 @@ def score(
         desk.refuse_seen(edited)
         names = desk.take_up(edited)
         words = plain_of(edited) if against == "plain" else other
-        found = desk.workshop.table(edited, words, against, attributes=names)
+        found = desk.scorer.table(edited, words, against, attributes=names)
         _show(found, values, json_file)
         return found
 
@@ -148,8 +148,8 @@ def weigh(
     from clipadapt.atomic import atomic_write
     from clipadapt.cli.console import stdout_console
     from clipadapt.errors import PromptError
-    from clipadapt.evaluation.prompts import show
-    from clipadapt.evaluation.prompts.weigh import weigh as fit
+    from clipadapt.prompt_scoring import show
+    from clipadapt.prompt_scoring.weigh import weigh as fit
     from clipadapt.prompts import Prompts
     from clipadapt.prompts.weights import reweighed
     from clipadapt.sections import locate
@@ -164,7 +164,7 @@ def weigh(
             "the file they were fitted for, so that one split stands behind all weights"
         )
     method: Literal["labels", "no_labels"] = "labels" if labels else "no_labels"
-    found = fit(desk.workshop, prompts, method, desk.encoder.scale, seed=seed)
+    found = fit(desk.scorer, prompts, method, desk.encoder.scale, seed=seed)
     stdout_console().print(show.weighed(found))
     helpful = {one.attribute: one.after for one in found if one.claimed}
     if not helpful:
@@ -184,7 +184,7 @@ def _show(table: "Table", values: bool, json_file: Path | None) -> None:
 
     from clipadapt.atomic import atomic_write
     from clipadapt.cli.console import stdout_console
-    from clipadapt.evaluation.prompts import show
+    from clipadapt.prompt_scoring import show
 
     console = stdout_console()
     for grid in show.grids(table, values=values):
@@ -198,8 +198,8 @@ def _show(table: "Table", values: bool, json_file: Path | None) -> None:
 def _follow(path: Path, table: "Table", judged: "Callable[[Prompts], Table]") -> None:
     """Scores every save until interrupted; a file at fault leaves the last table standing."""
     from clipadapt.errors import PromptError
-    from clipadapt.evaluation.prompts import show
-    from clipadapt.evaluation.prompts.watch import saves
+    from clipadapt.prompt_scoring import show
+    from clipadapt.prompt_scoring.watch import saves
 
     typer.echo(f"watching {path}; stop with Ctrl-C", err=True)
     try:

@@ -25,7 +25,7 @@ from clouds import draw
 from machine import publish
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.evaluation.prompts.table import Subjects, Workshop
+from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.vectors import VectorCache, default_folder
 from clipadapt.towers.encoder import Encoder
@@ -85,18 +85,18 @@ def main() -> None:
 
 def on_generated(encoder: Encoder, count: int, edits: int) -> dict[str, Any]:
     """Edits of the largest and of a small attribute among ten."""
-    found = subjects(count, encoder.dim)
+    found = labelled(count, encoder.dim)
 
-    def fresh() -> Workshop:
+    def fresh() -> PromptScorer:
         cache = VectorCache()
-        return Workshop(found, lambda texts: cache.texts(encoder, texts))
+        return PromptScorer(found, lambda texts: cache.texts(encoder, texts))
 
-    workshop = fresh()
-    first = timed(workshop, file())
+    scorer = fresh()
+    first = timed(scorer, file())
     large, small, whole = [], [], []
     for number, word in enumerate(WORDS[:edits]):
-        large.append(timed(workshop, file(word=word)))
-        small.append(timed(workshop, file(word=word, last=word)))
+        large.append(timed(scorer, file(word=word)))
+        small.append(timed(scorer, file(word=word, last=word)))
         if number < 3:
             whole.append(timed(fresh(), file(word=word)))
     return {
@@ -112,19 +112,19 @@ def on_photos(encoder: Encoder, source: str, split: str, text: str, edits: int) 
     names = [name for name in prompts.attributes if name in columns and not prompts.wording(name).separator]
     catalogue = Catalogue.load(source, split, attributes=names)
     pictures = VectorCache(default_folder() / "vectors").pictures(encoder, catalogue, broken="count")
-    found = Subjects.of(catalogue, pictures, names)
+    found = LabelledPictures.of(catalogue, pictures, names)
 
-    def fresh() -> Workshop:
+    def fresh() -> PromptScorer:
         cache = VectorCache()
-        return Workshop(found, lambda texts: cache.texts(encoder, texts))
+        return PromptScorer(found, lambda texts: cache.texts(encoder, texts))
 
-    workshop = fresh()
-    whole = [timed(workshop, text)]
-    scored = [name for name in names if not isinstance(workshop.known(name), str)]
+    scorer = fresh()
+    whole = [timed(scorer, text)]
+    scored = [name for name in names if not isinstance(scorer.scorable(name), str)]
     taken: dict[str, list[Taken]] = {}
     for name in scored:
-        taken[name] = [timed(workshop, edited(text, prompts, name, word)) for word in WORDS[:edits]]
-    again = timed(workshop, "# a comment moves every line\n" + edited(text, prompts, scored[-1], WORDS[edits - 1]))
+        taken[name] = [timed(scorer, edited(text, prompts, name, word)) for word in WORDS[:edits]]
+    again = timed(scorer, "# a comment moves every line\n" + edited(text, prompts, scored[-1], WORDS[edits - 1]))
     return {
         "items": len(catalogue), "attributes": len(scored),
         "edit": summary([one for some in taken.values() for one in some]),
@@ -133,7 +133,7 @@ def on_photos(encoder: Encoder, source: str, split: str, text: str, edits: int) 
     }  # fmt: skip
 
 
-def subjects(count: int, dim: int) -> Subjects:
+def labelled(count: int, dim: int) -> LabelledPictures:
     """Vectors in a cone, as pictures' are, with labels that have a long tail."""
     cloud = draw(count, dim=dim, queries=1)
     random = np.random.default_rng(0)
@@ -142,7 +142,7 @@ def subjects(count: int, dim: int) -> Subjects:
         shares = 1 / np.arange(1, size + 1)
         codes = random.choice(size, size=count, p=shares / shares.sum())
         values[f"attribute {number}"] = [f"value {code}" for code in codes]
-    return Subjects(cloud.items, values, (np.arange(count) // 2).astype(str))
+    return LabelledPictures(cloud.items, values, (np.arange(count) // 2).astype(str))
 
 
 def file(word: str = "thing", last: str = "thing") -> str:
@@ -167,10 +167,10 @@ def edited(text: str, prompts: Prompts, attribute: str, word: str) -> str:
     return changed
 
 
-def timed(workshop: Workshop, text: str) -> Taken:
+def timed(scorer: PromptScorer, text: str) -> Taken:
     """From the saved text to the table."""
     start, processor = time.perf_counter(), time.process_time()
-    workshop.table(Prompts.parse(text))
+    scorer.table(Prompts.parse(text))
     return Taken(time.perf_counter() - start, time.process_time() - processor)
 
 

@@ -19,9 +19,9 @@ from scipy import stats
 
 from clipadapt.config import Data
 from clipadapt.data.splits import load_splits
-from clipadapt.evaluation.prompts.table import Subjects, Workshop
-from clipadapt.evaluation.prompts.weigh import Method, weigh
 from clipadapt.keyed import generator
+from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer
+from clipadapt.prompt_scoring.weigh import Method, weigh
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.vectors import VectorCache, default_folder
 from clipadapt.towers.load import load
@@ -46,7 +46,7 @@ def main() -> None:
     cache = VectorCache(default_folder() / "vectors")
     prompts = Prompts.parse(Path(arguments.prompts).read_text(encoding="utf-8"))
     tune = load_splits(Data(source=arguments.source, attributes=attributes), 0).tune
-    real = Subjects.of(tune, cache.pictures(encoder, tune), attributes)
+    real = LabelledPictures.of(tune, cache.pictures(encoder, tune), attributes)
     methods: tuple[Method, ...] = ("no_labels", "labels")
     found: dict[str, dict[str, Any]] = {method: {"any": 0, "by_attribute": {}} for method in methods}
     start = time.perf_counter()
@@ -54,7 +54,11 @@ def main() -> None:
         dealt = shuffled(real, shuffle)
         for method in methods:
             weighed = weigh(
-                Workshop(dealt, lambda texts: cache.texts(encoder, texts)), prompts, method, encoder.scale, seed=shuffle
+                PromptScorer(dealt, lambda texts: cache.texts(encoder, texts)),
+                prompts,
+                method,
+                encoder.scale,
+                seed=shuffle,
             )
             claimed = [one.attribute for one in weighed if one.claimed]
             found[method]["any"] += bool(claimed)
@@ -74,7 +78,7 @@ def main() -> None:
     publish(arguments.name, headline, {"claims": found, **sizes})
 
 
-def shuffled(real: Subjects, seed: int) -> Subjects:
+def shuffled(real: LabelledPictures, seed: int) -> LabelledPictures:
     """The same pictures; each attribute's labels change hands between the products that have one."""
     return real._replace(
         values={name: _dealt(labels, real.products, seed, name) for name, labels in real.values.items()},

@@ -20,11 +20,11 @@ from machine import publish
 from clipadapt.config import Data
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
-from clipadapt.evaluation.prompts.paired import Difference, Estimate, average
-from clipadapt.evaluation.prompts.random_words import controls
-from clipadapt.evaluation.prompts.recognise import without
-from clipadapt.evaluation.prompts.table import Ensemble, Known, Subjects, Workshop, plain_of
-from clipadapt.evaluation.prompts.weigh import Method, weigh
+from clipadapt.prompt_scoring.paired import Difference, Estimate, average
+from clipadapt.prompt_scoring.random_words import controls
+from clipadapt.prompt_scoring.recognise import without
+from clipadapt.prompt_scoring.table import Ensemble, LabelledPictures, PromptScorer, ScorableItems, plain_of
+from clipadapt.prompt_scoring.weigh import Method, weigh
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.weights import reweighed
 from clipadapt.prompts.wording import Text
@@ -56,11 +56,11 @@ def main() -> None:
     cache = VectorCache(default_folder() / "vectors")
     splits = load_splits(Data(source=arguments.source, attributes=attributes), 0)
 
-    def workshop(catalogue: Catalogue) -> Workshop:
-        subjects = Subjects.of(catalogue, cache.pictures(encoder, catalogue), attributes)
-        return Workshop(subjects, lambda texts: cache.texts(encoder, texts))
+    def scorer(catalogue: Catalogue) -> PromptScorer:
+        labelled = LabelledPictures.of(catalogue, cache.pictures(encoder, catalogue), attributes)
+        return PromptScorer(labelled, lambda texts: cache.texts(encoder, texts))
 
-    prompts, tune, judged = Prompts.parse(text), workshop(splits.tune), workshop(splits.validation)
+    prompts, tune, judged = Prompts.parse(text), scorer(splits.tune), scorer(splits.validation)
     arms = arms_of(prompts)
     fitted: dict[str, Any] = {}
     methods: tuple[Method, ...] = ("no_labels", "labels")
@@ -69,7 +69,7 @@ def main() -> None:
         fitted[method] = [one.__dict__ | {"gain": one.gain._asdict(), "claimed": one.claimed} for one in found]
         for claimed in (False, True):
             kept = {one.attribute: one.after for one in found if one.claimed or not claimed}
-            weighted = reweighed(text, kept, split="tune", fingerprint=tune.subjects.fingerprint)
+            weighted = reweighed(text, kept, split="tune", fingerprint=tune.labelled.fingerprint)
             name = f"weighted {'with' if method == 'labels' else 'without'} labels{', where it gained' * claimed}"
             arms[name] = [Prompts.parse(weighted).ensemble]
     rows, against = measure(judged, arms)
@@ -99,24 +99,27 @@ def arms_of(prompts: Prompts) -> dict[str, list[Ensemble]]:
     }
 
 
-def measure(workshop: Workshop, arms: Mapping[str, list[Ensemble]]) -> tuple[dict[str, Any], dict[str, Any]]:
+def measure(scorer: PromptScorer, arms: Mapping[str, list[Ensemble]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Each arm's balanced accuracy and its paired difference to the one template, per attribute and on average.
 
     And the mean paired differences of `COMPARED`.
     """
-    known = {name: part for name in workshop.subjects.values if isinstance(part := workshop.known(name), Known)}
-    right = {arm: {name: _right(workshop, name, known[name], arms[arm]) for name in known} for arm in arms}
+    scorable = {
+        name: part for name in scorer.labelled.values if isinstance(part := scorer.scorable(name), ScorableItems)
+    }
+    right = {arm: {name: _right(scorer, name, scorable[name], arms[arm]) for name in scorable} for arm in arms}
 
     def gains(one: str, other: str) -> dict[str, Estimate]:
-        return {name: part.design.balanced(right[one][name] - right[other][name]) for name, part in known.items()}
+        return {name: part.design.balanced(right[one][name] - right[other][name]) for name, part in scorable.items()}
 
     rows: dict[str, Any] = {}
-    items = sum(len(part.rows) for part in known.values())
+    items = sum(len(part.rows) for part in scorable.values())
     for arm in arms:
-        own = {name: part.design.balanced(right[arm][name]) for name, part in known.items()}
+        own = {name: part.design.balanced(right[arm][name]) for name, part in scorable.items()}
         gain = gains(arm, BASE)
         rows[arm] = {
-            name: _row(own[name].interval().share(), gain[name].interval(), len(known[name].rows)) for name in known
+            name: _row(own[name].interval().share(), gain[name].interval(), len(scorable[name].rows))
+            for name in scorable
         }
         rows[arm]["mean"] = _row(average([*own.values()]).interval().share(), _mean(gain), items)
     compared = {f"{one} against {other}": _mean(gains(one, other))._asdict() for one, other in COMPARED}
@@ -128,9 +131,11 @@ def _mean(gains: Mapping[str, Estimate]) -> Difference:
 
 
 def _right(
-    workshop: Workshop, name: str, known: Known, ensembles: list[Callable[[str, str], list[Text]]]
+    scorer: PromptScorer, name: str, scorable: ScorableItems, ensembles: list[Callable[[str, str], list[Text]]]
 ) -> np.ndarray:
-    found = [workshop.right(name, known, [ensemble(name, value) for value in known.values]) for ensemble in ensembles]
+    found = [
+        scorer.right(name, scorable, [ensemble(name, value) for value in scorable.values]) for ensemble in ensembles
+    ]
     return np.mean(found, axis=0)
 
 

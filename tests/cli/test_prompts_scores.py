@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from clipadapt.cli import prompts as verbs
 from clipadapt.data.garments.write import draw
 from clipadapt.errors import PromptError
-from clipadapt.evaluation.prompts import watch
-from clipadapt.evaluation.prompts.weigh import Weighing
+from clipadapt.prompt_scoring import watch
+from clipadapt.prompt_scoring.weigh import Weighing
 from clipadapt.prompts import Prompts
 from clipadapt.towers.small import create_small
 

@@ -22,10 +22,10 @@ from jaxtyping import Bool, Float, Int
 from scipy import optimize
 
 from clipadapt.errors import PromptError
-from clipadapt.evaluation.prompts.paired import Difference
-from clipadapt.evaluation.prompts.recognise import recognise
-from clipadapt.evaluation.prompts.table import Known, Workshop
 from clipadapt.keyed import generator, integer
+from clipadapt.prompt_scoring.paired import Difference
+from clipadapt.prompt_scoring.recognise import recognise
+from clipadapt.prompt_scoring.table import PromptScorer, ScorableItems
 from clipadapt.prompts import Prompts
 
 Method = Literal["labels", "no_labels"]
@@ -72,7 +72,7 @@ class Mixture(NamedTuple):
         return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
 
 
-def weigh(workshop: Workshop, prompts: Prompts, method: Method, scale: float, *, seed: int = 0) -> list[Weighing]:
+def weigh(scorer: PromptScorer, prompts: Prompts, method: Method, scale: float, *, seed: int = 0) -> list[Weighing]:
     """Fits and judges the weights of every attribute that has more than one template.
 
     `scale` is the model's factor on cosines before a softmax.
@@ -80,20 +80,20 @@ def weigh(workshop: Workshop, prompts: Prompts, method: Method, scale: float, *,
     Raises:
         PromptError: no attribute can be weighed.
     """
-    ready: list[tuple[str, Known, Mixture]] = []
-    for attribute in workshop.subjects.values:
-        known = workshop.known(attribute)
-        mixture = None if isinstance(known, str) else _mixture(workshop, prompts, attribute, known)
-        if mixture is not None and not isinstance(known, str):
-            ready.append((attribute, known, mixture))
+    ready: list[tuple[str, ScorableItems, Mixture]] = []
+    for attribute in scorer.labelled.values:
+        scorable = scorer.scorable(attribute)
+        mixture = None if isinstance(scorable, str) else _mixture(scorer, prompts, attribute, scorable)
+        if mixture is not None and not isinstance(scorable, str):
+            ready.append((attribute, scorable, mixture))
     if not ready:
         raise PromptError(
             f"{prompts.path}: no attribute can be weighed: each needs two templates and two values with items enough"
         )
     level = 0.05 / len(ready)
     return [
-        _weigh(attribute, known, mixture, workshop.pictures(attribute, known), method, scale, level, seed)
-        for attribute, known, mixture in ready
+        _weigh(attribute, scorable, mixture, scorer.pictures(attribute, scorable), method, scale, level, seed)
+        for attribute, scorable, mixture in ready
     ]
 
 
@@ -111,15 +111,15 @@ def fit(
     return _likelihood(mixture, pictures, codes, products, scale)
 
 
-def _mixture(workshop: Workshop, prompts: Prompts, attribute: str, known: Known) -> Mixture | None:
+def _mixture(scorer: PromptScorer, prompts: Prompts, attribute: str, scorable: ScorableItems) -> Mixture | None:
     """None where there are not two templates that count."""
-    ensembles = [prompts.ensemble(attribute, value) for value in known.values]
+    ensembles = [prompts.ensemble(attribute, value) for value in scorable.values]
     entries = prompts.wording(attribute).templates
     used = sorted({text.template for texts in ensembles for text in texts if text.template >= 0})
     if len(used) < 2:
         return None
     distinct = list(dict.fromkeys(text.text for texts in ensembles for text in texts))
-    encoded = workshop.encode(distinct).astype(np.float64)
+    encoded = scorer.encode(distinct).astype(np.float64)
     place = {text: at for at, text in enumerate(distinct)}
     shares = np.zeros((len(entries), len(ensembles), len(distinct)))
     for value, texts in enumerate(ensembles):
@@ -134,7 +134,7 @@ def _mixture(workshop: Workshop, prompts: Prompts, attribute: str, known: Known)
 
 def _weigh(
     attribute: str,
-    known: Known,
+    scorable: ScorableItems,
     mixture: Mixture,
     pictures: Float[np.ndarray, "items dim"],
     method: Method,
@@ -142,7 +142,7 @@ def _weigh(
     level: float,
     seed: int,
 ) -> Weighing:
-    design = known.design
+    design = scorable.design
     fold = _folds(design.products, seed)
     differences = np.zeros(len(pictures))
     base = recognise(pictures, mixture.vectors(mixture.start))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from clipadapt.errors import PromptError
-from clipadapt.evaluation.prompts.random_words import controls
-from clipadapt.evaluation.prompts.recognise import recognise
-from clipadapt.evaluation.prompts.table import Subjects, Workshop, plain_of
 from clipadapt.keyed import generator
+from clipadapt.prompt_scoring.random_words import controls
+from clipadapt.prompt_scoring.recognise import recognise
+from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer, plain_of
 from clipadapt.prompts import Prompts
 
 DIM = 16
@@ -45,7 +45,7 @@ class Tower:
         return (mixed / np.linalg.norm(mixed)).astype(np.float32)
 
 
-def subjects(items: int = 240, noise: float = 1.2) -> Subjects:
+def labelled(items: int = 240, noise: float = 1.2) -> LabelledPictures:
     tower, random = Tower(), np.random.default_rng(3)
     patterns = random.choice(["Checked", "Striped", "Plain Weave", "Rare"], p=[0.4, 0.3, 0.28, 0.02], size=items)
     fits = random.choice(["Slim", "Loose"], size=items)
@@ -59,15 +59,15 @@ def subjects(items: int = 240, noise: float = 1.2) -> Subjects:
         "Lonely": ["always"] * items,
     }
     products = np.array([f"p{at // 3}" for at in range(items)])
-    return Subjects(vectors, values, products, "fingerprint")
+    return LabelledPictures(vectors, values, products, "fingerprint")
 
 
 @pytest.fixture(scope="module")
-def found() -> Subjects:
-    return subjects()
+def found() -> LabelledPictures:
+    return labelled()
 
 
-def slow_scores(found: Subjects, attribute: str, ensembles: dict[str, list], min_items: int = 5):
+def slow_scores(found: LabelledPictures, attribute: str, ensembles: dict[str, list], min_items: int = 5):
     """Codes' names, items used, 1 or 0 per item: loops and float64 throughout."""
     tower = Tower()
     labels = found.values[attribute]
@@ -89,7 +89,7 @@ def slow_scores(found: Subjects, attribute: str, ensembles: dict[str, list], min
     return values, used, right
 
 
-def slow_difference(found: Subjects, attribute: str, used: list[int], scores: list[float]):
+def slow_difference(found: LabelledPictures, attribute: str, used: list[int], scores: list[float]):
     labels = [str(found.values[attribute][at]) for at in used]
     products = [found.products[at] for at in used]
     values = sorted(set(labels))
@@ -106,7 +106,7 @@ def test_equals_a_slow_obvious_recomputation(found):
 
     prompts = Prompts.parse(FILE, "own.yaml")
     other = Prompts.parse(FILE.replace("a photo of {value} cloth", "fabric, {value}"), "other.yaml")
-    table = Workshop(found, Tower(), replicates=2).table(prompts, other)
+    table = PromptScorer(found, Tower(), replicates=2).table(prompts, other)
     assert [one.attribute for one in table.attributes] == ["Pattern", "Fit"]
     assert table.skipped == ("Lonely: fewer than two values with at least 5 items",)
     for row in table.attributes:
@@ -155,15 +155,15 @@ def test_close_calls_are_settled_in_float64():
 
 def test_an_edit_encodes_and_scores_what_changed(found):
     tower = Tower()
-    workshop = Workshop(found, tower)
-    first = workshop.table(Prompts.parse(FILE, "p.yaml"))
+    scorer = PromptScorer(found, tower)
+    first = scorer.table(Prompts.parse(FILE, "p.yaml"))
     before, calls = len(tower.encoded), tower.calls
-    again = workshop.table(Prompts.parse("# a comment\n" + FILE, "p.yaml"))
+    again = scorer.table(Prompts.parse("# a comment\n" + FILE, "p.yaml"))
     assert tower.calls == calls
     assert [row.line for row in again.attributes[0].templates] == [4, 4, 4]
     assert again.attributes[1] == first.attributes[1]
     edited = FILE.replace("a photo of {value} cloth", "one photo of {value} cloth")
-    workshop.table(Prompts.parse(edited, "p.yaml"))
+    scorer.table(Prompts.parse(edited, "p.yaml"))
     new = tower.encoded[before:]
     assert tower.calls == calls + 6
     assert sum("one photo of" in text for text in new) == 4
@@ -172,7 +172,7 @@ def test_an_edit_encodes_and_scores_what_changed(found):
 
 
 def test_what_words_do_is_told_from_what_averaging_does(found):
-    table = Workshop(found, Tower()).table(Prompts.parse(FILE, "p.yaml"), plain_of(Prompts.parse(FILE)), "plain")
+    table = PromptScorer(found, Tower()).table(Prompts.parse(FILE, "p.yaml"), plain_of(Prompts.parse(FILE)), "plain")
     assert table.against == "plain"
     pattern = table.attributes[0]
     assert pattern.over_random.mean == pytest.approx(pattern.accuracy.mean - pattern.random.mean)
@@ -183,15 +183,15 @@ def test_what_words_do_is_told_from_what_averaging_does(found):
 def test_weights_fitted_on_these_pictures_are_not_scored_on_them(found):
     fitted = Prompts.parse(FILE + "weights_fitted_on: {split: tune, fingerprint: fingerprint}\n", "p.yaml")
     with pytest.raises(PromptError, match=r"p.yaml:10: its weights were fitted on these pictures \('tune'\)"):
-        Workshop(found, Tower()).table(fitted)
+        PromptScorer(found, Tower()).table(fitted)
     with pytest.raises(PromptError, match="fitted on these pictures"):
-        Workshop(found, Tower()).table(Prompts.parse(FILE), fitted)
-    Workshop(found._replace(fingerprint="another"), Tower()).table(fitted)
+        PromptScorer(found, Tower()).table(Prompts.parse(FILE), fitted)
+    PromptScorer(found._replace(fingerprint="another"), Tower()).table(fitted)
 
 
 def test_nothing_to_score_is_said(found):
     with pytest.raises(PromptError, match="no attribute can be scored here: Fit: fewer than two values"):
-        Workshop(found._replace(values={"Fit": [None] * 240}), Tower()).table(Prompts.parse(FILE))
+        PromptScorer(found._replace(values={"Fit": [None] * 240}), Tower()).table(Prompts.parse(FILE))
 
 
 def test_random_words_keep_the_name_its_place_and_every_length():

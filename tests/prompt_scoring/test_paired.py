@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clipadapt.evaluation.prompts.paired import Design, Difference, average
+from clipadapt.prompt_scoring.paired import Design, Difference, average
 
 
 def test_by_hand():

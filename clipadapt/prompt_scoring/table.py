@@ -1,8 +1,8 @@
 """The table an editor watches: what each attribute's words achieve, against other words and against random ones.
 
-    workshop = Workshop(subjects, encode)              # pictures and labels stay, texts come and go
-    table = workshop.table(prompts, against=other)     # the first call encodes every text, later ones what changed
-    workshop.table(edited, against=other)              # attributes whose texts are as before cost nothing
+    scorer = PromptScorer(labelled, encode)              # pictures and labels stay, texts come and go
+    table = scorer.table(prompts, against=other)     # the first call encodes every text, later ones what changed
+    scorer.table(edited, against=other)              # attributes whose texts are as before cost nothing
 
 Per attribute: balanced accuracy over values with items enough, its paired difference to another file and to the same
 texts with random words, and to the ensemble without each template. Nothing here is fitted; what was fitted elsewhere on
@@ -18,9 +18,9 @@ from jaxtyping import Float, Shaped
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import PromptError
-from clipadapt.evaluation.prompts.paired import Design, Difference, Estimate, average
-from clipadapt.evaluation.prompts.random_words import controls
-from clipadapt.evaluation.prompts.recognise import Encode, recognise, value_vectors, without
+from clipadapt.prompt_scoring.paired import Design, Difference, Estimate, average
+from clipadapt.prompt_scoring.random_words import controls
+from clipadapt.prompt_scoring.recognise import Encode, recognise, value_vectors, without
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.wording import Text
 
@@ -81,7 +81,7 @@ class Table:
     """Attributes that could not be scored or compared, and why."""
 
 
-class Subjects(NamedTuple):
+class LabelledPictures(NamedTuple):
     """Pictures as vectors, with what people say of them."""
 
     vectors: Float[np.ndarray, "items dim"]
@@ -90,17 +90,19 @@ class Subjects(NamedTuple):
     """Attribute -> each item's value; None: nobody knows."""
     products: Shaped[np.ndarray, " items"]
     fingerprint: str = ""
-    """Of the catalogue, by which weights that were fitted on it are known again."""
+    """Of the catalogue, by which weights that were fitted on it are recognised."""
 
     @classmethod
-    def of(cls, catalogue: Catalogue, vectors: Float[np.ndarray, "items dim"], attributes: Sequence[str]) -> "Subjects":
+    def of(
+        cls, catalogue: Catalogue, vectors: Float[np.ndarray, "items dim"], attributes: Sequence[str]
+    ) -> "LabelledPictures":
         """A split's pictures and its labels of some attributes."""
         values = {name: catalogue.values(name) for name in attributes}
         return cls(vectors, values, catalogue.products, catalogue.fingerprint)
 
 
-class Known(NamedTuple):
-    """The part of the subjects that one attribute is scored on."""
+class ScorableItems(NamedTuple):
+    """The part of the labelled pictures that one attribute is scored on."""
 
     values: tuple[str, ...]
     rows: Shaped[np.ndarray, " items"]
@@ -118,19 +120,21 @@ class _Scored(NamedTuple):
     """(template's number, what the ensemble would lose without it); its line may move while its figures stay."""
 
 
-class Workshop:
+class PromptScorer:
     """Pictures of one split, ready to judge any number of prompts files."""
 
-    def __init__(self, subjects: Subjects, encode: Encode, *, min_items: int = 5, replicates: int = 2, seed: int = 0):
-        self.subjects = subjects
+    def __init__(
+        self, labelled: LabelledPictures, encode: Encode, *, min_items: int = 5, replicates: int = 2, seed: int = 0
+    ):
+        self.labelled = labelled
         self.encode = encode
         self.min_items = min_items
         """Values with fewer items are left out."""
         self.replicates = replicates
         """Random-word controls, whose scores are averaged."""
         self.seed = seed
-        self._usable = np.isfinite(subjects.vectors).all(axis=1)
-        self._known: dict[str, Known | str] = {}
+        self._usable = np.isfinite(labelled.vectors).all(axis=1)
+        self._scorable: dict[str, ScorableItems | str] = {}
         self._pictures: dict[str, np.ndarray] = {}
         self._kept: dict[str, tuple[object, _Scored]] = {}
         """Attribute -> the texts it was scored with last, and what came out."""
@@ -143,7 +147,7 @@ class Workshop:
         *,
         attributes: Sequence[str] | None = None,
     ) -> Table:
-        """Scores a file, on all attributes of the subjects or on some.
+        """Scores a file, on all attributes of the labelled pictures or on some.
 
         `against` may be any source of ensembles, such as `plain_of(prompts)`, under a `name`; attributes that another
         file has no words for are scored, but not compared.
@@ -151,22 +155,22 @@ class Workshop:
         Raises:
             PromptError: no attribute can be scored, or the file's weights were fitted on these pictures.
         """
-        prompts.refuse_fitted(self.subjects.fingerprint)
+        prompts.refuse_fitted(self.labelled.fingerprint)
         other: Ensemble | None = against.ensemble if isinstance(against, Prompts) else against
         if isinstance(against, Prompts):
-            against.refuse_fitted(self.subjects.fingerprint)
+            against.refuse_fitted(self.labelled.fingerprint)
             name = name or against.path
         scored: list[_Scored] = []
         skipped: list[str] = []
-        for attribute in self.subjects.values if attributes is None else attributes:
-            known = self.known(attribute)
-            if isinstance(known, str):
-                skipped.append(f"{attribute}: {known}")
+        for attribute in self.labelled.values if attributes is None else attributes:
+            scorable = self.scorable(attribute)
+            if isinstance(scorable, str):
+                skipped.append(f"{attribute}: {scorable}")
                 continue
             compared = not isinstance(against, Prompts) or against.speaks_of(attribute)
             if not compared:
                 skipped.append(f"{attribute} against {name}, which has no words for it")
-            scored.append(self._attribute(attribute, known, prompts, other if compared else None))
+            scored.append(self._attribute(attribute, scorable, prompts, other if compared else None))
         if not scored:
             raise PromptError(
                 f"{prompts.path}: no attribute can be scored here: {'; '.join(skipped) or 'none in common'}"
@@ -182,38 +186,38 @@ class Workshop:
             tuple(skipped),
         )
 
-    def known(self, attribute: str) -> Known | str:
+    def scorable(self, attribute: str) -> ScorableItems | str:
         """The items and values an attribute is scored on, or why it cannot be."""
-        if attribute not in self._known:
-            cells = np.array([value or "" for value in self.subjects.values[attribute]])
+        if attribute not in self._scorable:
+            cells = np.array([value or "" for value in self.labelled.values[attribute]])
             counts = {
                 value: int(((cells == value) & self._usable).sum()) for value in sorted(set(cells.tolist()) - {""})
             }
             values = tuple(value for value, items in counts.items() if items >= self.min_items)
             if len(values) < 2:
                 reason = f"fewer than two values with at least {self.min_items} items"
-                self._known[attribute] = reason
+                self._scorable[attribute] = reason
                 return reason
             place = {value: code for code, value in enumerate(values)}
             codes = np.array([place.get(cell, -1) for cell in cells.tolist()])
             rows = np.flatnonzero((codes >= 0) & self._usable)
-            names, products = np.unique(self.subjects.products, return_inverse=True)
-            self._known[attribute] = Known(values, rows, Design(codes[rows], products[rows], len(names)))
-        return self._known[attribute]
+            names, products = np.unique(self.labelled.products, return_inverse=True)
+            self._scorable[attribute] = ScorableItems(values, rows, Design(codes[rows], products[rows], len(names)))
+        return self._scorable[attribute]
 
-    def pictures(self, attribute: str, known: Known) -> Float[np.ndarray, "known dim"]:
+    def pictures(self, attribute: str, scorable: ScorableItems) -> Float[np.ndarray, "scorable dim"]:
         """Their vectors, one block in memory."""
         if attribute not in self._pictures:
-            self._pictures[attribute] = np.ascontiguousarray(self.subjects.vectors[known.rows], np.float32)
+            self._pictures[attribute] = np.ascontiguousarray(self.labelled.vectors[scorable.rows], np.float32)
         return self._pictures[attribute]
 
-    def _attribute(self, attribute: str, known: Known, prompts: Prompts, other: Ensemble | None) -> _Scored:
-        own = [prompts.ensemble(attribute, value) for value in known.values]
-        theirs = None if other is None else [other(attribute, value) for value in known.values]
+    def _attribute(self, attribute: str, scorable: ScorableItems, prompts: Prompts, other: Ensemble | None) -> _Scored:
+        own = [prompts.ensemble(attribute, value) for value in scorable.values]
+        theirs = None if other is None else [other(attribute, value) for value in scorable.values]
         key = (own, theirs)
         last = self._kept.get(attribute)
         if last is None or last[0] != key:
-            last = self._kept[attribute] = (key, self._score(attribute, known, own, theirs))
+            last = self._kept[attribute] = (key, self._score(attribute, scorable, own, theirs))
         entries = prompts.wording(attribute).templates
         rows = (
             TemplateRow(entries[number].place.line, entries[number].what.text, entries[number].weight, effect)
@@ -224,16 +228,16 @@ class Workshop:
     def _score(
         self,
         attribute: str,
-        known: Known,
+        scorable: ScorableItems,
         own: list[list[Text]],
         theirs: list[list[Text]] | None,
     ) -> _Scored:
-        design = known.design
-        right = self.right(attribute, known, own)
-        before = None if theirs is None else self.right(attribute, known, theirs)
+        design = scorable.design
+        right = self.right(attribute, scorable, own)
+        before = None if theirs is None else self.right(attribute, scorable, theirs)
         chance = np.mean(
             [
-                self.right(attribute, known, [controls(texts, replicate, self.seed) for texts in own])
+                self.right(attribute, scorable, [controls(texts, replicate, self.seed) for texts in own])
                 for replicate in range(self.replicates)
             ],
             axis=0,
@@ -243,14 +247,16 @@ class Workshop:
         used = sorted({text.template for texts in own for text in texts if text.template >= 0})
         effects = []
         for number in used if len(used) > 1 else ():
-            rest = self.right(attribute, known, [without(texts, number) for texts in own])
+            rest = self.right(attribute, scorable, [without(texts, number) for texts in own])
             effects.append((number, design.balanced(right - rest).interval()))
         figures = [figure.share() for figure in design.by_value(right)]
-        gains = [None] * len(known.values) if before is None else design.by_value(right - before)
-        counts = zip(known.values, design.items.tolist(), design.value_products.tolist(), figures, gains, strict=True)
+        gains = [None] * len(scorable.values) if before is None else design.by_value(right - before)
+        counts = zip(
+            scorable.values, design.items.tolist(), design.value_products.tolist(), figures, gains, strict=True
+        )
         table = AttributeTable(
             attribute,
-            len(known.rows),
+            len(scorable.rows),
             design.distinct_products,
             accuracy.interval().share(),
             None if before is None else design.balanced(before).interval().share(),
@@ -262,10 +268,12 @@ class Workshop:
         )
         return _Scored(table, accuracy, gain, over_random, tuple(effects))
 
-    def right(self, attribute: str, known: Known, ensembles: Sequence[Sequence[Text]]) -> Float[np.ndarray, " known"]:
+    def right(
+        self, attribute: str, scorable: ScorableItems, ensembles: Sequence[Sequence[Text]]
+    ) -> Float[np.ndarray, " scorable"]:
         """1 where an item is recognised as what it is."""
-        found = recognise(self.pictures(attribute, known), value_vectors(ensembles, self.encode))
-        return (found == known.design.codes).astype(np.float64)
+        found = recognise(self.pictures(attribute, scorable), value_vectors(ensembles, self.encode))
+        return (found == scorable.design.codes).astype(np.float64)
 
 
 def plain_of(prompts: Prompts) -> Ensemble:

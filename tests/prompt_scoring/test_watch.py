@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clipadapt.errors import PromptError
-from clipadapt.evaluation.prompts.watch import saves
+from clipadapt.prompt_scoring.watch import saves
 from clipadapt.prompts import Prompts
 
 GOOD = 'attributes: {kind: {templates: ["a {value}"]}}\n'

@@ -5,9 +5,9 @@ import pytest
 from scipy import optimize
 
 from clipadapt.errors import PromptError
-from clipadapt.evaluation.prompts import weigh as module
-from clipadapt.evaluation.prompts.table import Subjects, Workshop
-from clipadapt.evaluation.prompts.weigh import Mixture, fit, weigh
+from clipadapt.prompt_scoring import weigh as module
+from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer
+from clipadapt.prompt_scoring.weigh import Mixture, fit, weigh
 from clipadapt.prompts import Prompts
 
 DIM, VALUES = 24, 4
@@ -32,7 +32,7 @@ class World:
         vectors = unit(self.truth[codes] + 0.35 * random.standard_normal((items, DIM))).astype(np.float32)
         labels: list[str | None] = [f"v{code}" for code in codes]
         products = np.arange(items) // 2
-        self.subjects = Subjects(vectors, {"Pattern": labels, "Fit": labels}, products.astype(str))
+        self.labelled = LabelledPictures(vectors, {"Pattern": labels, "Fit": labels}, products.astype(str))
 
     def encode(self, texts) -> np.ndarray:
         return np.stack([self.text(*text.split()) for text in texts]).astype(np.float32)
@@ -54,7 +54,7 @@ def world() -> World:
 @pytest.mark.parametrize("method", ["labels", "no_labels"])
 def test_what_helps_gains_weight(world, method):
     prompts = Prompts.parse(FILE, "p.yaml")
-    (found,) = weigh(Workshop(world.subjects, world.encode), prompts, method, scale=20.0)
+    (found,) = weigh(PromptScorer(world.labelled, world.encode), prompts, method, scale=20.0)
     assert found.attribute == "Pattern" and found.before == (1.0, 1.0, 1.0)
     assert sum(found.after) == pytest.approx(3.0, abs=0.02) and found.after[0] > found.after[1]
     if method == "labels":
@@ -64,10 +64,10 @@ def test_what_helps_gains_weight(world, method):
 
 def test_the_gradient_is_that_of_the_cost(world, monkeypatch):
     mixture = _mixture(world)
-    codes = np.array([int(label[1:]) for label in world.subjects.values["Pattern"]])
+    codes = np.array([int(label[1:]) for label in world.labelled.values["Pattern"]])
     costs = []
     monkeypatch.setattr(optimize, "minimize", lambda cost, start, **_: costs.append((cost, len(start))) or _Done(start))
-    fit(mixture, world.subjects.vectors, codes, 200, "labels", 20.0)
+    fit(mixture, world.labelled.vectors, codes, 200, "labels", 20.0)
     cost, size = costs[0]
     for seed in range(3):
         point = np.random.default_rng(seed).standard_normal(size)
@@ -87,11 +87,11 @@ def _mixture(world: World) -> Mixture:
 def test_the_likelihood_is_at_its_minimum(world):
     """A coarse grid over the simplex finds nothing better than the fit."""
     mixture = _mixture(world)
-    codes = np.array([int(label[1:]) for label in world.subjects.values["Pattern"]])
-    found = fit(mixture, world.subjects.vectors, codes, 200, "labels", 20.0)
+    codes = np.array([int(label[1:]) for label in world.labelled.values["Pattern"]])
+    found = fit(mixture, world.labelled.vectors, codes, 200, "labels", 20.0)
 
     def cost(weights: np.ndarray) -> float:
-        logits = 20.0 * world.subjects.vectors.astype(float) @ mixture.vectors(weights).T
+        logits = 20.0 * world.labelled.vectors.astype(float) @ mixture.vectors(weights).T
         chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         counts = np.bincount(codes)
         loss = -np.mean([np.log(chances[codes == c, c]).sum() / counts[c] for c in range(VALUES)])
@@ -109,11 +109,11 @@ def test_shuffled_labels_claim_nothing(method):
     prompts = Prompts.parse(FILE, "p.yaml")
     claims = 0
     world = World(items=160, seed=1)
-    labels = np.array(world.subjects.values["Pattern"])[::2]
+    labels = np.array(world.labelled.values["Pattern"])[::2]
     for shuffle in range(200):
         shuffled = np.random.default_rng(shuffle).permutation(labels).repeat(2).tolist()
-        subjects = world.subjects._replace(values={"Pattern": shuffled})
-        (found,) = weigh(Workshop(subjects, world.encode), prompts, method, scale=20.0, seed=shuffle)
+        labelled = world.labelled._replace(values={"Pattern": shuffled})
+        (found,) = weigh(PromptScorer(labelled, world.encode), prompts, method, scale=20.0, seed=shuffle)
         claims += found.claimed
     assert claims <= 11
 
@@ -135,17 +135,17 @@ def test_a_template_for_some_values_and_weights_of_nothing(world):
     vectors = partial.vectors(np.array([1.0, 0.0, 0.0]))
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(VALUES))
     for method in ("labels", "no_labels"):
-        codes = np.array([int(label[1:]) for label in world.subjects.values["Pattern"]])
-        weights = fit(partial, world.subjects.vectors, codes, 200, method, 20.0)
+        codes = np.array([int(label[1:]) for label in world.labelled.values["Pattern"]])
+        weights = fit(partial, world.labelled.vectors, codes, 200, method, 20.0)
         assert weights.sum() == pytest.approx(1.0) and (weights > 0).all()
     off = partial._replace(start=np.array([0.5, 0.5, 0.0]))
-    assert fit(off, world.subjects.vectors, codes, 200, "labels", 20.0)[2] == 0.0
+    assert fit(off, world.labelled.vectors, codes, 200, "labels", 20.0)[2] == 0.0
 
 
 def test_nothing_to_weigh_is_said(world):
     with pytest.raises(PromptError, match="no attribute can be weighed"):
         weigh(
-            Workshop(world.subjects, world.encode),
+            PromptScorer(world.labelled, world.encode),
             Prompts.parse('other_attributes: {templates: ["good {value}"]}'),
             "labels",
             1.0,

@@ -5,10 +5,10 @@ import json
 
 from rich.console import Console
 
-from clipadapt.evaluation.prompts import show
-from clipadapt.evaluation.prompts.paired import Difference
-from clipadapt.evaluation.prompts.table import AttributeTable, Table, TemplateRow, ValueRow
-from clipadapt.evaluation.prompts.weigh import Weighing
+from clipadapt.prompt_scoring import show
+from clipadapt.prompt_scoring.paired import Difference
+from clipadapt.prompt_scoring.table import AttributeTable, Table, TemplateRow, ValueRow
+from clipadapt.prompt_scoring.weigh import Weighing
 
 HALF = Difference(0.5, 0.4, 0.6)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.table import Table as Grid
 
-from clipadapt.evaluation.prompts.paired import Difference
-from clipadapt.evaluation.prompts.table import AttributeTable, Table
-from clipadapt.evaluation.prompts.weigh import Weighing
+from clipadapt.prompt_scoring.paired import Difference
+from clipadapt.prompt_scoring.table import AttributeTable, Table
+from clipadapt.prompt_scoring.weigh import Weighing
 from clipadapt.statistics.rows import interval_text, points
 
 STILL = 0.0005
