@@ -65,11 +65,14 @@ def warm_up(
     step: Step,
     processes: Processes,
     pictures: Float[Tensor, "n d"],
+    *,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> dict[str, float]:
     """Trains the text tower for `train.text_warmup` steps.
 
     Returns the first and last loss, and accuracy where any was judged.
     `pictures`: unit vectors of every training item by the image tower as it is now.
+    `scaler`: the one that `step` scales its losses with; without it gradients would stay scaled and be clipped away.
 
     Raises:
         TrainingError: the text tower does not learn, or the loss is no number.
@@ -85,7 +88,7 @@ def warm_up(
             "train.text_warmup: the text tower does not learn; set it to 0, or lora.preset to both or text"
         )
     peak = settings.lr if settings.text_warmup_lr is None else settings.text_warmup_lr
-    updates = Updates(parameters, settings, processes, check=lambda: check_gradients(encoder, ("text",)))
+    updates = Updates(parameters, settings, processes, scaler=scaler, check=lambda: check_gradients(encoder, ("text",)))
     if config.loss.probe:
         scale, tau = float(step.scale()), config.loss.logit_adjustment
         objective.set_targets(probe_directions(objective.labels, pictures, scale=scale, tau=tau, seed=config.seed))

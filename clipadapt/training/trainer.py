@@ -198,7 +198,7 @@ class _Training:
         if self.config.train.text_warmup and self.base is not None:
             figures = text_warmup.warm_up(
                 self.config, self.encoder, self.splits.train, self.objective, self.step, self.processes,
-                self.base.pictures,
+                self.base.pictures, scaler=self.accelerator.scaler,
             )  # fmt: skip
             self.run.log(0, phase="text warm-up", **figures)
             progress.start = self.measured(progress, "after the text warm-up")

@@ -39,6 +39,24 @@ def test_texts_learn_and_pictures_stay(configured: Callable[..., Config], monkey
     assert all(p.grad is None for p in encoder.parameters())
 
 
+def test_a_scaled_loss_trains_as_an_unscaled_one(configured: Callable[..., Config]):
+    """fp16's scaling is a power of two: with it undone before clipping, every step is the same."""
+    after = []
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=3)):
+        config = configured(train={"text_warmup": 8, "text_warmup_lr": 0.05, "clip": 0.1}, lora={"dropout": 0.0})
+        train = load_splits(config.data, 0).train
+        encoder, logit_scale, _ = prepare(config, "cpu")
+        processes = Processes(Accelerator(cpu=True))
+        objective = Objective(config.loss, train, Prompts.load(config.prompts), seed=0)
+        backward = torch.Tensor.backward if scaler is None else lambda loss, by=scaler: by.scale(loss).backward()
+        step = Step(encoder, objective, logit_scale, processes, config, backward=backward)
+        pictures = picture_vectors(encoder, train, processes, batch_size=8)
+        text_warmup.warm_up(config, encoder, train, objective, step, processes, pictures, scaler=scaler)
+        after.append({name: p.detach().clone() for name, p in optim.trainable(encoder.model).items()})
+    for name, value in after[0].items():
+        torch.testing.assert_close(after[1][name], value, rtol=1e-4, atol=1e-6)
+
+
 def test_each_step_draws_equally_many_and_all_are_drawn(configured: Callable[..., Config]):
     config = configured(train={"text_warmup": 5})
     train = load_splits(config.data, 0).train
