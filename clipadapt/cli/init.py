@@ -54,7 +54,7 @@ def command(
     _write(config_file, prompts_file, config, words, found)
     typer.echo(f"wrote {config_file} and {prompts_file}; next:", err=True)
     typer.echo(f"clipadapt prompts preview {prompts_file} --source {source}")
-    typer.echo(f"accelerate launch train.py --config {config_file}")
+    typer.echo(f"accelerate launch -m clipadapt.launch --config {config_file}")
 
 
 def at_terminal() -> bool:
@@ -163,7 +163,7 @@ def _config_text(found: "Inspection", name: str, prompts: Path, model: str) -> s
     lines = [
         f"# {name}: written by `clipadapt init` from {found.items} pictures; every line can be changed.",
         "#",
-        f"#   accelerate launch train.py --config configs/{name}.yaml",
+        f"#   accelerate launch -m clipadapt.launch --config configs/{name}.yaml",
         "#",
         "# Time and score depend on the model and the machine; nothing was measured with this file yet.",
         f"name: {name}",

@@ -1,5 +1,6 @@
 """What a training ends with on the terminal: the gain in plain words, where things lie, what to type next."""
 
+import shlex
 from pathlib import Path
 
 from clipadapt.runs import Run
@@ -10,21 +11,30 @@ _METRICS = {
 }
 
 
-def closing_summary(run: Run, index: Path | None = None) -> str:
+def closing_summary(run: Run) -> str:
     """The lines that a newcomer reads last; figures are those of the report's headline rows."""
+    index = run.path / "index"
     lines = ["", *_gains(run), "", "Where things are"]
     page = run.report / "report.html"
     if page.is_file():
         lines.append(f"  report    {page}   (open it in a browser)")
     lines.append(f"  adapter   {run.adapter}")
-    if index is not None:
+    if index.is_dir():
         lines.append(f"  index     {index}")
     lines += [f"  export    {folder}" for folder in sorted(run.export.glob("*")) if folder.is_dir()]
     lines += ["", "What to type next"]
-    if index is not None:
-        lines.append(f'  clipadapt index search {index} --text "a striped shirt" -k 5')
-    lines.append(f"  clipadapt eval --help      clipadapt prompts preview {run.config.prompts} --source SOURCE")
+    config = run.path / "config.yaml"
+    if not index.is_dir():
+        build = ("index", "build", "--model", f"run:{run.path}", "--config", config, "--split", "validation")
+        lines.append(f"  {shell_command(*build, '--out', index)}")
+    lines.append(f"  {shell_command('index', 'search', index, '--text', 'a striped shirt', '-k', '5')}")
+    lines.append(f"  {shell_command('prompts', 'preview', run.config.prompts, '--config', config)}")
     return "\n".join(lines)
+
+
+def shell_command(*parts: str | Path) -> str:
+    """A `clipadapt` command that can be pasted into a shell."""
+    return shlex.join(["clipadapt", *map(str, parts)])
 
 
 def _gains(run: Run) -> list[str]:

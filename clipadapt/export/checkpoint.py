@@ -65,11 +65,7 @@ def export(
     if importlib.util.find_spec(library.package) is None:
         raise UsageError(f"{to}: not installed, so the folder could not be proven; pip install clipadapt[{to}]")
 
-    def check(encoder: TorchEncoder) -> None:
-        if encoder.family != library.family or library.only not in (None, type(encoder.model).__name__):
-            raise UsageError(_no_architecture(encoder, to))
-
-    ready = prepare(model, out, strength=strength, overwrite=overwrite, check=check)
+    ready = prepare(model, out, strength=strength, overwrite=overwrite, check=lambda encoder: check_form(encoder, to))
     with atomic_folder(out) as staging:
         home = staging / library.home
         home.mkdir(exist_ok=True)
@@ -79,6 +75,17 @@ def export(
             identity.write_card(place, ready.lineage, agreement=agreement._asdict(), clipadapt=version("clipadapt"))
         describe(staging, ready, to, agreement)
     return ready.exported(out, to, agreement)
+
+
+def check_form(encoder: TorchEncoder, to: Format) -> None:
+    """Before anything is trained or merged.
+
+    Raises:
+        UsageError: the library has no architecture for this model.
+    """
+    library = _LIBRARIES[to]
+    if encoder.family != library.family or library.only not in (None, type(encoder.model).__name__):
+        raise UsageError(_no_architecture(encoder, to))
 
 
 def _no_architecture(encoder: TorchEncoder, to: Format) -> str:

@@ -1,6 +1,6 @@
 """The training loop: a config in, a run with its best adapter out.
 
-    run = train(Config.load("configs/quickstart.yaml"))        # or `accelerate launch train.py --config ...`
+    run = train("configs/quickstart.yaml")        # or `accelerate launch train.py --config ...`
     run.adapter, run.metrics()
 
 Epoch after epoch, step after step: take the global batch's gradient, clip it, step the optimizer; after each epoch
@@ -12,6 +12,7 @@ step.py, what it is for in objective.py; nothing here knows of losses or towers.
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from clipadapt.config import Config
 from clipadapt.data.augment import Augment
 from clipadapt.data.batches import Batches, TrainBatch
 from clipadapt.data.scan import refuse_other_sizes
-from clipadapt.data.splits import load_splits
+from clipadapt.data.splits import Splits, load_splits
 from clipadapt.errors import TrainingError
 from clipadapt.processes.exchange import Processes, lost_process_named
 from clipadapt.progress import bar
@@ -33,6 +34,7 @@ from clipadapt.towers.classifier import PROBE, LinearHead
 from clipadapt.towers.lora import check_gradients
 from clipadapt.training import checkpoints, guards, optim, text_warmup
 from clipadapt.training.base import BaseModel
+from clipadapt.training.callbacks import State, call, checked
 from clipadapt.training.checkpoints import Progress
 from clipadapt.training.classifier import Classifier, ClassifierObjective, probe_of
 from clipadapt.training.launch import accelerator_for
@@ -45,20 +47,34 @@ from clipadapt.training.updates import Updates
 from clipadapt.training.vectors import picture_vectors
 
 
-def train(config: Config, run: Run | None = None) -> Run:
+def train(
+    config: Config | str | Path,
+    run: Run | None = None,
+    *,
+    splits: Splits | None = None,
+    callbacks: Sequence[object] = (),
+) -> Run:
     """Trains what the config describes, in `run` or in the folder it names, and returns the run.
 
-    Every process of an `accelerate launch` calls it; the first one writes. A finished run is returned as it is.
+    Every process of a launch calls it; the first one writes. A finished run is returned as it is.
+
+    Args:
+        config: a config, or the path of its file.
+        run: where to train; None: the config's output_dir.
+        splits: the config's, where they are loaded already.
+        callbacks: objects with methods of callbacks.Callback, called on the main process.
 
     Raises:
         ClipadaptError: whatever a user can mend, from a column that is not there to a loss that is no number. The last
             checkpoint is whole, and the same call goes on from it.
     """
+    config = config if isinstance(config, Config) else Config.load(config)
+    callbacks = checked(callbacks)
     run = Run.create(config) if run is None else run
     accelerator = accelerator_for(config, run)
     try:
         with lost_process_named():
-            _Training(config, run, accelerator).go()
+            _Training(config, run, accelerator, splits or load_splits(config.data, config.seed), callbacks).go()
     except (RuntimeError, MemoryError) as error:
         if guards.out_of_memory(error):
             raise guards.memory_error(config) from error
@@ -73,12 +89,15 @@ def train(config: Config, run: Run | None = None) -> Run:
 class _Training:
     """One run on one process."""
 
-    def __init__(self, config: Config, run: Run, accelerator: Accelerator) -> None:
+    def __init__(
+        self, config: Config, run: Run, accelerator: Accelerator, splits: Splits, callbacks: Sequence[object]
+    ) -> None:
         self.config = config
         self.run = run
         self.accelerator = accelerator
         self.processes = Processes(accelerator)
-        self.splits = load_splits(config.data, config.seed)
+        self.splits = splits
+        self.callbacks = callbacks if self.processes.main else ()
         prompts = Prompts.load(config.prompts)
         prompts.check(self.splits.train.columns)
         linear = config.head == "linear"
@@ -114,6 +133,7 @@ class _Training:
             check=lambda: check_gradients(self.encoder, self.step.learning),
         )  # fmt: skip
         self.advised = False
+        self.tuned: dict[str, float] = {}
         self.say(f"{report}\n{len(self.splits.train)} items to train on, {len(self.splits.tune)} to tune on")
 
     def attached_classifier(self) -> Classifier | None:
@@ -137,6 +157,7 @@ class _Training:
     def go(self) -> None:
         """From wherever the run stands to its end."""
         progress = self.resumed()
+        self.call("on_start", progress)
         if progress.first is None and not self.finished(progress):
             self.begin(progress)
         while not self.finished(progress):
@@ -144,6 +165,7 @@ class _Training:
             self.finish_epoch(progress)
         start = "the linear probe" if self.classifier is not None else "the text warm-up"
         chosen = f"epoch {progress.best}" if progress.best else start
+        self.call("on_end", progress)
         self.say(f"the best by {self.selection.metric} on tune is {chosen}: {self.run.adapter}")
         if (
             self.classifier is None
@@ -233,6 +255,7 @@ class _Training:
                 figures["images_per_second"] = done * size / (time.perf_counter() - started)
                 self.run.log(progress.step, epoch=number + 1, **figures)
                 self.accelerator.log(figures, step=progress.step)
+                self.call("on_step", progress, figures)
                 shown.advance(size, f"loss {figures['loss']:.3f}")
                 if every and progress.step % every == 0 and done < left:
                     self.save(progress)
@@ -286,12 +309,20 @@ class _Training:
             self.run.log(progress.step, epoch=number, advice=advice)
             self.advised = True
         self.save(progress)
+        self.call("on_epoch", progress, {"loss": done.loss, **self.tuned})
+
+    def call(self, event: str, progress: Progress, *arguments: object) -> None:
+        """One event of all callbacks."""
+        done = len(progress.epochs)
+        state = State(self.config, self.run, self.encoder, progress.step, self.steps, done, progress.best)
+        call(self.callbacks, event, state, *arguments)
 
     def measured(self, progress: Progress, when: str) -> tuple[float, ...]:
         """Tune's score of the model as it is now; its figures are logged and said."""
         self.head_as_it_is()
         score, figures = self.selection.measure(self.encoder, self.logit_scale)
         figures = {f"tune_{name}": figure for name, figure in figures.items()}
+        self.tuned = figures
         self.run.log(progress.step, when=when, **figures)
         self.accelerator.log(figures, step=progress.step)
         self.say(f"{when}: " + ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items()))

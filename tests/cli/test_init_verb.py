@@ -90,7 +90,7 @@ def test_writes_files_that_train_at_once(layout, attributes, product, tmp_path, 
     source = str(layout(tmp_path / "shop"))
     result = CliRunner().invoke(app, [source, "--name", "mine", "--yes"])
     assert result.exit_code == 0, result.output
-    assert "accelerate launch train.py --config configs/mine.yaml" in result.stdout
+    assert "accelerate launch -m clipadapt.launch --config configs/mine.yaml" in result.stdout
     config = Config.load("configs/mine.yaml")
     assert tuple(config.data.kinds()) == attributes and config.data.product == product
     splits = load_splits(config.data, config.seed)

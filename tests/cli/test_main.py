@@ -1,6 +1,9 @@
+import errno
 import importlib
 import logging
+import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import time
@@ -133,3 +136,57 @@ def test_another_process_logs_nothing_but_tells_its_error(
         raise errors.TrainingError("lost")
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error (process 1): lost\n"
+
+
+@pytest.mark.parametrize("form", [COMMAND, MODULE], ids=["script", "module"])
+def test_a_reader_that_leaves_is_no_traceback(form: list[str]) -> None:
+    """`clipadapt | head -1`, with a reader that closes before anything is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(form, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, "free some space"), (errno.EACCES, "change its permissions"), (errno.EROFS, "may be written to")],
+)
+def test_what_the_machine_refuses_is_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, remedy: str
+) -> None:
+    def command() -> None:
+        raise OSError(number, os.strerror(number), "shop.yaml")
+
+    install(monkeypatch, "toy", command=command)
+    assert main(["toy"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: [Errno {number}]") and "'shop.yaml'" in said and remedy in said
+
+
+def test_another_fault_of_the_system_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command() -> None:
+        raise FileNotFoundError(errno.ENOENT, "gone", "x")
+
+    install(monkeypatch, "toy", command=command)
+    with pytest.raises(FileNotFoundError):
+        main(["toy"])
+
+
+def test_ctrl_c_in_a_verb_is_one_line_and_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("went on")
+
+    before = signal.getsignal(signal.SIGINT)
+    install(monkeypatch, "toy", command=command)
+    assert main(["toy"]) == 130
+    assert capsys.readouterr() == ("", "\nstopped\n")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_training_is_pointed_to_its_launcher(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "x.yaml"]) == 2
+    assert "accelerate launch -m clipadapt.launch --config CONFIG.yaml" in capsys.readouterr().err

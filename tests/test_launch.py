@@ -1,0 +1,185 @@
+"""The whole job: what its end needs is known at its beginning, and what fails late leaves the rest done."""
+
+import logging
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_material import configured, material
+
+from clipadapt import launch
+from clipadapt.config import Config
+from clipadapt.errors import ConfigError, UsageError
+from clipadapt.export import formats
+from clipadapt.launch import Step, adapt, main, take
+from clipadapt.runs import Run
+
+__all__ = ["configured", "material"]
+TESTS = Path(__file__).parent
+SUITE = "name: small\nmin_items: 1\nstatistics: {draws: 100, permutations: 100}\ntasks:\n  - {task: recognition}\n"
+GATE = "name: g\nconditions:\n  - {row: %s, metric: balanced_accuracy, bound: mean, above: %s}\n"
+
+
+@pytest.fixture
+def written(configured: Callable[..., Config], tmp_path: Path) -> Callable[..., Path]:
+    """Sections -> a config file of one epoch with suite, export and index."""
+
+    def write(suite: str = SUITE, gate: str | None = None, **sections: Any) -> Path:
+        (tmp_path / "suite.yaml").write_text(suite)
+        (tmp_path / "gate.yaml").write_text(gate or "")
+        ends = {"suite": str(tmp_path / "suite.yaml"), "gate": str(tmp_path / "gate.yaml") if gate else None}
+        raw: dict[str, Any] = {"train": {"epochs": 1}, "eval": ends, "export": ["open_clip"], "index": "validation"}
+        config = configured(**(raw | sections))
+        file = tmp_path / "config.yaml"
+        file.write_text(config.to_yaml())
+        return file
+
+    return write
+
+
+def test_the_whole_job_leaves_everything_and_says_what_is_next(
+    written: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapt(str(written(gate=GATE % ("headline", -1))), ["name=renamed"])
+    run = Run.open(tmp_path / "run")
+    assert run.config.name == "renamed"
+    for place in ("adapter", "report/results.json", "export/open_clip/open_clip_model.safetensors", "index"):
+        assert (run.path / place).exists(), place
+    said = capsys.readouterr().out
+    assert f"clipadapt index search {run.path / 'index'}" in said and "--help" not in said
+
+
+def test_without_an_index_the_next_step_is_one_that_can_be_typed(
+    written: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapt(str(written(index=None, eval={"suite": None}, export=[])))
+    said = capsys.readouterr().out
+    run = tmp_path / "run"
+    assert f"clipadapt index build --model run:{run}" in said
+    assert "--help" not in said and "SOURCE" not in said
+
+
+@pytest.mark.parametrize(
+    ("sections", "fault"),
+    [
+        ({"suite": SUITE + "  - {task: retention, name: other, source: '${NOWHERE}/x', attribute: a}\n"}, "NOWHERE"),
+        ({"suite": SUITE + "  - {task: retention, name: other, source: /nowhere, attribute: a}\n"}, "/nowhere"),
+        ({"suite": SUITE.replace("recognition}", "recognition, attributes: [Patern]}")}, "did you mean 'Pattern'"),
+        ({"suite": "name: s\ntasks: [{task: nonsense}]\n"}, "suite.yaml"),
+        ({"gate": "conditions: []"}, "gate.yaml"),
+        ({"gate": GATE % ("retention", 0)}, "does not measure; add it there"),
+        ({"gate": GATE % ("headline", 0), "eval": {"suite": None, "gate": "gate.yaml"}}, "nothing is measured"),
+    ],
+)
+def test_what_the_end_needs_is_known_at_the_beginning(
+    written: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sections: dict[str, Any],
+    fault: str,
+) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    file = written(**sections)
+    with pytest.raises(ConfigError, match=r"nothing was trained") as refused:
+        adapt(str(file))
+    assert fault in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_export_that_the_model_cannot_have_is_refused_before_the_first_step(
+    written: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="transformers has no architecture"):
+        adapt(str(written(export=["transformers"])))
+    assert Run(tmp_path / "run").metrics() == []
+
+
+def test_what_fails_late_leaves_the_rest_done_and_names_its_command(
+    written: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(formats.checkpoint, "export", full)
+    with pytest.raises(SystemExit) as ended:
+        adapt(str(written(gate=GATE % ("headline", 1))))
+    assert ended.value.code == 1  # the first failure's, not the gate's
+    run = tmp_path / "run"
+    assert (run / "report" / "results.json").exists() and (run / "index").exists()
+    text = caplog.text
+    assert "export to open_clip failed: [Errno 28] No space left on device" in text
+    assert f"clipadapt export run:{run} --to open_clip --out {run / 'export' / 'open_clip'}" in text
+    assert "gate failed" in text and "Traceback" not in text
+    assert "Where things are" in capsys.readouterr().out
+
+
+def test_a_gate_alone_ends_with_its_own_code(written: Callable[..., Path]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        adapt(str(written(gate=GATE % ("headline", 1), export=[], index=None)))
+    assert ended.value.code == 3
+
+
+def test_a_stop_names_the_commands_that_are_left(caplog: pytest.LogCaptureFixture) -> None:
+    def stop() -> None:
+        raise SystemExit(130)
+
+    done: list[str] = []
+    steps = [Step("a", lambda: done.append("a"), "do a"), Step("b", stop, "do b"), Step("c", stop, "do c")]
+    with caplog.at_level(logging.INFO), pytest.raises(SystemExit):
+        take(steps)
+    assert done == ["a"] and "do b\n  - do c" in caplog.text and "do a" not in caplog.text
+
+
+def test_a_bug_in_a_step_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    assert take([Step("a", lambda: [][0], "do a"), Step("b", lambda: None, "do b")]) == 1
+    assert "IndexError" in caplog.text and "do a" in caplog.text
+
+
+def test_a_mistake_on_the_command_line_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", "nowhere.yaml"])
+    assert ended.value.code == 2
+    assert "nowhere.yaml: no such file" in capsys.readouterr().err
+    assert launch.__doc__ is not None and "accelerate launch -m clipadapt.launch" in launch.__doc__
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("terminal", [False, True], ids=["off", "on"])
+def test_ctrl_c_says_one_line_and_ends_with_130(written: Callable[..., Path], tmp_path: Path, terminal: bool) -> None:
+    file = written(train={"epochs": 500})
+    command = [sys.executable, str(TESTS / "run_launch.py"), "--config", str(file)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
+    ours, theirs = pty.openpty()
+    log = tmp_path / "stderr"
+    with log.open("wb") as errors:
+        target = theirs if terminal else errors
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=target)
+        os.close(theirs)
+        run, deadline = Run(tmp_path / "run"), time.monotonic() + 120
+        while len(run.metrics()) < 4 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=60)
+    said = log.read_bytes().decode()
+    while terminal:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:  # Linux ends a closed terminal so
+            break
+        said += data.decode(errors="replace")
+    os.close(ours)
+    assert code == 130, said
+    assert said.count("stopped; the same command goes on from the last checkpoint") == 1
+    assert "Traceback" not in said and "KeyboardInterrupt" not in said
