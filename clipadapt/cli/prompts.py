@@ -224,10 +224,14 @@ def _context(encoder: Any) -> "Context":
 
 
 def _model_findings(prompts: "Prompts", source: Any, encoder: "Encoder", near: float) -> list[Any]:
-    from clipadapt.prompts import fit
-    from clipadapt.towers.encode import value_vectors
+    from functools import partial
 
+    from clipadapt.prompts import fit
+    from clipadapt.recognition.values import value_vectors
+    from clipadapt.towers.encode import encode_texts_batched
+
+    encode = partial(encode_texts_batched, encoder)
     return [
         *fit.too_long(prompts, source, _context(encoder)),
-        *fit.nearly_same(prompts, source, lambda name, values: value_vectors(encoder, prompts, name, values), near),
+        *fit.nearly_same(prompts, source, lambda name, values: value_vectors(prompts, name, values, encode), near),
     ]

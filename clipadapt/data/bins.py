@@ -9,7 +9,7 @@ training items: otherwise a value would become rare by the share that was set as
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from clipadapt.data.catalogue import Catalogue
@@ -35,9 +35,14 @@ def bin_of(count: int) -> Bin:
     return "medium" if count <= MEDIUM else "many"
 
 
-def rare(counts: Mapping[str, int]) -> set[str]:
-    """The values in the few and medium bins, which every report quotes together as rare."""
-    return {value for value, count in counts.items() if bin_of(count) != "many"}
+def rare(counts: Mapping[str, int], among: Iterable[str] | None = None) -> set[str]:
+    """The values in the few and medium bins, which every report quotes together as rare.
+
+    Args:
+        counts: value -> labelled training items.
+        among: the values in question, also such as training never saw; null: those of `counts`.
+    """
+    return {value for value in (counts if among is None else among) if bin_of(counts.get(value, 0)) != "many"}
 
 
 def training_counts(train: Catalogue, tune: Catalogue | None = None) -> dict[str, dict[str, int]]:

@@ -16,8 +16,27 @@ class Confusion(NamedTuple):
     attribute: str
     values: tuple[str, ...]
     """Most frequent first."""
-    counts: dict[str, Int[np.ndarray, "value chosen"]]
-    """System -> items, by their value and by the value chosen."""
+    truth: Int[np.ndarray, " items"]
+    """Each item's value, by number."""
+    chosen: dict[str, Int[np.ndarray, " items"]]
+    """System -> the value it took the item for."""
+
+    def table(self, system: str, shown: int) -> Int[np.ndarray, "shown shown"]:
+        """Items by their value and by the value chosen, among the first `shown` values."""
+        truth, chosen = self.truth, self.chosen[system]
+        among = (truth < shown) & (chosen < shown)
+        return np.bincount(truth[among] * shown + chosen[among], minlength=shown**2).reshape(shown, shown)
+
+    def largest(self, system: str, most: int) -> list[tuple[str, str, int]]:
+        """(value, taken for, items) of the confusions with most items."""
+        wrong = self.truth != self.chosen[system]
+        pairs = self.truth[wrong] * len(self.values) + self.chosen[system][wrong]
+        cells, counts = np.unique(pairs, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:most]
+        return [
+            (self.values[cell // len(self.values)], self.values[cell % len(self.values)], int(count))
+            for cell, count in zip(cells[order], counts[order], strict=True)
+        ]
 
 
 class Reliability(NamedTuple):

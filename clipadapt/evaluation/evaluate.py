@@ -22,6 +22,7 @@ from clipadapt.errors import ConfigError
 from clipadapt.evaluation.details import Details, Reliability
 from clipadapt.evaluation.examples import RULE, examples
 from clipadapt.evaluation.inputs import EvalInputs, check_fitted, heads_of, missing, prepare
+from clipadapt.evaluation.reliability import reliabilities
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, Retention, Suite, TextToImage
 from clipadapt.evaluation.tasks import retention as retained
@@ -30,9 +31,8 @@ from clipadapt.evaluation.tasks.item_queries import image_to_image, image_to_tex
 from clipadapt.evaluation.tasks.recognition import headlines, recognition
 from clipadapt.evaluation.tasks.text_to_image import text_to_image
 from clipadapt.prompts import Prompts
-from clipadapt.recognition.calibration import Scale, fit_softmax, reliability, softmax
-from clipadapt.recognition.predict import recognise
-from clipadapt.recognition.vectors import VectorCache, Wording
+from clipadapt.recognition.values import Wording
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import Cell, to_rows
 from clipadapt.statistics.evidence import Rankings
 from clipadapt.statistics.rows import HEADLINE, Row
@@ -93,7 +93,7 @@ def evaluate(
     measured, rows = _measure(context, pair, split, quoted, progress=progress)
     details = Details(
         confusions=tuple(measured.confusions),
-        reliability=tuple(_calibration(context, tune, progress=progress)),
+        reliability=_reliabilities(context, tune, progress=progress),
         examples=tuple(
             example
             for task in suite.tasks
@@ -158,7 +158,7 @@ def _measure(
             measured.notes += found.notes
             own_rows += rows
     if any(isinstance(task, Recognition) for task in context.suite.tasks):
-        first = headlines(context, measured.cells, quoted)
+        first = headlines(context, measured.predictions, quoted)
         measured.cells, measured.notes = first.cells + measured.cells, first.notes + measured.notes
     measured.cells += _search_headline(context, measured.cells, quoted)
     measured.cells.sort(key=lambda cell: cell.task != HEADLINE)
@@ -213,43 +213,13 @@ def _measured_attributes(context: EvalContext) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def _calibration(context: EvalContext, tune: Catalogue | None, *, progress: bool) -> list[Reliability]:
-    """Confidence against accuracy of every exclusive attribute of the recognition task, by system."""
+def _reliabilities(context: EvalContext, tune: Catalogue | None, *, progress: bool) -> tuple[Reliability, ...]:
+    """Of the first recognition task, if any."""
     task = next((task for task in context.suite.tasks if isinstance(task, Recognition)), None)
     if task is None:
-        return []
+        return ()
     fitted = None if tune is None else prepare(context.encoders, tune, context.vectors, progress=progress)
-    found = []
-    for attribute in context.attributes(task.attributes):
-        values = list(task.candidates.get(attribute, ())) or context.offered(attribute)
-        if len(values) < 2 or not context.exclusive(attribute) or context.unrecognisable(attribute):
-            continue
-        texts, biases = context.classifiers(attribute, values, plain=task.prompts == "plain")
-        predictions = recognise(attribute, values, context.value_sets(attribute), context.pictures, texts, biases)
-        for system, encoder in reversed(list(context.encoders.items())):
-            scale, split, bias = Scale(1.0 if system in biases else encoder.scale), None, biases.get(system, 0.0)
-            if fitted is not None:
-                sets = fitted.catalogue.value_sets(attribute)
-                on_tune = recognise(attribute, values, sets, fitted.pictures, texts, biases)
-                if len(on_tune.items):
-                    similarity = fitted.pictures[system][on_tune.items] @ texts[system].T + bias
-                    scale, split = fit_softmax(similarity, on_tune.cases[:, 1]), "tune"
-            similarity = context.pictures[system][predictions.items] @ texts[system].T + bias
-            confidence = softmax(similarity, scale).max(axis=1)
-            result = reliability(confidence, predictions.right[system])
-            found.append(
-                Reliability(
-                    attribute,
-                    system,
-                    1 / scale.slope,
-                    split,
-                    result.error,
-                    result.confidence,
-                    result.accuracy,
-                    result.items,
-                )
-            )
-    return found
+    return tuple(reliabilities(context, task, fitted))
 
 
 def _record(

@@ -52,7 +52,7 @@ def _example(
     context: EvalContext, kind: Literal["win", "loss"], search: Search, number: int, scores: dict[str, float]
 ) -> Example:
     query = search.queries[number]
-    text = context.prompts.value_texts(query.attribute, query.value)[0]
+    text = context.prompts.ensemble(query.attribute, query.value)[0].text
     _, against = context.encoders
     answers = {}
     for system in (against, *(one for one in context.encoders if one != against)):

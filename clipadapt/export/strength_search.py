@@ -13,15 +13,15 @@ Tune alone is looked at, never what is reported. Nothing here writes files.
 """
 
 import copy
+import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from clipadapt.config import Config
-from clipadapt.data.bins import rare, training_counts
+from clipadapt.data.bins import training_counts
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, UsageError
@@ -32,8 +32,11 @@ from clipadapt.keyed import generator
 from clipadapt.metrics.intervals import compared
 from clipadapt.progress import track
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.accuracy import accuracies, offered
 from clipadapt.recognition.predict import recognise
-from clipadapt.towers.encode import encode_catalogue, value_vectors
+from clipadapt.recognition.values import Classifier, value_vectors
+from clipadapt.statistics.evidence import ClassMeans
+from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import Tower
 from clipadapt.towers.load import load
@@ -102,16 +105,18 @@ def search(
     margin: float = MARGIN,
     metric: str = "balanced_accuracy",
     split: str | None = None,
+    min_items: int = 1,
 ) -> Curve:
     """Tries strengths of both towers on a split; the encoder stays as it is.
 
     Args:
-        counts: attribute -> value -> labelled training items; these values compete, those with few items are rare.
+        counts: attribute -> value -> labelled training items, by which values are rare.
         headline: attributes to gain on.
         retained: attributes to lose nothing on.
         margin: the loss of retention that is still held to be none.
         metric: what is to be largest; balanced_accuracy where tune has no labels for it, or it is a loss.
         split: what the split is called, where it was carved and bears its source's name.
+        min_items: values with fewer items neither compete nor count; tune is small, so every value that it has does.
 
     Raises:
         UsageError: tune has no labels for the headline or the retained attributes.
@@ -122,19 +127,20 @@ def search(
     adapted: list[Tower] = [tower for tower in ("image", "text") if attached and attached.digest(tower)]
     if not adapted:
         raise AdapterError(f"{encoder.name}: neither tower was adapted, so there is no strength to find")
-    measure = _Measure(tune, counts, headline, retained)
+    measure = _Measure(tune, counts, headline, retained, min_items)
     texts: dict[float, Vectors] = {}
     for strength in track(TEXT if "text" in adapted else (1.0,), label="text strengths", unit="strengths"):
         made = _at(encoder, "text", strength)
-        texts[strength] = {name: value_vectors(made, prompts, name, values) for name, values in measure.values.items()}
-    scored: dict[tuple[float, float], dict[str, Scored]] = {}
+        encode = functools.partial(encode_texts_batched, made)
+        texts[strength] = {name: value_vectors(prompts, name, own, encode) for name, own in measure.values.items()}
+    scored: dict[tuple[float, float], dict[str, ClassMeans]] = {}
 
     def add(strengths: Iterable[float]) -> list[Point]:
         for image in sorted(set(strengths) - {place[0] for place in scored}):
             pictures = encode_catalogue(_at(encoder, "image", image), tune)
             scored.update({(image, text): measure(pictures, vectors) for text, vectors in texts.items()})
         base = scored[min(scored)]  # both grids begin at 0 where there is an adapter to turn down
-        return [_point(*place, own, base, margin) for place, own in sorted(scored.items())]
+        return [_point(*place, own, base, measure.products, margin) for place, own in sorted(scored.items())]
 
     rank = _ranking(metric)
     points = add(IMAGE if "image" in adapted else (1.0,))
@@ -154,17 +160,8 @@ def search(
     return Curve(max(points, key=rank), tuple(points), known, margin, about, tuple(headline), tuple(retained))
 
 
-class Scored(NamedTuple):
-    """Which cases were recognised, and how they are meaned: a mean over classes of the mean over their cases."""
-
-    right: Float[np.ndarray, " cases"]
-    classes: Int[np.ndarray, " cases"]
-    products: Int[np.ndarray, " cases"]
-    weights: Float[np.ndarray, " classes"]
-
-
 class _Measure:
-    """Recognition on one split, all values with training items on offer.
+    """Recognition on one split.
 
     measure(pictures, texts)     "balanced_accuracy", "top1", "rare_balanced_accuracy" where the split has rare values,
                                  and "retention"
@@ -176,64 +173,53 @@ class _Measure:
         counts: Mapping[str, Mapping[str, int]],
         headline: Sequence[str],
         retained: Sequence[str],
+        min_items: int,
     ) -> None:
-        self._tune = tune
-        self._products = np.unique(tune.products, return_inverse=True)[1]
-        self._rare = {name: rare(own) for name, own in counts.items()}
-        self.values = {name: sorted(counts[name]) for name in (*headline, *retained) if len(counts[name]) > 1}
-        labelled = {name for name in self.values if set(tune.counts(name)) & set(self.values[name])}
+        self._counts, self._min_items = counts, min_items
+        self.products = np.unique(tune.products, return_inverse=True)[1]
+        self._sets = {name: tune.value_sets(name) for name in (*headline, *retained)}
+        values = {name: offered(tune.counts(name), min_items) for name in self._sets}
+        self.values = {name: own for name, own in values.items() if len(own) > 1}
         self._groups = {"balanced_accuracy": headline, "retention": retained}
         for what, names in self._groups.items():
-            if not labelled & set(names):
+            if not self.values.keys() & set(names):
                 raise UsageError(
-                    f"{tune.source}, split {tune.split!r}: no label of {', '.join(names)}, so {what} cannot be "
+                    f"{tune.source}, split {tune.split!r}: no two labels of {', '.join(names)}, so {what} cannot be "
                     "measured; name --strength image=NUMBER,text=NUMBER"
                 )
 
-    def __call__(self, pictures: Float[np.ndarray, "n dim"], texts: Vectors) -> dict[str, Scored]:
-        told = {
-            name: recognise(name, values, self._tune.value_sets(name), {"": pictures}, {"": texts[name]})
+    def __call__(self, pictures: Float[np.ndarray, "n dim"], texts: Vectors) -> dict[str, ClassMeans]:
+        predictions = {
+            name: recognise(name, values, self._sets[name], {"": pictures}, {"": Classifier.cosine(texts[name])})
             for name, values in self.values.items()
         }
-        found: dict[str, Scored] = {}
+        found: dict[str, ClassMeans] = {}
         for what, names in self._groups.items():
-            parts = [told[name] for name in names if name in told and len(told[name].items)]
-            sizes = [len(part.values) for part in parts]
-            starts = np.cumsum([0, *sizes])
-            classes = np.concatenate([part.cases[:, 1] + start for part, start in zip(parts, starts, strict=False)])
-            present = np.bincount(classes, minlength=starts[-1]) > 0
-            attribute = np.repeat(np.arange(len(parts)), sizes)
-            weights = present / np.bincount(attribute, present)[attribute] / len(parts)
-            right = np.concatenate([part.hit[""] for part in parts]).astype(np.float64)
-            products = np.concatenate([self._products[part.items[part.cases[:, 0]]] for part in parts])
-            found[what] = Scored(right, classes, products, weights)
-            if what == "balanced_accuracy":
-                alike = np.full(len(parts), 1 / len(parts))
-                found["top1"] = Scored(right, attribute[classes], products, alike)
-                scarce = np.array([value in self._rare[part.attribute] for part in parts for value in part.values])
-                if (scarce & present).any():
-                    pooled = (scarce & present) / (scarce & present).sum()
-                    found["rare_balanced_accuracy"] = Scored(right, classes, products, pooled)
+            parts = [predictions[name] for name in names if name in predictions]
+            means = accuracies(parts, self._counts, self._min_items)
+            found |= means if what == "balanced_accuracy" else {what: means["balanced_accuracy"]}
         return found
 
 
-def _point(image: float, text: float, scored: Mapping[str, Scored], base: Mapping[str, Scored], margin: float) -> Point:
-    figures = {name: _figure(own, base[name]) for name, own in scored.items()}
+def _point(
+    image: float,
+    text: float,
+    own: Mapping[str, ClassMeans],
+    base: Mapping[str, ClassMeans],
+    products: Int[np.ndarray, " items"],
+    margin: float,
+) -> Point:
+    figures = {name: _figure(means, base[name], products) for name, means in own.items()}
     retention = figures.pop("retention")
     return Point(image, text, figures, retention, held=retention.delta >= -margin - 1e-9)
 
 
-def _figure(own: Scored, base: Scored) -> Figure:
-    mean = _mean(own)
-    if len(np.unique(own.products)) < 2:
-        return Figure(mean, mean - _mean(base), None, None)
-    found = compared(own.right - base.right, own.classes, own.products, own.weights, p=1.0)
+def _figure(own: ClassMeans, base: ClassMeans, products: Int[np.ndarray, " items"]) -> Figure:
+    mean, of_cases = own.mean(""), products[own.rows]
+    if len(np.unique(of_cases)) < 2:
+        return Figure(mean, mean - base.mean(""), None, None)
+    found = compared(own.scores[""] - base.scores[""], own.classes, of_cases, own.weights, p=1.0)
     return Figure(mean, found.delta, found.delta_low, found.delta_high)
-
-
-def _mean(own: Scored) -> float:
-    counts = np.maximum(np.bincount(own.classes, minlength=len(own.weights)), 1)
-    return float(own.weights @ (np.bincount(own.classes, own.right, minlength=len(own.weights)) / counts))
 
 
 def _ranking(metric: str) -> Callable[[Point], tuple[float, ...]]:

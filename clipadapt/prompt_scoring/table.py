@@ -20,9 +20,10 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import PromptError
 from clipadapt.prompt_scoring.paired import Design, Difference, Estimate, average
 from clipadapt.prompt_scoring.random_words import controls
-from clipadapt.prompt_scoring.recognise import Encode, recognise, value_vectors, without
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.wording import Text
+from clipadapt.recognition.nearest import nearest
+from clipadapt.recognition.values import Classifier, Encode, ensemble_vectors
 
 Ensemble = Callable[[str, str], list[Text]]
 """(attribute, value) -> its texts."""
@@ -272,7 +273,8 @@ class PromptScorer:
         self, attribute: str, scorable: ScorableItems, ensembles: Sequence[Sequence[Text]]
     ) -> Float[np.ndarray, " scorable"]:
         """1 where an item is recognised as what it is."""
-        found = recognise(self.pictures(attribute, scorable), value_vectors(ensembles, self.encode))
+        classifier = Classifier.cosine(ensemble_vectors(ensembles, self.encode))
+        found = nearest(self.pictures(attribute, scorable), classifier)
         return (found == scorable.design.codes).astype(np.float64)
 
 
@@ -283,3 +285,10 @@ def plain_of(prompts: Prompts) -> Ensemble:
         return [Text(prompts.plain(attribute, value), 1.0, 0, "")]
 
     return ensemble
+
+
+def without(texts: Sequence[Text], template: int) -> list[Text]:
+    """An ensemble that lacks one template; whole where it has no other."""
+    kept = [text for text in texts if text.template != template]
+    total = sum(text.share for text in kept)
+    return [text._replace(share=text.share / total) for text in kept] if kept else list(texts)

@@ -24,9 +24,10 @@ from scipy import optimize
 from clipadapt.errors import PromptError
 from clipadapt.keyed import generator, integer
 from clipadapt.prompt_scoring.paired import Difference
-from clipadapt.prompt_scoring.recognise import recognise
 from clipadapt.prompt_scoring.table import PromptScorer, ScorableItems
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.nearest import nearest
+from clipadapt.recognition.values import Classifier
 
 Method = Literal["labels", "no_labels"]
 FOLDS = 5
@@ -145,13 +146,13 @@ def _weigh(
     design = scorable.design
     fold = _folds(design.products, seed)
     differences = np.zeros(len(pictures))
-    base = recognise(pictures, mixture.vectors(mixture.start))
+    base = nearest(pictures, Classifier.cosine(mixture.vectors(mixture.start)))
     for held in range(FOLDS):
         rest, own = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
         if not len(own) or not len(rest):
             continue
         weights = _fit_rows(mixture, pictures, design.codes, design.products, rest, method, scale, seed)
-        found = recognise(pictures[own], mixture.vectors(weights))
+        found = nearest(pictures[own], Classifier.cosine(mixture.vectors(weights)))
         differences[own] = (found == design.codes[own]).astype(float) - (base[own] == design.codes[own])
     gain = design.gain(differences, 1 - level)
     everything = np.arange(len(pictures))

@@ -18,6 +18,8 @@ from scipy.special import expit, log_softmax
 from scipy.special import softmax as _softmax
 
 _BINS = 10
+_SCORES = 1 << 22
+"""Logits held at once: 32 MB."""
 
 
 class Reliability(NamedTuple):
@@ -56,10 +58,16 @@ def fit_softmax(similarity: Float[np.ndarray, "n v"], truth: Int[np.ndarray, " n
     """
     if not len(truth):
         raise ValueError("a temperature cannot be fitted on no items")
-    wide = similarity.astype(np.float64)
+    step = max(1, _SCORES // max(similarity.shape[1], 1))
+    starts = range(0, len(truth), step)
 
     def loss(log_slope: float) -> float:
-        return -float(log_softmax(np.exp(log_slope) * wide, axis=1)[np.arange(len(truth)), truth].mean())
+        slope, total = np.exp(log_slope), 0.0
+        for start in starts:
+            own = truth[start : start + step]
+            logs = log_softmax(slope * similarity[start : start + step].astype(np.float64), axis=1)
+            total -= logs[np.arange(len(own)), own].sum()
+        return total / len(truth)
 
     found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(1000.0)), method="bounded")
     return Scale(float(np.exp(found.x)))

@@ -10,11 +10,12 @@ shard appears whole, and two processes may add to one space at a time. The trade
 to know their content (about 0.2 ms each); what is kept is trusted by its key alone. Nothing here knows of relevance.
 """
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -25,22 +26,9 @@ from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.pictures import content_digest
 from clipadapt.errors import CatalogueError, ModelError
-from clipadapt.prompts.wording import Text
+from clipadapt.recognition.values import Encode, Wording, value_vectors
 from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
 from clipadapt.towers.encoder import Encoder
-
-
-@runtime_checkable
-class Wording(Protocol):
-    """What of a prompts library is needed here."""
-
-    def value_texts(self, attribute: str, value: str) -> list[str]: ...
-
-    def value_weights(self, attribute: str, value: str) -> list[float]: ...
-
-    def plain(self, attribute: str, value: str) -> str: ...
-
-    def ensemble(self, attribute: str, value: str) -> list[Text]: ...
 
 
 def default_folder() -> Path:
@@ -94,18 +82,12 @@ class VectorCache:
     def values(
         self, encoder: Encoder, prompts: Wording, attribute: str, values: Sequence[str], *, plain: bool = False
     ) -> Float[np.ndarray, "v dim"]:
-        """One unit vector per value: the renormalised weighted mean of its texts, or its one plain text.
+        """One unit vector per value, float64; arguments and errors as those of `recognition.values.value_vectors`."""
+        return value_vectors(prompts, attribute, values, self.encode(encoder), plain=plain)
 
-        Raises:
-            PromptError: the prompts have no text for a value.
-        """
-        texts = [[prompts.plain(attribute, one)] if plain else prompts.value_texts(attribute, one) for one in values]
-        shares = [[1.0] if plain else prompts.value_weights(attribute, one) for one in values]
-        found = self.texts(encoder, [text for group in texts for text in group])
-        ends = np.cumsum([len(group) for group in texts])
-        parts = np.split(found, ends[:-1]) if texts else []
-        means = [np.average(part, axis=0, weights=share) for part, share in zip(parts, shares, strict=True)]
-        return unit(np.array(means, np.float32).reshape(-1, encoder.dim))
+    def encode(self, encoder: Encoder) -> Encode:
+        """`texts` of one encoder."""
+        return functools.partial(self.texts, encoder)
 
     def _space(self, name: str) -> "_Space":
         if name not in self._spaces:
@@ -146,11 +128,6 @@ class _Space:
         name = hashlib.blake2b(keys.tobytes(), digest_size=12).hexdigest()
         data = save_tensors({"keys": keys, "vectors": np.array(list(fresh.values()), np.float32)})
         atomic_write(self._folder / f"{name}.safetensors", data)
-
-
-def unit(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
-    """The same directions at length 1."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _content(catalogue: Catalogue, row: int, broken: str) -> bytes:

@@ -8,11 +8,12 @@ Draws are Bayesian bootstrap weights over products, swaps exchange the two syste
 one Sampler, so resampled figures may be averaged and compared. Nothing here turns evidence into intervals.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_matrix
 
 from clipadapt.metrics.gallery import Query
 from clipadapt.statistics.galleries import AVERAGE_PRECISION, Figure, ranked, reweighed, swapped
@@ -20,8 +21,8 @@ from clipadapt.statistics.sampling import Sampler
 
 _LARGE = 50_000
 """Items whose summed weight is taken for their number: off by less than 0.5%."""
-_PART = 8_192
-"""Items whose weights are held at once where all items are summed."""
+_SUMS = 1 << 22
+"""Sums, or weights of items, held at once: 32 MB."""
 
 
 class ClassMeans(NamedTuple):
@@ -147,38 +148,41 @@ def _swapped(
 
 
 def totals_evidence(
-    totals: Mapping[str, Float[np.ndarray, "items sums"]],
+    totals: Mapping[str, csr_matrix],
     rows: Int[np.ndarray, " items"],
     sampler: Sampler,
     figure: Callable[[Float[np.ndarray, "columns sums"]], Float[np.ndarray, " columns"]],
 ) -> Resampled:
-    """A figure that is a function of sums over items: each item's own contribution to the sums, per system.
+    """A figure that is a function of sums over items.
 
     Args:
+        totals: system -> what each item adds to each sum, [items, sums]; sparse, so that thousands of sums of which an
+            item adds to three cost no more than three.
         rows: the catalogue rows of the items.
         figure: sums, a row for each draw, to the figure of each draw.
     """
-    whole = {system: own.sum(axis=0, dtype=np.float64) for system, own in totals.items()}
-    points = {system: float(figure(own[None])[0]) for system, own in whole.items()}
-    draws = {system: figure(_summed(sampler.weights, rows, own)) for system, own in totals.items()}
+    whole = {system: np.asarray(own.sum(axis=0)).reshape(1, -1) for system, own in totals.items()}
+    points = {system: float(figure(own)[0]) for system, own in whole.items()}
+    draws = {
+        system: np.concatenate([figure(sums) for sums in _summed(sampler.weights, sampler.draws, rows, own)])
+        for system, own in totals.items()
+    }
     if len(totals) != 2:
         return Resampled(points, draws, None, sampler.effective(rows))
     first, second = totals
-    moved = _summed(sampler.swaps, rows, totals[second] - totals[first])
-    return Resampled(
-        points, draws, figure(whole[first] + moved) - figure(whole[second] - moved), sampler.effective(rows)
-    )
+    moved = _summed(sampler.swaps, sampler.permutations, rows, totals[second] - totals[first])
+    null = [figure(whole[first] + sums) - figure(whole[second] - sums) for sums in moved]
+    return Resampled(points, draws, np.concatenate(null), sampler.effective(rows))
 
 
 def _summed(
-    column: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, own: np.ndarray
-) -> Float[np.ndarray, "columns sums"]:
-    """Sums over items under each column of weights or swaps, some rows at a time."""
-    parts = range(0, len(rows), _PART)
-    return sum(
-        (column(rows[start : start + _PART]).T.astype(np.float64) @ own[start : start + _PART] for start in parts),
-        start=np.zeros(()),
-    )
+    column: Callable[[np.ndarray, slice], np.ndarray], columns: int, rows: np.ndarray, own: csr_matrix
+) -> Iterator[Float[np.ndarray, "columns sums"]]:
+    """Sums over items under each column of weights or swaps, some columns at a time."""
+    turned = own.T.tocsr()
+    step = max(1, _SUMS // max(turned.shape[0], len(rows)))
+    for start in range(0, columns, step):
+        yield (turned @ column(rows, slice(start, start + step)).astype(np.float64)).T
 
 
 def _weight(rows: np.ndarray, sampler: Sampler) -> Float[np.ndarray, " #draws"]:

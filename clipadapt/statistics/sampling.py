@@ -25,27 +25,28 @@ class Sampler:
     ) -> None:
         self.names, self.of_row = np.unique(np.asarray(products, dtype=np.str_), return_inverse=True)
         """Distinct products, and which of them each row of the catalogue belongs to."""
-        held = int(memory_mb * 2**20)
+        memory = int(memory_mb * 2**20)
+        self.draws, self.permutations = draws, swaps
         self._weights = _Rows(
             len(self.names),
             lambda product: keyed.generator(seed, "weights", str(self.names[product])).standard_exponential(
                 draws, dtype=np.float32
             ),
-            held // (4 * draws),
+            memory // (4 * draws),
         )
         self._swaps = _Rows(
             len(self.names),
             lambda product: keyed.generator(seed, "swaps", str(self.names[product])).random(swaps, np.float32) < 0.5,
-            held // swaps,
+            memory // swaps,
         )
 
-    def weights(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n draws"]:
-        """Exponential weights, equal for rows of one product."""
-        return self._weights.of(self.of_row[rows])
+    def weights(self, rows: Int[np.ndarray, " n"], draws: slice = slice(None)) -> Float[np.ndarray, "n draws"]:
+        """Exponential weights, equal for rows of one product; of some draws."""
+        return self._weights.of(self.of_row[rows], draws)
 
-    def swaps(self, rows: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n swaps"]:
-        """Fair coins, equal for rows of one product."""
-        return self._swaps.of(self.of_row[rows])
+    def swaps(self, rows: Int[np.ndarray, " n"], swaps: slice = slice(None)) -> Bool[np.ndarray, "n swaps"]:
+        """Fair coins, equal for rows of one product; of some swaps."""
+        return self._swaps.of(self.of_row[rows], swaps)
 
     def effective(self, rows: Int[np.ndarray, " n"]) -> float:
         """How many products of equal size the rows are worth: (sum of sizes)^2 / sum of squared sizes."""
@@ -66,15 +67,15 @@ class _Rows:
         self._most = most
         self._table: np.ndarray | None = None
 
-    def of(self, rows: Int[np.ndarray, " n"]) -> Shaped[np.ndarray, "n size"]:
+    def of(self, rows: Int[np.ndarray, " n"], columns: slice) -> Shaped[np.ndarray, "n size"]:
         distinct = np.unique(rows)
         new = distinct[self._slots[distinct] < 0]
         if len(new):
-            held = 0 if self._table is None else len(self._table)
-            if held and held + len(new) > self._most:
-                self._slots[:], self._table, new, held = -1, None, distinct, 0
+            known = 0 if self._table is None else len(self._table)
+            if known and known + len(new) > self._most:
+                self._slots[:], self._table, new, known = -1, None, distinct, 0
             made = np.stack([self._make(int(row)) for row in new])
             self._table = made if self._table is None else np.concatenate([self._table, made])
-            self._slots[new] = np.arange(held, held + len(new))
-        assert self._table is not None, "no row was asked for"
-        return self._table[self._slots[rows]]
+            self._slots[new] = np.arange(known, known + len(new))
+        assert self._table is not None, "no row was named"
+        return self._table[self._slots[rows], columns]

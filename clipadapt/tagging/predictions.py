@@ -119,7 +119,7 @@ def predict(
     parts = []
     wanted = np.flatnonzero(candidates.calibrated)
     for start in range(0, len(pictures), _BLOCK):
-        similarity = pictures[start : start + _BLOCK] @ texts.T
+        similarity = pictures[start : start + _BLOCK] @ texts.T.astype(np.float32)
         rows = np.arange(len(similarity))
         if candidates.kind == "exclusive":
             chances = softmax(similarity, scale)

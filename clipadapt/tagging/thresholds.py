@@ -244,7 +244,7 @@ def _calibrated(
             candidates, Scale(1.0), Certified(None, "not one item of tune has a known value", 0, 0, 0.0), 0
         )
     truth, usable = truth_of(candidates, sets), candidates.calibrated
-    similarity = pictures @ texts.T
+    similarity = pictures @ texts.T.astype(np.float32)
     if candidates.kind == "exclusive":
         scale = fit_softmax(similarity, truth.has.argmax(axis=1))
     else:

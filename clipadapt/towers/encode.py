@@ -1,8 +1,8 @@
 """A catalogue or a list of texts -> a matrix of unit vectors.
 
 Pictures are decoded by threads while the model computes; batches keep the order of the rows and their size, so two
-runs give the same bits. Values of an attribute are vectors too: the mean of an ensemble of texts, renormalised.
-Works with every encoder, ONNX ones included. Nothing here stores vectors or knows what they are compared with.
+runs give the same bits. Works with every encoder, ONNX ones included. Nothing here stores vectors or knows what they
+are compared with.
 """
 
 import os
@@ -34,17 +34,6 @@ class Pictures(Protocol):
     def __len__(self) -> int: ...
 
     def picture(self, index: int) -> Image.Image: ...
-
-
-@runtime_checkable
-class ValueTexts(Protocol):
-    """What of a prompts library is needed here."""
-
-    def value_texts(self, attribute: str, value: str) -> list[str]: ...
-
-    def value_weights(self, attribute: str, value: str) -> list[float]: ...
-
-    def plain(self, attribute: str, value: str) -> str: ...
 
 
 def encode_catalogue(
@@ -94,25 +83,6 @@ def encode_texts_batched(encoder: Encoder, texts: Sequence[str], batch_size: int
     for places in by_length([len(text) for text in once.texts], batch_size):
         vectors[places] = encoder.encode_texts([once.texts[place] for place in places]).cpu().numpy()
     return vectors[once.places.numpy()]
-
-
-def value_vectors(
-    encoder: Encoder, prompts: ValueTexts, attribute: str, values: Sequence[str], ensemble: bool = True
-) -> Float[np.ndarray, "v dim"]:
-    """One unit vector per value: the renormalised mean over its texts by their weights, or its single plain prompt.
-
-    Raises:
-        PromptError: the prompts have no text for the attribute.
-    """
-    many, single = prompts.value_texts, prompts.plain
-    texts = [many(attribute, value) if ensemble else [single(attribute, value)] for value in values]
-    weights = [prompts.value_weights(attribute, value) if ensemble else [1.0] for value in values]
-    vectors = encode_texts_batched(encoder, [text for group in texts for text in group])
-    ends = np.cumsum([len(group) for group in texts])
-    parts = zip(np.split(vectors, ends[:-1]), weights, strict=True) if texts else ()
-    means = np.array([np.average(part, axis=0, weights=own) for part, own in parts], np.float32)
-    means = means.reshape(-1, encoder.dim)
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
 def _decoded(

@@ -16,6 +16,9 @@ from jaxtyping import Float, Int
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from clipadapt.recognition.accuracy import balanced_accuracy
+from clipadapt.recognition.nearest import nearest
+from clipadapt.recognition.values import Classifier
 from clipadapt.towers.classifier import Linear, LinearHead
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -98,15 +101,13 @@ def _candidates(values: tuple[str, ...], known: Known, held: Known) -> Iterator[
                 weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
             weight = weight / spread
             linear = Linear(values, weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
-            yield _Candidate(balanced_accuracy(linear, held), strength, balanced, linear)
+            yield _Candidate(_score(linear, held), strength, balanced, linear)
 
 
-def balanced_accuracy(linear: Linear, held: Known) -> float:
-    """Mean recall over the values that are there; 0 where none is."""
-    if not len(held.labels):
-        return 0.0
-    right = (held.vectors @ linear.weight.T + linear.bias).argmax(axis=1) == held.labels
-    return float(np.mean([right[held.labels == value].mean() for value in np.unique(held.labels)]))
+def _score(linear: Linear, held: Known) -> float:
+    """Balanced accuracy; 0 where there are no labels."""
+    chosen = nearest(held.vectors, Classifier(linear.weight, linear.bias))
+    return balanced_accuracy(chosen == held.labels, held.labels)
 
 
 def _best(candidates: Sequence[_Candidate], *, chosen: bool) -> _Candidate:

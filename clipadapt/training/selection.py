@@ -1,26 +1,28 @@
 """Which epoch is the best: recognition of attribute values on tune, judged as the final evaluation judges.
 
-An item's value is the one whose prompts' vector is nearest among all values with training items, or the one that the
-encoder's linear head gives the highest score. Accuracy is balanced
-over values; rare values are those with few or medium training items. Tune is small, so rare values are pooled over
-attributes: a mean per attribute would hang on single items. Nothing here knows of optimizers or files.
+Recognition is that of clipadapt/recognition, by the prompts' texts or by the encoder's linear head. Tune is small, so
+every value that it has competes and counts, where the evaluation asks for some items of each. Nothing here knows of
+optimizers or files.
 """
 
+import functools
 import logging
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from clipadapt import config
-from clipadapt.data.bins import rare
+from clipadapt.data.bins import rare, training_counts
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import TrainingError
 from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
-from clipadapt.towers.encode import value_vectors
+from clipadapt.recognition.accuracy import accuracies, offered
+from clipadapt.recognition.predict import recognise
+from clipadapt.recognition.values import head_classifier, text_classifier
+from clipadapt.towers.encode import encode_texts_batched
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective
@@ -29,16 +31,6 @@ from clipadapt.training.vectors import picture_vectors
 log = logging.getLogger(__name__)
 
 _FALLBACKS = ("rare_balanced_accuracy", "balanced_accuracy", "top1", "loss")
-
-
-class Recall(NamedTuple):
-    """How one value fares on tune."""
-
-    attribute: str
-    value: str
-    right: int
-    items: int
-    rare: bool
 
 
 class Selection:
@@ -68,13 +60,16 @@ class Selection:
         self._processes = processes
         self._batch = settings.train.micro_batch
         self._global_batch = min(settings.train.batch_size, len(tune))
-        self._counts = {
-            attribute.name: train.counts(attribute.name)
+        wanted = [
+            attribute.name
             for attribute in tune.attributes
             if attribute.kind == "exclusive"
             and attribute.name in (settings.eval.headline or (attribute.name,))
             and (told is None or attribute.name in told)
-        }
+        ]
+        self._counts = training_counts(train, tune)
+        values = {name: offered(tune.counts(name)) for name in wanted}
+        self._values = {name: own for name, own in values.items() if len(own) > 1}
         self.metric = self._measurable(settings.eval.select_on)
         """What epochs are chosen by."""
         if told is not None and self.metric == "loss":
@@ -91,31 +86,24 @@ class Selection:
         """
         images = picture_vectors(encoder, self._tune, self._processes, batch_size=self._batch)
         with torch.compiler.set_stance("force_eager"):
-            recalls = self._recalls(encoder, images.cpu().numpy())
-            figures = summary(recalls)
+            figures = self._recognition(encoder, images.cpu().numpy())
             if self._objective is not None:
                 figures["loss"] = self._loss(self._objective, encoder, logit_scale, images)
         chosen = -figures["loss"] if self.metric == "loss" else figures[self.metric]
         return (chosen, figures.get("balanced_accuracy", 0.0)), figures
 
-    def _recalls(self, encoder: TorchEncoder, images: np.ndarray) -> list[Recall]:
-        found = []
-        for attribute, counts in self._counts.items():
-            values = sorted(counts)
-            labels = self._tune.values(attribute)
-            known = [item for item, label in enumerate(labels) if label in counts]
-            if len(values) < 2 or not known:
-                continue
+    def _recognition(self, encoder: TorchEncoder, images: np.ndarray) -> dict[str, float]:
+        """Accuracies of the attributes, as the final evaluation defines them."""
+        encode = functools.partial(encode_texts_batched, encoder)
+        predictions = []
+        for attribute, values in self._values.items():
             if encoder.head is not None:
-                vectors, bias = encoder.head.scores_of(attribute, values)
+                classifier = head_classifier(encoder.head, attribute, values)
             else:
-                vectors, bias = value_vectors(encoder, self._prompts, attribute, values), 0.0
-            nearest = [values[best] for best in (images[known] @ vectors.T + bias).argmax(axis=1)]
-            unusual = rare(counts)
-            for value in sorted({label for item in known if (label := labels[item])}):
-                right = [guess == value for guess, item in zip(nearest, known, strict=True) if labels[item] == value]
-                found.append(Recall(attribute, value, sum(right), len(right), value in unusual))
-        return found
+                classifier = text_classifier(self._prompts, attribute, values, encode)
+            sets = self._tune.value_sets(attribute)
+            predictions.append(recognise(attribute, values, sets, {"": images}, {"": classifier}))
+        return {name: means.mean("") for name, means in accuracies(predictions, self._counts).items()}
 
     @torch.no_grad()
     def _loss(self, objective: Objective, encoder: TorchEncoder, logit_scale: LogitScale, images: Tensor) -> float:
@@ -131,11 +119,11 @@ class Selection:
 
     def _measurable(self, wanted: str) -> str:
         """The metric that was asked for or, where tune has no labels for it, the nearest one it has; said aloud."""
-        held = {name: counts.keys() & set(self._tune.values(name)) for name, counts in self._counts.items()}
+        rarities = (rare(self._counts.get(name, {}), values) for name, values in self._values.items())
         possible = {
-            "rare_balanced_accuracy": any(held[name] & rare(counts) for name, counts in self._counts.items()),
-            "balanced_accuracy": any(held.values()),
-            "top1": any(held.values()),
+            "rare_balanced_accuracy": any(rarities),
+            "balanced_accuracy": bool(self._values),
+            "top1": bool(self._values),
             "loss": True,
         }
         for metric in _FALLBACKS[_FALLBACKS.index(wanted) :]:
@@ -144,24 +132,3 @@ class Selection:
                     log.warning("eval.select_on %s: tune has no labels for it; epochs are chosen by %s", wanted, metric)
                 return metric
         raise AssertionError("loss is always possible")
-
-
-def summary(recalls: Sequence[Recall]) -> dict[str, float]:
-    """Figures over values: means of recalls per attribute, then over attributes; rare values pooled."""
-    by_attribute: dict[str, list[Recall]] = {}
-    for recall in recalls:
-        by_attribute.setdefault(recall.attribute, []).append(recall)
-    if not by_attribute:
-        return {}
-    figures = {
-        "balanced_accuracy": float(
-            np.mean([np.mean([r.right / r.items for r in group]) for group in by_attribute.values()])
-        ),
-        "top1": float(
-            np.mean([sum(r.right for r in group) / sum(r.items for r in group) for group in by_attribute.values()])
-        ),
-    }
-    unusual = [recall.right / recall.items for recall in recalls if recall.rare]
-    if unusual:
-        figures["rare_balanced_accuracy"] = float(np.mean(unusual))
-    return figures

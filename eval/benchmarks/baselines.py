@@ -24,7 +24,8 @@ from trials import Trials
 
 from clipadapt.atomic import atomic_write
 from clipadapt.config import Config
-from clipadapt.recognition.vectors import VectorCache, Wording
+from clipadapt.recognition.values import Wording
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.runs import Run
 from clipadapt.towers.encoder import Encoder, TorchEncoder
 from clipadapt.towers.load import load

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from clipadapt.export.onnx_encoder import OnnxEncoder
 from clipadapt.metrics.intervals import paired_mean
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.predict import recognise
-from clipadapt.towers.encode import encode_catalogue, value_vectors
+from clipadapt.recognition.values import Classifier, value_vectors
+from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
 
 ATTRIBUTES = ("Pattern", "Fabric", "Sleeve Length", "Neck", "Fit")
 FEWEST = 5
@@ -61,7 +63,8 @@ def main() -> None:
             counts = judged.counts(attribute)
             values[attribute] = sorted(value for value, count in counts.items() if count >= FEWEST)
             texts[attribute] = {
-                name: value_vectors(one, prompts, attribute, values[attribute]) for name, one in encoders.items()
+                name: value_vectors(prompts, attribute, values[attribute], partial(encode_texts_batched, one))
+                for name, one in encoders.items()
             }
     stays = agreement(
         (vectors["int8"], vectors["float"]), {name: (one["int8"], one["float"]) for name, one in texts.items()}
@@ -70,12 +73,13 @@ def main() -> None:
     lost, products = [], []
     accuracy = {}
     for attribute in ATTRIBUTES:
-        told = recognise(attribute, values[attribute], judged.value_sets(attribute), vectors, texts[attribute])
+        classifiers = {name: Classifier.cosine(own) for name, own in texts[attribute].items()}
+        told = recognise(attribute, values[attribute], judged.value_sets(attribute), vectors, classifiers)
         accuracy[attribute] = {name: float(told.hit[name].mean()) for name in encoders}
         scarce = rare(train.counts(attribute))
         cases = np.array([values[attribute][value] in scarce for value in told.cases[:, 1]], bool)
         lost.append(np.stack([told.hit["float"][cases], told.hit["int8"][cases]]).astype(np.float64))
-        products.append(judged.products[told.items[told.cases[cases, 0]]])
+        products.append(judged.products[told.rows[cases]])
     pair, clusters = np.concatenate(lost, axis=1), np.concatenate(products)
     loss = paired_mean(pair[0], pair[1], clusters)
     headline = {

@@ -22,8 +22,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
 from clipadapt.prompt_scoring.paired import Difference, Estimate, average
 from clipadapt.prompt_scoring.random_words import controls
-from clipadapt.prompt_scoring.recognise import without
-from clipadapt.prompt_scoring.table import Ensemble, LabelledPictures, PromptScorer, ScorableItems, plain_of
+from clipadapt.prompt_scoring.table import Ensemble, LabelledPictures, PromptScorer, ScorableItems, plain_of, without
 from clipadapt.prompt_scoring.weigh import Method, weigh
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.weights import reweighed

@@ -54,9 +54,10 @@ def results(record, compared) -> Results:
         *compared(0.1, -0.1, 0.3, 0.3, attribute="Neck", value=EVIL, metric="recall"),
         *compared(0.0, -0.005, 0.005, 0.9, task="retention:clothing", attribute="articleType"),
     ]
-    counts = np.array([[3, 1], [2, 4]])
+    truth, base = np.repeat([0, 1], [4, 6]), np.repeat([0, 1, 0, 1], [3, 1, 2, 4])
+    adapted = np.repeat([0, 1, 0, 1], [3, 1, 1, 5])
     details = Details(
-        confusions=(Confusion("Neck", (EVIL, "Round"), {"base": counts, "adapted": counts.T}),),
+        confusions=(Confusion("Neck", (EVIL, "Round"), truth, {"base": base, "adapted": adapted}),),
         reliability=(Reliability("Neck", "base", 0.1, None, 0.2, np.array([0.4]), np.array([0.5]), np.array([7])),),
         examples=(
             Example("win", "Neck", EVIL, EVIL, {"base": 0.1, "adapted": 0.9}, {"base": (Answer(EVIL, True, b"x"),)}),

@@ -59,7 +59,7 @@ def test_recognition(context):
     assert {cell.bin for cell in measured.cells if cell.attribute == "Pattern"} == {"all", "many", "medium", "rare"}
     assert find(measured, attribute="baseColour", value="Red").bin == "few"
     assert find(measured, attribute="Pattern", metric="recall", value="Striped").n == 2
-    assert measured.confusions[0].counts["model"].tolist() == [[2, 0], [0, 2]]
+    assert measured.confusions[0].table("model", 2).tolist() == [[2, 0], [0, 2]]
 
 
 def test_candidates_compete_though_they_are_too_few_to_be_scored(context):
@@ -82,7 +82,7 @@ def test_segments_are_measured_apart_with_the_same_choice(context):
 
 def test_headlines_count_attributes_or_rare_values_alike(context):
     measured = recognition(context, Recognition())
-    quoted = headlines(context, measured.cells, ("Pattern", "baseColour"))
+    quoted = headlines(context, measured.predictions, ("Pattern", "baseColour"))
     whole, rare = quoted.cells
     assert (whole.task, whole.metric, whole.bin) == ("headline", "balanced_accuracy", "all")
     assert isinstance(whole.evidence, ClassMeans)
@@ -91,9 +91,9 @@ def test_headlines_count_attributes_or_rare_values_alike(context):
     assert rare.evidence.weights.tolist() == [0, 0.5, 0, 0.5]  # Solid, Striped (medium); Blue, Red (few): by name
     used = rare.evidence.rows[rare.evidence.weights[rare.evidence.classes] > 0]
     assert sorted(used.tolist()) == [0, 1, 2, 2, 3]  # the red ones and the striped ones; one is both
-    assert (rare.n, rare.bin) == (5, "rare")
-    assert "without Neck" in headlines(context, measured.cells, ("Pattern", "Neck")).notes[0]
-    assert len(headlines(context, measured.cells, ("Neck",)).notes) == 2
+    assert (rare.n, rare.bin) == (4, "rare"), "items, not pairs of an item and a value"
+    assert "without Neck" in headlines(context, measured.predictions, ("Pattern", "Neck")).notes[0]
+    assert len(headlines(context, measured.predictions, ("Neck",)).notes) == 2
 
 
 def test_macro_f1_is_scikit_learns(context):

@@ -6,7 +6,6 @@ import pytest
 from clipadapt.errors import PromptError
 from clipadapt.keyed import generator
 from clipadapt.prompt_scoring.random_words import controls
-from clipadapt.prompt_scoring.recognise import recognise
 from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer, plain_of
 from clipadapt.prompts import Prompts
 
@@ -142,15 +141,6 @@ def test_equals_a_slow_obvious_recomputation(found):
     assert [row.line for row in table.attributes[0].templates] == [3, 3, 3]
     assert table.gain is not None
     assert table.gain.mean == pytest.approx(np.mean([row.gain.mean for row in table.attributes if row.gain]))
-
-
-def test_close_calls_are_settled_in_float64():
-    random = np.random.default_rng(0)
-    vectors = random.standard_normal((3, DIM))
-    vectors[1] = vectors[0] + 1e-9 * random.standard_normal(DIM)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    pictures = random.standard_normal((500, DIM)).astype(np.float32)
-    assert (recognise(pictures, vectors) == (pictures.astype(float) @ vectors.T).argmax(axis=1)).all()
 
 
 def test_an_edit_encodes_and_scores_what_changed(found):

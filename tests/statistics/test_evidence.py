@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from clipadapt.metrics.gallery import Query
 from clipadapt.statistics.evidence import ClassMeans, Rankings, Resampled, gallery_evidence, totals_evidence
@@ -73,7 +74,9 @@ def test_sums_over_items_equal_weighting_each_item(sampler):
         "adapted": np.array([[1.0, 1], [0, 1], [1, 1], [1, 1]]),
         "base": np.array([[0.0, 1], [0, 1], [1, 1], [0, 1]]),
     }
-    found = totals_evidence(own, rows, sampler, lambda sums: sums[:, 0] / sums[:, 1])
+    found = totals_evidence(
+        {name: csr_matrix(sums) for name, sums in own.items()}, rows, sampler, lambda sums: sums[:, 0] / sums[:, 1]
+    )
     assert found.points == {"adapted": 0.75, "base": 0.25}
     weights = sampler.weights(rows)
     slow = (weights * own["adapted"][:, :1]).sum(axis=0) / weights.sum(axis=0)

@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_models import DIM, TEXTS
 
 from clipadapt.errors import CatalogueError
-from clipadapt.towers.encode import encode_catalogue, encode_texts_batched, value_vectors
+from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
 from clipadapt.towers.encoder import TorchEncoder
 
 
@@ -71,25 +71,3 @@ def test_texts_are_encoded_once_each(encoder_of: Callable[[str], TorchEncoder], 
     np.testing.assert_allclose(encode_texts_batched(encoder, TEXTS, batch_size=2), expected, atol=1e-6)
     assert sorted(seen) == sorted(set(TEXTS))
     assert encode_texts_batched(encoder, []).shape == (0, DIM)
-
-
-class Words:
-    def value_texts(self, attribute: str, value: str) -> list[str]:
-        return [f"a {value} shirt", f"{attribute} {value}"][: 1 if value == "red" else 2]
-
-    def value_weights(self, attribute: str, value: str) -> list[float]:
-        return [1.0] if value == "red" else [0.25, 0.75]
-
-    def plain(self, attribute: str, value: str) -> str:
-        return f"{value} shirt"
-
-
-def test_a_value_is_the_renormalised_mean_of_its_texts(encoder_of: Callable[[str], TorchEncoder]) -> None:
-    encoder = encoder_of("clip")
-    found = value_vectors(encoder, Words(), "colour", ["blue", "red"])
-    parts = encoder.encode_texts(["a blue shirt", "colour blue"]).numpy().T @ [0.25, 0.75]
-    np.testing.assert_allclose(found[0], parts / np.linalg.norm(parts), atol=1e-6)
-    np.testing.assert_allclose(found[1], encoder.encode_texts(["a red shirt"])[0], atol=1e-6)
-    plain = value_vectors(encoder, Words(), "colour", ["blue", "red"], ensemble=False)
-    np.testing.assert_allclose(plain, encoder.encode_texts(["blue shirt", "red shirt"]), atol=1e-6)
-    assert value_vectors(encoder, Words(), "colour", []).shape == (0, DIM)

@@ -82,7 +82,7 @@ def test_an_image_tower_alone_is_trained_and_measured_against_its_probe(configur
     assert told[0].mean == pytest.approx(np.mean(right))
     assert results.headline("balanced_accuracy").against == "base"
     notes = " ".join(results.config["notes"])
-    assert "base: has no text tower and so no zero-shot; told by a linear probe on its frozen vectors" in notes
+    assert "base: has no text tower and so no zero-shot; recognised by a linear probe on its frozen vectors" in notes
     assert "text_to_image: adapted has no text tower" in notes and "retention: adapted has no text tower" in notes
     assert "logistic regression" in results.config["systems"]["base"]["head"]["by"]
     assert not select(results.rows, task="text_to_image")

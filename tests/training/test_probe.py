@@ -49,9 +49,7 @@ def test_tune_chooses_regularisation_and_balance():
     record = head.fitted["attributes"]["A"]
     assert len(found) == 2 * len(probe.STRENGTHS)
     assert record["tune_balanced_accuracy"] == pytest.approx(max(one.score for one in found), abs=1e-4)
-    assert probe.balanced_accuracy(head.attributes["A"], known) == pytest.approx(
-        record["tune_balanced_accuracy"], abs=1e-4
-    )
+    assert probe._score(head.attributes["A"], known) == pytest.approx(record["tune_balanced_accuracy"], abs=1e-4)
     assert record["balanced"], "equal weights cannot find six items among six hundred"
     ties = [one.strength for one in found if one.score == max(one.score for one in found)]
     assert record["C"] == min(ties)

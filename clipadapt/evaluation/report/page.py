@@ -214,36 +214,24 @@ def _scatter(rows: Sequence[Row], details: Details, systems: Sequence[str]) -> M
 
 
 def _confusion(confusion: Confusion, systems: Sequence[str]) -> ConfusionBlock:
-    drawn = confusion.values[:_VALUES_DRAWN]
-    tables = [
-        ConfusionTable(
-            system, drawn, [_confusion_line(confusion.counts[system][row], row, drawn) for row in range(len(drawn))]
-        )
-        for system in systems
-        if system in confusion.counts
+    shown = confusion.values[:_VALUES_DRAWN]
+    totals = np.bincount(confusion.truth, minlength=len(confusion.values))[: len(shown)]
+    tables = []
+    for system in systems:
+        if system in confusion.chosen:
+            counts = confusion.table(system, len(shown))
+            rows = zip(shown, totals.tolist(), counts, strict=True)
+            tables.append(ConfusionTable(system, shown, [_confusion_line(*row, at) for at, row in enumerate(rows)]))
+    lines = [
+        f"{items} of {value} taken for {other}"
+        for value, other, items in confusion.largest(tables[-1].system, _CONFUSIONS_NAMED)
     ]
-    hidden = len(confusion.values) - len(drawn)
-    return ConfusionBlock(confusion.attribute, tables, _largest(confusion, tables[-1].system), hidden)
+    return ConfusionBlock(confusion.attribute, tables, lines, len(confusion.values) - len(shown))
 
 
-def _confusion_line(counts: Int[np.ndarray, " chosen"], row: int, drawn: Sequence[str]) -> ConfusionLine:
-    total = int(counts.sum())
-    cells = [Cell(counts[column] / max(total, 1), row == column) for column in range(len(drawn))]
-    return ConfusionLine(drawn[row], total, cells)
-
-
-def _largest(confusion: Confusion, system: str) -> list[str]:
-    """The confusions that cost most items, in words."""
-    counts = confusion.counts[system].copy()
-    lines = []
-    for _ in range(_CONFUSIONS_NAMED):
-        counts[range(len(counts)), range(len(counts))] = 0
-        flat = int(counts.argmax())
-        row, column = divmod(flat, counts.shape[1])
-        if counts[row, column] > 0:
-            lines.append(f"{counts[row, column]} of {confusion.values[row]} taken for {confusion.values[column]}")
-            counts[row, column] = 0
-    return lines
+def _confusion_line(value: str, total: int, counts: Int[np.ndarray, " chosen"], row: int) -> ConfusionLine:
+    cells = [Cell(count / max(total, 1), row == column) for column, count in enumerate(counts.tolist())]
+    return ConfusionLine(value, total, cells)
 
 
 def _reliability(one: Reliability, systems: Sequence[str]) -> Diagram:

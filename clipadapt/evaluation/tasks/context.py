@@ -20,7 +20,10 @@ from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.details import Confusion
 from clipadapt.evaluation.suite import Suite
-from clipadapt.recognition.vectors import VectorCache, Wording
+from clipadapt.recognition.accuracy import offered
+from clipadapt.recognition.predict import Predictions
+from clipadapt.recognition.values import Classifier, Wording, head_classifier
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.rows import Bin
 from clipadapt.statistics.sampling import Sampler
@@ -72,8 +75,7 @@ class EvalContext:
 
     def offered(self, attribute: str) -> list[str]:
         """Values with `min_items` items or more, most frequent first, then by name."""
-        found = sorted(self.counts(attribute).items(), key=lambda pair: (-pair[1], pair[0]))
-        return [value for value, count in found if count >= self.suite.min_items]
+        return offered(self.counts(attribute), self.suite.min_items)
 
     def bin(self, attribute: str, value: str) -> Bin:
         """The bin of a value; `all` where training counts are not known."""
@@ -90,18 +92,17 @@ class EvalContext:
                 places[name] = members
         return places
 
-    def classifiers(
-        self, attribute: str, values: Sequence[str], *, plain: bool = False
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """By system, what pictures are multiplied with to score values, and what is added: texts, or a linear head."""
-        vectors, biases = {}, {}
+    def classifiers(self, attribute: str, values: Sequence[str], *, plain: bool = False) -> dict[str, Classifier]:
+        """What scores the values, by system: their texts, or a linear head."""
+        found = {}
         for system, encoder in self.encoders.items():
             head = self.heads.get(system)
             if head is not None and attribute in head.attributes:
-                vectors[system], biases[system] = head.scores_of(attribute, values)
+                found[system] = head_classifier(head, attribute, values)
             else:
-                vectors[system] = self.vectors.values(encoder, self.prompts, attribute, values, plain=plain)
-        return vectors, biases
+                vectors = self.vectors.values(encoder, self.prompts, attribute, values, plain=plain)
+                found[system] = Classifier.cosine(vectors)
+        return found
 
     def unrecognisable(self, attribute: str) -> str | None:
         """Why an attribute cannot be recognised: a system with a head for others and no texts; None where it can be."""
@@ -121,7 +122,7 @@ class EvalContext:
     def of_values(self, attribute: str, values: Sequence[str], *, plain: bool = False) -> dict[str, np.ndarray]:
         """System -> unit vectors of the values' texts, in their order."""
         return {
-            system: self.vectors.values(encoder, self.prompts, attribute, values, plain=plain)
+            system: self.vectors.values(encoder, self.prompts, attribute, values, plain=plain).astype(np.float32)
             for system, encoder in self.encoders.items()
         }
 
@@ -156,9 +157,12 @@ class Measured:
     confusions: list[Confusion] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What could not be measured, and why."""
+    predictions: dict[str, Predictions] = field(default_factory=dict)
+    """Of the recognition task over all items, by attribute: what headlines are aggregated from."""
 
     def __iadd__(self, other: "Measured") -> "Measured":
         self.cells += other.cells
         self.confusions += other.confusions
         self.notes += other.notes
+        self.predictions |= other.predictions
         return self

@@ -24,22 +24,17 @@ class Templates:
     def __init__(self, task: Retention) -> None:
         self._task = task
 
-    def value_texts(self, attribute: str, value: str) -> list[str]:
-        """Every template with the value's name."""
-        return [template.replace("{}", self._name(value)) for template in self._task.templates]
-
-    def value_weights(self, attribute: str, value: str) -> list[float]:
-        """All alike."""
-        return [1.0 / len(self._task.templates)] * len(self._task.templates)
-
     def plain(self, attribute: str, value: str) -> str:
         """The first template with the value's name."""
-        return self.value_texts(attribute, value)[0]
+        return self.ensemble(attribute, value)[0].text
 
     def ensemble(self, attribute: str, value: str) -> list[Text]:
-        """The same with shares."""
-        texts, name = self.value_texts(attribute, value), self._name(value)
-        return [Text(text, 1.0 / len(texts), place, name) for place, text in enumerate(texts)]
+        """Every template with the value's name, all alike."""
+        templates, name = self._task.templates, self._name(value)
+        return [
+            Text(template.replace("{}", name), 1.0 / len(templates), place, name)
+            for place, template in enumerate(templates)
+        ]
 
     def _name(self, value: str) -> str:
         return self._task.names.get(value, value.replace("_", " "))
