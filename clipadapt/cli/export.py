@@ -44,7 +44,7 @@ def command(
     from clipadapt.export import export
     from clipadapt.export import push as hub
     from clipadapt.export.calibration import Calibration
-    from clipadapt.export.groundwork import refuse_occupied, run_of
+    from clipadapt.export.preparation import refuse_occupied, run_of
     from clipadapt.export.strength import AUTO, PAGE, Curve, parse_strength
     from clipadapt.export.strength_search import find_strength
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from clipadapt.deploy.keeping import Release
-    from clipadapt.deploy.parts import Parts
+    from clipadapt.deploy.bundle import Bundle
     from clipadapt.deploy.releases import Compatible, Releases
+    from clipadapt.deploy.retention_policy import Release
 
 app = typer.Typer(help="Bundle, promote, roll back, list and purge releases.", no_args_is_help=True)
 
@@ -46,7 +46,7 @@ def create(
     note: Annotated[str, typer.Option("--note", help="A sentence for the list.")] = "",
 ) -> None:
     """Bundle a run's model, adapter, exports, index, prompts and report, if they pass and belong together."""
-    from clipadapt.deploy.parts import gather
+    from clipadapt.deploy.bundle import gather
     from clipadapt.deploy.releases import Releases
     from clipadapt.errors import UsageError
     from clipadapt.evaluation.gate import Gate
@@ -55,11 +55,11 @@ def create(
     if keep_index and index is not None:
         raise UsageError("--index names an index and --keep-index keeps another; give one of them")
     store = Releases(releases)
-    parts = gather(Run.open(run), Gate.load(gate), exports=export, index=index, thresholds=thresholds)
-    keep = _compatible(store, parts, compatibility_gate) if keep_index else None
-    made = store.create(parts, keep=keep, note=note)
+    bundle = gather(Run.open(run), Gate.load(gate), exports=export, index=index, thresholds=thresholds)
+    keep = _compatible(store, bundle, compatibility_gate) if keep_index else None
+    made = store.create(bundle, keep=keep, note=note)
     typer.echo(made.version)
-    for verdict in made.about.gates if made.about else ():
+    for verdict in made.info.gates if made.info else ():
         for reason in verdict.reasons:
             typer.echo(f"gate {verdict.gate}: {reason}", err=True)
     typer.echo(f"wrote {made.folder}; put it in use: clipadapt release promote {releases} {made.version}", err=True)
@@ -120,11 +120,11 @@ def purge(
         typer.echo(f"{name} stays: {why}", err=True)
 
 
-def _compatible(store: "Releases", parts: "Parts", gate: str) -> "Compatible":
+def _compatible(store: "Releases", bundle: "Bundle", gate: str) -> "Compatible":
     """New queries against the current release's, on the run's validation split."""
     from clipadapt.cli.subject import find
+    from clipadapt.deploy.bundle import INDEX, MODEL
     from clipadapt.deploy.compatibility import compatibility
-    from clipadapt.deploy.parts import INDEX, MODEL
     from clipadapt.deploy.releases import Compatible
     from clipadapt.errors import UsageError
     from clipadapt.evaluation.gate import Gate
@@ -138,9 +138,9 @@ def _compatible(store: "Releases", parts: "Parts", gate: str) -> "Compatible":
         )
     current = store.store.current()
     index = Index.open(current / INDEX, verify=False)
-    subject = find(model=f"run:{parts.run.path}", source=None, split=parts.run.config.data.splits.validation)
+    subject = find(model=f"run:{bundle.run.path}", source=None, split=bundle.run.config.data.splits.validation)
     results = compatibility(
-        load(str(parts.model)),
+        load(str(bundle.model)),
         load(str(current / MODEL)),
         index.meta.image_space,
         subject.catalogue,
@@ -155,17 +155,17 @@ def _compatible(store: "Releases", parts: "Parts", gate: str) -> "Compatible":
 
 def _document(one: "Release") -> dict:
     known = {"version": one.version, "path": str(one.folder), "current": one.current, "rollback": one.target}
-    return known | (one.about.to_json() if one.about else {"unreadable": True})
+    return known | (one.info.to_json() if one.info else {"unreadable": True})
 
 
 def _print(one: "Release") -> None:
     mark = "current" if one.current else "rollback" if one.target else ""
-    if one.about is None:
+    if one.info is None:
         typer.echo(f"{one.version}  {mark:8}  its manifest.json cannot be read")
         return
-    about = one.about
-    gates = ", ".join(f"{verdict.gate} {'passed' if verdict.passed else 'not passed'}" for verdict in about.gates)
-    parent = f", made from {about.parent}" if about.parent else ""
-    typer.echo(f"{one.version}  {mark:8}  {about.created:%Y-%m-%d %H:%M}  {about.name}  {about.note}".rstrip())
-    typer.echo(f"{'':8}base {about.base}{parent}, after {about.follows or 'nothing'}; gates: {gates}")
-    typer.echo(f"{'':8}{about.image_space}, {about.text_space or 'no text tower'}; {', '.join(about.parts)}")
+    info = one.info
+    gates = ", ".join(f"{verdict.gate} {'passed' if verdict.passed else 'not passed'}" for verdict in info.gates)
+    parent = f", made from {info.parent}" if info.parent else ""
+    typer.echo(f"{one.version}  {mark:8}  {info.created:%Y-%m-%d %H:%M}  {info.name}  {info.note}".rstrip())
+    typer.echo(f"{'':8}base {info.base}{parent}, after {info.follows or 'nothing'}; gates: {gates}")
+    typer.echo(f"{'':8}{info.image_space}, {info.text_space or 'no text tower'}; {', '.join(info.parts)}")

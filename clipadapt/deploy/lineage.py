@@ -32,12 +32,12 @@ class Verdict(NamedTuple):
 
     @classmethod
     def of(cls, gate: Gate, outcomes: Sequence[Outcome]) -> Self:
-        """The verdict of a gate that was held against rows."""
+        """The verdict of a gate that was compared with rows."""
         return cls(gate.name, all(one.passed for one in outcomes), tuple(one.reason for one in outcomes))
 
 
 @dataclass(frozen=True)
-class About:
+class ReleaseInfo:
     """A release's own words."""
 
     created: datetime

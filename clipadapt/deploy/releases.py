@@ -8,7 +8,7 @@
 
 A release is a version of a store: files are copied, never linked, so that neither editing the run nor a damaged file in
 one release reaches another; the trade is the disk space. The pointer file holds what was promoted before it, so one
-rename changes both. Which parts belong together is the business of `parts`; what must stay, that of `keeping`.
+rename changes both. `bundle` says which parts belong together, `retention_policy` what must stay.
 """
 
 import errno
@@ -23,9 +23,9 @@ from types import EllipsisType
 from typing import Any, NamedTuple
 
 from clipadapt.atomic import sha256_file
-from clipadapt.deploy.keeping import Release, kept
-from clipadapt.deploy.lineage import About, Verdict
-from clipadapt.deploy.parts import INDEX, MODEL, File, Parts
+from clipadapt.deploy.bundle import INDEX, MODEL, Bundle, File
+from clipadapt.deploy.lineage import ReleaseInfo, Verdict
+from clipadapt.deploy.retention_policy import Release, reasons_to_keep
 from clipadapt.errors import GateError, ModelError, SpaceError, StoreError, UsageError, listing
 from clipadapt.evaluation.gate import Gate, judge
 from clipadapt.evaluation.results import Results
@@ -59,7 +59,7 @@ class Releases:
     def __repr__(self) -> str:
         return f"Releases({str(self.root)!r})"
 
-    def create(self, parts: Parts, *, keep: Compatible | None = None, note: str = "") -> Release:
+    def create(self, bundle: Bundle, *, keep: Compatible | None = None, note: str = "") -> Release:
         """Copies the parts into a new release, which nothing points to yet.
 
         Args:
@@ -74,21 +74,21 @@ class Releases:
         """
         self._refuse_strangers()
         pointer = self.store.pointer()
-        files, verdicts, described = list(parts.files), list(parts.verdicts), dict(parts.described)
+        files, verdicts, described = list(bundle.files), list(bundle.verdicts), dict(bundle.described)
         if keep is not None:
-            folder = self._index_to_keep(parts, keep)
+            folder = self._index_to_keep(bundle, keep)
             verdicts.append(_compatible(keep))
             files = [file for file in files if not file.target.startswith(f"{INDEX}/")] + _listed(folder)
             described[INDEX] = f"kept from {folder.name}"
-        about = About(
+        info = ReleaseInfo(
             created=self._clock(),
-            name=parts.run.config.name,
-            base=parts.base,
-            parent=pointer.version if pointer and keep else self._holding(parts.base),
+            name=bundle.run.config.name,
+            base=bundle.base,
+            parent=pointer.version if pointer and keep else self._holding(bundle.base),
             follows=pointer.version if pointer else None,
-            image_space=parts.spaces.image,
-            text_space=parts.spaces.text,
-            strength=dict(parts.strength),
+            image_space=bundle.spaces.image,
+            text_space=bundle.spaces.text,
+            strength=dict(bundle.strength),
             gates=tuple(verdicts),
             parts=described,
             note=note,
@@ -103,8 +103,8 @@ class Releases:
                 keep.results.save(staging / "report" / "compatibility")
             _refuse_incomplete(files, staging)
 
-        made = self.store.add(fill, {"release": about.to_json()})
-        return Release(made, self._folder(made), about, current=False, target=False)
+        made = self.store.add(fill, {"release": info.to_json()})
+        return Release(made, self._folder(made), info, current=False, target=False)
 
     def promote(self, version: str, *, seen: Pointer | EllipsisType | None = ...) -> Release:
         """Makes a release the current one, after reading every file of it.
@@ -122,7 +122,7 @@ class Releases:
             raise StoreError(
                 f"{self.root}: no release {version!r}; there are {', '.join(self.store.versions()) or 'none'}"
             )
-        about = About.read(folder)
+        info = ReleaseInfo.read(folder)
         if before is not None and before.version == version:
             raise UsageError(f"{self.root}: {version} is the current release already; there is nothing to do")
         manifest = sha256_file(folder / MANIFEST)
@@ -132,7 +132,7 @@ class Releases:
         if before is not None:
             history = [_entry(before), *history][:_REMEMBERED]
         self.store.swap(version, before, self._note("promoted", history), manifest=manifest)
-        return Release(version, folder, about, current=True, target=False)
+        return Release(version, folder, info, current=True, target=False)
 
     def rollback(self) -> Release:
         """Makes what was promoted before the current release the current one again; compares sizes, reads no file.
@@ -148,7 +148,7 @@ class Releases:
         note = self._note("rolled back", left[1:])
         self.store.swap(target["version"], before, note, manifest=target["manifest"])
         folder = self._folder(target["version"])
-        return Release(target["version"], folder, About.read(folder), current=True, target=False)
+        return Release(target["version"], folder, ReleaseInfo.read(folder), current=True, target=False)
 
     def all(self) -> list[Release]:
         """Every release, oldest first."""
@@ -156,7 +156,7 @@ class Releases:
         current = pointer.version if pointer else None
         target = left[0]["version"] if (left := self._left(pointer)) else None
         return [
-            Release(version, self._folder(version), self._about(version), version == current, version == target)
+            Release(version, self._folder(version), self._info(version), version == current, version == target)
             for version in self.store.versions()
         ]
 
@@ -178,7 +178,7 @@ class Releases:
                 raise StoreError(
                     f"{self.root}: no release {', '.join(unknown)}; there are {', '.join(names) or 'none'}"
                 )
-            stays.update(kept(releases, self._clock(), versions))
+            stays.update(reasons_to_keep(releases, self._clock(), versions))
             if refused := [f"{name}: {stays[name]}" for name in versions or () if name in stays]:
                 raise StoreError(f"{self.root}: nothing was removed, for what was named has to stay{listing(refused)}")
             return [name for name in names if name not in stays]
@@ -188,9 +188,9 @@ class Releases:
     def _folder(self, version: str) -> Path:
         return self.root / "versions" / version
 
-    def _about(self, version: str) -> About | None:
+    def _info(self, version: str) -> ReleaseInfo | None:
         try:
-            return About.read(self._folder(version))
+            return ReleaseInfo.read(self._folder(version))
         except StoreError:
             return None
 
@@ -209,19 +209,19 @@ class Releases:
         versions = (self.root / "versions").resolve()
         return place.relative_to(versions).parts[0] if versions in place.parents else None
 
-    def _index_to_keep(self, parts: Parts, keep: Compatible) -> Path:
+    def _index_to_keep(self, bundle: Bundle, keep: Compatible) -> Path:
         if not self.store.exists() or not Store(self.store.current() / INDEX).exists():
             raise UsageError(f"{self.root}: the current release has no index to keep; build one with this run")
         folder = self.store.current()
         space = Meta.read(Store(folder / INDEX).current() / "index.json").image_space
-        if space != parts.spaces.image:
+        if space != bundle.spaces.image:
             raise SpaceError(
-                f"{folder / INDEX}: its index is of {space}, the new model of {parts.spaces.image}; only an adaptation "
-                "of the text tower alone can keep an index: build a new one"
+                f"{folder / INDEX}: its index is of {space}, the new model of {bundle.spaces.image}; only an "
+                "adaptation of the text tower alone can keep an index: build a new one"
             )
-        old = About.read(folder)
+        old = ReleaseInfo.read(folder)
         measured = [(one["image_space"], one["text_space"]) for one in keep.results.config["systems"].values()]
-        if measured != [tuple(parts.spaces), (old.image_space, old.text_space)]:
+        if measured != [tuple(bundle.spaces), (old.image_space, old.text_space)]:
             raise SpaceError(
                 f"{folder}: compatibility was not measured between this run and the current release; measure it again"
             )
@@ -259,7 +259,7 @@ def release_folder(path: str | Path) -> Path:
         return Store(folder).current()
     if not (folder / MANIFEST).is_file():
         raise ModelError(f"release:{path}: no such release; name a folder of releases, or one release in its versions/")
-    About.read(folder)
+    ReleaseInfo.read(folder)
     if faults := check_manifest(folder, verify=False):
         raise StoreError(f"{folder}: was changed after it was created{listing(faults)}\ncopy the release again")
     return folder
@@ -319,7 +319,7 @@ def _copy(file: File, staging: Path) -> None:
 
 
 def _refuse_incomplete(files: Collection[File], staging: Path) -> None:
-    """What was copied must be what was held against the rest."""
+    """What was copied must be what was compared with the rest."""
     changed = [file for file in files if sha256_file(staging / file.target) != file.sha256]
     if changed:
         shown = ", ".join(str(file.source) for file in changed[:4])

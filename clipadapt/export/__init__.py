@@ -9,7 +9,7 @@ import types
 from typing import Any
 
 from clipadapt.export.formats import export
-from clipadapt.export.groundwork import Exported
+from clipadapt.export.preparation import Exported
 
 __all__ = ["Exported", "export"]
 

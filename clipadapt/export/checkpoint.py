@@ -21,9 +21,9 @@ from torch import Tensor
 
 from clipadapt.atomic import atomic_folder
 from clipadapt.errors import ModelError, UsageError
-from clipadapt.export.groundwork import Exported, Format, prepare
 from clipadapt.export.model_card import describe
 from clipadapt.export.parity import TEXTS, Agreement, Probe, compare
+from clipadapt.export.preparation import Exported, Format, prepare
 from clipadapt.export.strength import Strength
 from clipadapt.towers import hub, identity
 from clipadapt.towers.encoder import TorchEncoder

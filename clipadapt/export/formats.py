@@ -12,8 +12,8 @@ from pathlib import Path
 from clipadapt.errors import UsageError
 from clipadapt.export import checkpoint
 from clipadapt.export.calibration import Calibration
-from clipadapt.export.groundwork import Exported, Format
 from clipadapt.export.onnx import export_onnx
+from clipadapt.export.preparation import Exported, Format
 from clipadapt.export.strength import Strength
 from clipadapt.export.triton import export_triton
 from clipadapt.towers.encoder import TorchEncoder

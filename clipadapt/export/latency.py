@@ -22,10 +22,10 @@ import onnx
 import torch
 
 from clipadapt.errors import UsageError
-from clipadapt.export.groundwork import Prepared, merged
 from clipadapt.export.int8_graph import Plan
 from clipadapt.export.onnx import write_onnx
 from clipadapt.export.onnx_encoder import FORMS, OnnxEncoder, file_of, session
+from clipadapt.export.preparation import Prepared, merged
 from clipadapt.export.quantize import measure_ranges
 from clipadapt.towers.encoder import Encoder, TorchEncoder
 from clipadapt.towers.identity import Tower

@@ -22,8 +22,8 @@ from clipadapt.data.splits import Splits, load_splits
 from clipadapt.errors import ClipadaptError, ConfigError, ModelError
 from clipadapt.evaluation.report.summary import quoted, subject
 from clipadapt.evaluation.results import RESULTS, Results
-from clipadapt.export.groundwork import Format, Prepared, run_of
 from clipadapt.export.parity import Agreement
+from clipadapt.export.preparation import Format, Prepared, run_of
 from clipadapt.runs import Run
 from clipadapt.statistics.rows import Row, interval_text, points
 from clipadapt.towers import hub

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from clipadapt.atomic import atomic_folder, sha256_file
 from clipadapt.errors import ExportError
 from clipadapt.export.calibration import Calibration
-from clipadapt.export.groundwork import Exported, Prepared, prepare
-from clipadapt.export.half import add_half, prove_half
+from clipadapt.export.fp16 import add_fp16, prove_fp16
 from clipadapt.export.model_card import describe
 from clipadapt.export.onnx_encoder import PREPROCESS, Form, OnnxEncoder, file_of
 from clipadapt.export.parity import Agreement, Probe, compare
+from clipadapt.export.preparation import Exported, Prepared, prepare
 from clipadapt.export.quantize import quantise
 from clipadapt.export.strength import Strength
 from clipadapt.export.tokens import TextInput
@@ -106,10 +106,10 @@ def write_onnx(
     described |= {"agreement": agreement._asdict()}
     identity.write_card(folder, lineage, **described)
     if fp16:
-        add_half(folder, write_graph)
+        add_fp16(folder, write_graph)
         described |= {"files": digests(folder)}
         identity.write_card(folder, lineage, **described)
-        described |= {"fp16": {"cosine": prove_half(folder, ready.measured), "bytes": _share(folder, "fp16")}}
+        described |= {"fp16": {"cosine": prove_fp16(folder, ready.measured), "bytes": _share(folder, "fp16")}}
         identity.write_card(folder, lineage, **described)
     if calibration is not None:
         report = quantise(folder, calibration, write_graph)

@@ -14,7 +14,7 @@ from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
 from clipadapt.errors import ExportError, UsageError
-from clipadapt.export.groundwork import Exported, Format
+from clipadapt.export.preparation import Exported, Format
 
 FORMATS: tuple[Format, ...] = ("open_clip", "transformers", "sentence-transformers", "onnx")
 _SCHEMES = {"open_clip": "hf-hub:", "transformers": "transformers:"}

@@ -22,7 +22,7 @@ from clipadapt.towers.identity import TOWERS, Tower
 
 STRENGTH, PAGE = "strength.json", "strength.html"
 AUTO = "auto"
-_SCHEMA = 1
+_SCHEMA = 2
 _TOWERS: dict[str, Tower] = {tower: tower for tower in TOWERS}
 
 
@@ -45,7 +45,7 @@ class Point(NamedTuple):
     """Metric -> over the headline attributes."""
     retention: Figure
     """Balanced accuracy over the retained attributes."""
-    held: bool
+    within_margin: bool
     """Whether retention falls by no more than the margin."""
 
     @property
@@ -62,7 +62,7 @@ class Curve:
     metric: str
     """What was to be largest; ties went to balanced_accuracy, then to the smaller strength."""
     margin: float
-    """The loss of retention that is still held to be none."""
+    """The loss of retention that is still allowed."""
     tune: Mapping[str, Any]
     """source, split, items, products."""
     headline: tuple[str, ...]

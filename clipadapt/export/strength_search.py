@@ -26,7 +26,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, UsageError
 from clipadapt.evaluation.suite import Retention, Suite
-from clipadapt.export.groundwork import run_of
+from clipadapt.export.preparation import run_of
 from clipadapt.export.strength import Curve, Figure, Point
 from clipadapt.keyed import generator
 from clipadapt.metrics.intervals import compared
@@ -113,7 +113,7 @@ def search(
         counts: attribute -> value -> labelled training items, by which values are rare.
         headline: attributes to gain on.
         retained: attributes to lose nothing on.
-        margin: the loss of retention that is still held to be none.
+        margin: the loss of retention that is still allowed.
         metric: what is to be largest; balanced_accuracy where tune has no labels for it, or it is a loss.
         split: what the split is called, where it was carved and bears its source's name.
         min_items: values with fewer items neither compete nor count; tune is small, so every value that it has does.
@@ -211,7 +211,7 @@ def _point(
 ) -> Point:
     figures = {name: _figure(means, base[name], products) for name, means in own.items()}
     retention = figures.pop("retention")
-    return Point(image, text, figures, retention, held=retention.delta >= -margin - 1e-9)
+    return Point(image, text, figures, retention, within_margin=retention.delta >= -margin - 1e-9)
 
 
 def _figure(own: ClassMeans, base: ClassMeans, products: Int[np.ndarray, " items"]) -> Figure:
@@ -223,12 +223,12 @@ def _figure(own: ClassMeans, base: ClassMeans, products: Int[np.ndarray, " items
 
 
 def _ranking(metric: str) -> Callable[[Point], tuple[float, ...]]:
-    """Held before lost; then the metric, balanced accuracy, and how little is changed."""
+    """Within the margin before beyond it; then the metric, balanced accuracy, and how little is changed."""
 
     def rank(point: Point) -> tuple[float, ...]:
         chosen = point.figures.get(metric, point.figures["balanced_accuracy"])
         ties = round(point.figures["balanced_accuracy"].mean, 9), -point.image - point.text
-        return (float(point.held), round(chosen.mean, 9), *ties)
+        return (float(point.within_margin), round(chosen.mean, 9), *ties)
 
     return rank
 

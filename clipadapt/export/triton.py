@@ -21,9 +21,9 @@ from typing import Any
 from clipadapt.atomic import atomic_folder
 from clipadapt.errors import ExportError, UsageError
 from clipadapt.export.calibration import Calibration
-from clipadapt.export.groundwork import Exported, prepare
 from clipadapt.export.onnx import bytes_share, write_onnx
 from clipadapt.export.onnx_encoder import PREPROCESS, Form, file_of
+from clipadapt.export.preparation import Exported, prepare
 from clipadapt.export.strength import Strength
 from clipadapt.export.tokens import TOKENIZER
 from clipadapt.towers.encoder import TorchEncoder

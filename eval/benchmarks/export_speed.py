@@ -19,8 +19,8 @@ import torch
 from machine import alternating, publish, summary
 
 from clipadapt.config import Lora
-from clipadapt.export.groundwork import merged
 from clipadapt.export.latency import Figure, bench
+from clipadapt.export.preparation import merged
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.load import load
 from clipadapt.towers.lora import add_adapters

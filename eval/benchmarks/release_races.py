@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from clipadapt.deploy.lineage import About
+from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.releases import Releases
 from clipadapt.errors import StoreError
 
@@ -112,8 +112,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         releases = Releases(Path(folder) / "releases")
         for number in range(4):
-            about = About(datetime.now(UTC), f"race {number}", "none", None, None, "image", "text", {}, (), {}, "", "0")
-            releases.store.add(_weights, {"release": about.to_json()})
+            info = ReleaseInfo(
+                datetime.now(UTC), f"race {number}", "none", None, None, "image", "text", {}, (), {}, "", "0"
+            )
+            releases.store.add(_weights, {"release": info.to_json()})
         found = race(releases, rounds)
     one_won = sum(sorted(one.said) == ["lost", "won"] for one in found)
     told = sum(one.winner in one.reason for one in found)

@@ -15,8 +15,8 @@ from runs_factory import write_run
 
 from clipadapt import store as ground
 from clipadapt.deploy import releases as module
-from clipadapt.deploy.lineage import About
-from clipadapt.deploy.parts import Parts, gather
+from clipadapt.deploy.bundle import Bundle, gather
+from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.releases import Releases
 from clipadapt.errors import ModelError, StoreError, UsageError
 from clipadapt.evaluation.gate import Gate
@@ -65,15 +65,15 @@ class Faults:
 
 
 @pytest.fixture(scope="module")
-def parts(first: Run, gate: Path) -> Parts:
+def bundle(first: Run, gate: Path) -> Bundle:
     return gather(first, Gate.load(gate))
 
 
 @pytest.fixture
-def few(parts: Parts) -> Parts:
+def few(bundle: Bundle) -> Bundle:
     """Enough files for each kind of copy, few enough to fail each in turn."""
     wanted = ("model/clipadapt.json", "index/current", "prompts.yaml")
-    return parts._replace(files=tuple(file for file in parts.files if file.target in wanted))
+    return bundle._replace(files=tuple(file for file in bundle.files if file.target in wanted))
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def whole(releases: Releases) -> str | None:
     """What is current, every checksum compared; and nothing half-written stands among the versions."""
     for version in releases.store.versions():
         assert check_manifest(releases.root / "versions" / version, verify=True) == []
-        About.read(releases.root / "versions" / version)
+        ReleaseInfo.read(releases.root / "versions" / version)
     if not releases.store.exists():
         return None
     releases.store.current(verify=True)
@@ -131,20 +131,20 @@ def test_a_release_outlives_its_run(base: Path, gate: Path, releases: Releases, 
 
 
 def test_a_release_made_from_another_names_it_as_parent(
-    parts: Parts, base: Path, gate: Path, releases: Releases, tmp_path: Path, clock: Clock
+    bundle: Bundle, base: Path, gate: Path, releases: Releases, tmp_path: Path, clock: Clock
 ) -> None:
-    made = releases.create(parts)
+    made = releases.create(bundle)
     run = write_run(tmp_path / "runs" / "child", made.folder / "model", 5)
     child = releases.create(gather(run, Gate.load(gate)))
-    assert child.about is not None
-    assert (child.about.parent, child.about.follows) == ("000001", None)
+    assert child.info is not None
+    assert (child.info.parent, child.info.follows) == ("000001", None)
     releases.promote(child.version)
     clock.now += timedelta(days=100)
     with pytest.raises(StoreError, match="000001: 000002, which stays, was made from it"):
         releases.purge(["000001"])
 
 
-def test_promote_and_rollback_walk_the_same_way_back(few: Parts, releases: Releases) -> None:
+def test_promote_and_rollback_walk_the_same_way_back(few: Bundle, releases: Releases) -> None:
     for _ in range(3):
         releases.create(few)
     with pytest.raises(StoreError, match="nothing to roll back to"):
@@ -164,7 +164,7 @@ def test_promote_and_rollback_walk_the_same_way_back(few: Parts, releases: Relea
 
 
 def test_rollback_reads_no_file_of_the_release_and_copies_none(
-    few: Parts, releases: Releases, monkeypatch: pytest.MonkeyPatch
+    few: Bundle, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for version in ("000001", "000002"):
         releases.create(few)
@@ -185,7 +185,7 @@ def test_rollback_reads_no_file_of_the_release_and_copies_none(
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("verb", ["create", "promote", "rollback", "purge"])
 def test_every_failing_call_leaves_a_whole_release_current(
-    few: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, code: int
+    few: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, code: int
 ) -> None:
     clock = Clock()
     started = Releases(tmp_path / "started", clock=clock)
@@ -227,7 +227,7 @@ def test_every_failing_call_leaves_a_whole_release_current(
             assert whole(releases) == outcome
 
 
-def test_of_two_promoters_one_wins_and_the_other_says_why(few: Parts, releases: Releases) -> None:
+def test_of_two_promoters_one_wins_and_the_other_says_why(few: Bundle, releases: Releases) -> None:
     for _ in range(4):
         releases.create(few)
     spec = importlib.util.spec_from_file_location("release_races", RACES)
@@ -245,7 +245,7 @@ def test_of_two_promoters_one_wins_and_the_other_says_why(few: Parts, releases: 
         assert one.whole
 
 
-def test_a_promotion_on_old_knowledge_is_refused(few: Parts, releases: Releases) -> None:
+def test_a_promotion_on_old_knowledge_is_refused(few: Bundle, releases: Releases) -> None:
     for _ in range(2):
         releases.create(few)
     seen = releases.store.pointer()
@@ -255,7 +255,7 @@ def test_a_promotion_on_old_knowledge_is_refused(few: Parts, releases: Releases)
     assert caught.value.exit_code == 1
 
 
-def test_changed_files_are_found_before_anything_points_to_them(few: Parts, releases: Releases) -> None:
+def test_changed_files_are_found_before_anything_points_to_them(few: Bundle, releases: Releases) -> None:
     for _ in range(2):
         releases.create(few)
     releases.promote("000001")
@@ -278,7 +278,7 @@ def whole_pointer(releases: Releases) -> str:
     return releases.store.version()
 
 
-def test_a_manifest_that_changed_after_promotion_is_not_rolled_back_to(few: Parts, releases: Releases) -> None:
+def test_a_manifest_that_changed_after_promotion_is_not_rolled_back_to(few: Bundle, releases: Releases) -> None:
     for version in ("000001", "000002"):
         releases.create(few)
         releases.promote(version)
@@ -288,7 +288,7 @@ def test_a_manifest_that_changed_after_promotion_is_not_rolled_back_to(few: Part
         releases.rollback()
 
 
-def test_purge_goes_by_the_clock_that_is_handed_in(few: Parts, releases: Releases, clock: Clock) -> None:
+def test_purge_goes_by_the_clock_that_is_handed_in(few: Bundle, releases: Releases, clock: Clock) -> None:
     for _ in range(5):
         releases.create(few)
     for version in ("000001", "000002", "000003"):
@@ -315,7 +315,7 @@ def test_purge_goes_by_the_clock_that_is_handed_in(few: Parts, releases: Release
 
 
 def test_too_little_disk_is_known_before_copying(
-    few: Parts, releases: Releases, monkeypatch: pytest.MonkeyPatch
+    few: Bundle, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(releases.root.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10 * 2**20))
@@ -325,7 +325,7 @@ def test_too_little_disk_is_known_before_copying(
     assert not releases.root.exists()
 
 
-def test_a_folder_of_something_else_is_refused(few: Parts, releases: Releases) -> None:
+def test_a_folder_of_something_else_is_refused(few: Bundle, releases: Releases) -> None:
     releases.root.mkdir()
     (releases.root / "thesis.tex").write_text("mine")
     with pytest.raises(UsageError, match=r"holds thesis\.tex and no releases"):
@@ -333,7 +333,7 @@ def test_a_folder_of_something_else_is_refused(few: Parts, releases: Releases) -
     assert [path.name for path in releases.root.iterdir()] == ["thesis.tex"]
 
 
-def test_a_part_that_changes_meanwhile_makes_no_release(few: Parts, releases: Releases, tmp_path: Path) -> None:
+def test_a_part_that_changes_meanwhile_makes_no_release(few: Bundle, releases: Releases, tmp_path: Path) -> None:
     own = tmp_path / "prompts.yaml"
     shutil.copy(few.files[-1].source, own)
     moved = few._replace(files=(*few.files[:-1], few.files[-1]._replace(source=own)))
@@ -347,7 +347,7 @@ def test_a_part_that_changes_meanwhile_makes_no_release(few: Parts, releases: Re
 
 
 def test_others_may_promote_while_a_release_is_filled(
-    few: Parts, releases: Releases, monkeypatch: pytest.MonkeyPatch
+    few: Bundle, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
         releases.create(few)

@@ -172,7 +172,7 @@ def test_too_little_disk_is_known_before_work(
     to: Any, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**40, 2**40, 2**24))  # type: ignore[attr-defined]
-    monkeypatch.setattr("clipadapt.export.groundwork.merged", lambda *_: pytest.fail("work was started"))
+    monkeypatch.setattr("clipadapt.export.preparation.merged", lambda *_: pytest.fail("work was started"))
     with pytest.raises(StoreError, match=r"needs about [\d,]+ MiB and 16 MiB are free; nothing was written"):
         export(f"local-dir:{base}", to, tmp_path / "deep" / "out")
     assert list(tmp_path.iterdir()) == []

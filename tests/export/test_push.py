@@ -10,8 +10,8 @@ from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 from clipadapt.cli import main
 from clipadapt.errors import ExportError, UsageError
 from clipadapt.export import push as hub
-from clipadapt.export.groundwork import Exported
 from clipadapt.export.parity import Agreement
+from clipadapt.export.preparation import Exported
 
 
 class Hub:

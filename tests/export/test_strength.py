@@ -72,7 +72,7 @@ def test_a_point_is_what_merging_by_hand_finds(made: Path, curve: Curve, place: 
 def test_differences_are_to_the_base_and_the_floor_is_the_margin(curve: Curve) -> None:
     base = curve.points[0]
     assert (base.image, base.text) == (0.0, 0.0)
-    assert base.held
+    assert base.within_margin
     for point in curve.points:
         for own, other in (
             (point.retention, base.retention),
@@ -82,31 +82,37 @@ def test_differences_are_to_the_base_and_the_floor_is_the_margin(curve: Curve) -
             assert own.low is not None
             assert own.high is not None
             assert own.low <= own.delta <= own.high
-        assert point.held == (point.retention.delta >= -MARGIN - 1e-9)
-    assert curve.best.held
+        assert point.within_margin == (point.retention.delta >= -MARGIN - 1e-9)
+    assert curve.best.within_margin
     assert curve.margin == MARGIN
     assert {point.text for point in curve.points} == {number / 10 for number in range(11)}
     assert {0.0, 0.5, 1.0} < {point.image for point in curve.points}
     assert (curve.tune["split"], curve.headline, curve.retained) == ("tune", ("Pattern",), ("baseColour",))
 
 
-def test_what_is_chosen_is_held_best_and_smallest() -> None:
-    def point(text: float, rare: float, balanced: float, *, held: bool) -> Point:
+def test_what_is_chosen_is_within_the_margin_best_and_smallest() -> None:
+    def point(text: float, rare: float, balanced: float, *, within_margin: bool) -> Point:
         figures = {"rare_balanced_accuracy": rare, "balanced_accuracy": balanced}
         return Point(
-            1.0, text, {name: Figure(mean, 0, 0, 0) for name, mean in figures.items()}, Figure(0, 0, 0, 0), held
+            1.0,
+            text,
+            {name: Figure(mean, 0, 0, 0) for name, mean in figures.items()},
+            Figure(0, 0, 0, 0),
+            within_margin,
         )
 
     rare = _ranking("rare_balanced_accuracy")
     forgetful, best, tied = (
-        point(1.0, 0.9, 0.9, held=False),
-        point(0.9, 0.5, 0.4, held=True),
-        point(0.6, 0.5, 0.4, held=True),
+        point(1.0, 0.9, 0.9, within_margin=False),
+        point(0.9, 0.5, 0.4, within_margin=True),
+        point(0.6, 0.5, 0.4, within_margin=True),
     )
-    worse = point(0.2, 0.5, 0.3, held=True)
+    worse = point(0.2, 0.5, 0.3, within_margin=True)
     assert max([forgetful, best, tied, worse], key=rare) is tied
-    assert max([worse, point(0.1, 0.1, 0.9, held=True)], key=rare) is worse
-    assert max([worse, point(0.1, 0.1, 0.9, held=True)], key=_ranking("loss")).text == 0.1, "balanced accuracy instead"
+    assert max([worse, point(0.1, 0.1, 0.9, within_margin=True)], key=rare) is worse
+    assert max([worse, point(0.1, 0.1, 0.9, within_margin=True)], key=_ranking("loss")).text == 0.1, (
+        "balanced accuracy instead"
+    )
 
 
 def test_a_text_adaptation_takes_one_pass_over_tune_alone(

@@ -1,6 +1,6 @@
 """strength.html: one self-contained page that draws what a search for the merge strength found on tune.
 
-Two charts cross at the chosen point: one tower's strength along the axis, the other's held at what was chosen; the
+Two charts cross at the chosen point: one tower's strength along the axis, the other's kept at what was chosen; the
 difference to the base in headline and retention, each with its interval, over the floor. Every point is in a table
 below. The argument is the content of strength.json, so the page can be drawn again from the file. Nothing here
 measures or chooses.
@@ -21,7 +21,7 @@ class Chart(NamedTuple):
 
     tower: str
     other: str
-    held_at: float
+    kept_at: float
     drawing: Markup
 
 

@@ -3,15 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from clipadapt.deploy.keeping import Release, kept
-from clipadapt.deploy.lineage import About
+from clipadapt.deploy.lineage import ReleaseInfo
+from clipadapt.deploy.retention_policy import Release, reasons_to_keep
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)
 
 
 def release(version: str, days: float, parent: str | None = None, *, current: bool = False, target: bool = False):
-    about = About(NOW - timedelta(days=days), "x", "b", parent, None, "i", "t", {}, (), {}, "", "0")
-    return Release(version, Path(version), about, current, target)
+    info = ReleaseInfo(NOW - timedelta(days=days), "x", "b", parent, None, "i", "t", {}, (), {}, "", "0")
+    return Release(version, Path(version), info, current, target)
 
 
 def test_what_may_go_and_why_the_rest_stays() -> None:
@@ -25,7 +25,7 @@ def test_what_may_go_and_why_the_rest_stays() -> None:
         release("000007", 29.999, parent="000006"),
         release("000008", 30),
     ]
-    why = kept(releases, NOW)
+    why = reasons_to_keep(releases, NOW)
     assert set(why) == {f"00000{number}" for number in range(2, 9)}
     assert why["000002"] == "000003, which stays, was made from it"
     assert why["000006"] == "000007, which stays, was made from it"
@@ -37,7 +37,7 @@ def test_what_may_go_and_why_the_rest_stays() -> None:
 
 def test_thirty_days_to_the_second() -> None:
     def stays(days: float) -> bool:
-        return "000001" in kept([release("000001", days), release("000002", 0)], NOW)
+        return "000001" in reasons_to_keep([release("000001", days), release("000002", 0)], NOW)
 
     assert stays(30 - 1 / 86_400)
     assert not stays(30)
@@ -46,11 +46,11 @@ def test_thirty_days_to_the_second() -> None:
 
 def test_of_those_named_only_the_unneeded_may_go() -> None:
     releases = [release("000001", 90), release("000002", 80, parent="000001"), release("000003", 0)]
-    assert set(kept(releases, NOW, ["000001"])) == {"000001", "000002", "000003"}
-    assert "made from it" in kept(releases, NOW, ["000001"])["000001"]
-    assert set(kept(releases, NOW, ["000001", "000002"])) == {"000003"}
+    assert set(reasons_to_keep(releases, NOW, ["000001"])) == {"000001", "000002", "000003"}
+    assert "made from it" in reasons_to_keep(releases, NOW, ["000001"])["000001"]
+    assert set(reasons_to_keep(releases, NOW, ["000001", "000002"])) == {"000003"}
 
 
 def test_a_release_of_unknown_age_stays() -> None:
     unknown = Release("000001", Path("000001"), None, current=False, target=False)
-    assert "cannot be read" in kept([unknown, release("000002", 0)], NOW)["000001"]
+    assert "cannot be read" in reasons_to_keep([unknown, release("000002", 0)], NOW)["000001"]

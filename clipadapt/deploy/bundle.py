@@ -1,8 +1,8 @@
-"""The parts of a release, found in a run and held against each other before anything is copied.
+"""The parts of a release, found in a run and compared with one another before anything is copied.
 
-    parts = gather(Run.open("runs/fashion"), Gate.load("eval/release_gate.yaml"))
-    parts.files       every file with its sha256, and where it goes
-    parts.verdicts    what the gate said of report/results.json
+    bundle = gather(Run.open("runs/fashion"), Gate.load("eval/release_gate.yaml"))
+    bundle.files       every file with its sha256, and where it goes
+    bundle.verdicts    what the gate said of report/results.json
 
 All parts must speak of one model: the spaces of the adapter (at the export's strength) are those of the merged model,
 of every other export, of the system that the report measured and of the thresholds; the index is of the same
@@ -52,7 +52,7 @@ class Spaces(NamedTuple):
     text: str | None
 
 
-class Parts(NamedTuple):
+class Bundle(NamedTuple):
     """Everything a release is made of, found to belong together."""
 
     run: Run
@@ -81,8 +81,8 @@ def gather(
     exports: Sequence[Path] | None = None,
     index: Path | None = None,
     thresholds: Path | None = None,
-) -> Parts:
-    """Finds the parts of a run and holds them against each other and the gate.
+) -> Bundle:
+    """Finds the parts of a run and compares them with one another and with the gate.
 
     Args:
         exports: other forms of the same model; null: all there are in the run's export/.
@@ -141,7 +141,7 @@ def gather(
         REPORT: f"{results.config['catalogue']['source']}, split {results.config['catalogue']['split']}",
     }
     verdict = _judged(run, gate, results, wanted)
-    return Parts(run, model, tuple(files), described, adapter.base, wanted, card.strength, (verdict,))
+    return Bundle(run, model, tuple(files), described, adapter.base, wanted, card.strength, (verdict,))
 
 
 def _other_exports(run: Run, model: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from runs_factory import write_gate, write_index, write_report, write_run
 
-from clipadapt.deploy.parts import gather
+from clipadapt.deploy.bundle import gather
 from clipadapt.errors import AdapterError, GateError, ModelError, SpaceError, StoreError, UsageError
 from clipadapt.evaluation.gate import Gate
 from clipadapt.export import export
@@ -22,8 +22,8 @@ def run(first: Run, tmp_path: Path) -> Run:
 
 
 def test_every_part_is_found_with_its_digest(run: Run, gate: Path) -> None:
-    parts = gather(run, Gate.load(gate))
-    targets = {file.target for file in parts.files}
+    bundle = gather(run, Gate.load(gate))
+    targets = {file.target for file in bundle.files}
     assert {
         "model/open_clip_model.safetensors",
         "adapter/adapter_model.safetensors",
@@ -34,10 +34,10 @@ def test_every_part_is_found_with_its_digest(run: Run, gate: Path) -> None:
         "config.yaml",
         "environment.json",
     } <= targets
-    assert parts.verdicts[0].passed
-    assert "0.0200" in parts.verdicts[0].reasons[0]
-    assert parts.spaces.image.startswith("image-")
-    assert parts.strength == {"image": 1.0, "text": 1.0}
+    assert bundle.verdicts[0].passed
+    assert "0.0200" in bundle.verdicts[0].reasons[0]
+    assert bundle.spaces.image.startswith("image-")
+    assert bundle.strength == {"image": 1.0, "text": 1.0}
 
 
 def test_a_report_below_the_gate_ends_with_3_and_the_reason(run: Run, tmp_path: Path) -> None:
@@ -134,6 +134,6 @@ def test_an_export_at_half_strength_belongs_to_its_adapter(run: Run, gate: Path)
     shutil.rmtree(run.path / "index")
     done = export(f"run:{run.path}", "open_clip", run.export / "open_clip", strength={"image": 0.0, "text": 0.5})
     write_report(run, (done.image_space, done.text_space), 0.02)
-    parts = gather(run, Gate.load(gate))
-    assert parts.strength == {"image": 0.0, "text": 0.5}
-    assert tuple(parts.spaces) == (done.image_space, done.text_space)
+    bundle = gather(run, Gate.load(gate))
+    assert bundle.strength == {"image": 0.0, "text": 0.5}
+    assert tuple(bundle.spaces) == (done.image_space, done.text_space)

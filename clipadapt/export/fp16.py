@@ -1,6 +1,6 @@
 """fp16 graphs for GPUs: half-wide weights and products, float32 where pictures enter and where vectors leave.
 
-    add_half(folder, write)     image.fp16.onnx and text.fp16.onnx beside the float files of `folder`
+    add_fp16(folder, write)     image.fp16.onnx and text.fp16.onnx beside the float files of `folder`
 
 The length of a vector is taken in float32: the sum of squares of large features is more than fp16 can hold. On a CPU
 these files run too, slower than the float ones, which is how they are proven without a GPU. The conversion is ours:
@@ -25,15 +25,15 @@ LOWEST = 0.999
 """Smallest cosine of a probe's vector with the float one that is still rounding; a healthy tower has 0.99999."""
 
 
-def add_half(folder: Path, write: Callable[[onnx.ModelProto, Path], None]) -> None:
+def add_fp16(folder: Path, write: Callable[[onnx.ModelProto, Path], None]) -> None:
     """Writes the fp16 files of every tower that has a float file; `write` checks and writes a graph."""
     for tower in TOWERS:
         file = folder / file_of(tower, "fp32")
         if file.is_file():
-            write(half_graph(onnx.load(file)), folder / file_of(tower, "fp16"))
+            write(fp16_graph(onnx.load(file)), folder / file_of(tower, "fp16"))
 
 
-def half_graph(model: onnx.ModelProto) -> onnx.ModelProto:
+def fp16_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph with float16 inside; weights beyond its range are brought back to its ends, -inf stays -inf."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -80,7 +80,7 @@ def _narrow(tensor: onnx.TensorProto) -> None:
     tensor.CopyFrom(numpy_helper.from_array(narrow, tensor.name))
 
 
-def prove_half(folder: Path, measured: Probe) -> dict[str, Any]:
+def prove_fp16(folder: Path, measured: Probe) -> dict[str, Any]:
     """Runs the written files on the probe -> the smallest cosine by tower.
 
     Raises:

@@ -1,7 +1,7 @@
 """Which releases have to stay: the rules of purge, apart from any disk.
 
-    kept(releases, now)                       what stays and why, whoever asks
-    kept(releases, now, asked=["000002"])     what stays when only these are to go
+    reasons_to_keep(releases, now)                       what stays and why, whoever asks
+    reasons_to_keep(releases, now, named=["000002"])     what stays when only these are to go
 
 Nothing here removes anything, nor asks what time it is.
 """
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from clipadapt.deploy.lineage import About
+from clipadapt.deploy.lineage import ReleaseInfo
 
 AGE = timedelta(days=30)
 """What is younger is never purged."""
@@ -22,14 +22,14 @@ class Release(NamedTuple):
 
     version: str
     folder: Path
-    about: About | None
+    info: ReleaseInfo | None
     """null: its manifest.json cannot be read."""
     current: bool
     target: bool
     """Whether rollback would return to it."""
 
 
-def kept(releases: Sequence[Release], now: datetime, asked: Collection[str] | None = None) -> dict[str, str]:
+def reasons_to_keep(releases: Sequence[Release], now: datetime, named: Collection[str] | None = None) -> dict[str, str]:
     """Version -> why it stays, for every release that has to.
 
     Args:
@@ -37,32 +37,32 @@ def kept(releases: Sequence[Release], now: datetime, asked: Collection[str] | No
         now: with a time zone.
         asked: the only ones that may go; null: any.
     """
-    why = {one.version: reason for one in releases if (reason := _own(one, releases[-1], now, asked))}
-    parents = {one.version: one.about.parent for one in releases if one.about is not None}
+    why = {one.version: reason for one in releases if (reason := _own(one, releases[-1], now, named))}
+    parents = {one.version: one.info.parent for one in releases if one.info is not None}
     waiting = list(why)
     while waiting:
         child = waiting.pop()
         parent = parents.get(child)
-        if parent is not None and (parent not in why or why[parent] == _NOT_ASKED):
+        if parent is not None and (parent not in why or why[parent] == _NOT_NAMED):
             if parent not in why:
                 waiting.append(parent)
             why[parent] = f"{child}, which stays, was made from it"
     return why
 
 
-_NOT_ASKED = "it was not named"
+_NOT_NAMED = "it was not named"
 
 
-def _own(one: Release, newest: Release, now: datetime, asked: Collection[str] | None) -> str | None:
+def _own(one: Release, newest: Release, now: datetime, named: Collection[str] | None) -> str | None:
     if one.current:
         return "it is the current release"
     if one.target:
         return "rollback returns to it"
-    if one.about is None:
+    if one.info is None:
         return "its manifest.json cannot be read, so its age is not known; look at it, then remove it by hand"
-    age = now - one.about.created
+    age = now - one.info.created
     if age < AGE:
         return f"it is {max(age.days, 0)} day(s) old, and releases are kept for {AGE.days}"
     if one is newest:
         return "it is the newest, from which the next one's number is counted"
-    return _NOT_ASKED if asked is not None and one.version not in asked else None
+    return _NOT_NAMED if named is not None and one.version not in named else None
