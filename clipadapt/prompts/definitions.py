@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from clipadapt.prompts.document import Place
+from clipadapt.prompts.document import NOWHERE, Place
 from clipadapt.prompts.template import Rules, Template
 from clipadapt.prompts.words import Word
 
 VALUE, ATTRIBUTE, DESCRIPTION = "value", "attribute", "description"
 """What the fields of an attribute's template can name, besides the attribute's own column."""
 T = TypeVar("T")
-NOWHERE = Place(0, 0)
-"""The place of words that stand in no file: a value that speaks by its own name."""
 
 
 @dataclass(frozen=True)

@@ -108,11 +108,6 @@ def _names(prompts: Prompts) -> Iterator[Finding]:
                     message = f"{words.name}: {value!r} has the name {name.what.text!r} twice (first in line {first})"
                     yield Finding(name.place, "warning", message)
                 names.setdefault(folded, name.place)
-                if name.what.text[:1] in "“”„«‘":
-                    message = (
-                        f"{name.what.text!r} begins with a typographic quote, which YAML reads as part of the text"
-                    )
-                    yield Finding(name.place, "warning", message)
                 if _BRACED.search(name.what.text):
                     message = f"{words.name}: the braces in {name.what.text!r} are said as they stand"
                     yield Finding(name.place, "warning", f"{message}; only templates and captions have {{fields}}")

@@ -1,4 +1,4 @@
-"""From a document's nodes to what a prompts file says; every fault is noted with its place, none is passed over.
+"""From a document's items to what a prompts file says; every fault is noted with its place, none is passed over.
 
 A file may hold
 
@@ -27,7 +27,7 @@ Only structure is judged here; whether columns and values exist in a catalogue i
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-import yaml
+from ruamel.yaml.comments import CommentedMap
 
 from clipadapt.prompts.definitions import (
     ATTRIBUTE,
@@ -39,7 +39,7 @@ from clipadapt.prompts.definitions import (
     Library,
     ValueWords,
 )
-from clipadapt.prompts.document import Document, Fault, Place, is_nothing
+from clipadapt.prompts.document import Document, Fault, Item, Place
 from clipadapt.prompts.template import Field, Rules, Template, TemplateError
 from clipadapt.prompts.words import Word, spoken
 
@@ -69,7 +69,7 @@ def read(document: Document) -> Library:
         missing_columns=reader.choice(top, "missing_columns", ("error", "allow")),
         captions=reader.templates(top, "captions", "captions", {}),
         attributes=attributes,
-        other=reader.attribute("", *top["other_attributes"]) if "other_attributes" in top else None,
+        other=reader.attribute("", top["other_attributes"]) if "other_attributes" in top else None,
         absent_cells=frozenset(cells),
         absent=absent,
         fitted_on=reader.fitted(top),
@@ -87,7 +87,7 @@ def _spoken_for(document: Document, reader: "_Reader", library: Library) -> None
     """In a language without rules here, {a X} and |plural need an `article:` and a `plural:` on X's listed values."""
     if library.rules.english:
         return
-    for owner, wanted, node in reader.grammar:
+    for owner, wanted, template in reader.grammar:
         attribute = library.attributes.get(owner)
         values = attribute.values if attribute else {}
         silent = [name for name, words in values.items() if any(getattr(e.what, wanted) is None for e in words.names)]
@@ -95,11 +95,11 @@ def _spoken_for(document: Document, reader: "_Reader", library: Library) -> None
             who = ", ".join(map(repr, silent[:5])) if silent else "no value of it is listed"
             language = library.rules.language
             document.fault(
-                node, f"{wanted} of {owner}: language {language} has no rules here; give `{wanted}:` for {who}"
+                template, f"{wanted} of {owner}: language {language} has no rules here; give `{wanted}:` for {who}"
             )
 
 
-Entries = dict[str, tuple[yaml.Node, yaml.Node]]
+Entries = dict[str, Item]
 
 
 class _Reader:
@@ -109,43 +109,43 @@ class _Reader:
         self.document = document
         self.lowers = True
         """Whether a value that is listed without a name goes by its own in lower case."""
-        self.grammar: list[tuple[str, str, yaml.Node]] = []
-        """(attribute, "article" or "plural", template's node)."""
+        self.grammar: list[tuple[str, str, Item]] = []
+        """(attribute, "article" or "plural", template)."""
 
     def word(self, entries: Entries, key: str, default: str) -> str:
-        text = self.document.text_of(entries[key][1], key) if key in entries else default
+        text = self.document.text_of(entries[key], key) if key in entries else default
         return text if text is not None else default
 
     def choice(self, entries: Entries, key: str, allowed: tuple[str, ...]) -> str:
         chosen = self.word(entries, key, allowed[0])
         if chosen not in allowed:
-            self.document.fault(entries[key][1], f"{key}: {chosen!r} is not one of {', '.join(allowed)}")
+            self.document.fault(entries[key], f"{key}: {chosen!r} is not one of {', '.join(allowed)}")
         return chosen
 
     def fitted(self, top: Entries) -> Fitted | None:
         """`weights_fitted_on:`, which `prompts weigh` writes."""
         if "weights_fitted_on" not in top:
             return None
-        key, node = top["weights_fitted_on"]
-        entries = self.document.mapping(node, "weights_fitted_on", ("split", "seed", "fingerprint"))
+        fitted = top["weights_fitted_on"]
+        entries = self.document.mapping(fitted, "weights_fitted_on", ("split", "seed", "fingerprint"))
         seed = self.word(entries, "seed", "0")
         if not seed.isdecimal():
-            self.document.fault(entries["seed"][1], f"weights_fitted_on: seed: expected a whole number, found {seed!r}")
+            self.document.fault(entries["seed"], f"weights_fitted_on: seed: expected a whole number, found {seed!r}")
             seed = "0"
         split, fingerprint = self.word(entries, "split", ""), self.word(entries, "fingerprint", "")
-        return Fitted(split, fingerprint, self.document.place(key), int(seed))
+        return Fitted(split, fingerprint, fitted.key, int(seed))
 
     def attributes(self, top: Entries) -> dict[str, AttributeWords]:
         if "attributes" not in top:
             return {}
-        sections = self.document.mapping(top["attributes"][1], "attributes")
-        return {name: self.attribute(name, key, node) for name, (key, node) in sections.items()}
+        sections = self.document.mapping(top["attributes"], "attributes")
+        return {name: self.attribute(name, item) for name, item in sections.items()}
 
-    def attribute(self, name: str, key: yaml.Node, node: yaml.Node) -> AttributeWords:
+    def attribute(self, name: str, item: Item) -> AttributeWords:
         """One section of `attributes:`, or `other_attributes:` when `name` is empty."""
         what = f"attribute {name!r}" if name else "other_attributes"
         own = ("called", "separator", "values") if name else ()
-        entries = self.document.mapping(node, what, (*own, "templates", "plain", "not_applicable"))
+        entries = self.document.mapping(item, what, (*own, "templates", "plain", "not_applicable"))
         templates = self.templates(entries, "templates", f"{what}: templates", _own_fields(name))
         always = {key: owner for key, owner in _own_fields(name).items() if key != DESCRIPTION}
         plain = self.templates(entries, "plain", f"{what}: plain", always)
@@ -154,34 +154,34 @@ class _Reader:
                 message = f"{what}: a template has to name {{value}}, else all values read the same"
                 self.document.faults.append(Fault(entry.place, message))
         if "templates" not in entries:
-            self.document.fault(key, f"{what}: `templates:` is missing; give at least one text with {{value}}")
-        listed = "values" in entries and not is_nothing(entries["values"][1])
-        values = self.document.mapping(entries["values"][1], f"{what}: values") if listed else {}
+            self.document.faults.append(
+                Fault(item.key, f"{what}: `templates:` is missing; give at least one text with {{value}}")
+            )
+        listed = "values" in entries and entries["values"].what is not None
+        values = self.document.mapping(entries["values"], f"{what}: values") if listed else {}
         _, absent, absent_name = self.absent(entries, f"{what}: not_applicable", cells=False)
         return AttributeWords(
             name=name,
             called=self.word(entries, "called", spoken(name)),
             templates=templates,
             plain=plain[0].what if plain else None,
-            values={value: self.value(value, pair, f"{what}: {value}") for value, pair in values.items()},
+            values={value: self.value(value, said, f"{what}: {value}") for value, said in values.items()},
             absent=absent,
             absent_name=absent_name,
             separator=self.word(entries, "separator", ""),
-            place=self.document.place(key),
+            place=item.key,
         )
 
-    def value(self, name: str, pair: tuple[yaml.Node, yaml.Node], what: str) -> ValueWords:
+    def value(self, name: str, item: Item, what: str) -> ValueWords:
         """A name, a list of names, or a mapping with names, article, plural and descriptions."""
-        key, node = pair
-        place = self.document.place(key)
-        if not isinstance(node, yaml.MappingNode) or any(inner.value == "text" for inner, _ in node.value):
-            names = self.names(node, what)
+        if not isinstance(item.what, CommentedMap) or "text" in item.what:
+            names = self.names(item, what)
             if not names:
-                self.document.fault(node, f"{what}: how is it said? give at least one name, or leave the line out")
-            return ValueWords(names, place=place)
-        entries = self.document.mapping(node, what, ("names", "article", "plural", "descriptions"))
-        names = self.names(entries["names"][1], what) if "names" in entries else ()
-        names = names or (Entry(Word(name.lower() if self.lowers else name), 1.0, place),)
+                self.document.fault(item, f"{what}: how is it said? give at least one name, or leave the line out")
+            return ValueWords(names, place=item.key)
+        entries = self.document.mapping(item, what, ("names", "article", "plural", "descriptions"))
+        names = self.names(entries["names"], what) if "names" in entries else ()
+        names = names or (Entry(Word(name.lower() if self.lowers else name), 1.0, item.key),)
         article = self.form(entries, "article")
         plural = self.form(entries, "plural")
         said = [
@@ -194,17 +194,17 @@ class _Reader:
         ]
         descriptions = ()
         if "descriptions" in entries:
-            descriptions = self.texts(entries["descriptions"][1], what, lambda text, _, __: text)
+            descriptions = self.texts(entries["descriptions"], what, lambda text, _, __: text)
         filled = tuple(Entry(word, entry.weight, entry.place) for word, entry in zip(said, names, strict=True))
-        return ValueWords(filled, descriptions, place)
+        return ValueWords(filled, descriptions, item.key)
 
-    def names(self, node: yaml.Node, what: str) -> tuple[Entry[Word], ...]:
+    def names(self, item: Item, what: str) -> tuple[Entry[Word], ...]:
         """Names of a value: texts, or {text: ..., weight: ..., article: ..., plural: ...}."""
 
-        def word(text: str, _: yaml.Node, entries: Entries) -> Word:
+        def word(text: str, _: Item, entries: Entries) -> Word:
             return Word(text, self.form(entries, "article"), self.form(entries, "plural"))
 
-        return self.texts(node, what, word, ("article", "plural"))
+        return self.texts(item, what, word, ("article", "plural"))
 
     def form(self, entries: Entries, key: str) -> str | None:
         """`article:` or `plural:`; the word none means that there is none."""
@@ -215,14 +215,14 @@ class _Reader:
         """A `not_applicable:` section: its cells (file level), its texts, its name in captions (attribute level)."""
         if "not_applicable" not in entries:
             return [], (), ""
-        node = entries["not_applicable"][1]
-        inner: Entries = {"texts": (node, node)}
-        if isinstance(node, yaml.MappingNode):
-            inner = self.document.mapping(node, what, ("cells", "texts") if cells else ("name", "texts"))
-        listed = self.document.list_of(inner["cells"][1]) if "cells" in inner else []
+        section = entries["not_applicable"]
+        inner: Entries = {"texts": section}
+        if isinstance(section.what, CommentedMap):
+            inner = self.document.mapping(section, what, ("cells", "texts") if cells else ("name", "texts"))
+        listed = self.document.list_of(inner["cells"]) if "cells" in inner else []
         read_cells = [text for cell in listed if (text := self.document.text_of(cell, f"{what}: cells")) is not None]
         if cells and not read_cells:
-            self.document.fault(node, f"{what}: give `cells:`, the words in the table that mean it")
+            self.document.fault(section, f"{what}: give `cells:`, the words in the table that mean it")
         return read_cells, self.templates(inner, "texts", what, {ATTRIBUTE: ""}), self.word(inner, "name", "")
 
     def templates(
@@ -232,20 +232,20 @@ class _Reader:
         if key not in entries:
             return ()
 
-        def parse(text: str, node: yaml.Node, _: Entries) -> Template | None:
+        def parse(text: str, item: Item, _: Entries) -> Template | None:
             try:
                 template = Template.parse(text)
             except TemplateError as fault:
-                self.document.fault(node, f"{what}: {fault}", fault.offset)
+                self.document.fault(item, f"{what}: {fault}", fault.offset)
                 return None
             for f in template.fields:
                 if fields and f.name not in fields:
                     allowed = ", ".join(f"{{{name}}}" for name in fields)
-                    self.document.fault(node, f"{what}: {{{f.name}}} is not known here; there are {allowed}", f.offset)
-                self._note_grammar(fields.get(f.name, f.name), f, node)
+                    self.document.fault(item, f"{what}: {{{f.name}}} is not known here; there are {allowed}", f.offset)
+                self._note_grammar(fields.get(f.name, f.name), f, item)
             return template
 
-        found = self.texts(entries[key][1], what, parse)
+        found = self.texts(entries[key], what, parse)
         seen: dict[str, Place] = {}
         for entry in found:
             if (first := seen.setdefault(entry.what.text, entry.place)) != entry.place:
@@ -253,39 +253,39 @@ class _Reader:
                 self.document.faults.append(Fault(entry.place, message))
         return found
 
-    def _note_grammar(self, owner: str, part: Field, node: yaml.Node) -> None:
+    def _note_grammar(self, owner: str, part: Field, item: Item) -> None:
         if part.article and owner:
-            self.grammar.append((owner, "article", node))
+            self.grammar.append((owner, "article", item))
         if "plural" in part.filters and owner:
-            self.grammar.append((owner, "plural", node))
+            self.grammar.append((owner, "plural", item))
 
     def texts(
         self,
-        node: yaml.Node,
+        listed: Item,
         what: str,
-        make: Callable[[str, yaml.Node, Entries], T | None],
+        make: Callable[[str, Item, Entries], T | None],
         more: tuple[str, ...] = (),
     ) -> tuple[Entry[T], ...]:
         """A list whose entries are texts or {text: ..., weight: ...}, with `more` keys where they are allowed."""
         found: list[Entry[T]] = []
-        for item in self.document.list_of(node):
-            entries: Entries = {"text": (item, item)}
-            if isinstance(item, yaml.MappingNode):
+        for item in self.document.list_of(listed):
+            entries: Entries = {"text": item}
+            if isinstance(item.what, CommentedMap):
                 entries = self.document.mapping(item, what, ("text", "weight", *more))
                 if "text" not in entries:
                     self.document.fault(item, f"{what}: an entry needs `text:`, or just the text in quotes")
                     continue
             weight: float | None = 1.0
             if "weight" in entries:
-                weight = self.document.number_of(entries["weight"][1], f"{what}: weight")
-            text_node = entries["text"][1]
-            text = self.document.text_of(text_node, what)
+                weight = self.document.number_of(entries["weight"], f"{what}: weight")
+            written = entries["text"]
+            text = self.document.text_of(written, what)
             if text is not None and not text.strip():
-                self.document.fault(text_node, f"{what}: the text is empty")
-            elif text is not None and (made := make(text, text_node, entries)) is not None and weight is not None:
-                found.append(Entry(made, weight, self.document.place(text_node)))
+                self.document.fault(written, f"{what}: the text is empty")
+            elif text is not None and (made := make(text, written, entries)) is not None and weight is not None:
+                found.append(Entry(made, weight, written.place))
         if found and not any(entry.weight for entry in found):
-            self.document.fault(node, f"{what}: every weight is 0, so nothing would ever be said")
+            self.document.fault(listed, f"{what}: every weight is 0, so nothing would ever be said")
         return tuple(found)
 
 

@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import yaml
-
 from clipadapt.prompts.words import spoken
 
 MOST_LISTED = 40
 """Values written out per attribute, the most frequent ones; the rest go by their own names."""
 
 _NOUN = re.compile(r"(article|product|item|garment|object|sub)?[ _]?(type|category|class|label|kind|subject)$")
+_WORD = re.compile(r"[^\W\d_](?:[\w &/'-]*\w)?")
+_KEYWORD = re.compile(r"true|false|yes|no|on|off|y|n|null", re.IGNORECASE)
 _COLOUR = re.compile(r"colou?r")
 
 
@@ -76,8 +76,11 @@ def field(column: str, before: str = "") -> str:
 
 
 def scalar(text: str) -> str:
-    """A key or a word as YAML wants it, in quotes where it must be."""
-    return yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
+    """A key or a word as YAML wants it, in quotes unless it is a plain word to every YAML parser."""
+    if _WORD.fullmatch(text) and not _KEYWORD.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(sign if sign.isprintable() else f"\\U{ord(sign):08X}" for sign in escaped) + '"'
 
 
 def _captions(attributes: Sequence[Words], noun: Words | None, caption: str | None) -> Iterator[str]:

@@ -1,13 +1,16 @@
 """Writes template weights into a prompts file as a person would: the lines stay where they are, comments and all.
 
-The text is changed at the places of its YAML nodes rather than dumped anew, so that everything but the weights is as
-the editor left it. Nothing here fits weights.
+ruamel.yaml reads and writes the file in its own indentation; what may change beside the weights is the spacing within
+a line. Nothing here fits weights.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, FoldedScalarString, LiteralScalarString
 
 from clipadapt.prompts.document import Document
 
@@ -28,60 +31,67 @@ def reweighed(
     Also notes the split and the catalogue they were fitted on, so that nobody scores them there.
 
     Raises:
-        PromptError: the text is not YAML.
+        PromptError: the text is not YAML, or has doubled keys.
         ValueError: an attribute that is not there, or another number of templates.
     """
     document = Document.parse(name, text)
-    top = document.mapping(document.root, "the file")
-    sections = document.mapping(top["attributes"][1], "attributes") if "attributes" in top else {}
-    edits: dict[int, tuple[int, str]] = {}
+    entries = document.mapping(document.root, "the file")
+    names = document.mapping(entries["attributes"], "attributes") if "attributes" in entries else {}
+    document.raise_faults()
+    yaml = YAML(typ="rt", pure=True)
+    yaml.preserve_quotes, yaml.width = True, 1_000_000
+    file = yaml.load(text)
+    yaml.indent(**_indentation(file))
+    attributes = dict(zip(names, file.get("attributes", {}).values(), strict=True))
     for attribute, found in weights.items():
-        if attribute not in sections:
+        if attribute not in attributes:
             raise ValueError(f"{name} has no attribute {attribute!r}")
-        entries = document.mapping(sections[attribute][1], attribute)
-        items = document.list_of(entries["templates"][1])
-        if len(items) != len(found):
-            raise ValueError(f"{attribute} has {len(items)} templates in {name}, not {len(found)}")
-        for item, weight in zip(items, found, strict=True):
-            start, end, new = _edit(document, item, f"{weight:g}")
-            edits[start] = (end, new)
-    if _FITTED in top:
-        key, node = top[_FITTED]
-        edits[key.start_mark.index] = (node.end_mark.index, _note(split, seed, fingerprint))
-    for start in sorted(edits, reverse=True):
-        end, new = edits[start]
-        text = text[:start] + new + text[end:]
-    if _FITTED not in top:
-        text = (
-            text.rstrip("\n") + "\n\n" + _note(split, seed, fingerprint) + "   # not to be scored on these pictures\n"
-        )
-    return text
+        section = attributes[attribute]
+        listed = isinstance(section["templates"], list)
+        templates = section["templates"] if listed else [section["templates"]]
+        if len(templates) != len(found):
+            raise ValueError(f"{attribute} has {len(templates)} templates in {name}, not {len(found)}")
+        for place, (template, weight) in enumerate(zip(templates, found, strict=True)):
+            templates[place] = _weighed(template, weight)
+        if not listed:
+            section["templates"] = templates[0]
+    if _FITTED not in file:
+        file.yaml_set_comment_before_after_key(_FITTED, before="not to be scored on these pictures")
+    quoted = DoubleQuotedScalarString
+    file[_FITTED] = _in_line({"split": quoted(split), "seed": seed, "fingerprint": quoted(fingerprint)})
+    written = io.StringIO()
+    yaml.dump(file, written)
+    return written.getvalue()
 
 
-def _note(split: str, seed: int, fingerprint: str) -> str:
-    said = json.dumps(split, ensure_ascii=False)
-    return f"{_FITTED}: {{split: {said}, seed: {seed}, fingerprint: {json.dumps(fingerprint)}}}"
+def _weighed(template: Any, weight: float) -> CommentedMap:
+    """The template with its weight: in braces, or in a line before it where its text takes lines of its own."""
+    number = int(weight) if weight == int(weight) else round(weight, 6)
+    if not isinstance(template, CommentedMap):
+        if isinstance(template, FoldedScalarString | LiteralScalarString):
+            return CommentedMap({"weight": number, "text": template})
+        return _in_line({"text": template, "weight": number})
+    if "weight" not in template and not template.fa.flow_style():
+        template.insert(0, "weight", number)
+    template["weight"] = number
+    return template
 
 
-def _edit(document: Document, item: yaml.Node, weight: str) -> tuple[int, int, str]:
-    """(start, end, what to write there) to give one template its weight."""
-    start, end = item.start_mark.index, item.end_mark.index
-    if isinstance(item, yaml.ScalarNode):
-        quoted = item.style in ("'", '"') and "\n" not in document.text[start:end]
-        written = document.text[start:end] if quoted else json.dumps(item.value, ensure_ascii=False)
-        tail = "".join(_tail(document.text[start:end])) if item.style in ("|", ">") else ""
-        return start, end, f"{{text: {written}, weight: {weight}}}{tail}"
-    assert isinstance(item, yaml.MappingNode), "a template is a text or a mapping"
-    for key, value in item.value:
-        if key.value == "weight":
-            return value.start_mark.index, value.end_mark.index, weight
-    if item.flow_style:
-        return end - 1, end - 1, f", weight: {weight}"
-    first = item.value[0][0].start_mark
-    indent = " " * first.column
-    return first.index, first.index, f"weight: {weight}\n{indent}"
+def _in_line(entries: Mapping[str, Any]) -> CommentedMap:
+    found = CommentedMap(entries)
+    found.fa.set_flow_style()
+    return found
 
 
-def _tail(written: str) -> Iterator[str]:
-    """The line breaks that a block text takes with it and that the next entry needs."""
-    yield written[len(written.rstrip()) :] or "\n"
+def _indentation(file: CommentedMap) -> dict[str, int]:
+    """By how much mappings, the entries of lists and their dashes are indented in this file, as ruamel.yaml asks."""
+    found = {"mapping": 2, "sequence": 4, "offset": 2}
+    for outer in (file, file.get("attributes"), *(file.get("attributes") or {}).values()):
+        for key, inner in outer.items() if isinstance(outer, CommentedMap) else ():
+            if isinstance(inner, CommentedMap | CommentedSeq) and inner and not inner.fa.flow_style():
+                column = outer.lc.key(key)[1]
+                if isinstance(inner, CommentedMap):
+                    found["mapping"] = inner.lc.col - column
+                else:
+                    found |= {"sequence": inner.lc.item(0)[1] - column, "offset": inner.lc.col - column}
+    return found

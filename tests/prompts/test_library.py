@@ -201,8 +201,8 @@ attributes:
         "f.yaml:5:6: captions: unknown key 'articleType'",
         "f.yaml:6:1: the file: unknown key 'attributs'; did you mean attributes?",
         "f.yaml:9:17: attribute 'Pattern': a template has to name {value}",
-        "f.yaml:12:7: attribute 'Pattern': values: 'Checked' is already there in line 11",
-        "f.yaml:13:13: attribute 'Pattern': Plain: how is it said?",
+        "f.yaml:12:7: 'Checked' is already there in line 11",
+        "f.yaml:13:7: attribute 'Pattern': Plain: how is it said?",
         "f.yaml:14:3: attribute 'Fit': `templates:` is missing",
         "f.yaml:15:5: attribute 'Fit': unknown key 'templats'; did you mean templates?",
         "{Fabric} is not known here; there are {value}, {attribute}, {description}, {Neck}",
@@ -224,6 +224,30 @@ attributes:
             "f.yaml:3:",
             "line 2: a quote is not closed",
         ),
+        ('captions:\n  - "a {x}"\n - "b {x}"\n', "f.yaml:3:", "line 3 is indented by 1 spaces, where 0 or 2 would fit"),
+        (
+            'captions:\n  - "a {x}"\n   - "b {x}"\n',
+            "f.yaml:3:",
+            "line 3 is indented by 3 spaces, where 0 or 2 would fit",
+        ),
+        (
+            'attributes:\n  x:\n    templates: ["{value}"]\n   values: {}\n',
+            "f.yaml:4:",
+            "line 4 is indented by 3 spaces, where 2 or 4 would fit",
+        ),
+        (
+            "attributes:\n  x:\n    values:\n      A: b\n        C: d\n",
+            "f.yaml:5:",
+            "line 5 is indented by 8 spaces, where 4 or 6 would fit",
+        ),
+        (
+            'attributes:\n  x:\n\u00a0   templates: ["{value}"]\n',
+            "f.yaml:3:1",
+            "begins or ends with a non-breaking space (U+00A0); type plain spaces",
+        ),
+        ('captions\u00a0: ["{x}"]\n', "f.yaml:1:1", "begins or ends with a non-breaking space (U+00A0)"),
+        ("captions:\n  - a {x}\n   - b {x}\n", "f.yaml:2:5", "the dash in line 3 continues the text before it"),
+        ('captions:\n  -\u00a0"a {x}"\n  - {text: "b"}\n', "f.yaml:", "line 2, column 4: a non-breaking space"),
         ("", "f.yaml", "is empty"),
         ("[]", "f.yaml:1:1", "found a list"),
         ("language: en", "f.yaml:1:1", "neither `captions:` nor `attributes:`"),
@@ -233,6 +257,39 @@ def test_yaml_faults_have_line_column_and_usual_cause(text, place, hint):
     with pytest.raises(PromptError) as caught:
         Prompts.parse(text, "f.yaml")
     assert place in str(caught.value) and hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("captions: [“a {x}”]", "f.yaml:1:15: not valid YAML"),
+        ("captions:\n  - {text: „a {x}“}", "f.yaml:2:15: not valid YAML"),
+        ("captions:\n  - “a {x}”", "f.yaml:2:5: captions: begins with a typographic quote “"),
+        (
+            "attributes: {x: {templates: ['{value}'], values: {Red: [«rouge»]}}}",
+            "f.yaml:1:57: attribute 'x': Red: begins with a typographic quote «",
+        ),
+        (
+            "attributes: {x: {called: ‘x’, templates: ['{value}']}}",
+            "f.yaml:1:26: called: begins with a typographic quote ‘",
+        ),
+        ("attributes: {“x”: {templates: ['{value}']}}", "f.yaml:1:14: attributes: begins with a typographic quote “"),
+    ],
+)
+def test_typographic_quotes_in_place_of_quotes_are_faults_with_their_cure(text, expected):
+    with pytest.raises(PromptError, match='straight quotes "') as caught:
+        Prompts.parse(text, "f.yaml")
+    assert expected in str(caught.value)
+
+
+def test_typographic_quotes_within_straight_ones_are_part_of_the_text():
+    assert Prompts.parse('captions: ["“{x}”"]').captions({"x": "a"}) == ["“a”"]
+
+
+def test_sections_at_the_wrong_depth_are_told_with_a_cure():
+    with pytest.raises(PromptError) as caught:
+        Prompts.parse('attributes:\n  x:\n  templates: ["{value}"]\n', "f.yaml")
+    assert "f.yaml:2:3: attribute 'x': expected `key: ...` lines, found nothing; indent the lines" in str(caught.value)
 
 
 def test_other_languages_state_their_articles_and_plurals():

@@ -25,7 +25,7 @@ attributes:
       Squares: [checked]
       Plain: [plain, embroidered]
       Stitched: [stitched, embroidered]
-      Stripes: [“striped”]
+      Stripes: [striped]
   kind: {templates: ["{value}"], values: {Jeans: {names: [jeans], article: a pair of}, Shirt: [shirt]}}
   Fabric: {templates: ["{value}"]}
   Fit: {templates: ["{value}"]}
@@ -56,7 +56,6 @@ def test_every_kind_of_finding_has_its_line():
         "f.yaml:12:7: error: Pattern: 'Checked' and 'Squares' have the same texts",
         "f.yaml:14:7: warning: Pattern: 'Plain' and 'Stitched' share 2 text(s)",
         "f.yaml:15:7: warning: Pattern: no item has the value 'Stripes'; did you mean 'Stripped'?",
-        "begins with a typographic quote",
         "f.yaml:8:3: note: Pattern: 1 value(s) are not listed and go by their own names: 'Stripped' (1 items)",
         "f.yaml:17:3: warning: attribute 'Fabric': every item's cell is empty",
         "f.yaml:18:3: error: attribute 'Fit': no such column",

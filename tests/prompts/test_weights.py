@@ -1,9 +1,14 @@
 """Weights written back: the same file but for its weights, in every notation a template can have."""
 
+from pathlib import Path
+
 import pytest
 
+from clipadapt.errors import PromptError
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.weights import reweighed
+
+SHIPPED = Path(__file__).parents[2] / "prompts"
 
 FILE = """# my file
 captions: ["{kind}"]   # keep me
@@ -57,12 +62,63 @@ def test_only_weights_change():
     changed = [line for line in again.splitlines() if line not in text.splitlines()]
     assert changed == [
         '  Fit: {templates: [{text: "{value} fit", weight: 2}, {text: "{value}", weight: 2}]}   # flow',
-        'weights_fitted_on: {split: "other", seed: 3, fingerprint: "def"}   # not to be scored on these pictures',
+        'weights_fitted_on: {split: "other", seed: 3, fingerprint: "def"}',
     ]
+    assert "# not to be scored on these pictures\nweights_fitted_on" in again
+
+
+ODD = """captions:
+- "{kind}"
+# about attributes
+attributes:
+    "No":
+        templates:
+        - "{value} b"    # x
+
+        # before
+        - text: "c {value}"
+
+    036: {templates: [{text: "{value}", weight: 1.0}]}
+    Fit: {templates: ["{value}"]}
+
+# the end
+"""
+
+
+def test_indentation_keys_and_comments_stay_as_they_were_typed():
+    lines = reweighed(ODD, {"No": [1, 2.5], "036": [0.25]}, split="tune", fingerprint="abc").splitlines()
+    assert lines == [
+        *ODD.splitlines()[:6],
+        '        - {text: "{value} b", weight: 1} # x',
+        "",
+        "        # before",
+        "        - weight: 2.5",
+        '          text: "c {value}"',
+        "",
+        '    036: {templates: [{text: "{value}", weight: 0.25}]}',
+        *ODD.splitlines()[-3:-2],
+        "# not to be scored on these pictures",
+        'weights_fitted_on: {split: "tune", seed: 0, fingerprint: "abc"}',
+        *ODD.splitlines()[-2:],
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.name)
+def test_only_lines_of_templates_change_in_shipped_files(path):
+    text = path.read_text(encoding="utf-8")
+    attributes = Prompts.parse(text).library.attributes
+    weights = {name: [1.5] * len(words.templates) for name, words in attributes.items()}
+    after = reweighed(text, weights, split="tune", fingerprint="abc")
+    lines = after.splitlines()
+    assert lines[-1].startswith("weights_fitted_on")
+    changed = {number for number, line in enumerate(text.splitlines(), start=1) if line not in lines}
+    assert changed <= {entry.place.line for words in attributes.values() for entry in words.templates}
 
 
 def test_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="no attribute 'Nek'"):
         reweighed(FILE, {"Nek": [1]}, split="tune", fingerprint="")
+    with pytest.raises(PromptError, match="'kind' is already there in line 1"):
+        reweighed("attributes: {kind: {templates: a}, kind: {templates: b}}", {}, split="tune", fingerprint="")
     with pytest.raises(ValueError, match="Fit has 2 templates"):
         reweighed(FILE, {"Fit": [1]}, split="tune", fingerprint="")
