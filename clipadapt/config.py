@@ -87,6 +87,8 @@ class Data(Section):
     """Column that names an item; null: `id` when there is one, else the file name, else the row number."""
     image: str = "image"
     """Column that holds the picture."""
+    title: str | None = None
+    """Column of titles; equal ones form a group where no product column is known."""
     unknown: tuple[str, ...] = ("", "NA")
     """Cells that mean nobody knows; an unknown is masked, never a negative."""
     splits: SplitNames = SplitNames()

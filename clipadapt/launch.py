@@ -24,9 +24,9 @@ from clipadapt.errors import ClipadaptError, ConfigError, listing
 
 if TYPE_CHECKING:
     from clipadapt.config import Config
-    from clipadapt.data.splits import Splits
     from clipadapt.evaluation.gate import Gate
     from clipadapt.evaluation.suite import Suite
+    from clipadapt.inputs import Inputs
     from clipadapt.runs import Run
     from clipadapt.training.callbacks import State
 
@@ -56,14 +56,14 @@ def adapt(path: str, overrides: Sequence[str] = ()) -> None:
     from clipadapt import train
     from clipadapt.cli.summary import closing_summary
     from clipadapt.config import Config
-    from clipadapt.data.splits import load_splits
+    from clipadapt.inputs import resolve
     from clipadapt.processes import is_main_process
     from clipadapt.processes.exchange import leave
 
     config = Config.load(path, overrides)
-    splits = load_splits(config.data, config.seed)
-    ending = Ending.of(config, splits)
-    run = train(config, splits=splits, callbacks=[ending])
+    inputs = resolve(config=config)
+    ending = Ending.of(config, inputs)
+    run = train(config, inputs=inputs, callbacks=[ending])
     leave()
     if not is_main_process():
         return
@@ -106,12 +106,12 @@ class Ending:
     """What follows a training, as far as it can be known before."""
 
     config: "Config"
-    splits: "Splits"
+    inputs: "Inputs"
     suite: "Suite | None"
     gate: "Gate | None"
 
     @classmethod
-    def of(cls, config: "Config", splits: "Splits") -> "Ending":
+    def of(cls, config: "Config", inputs: "Inputs") -> "Ending":
         """Opens everything that the steps after training will open.
 
         Raises:
@@ -127,7 +127,7 @@ class Ending:
         suite = _collect(faults, Suite.load, config.eval.suite) if config.eval.suite else None
         gate = _collect(faults, Gate.load, config.eval.gate) if config.eval.gate else None
         if suite is not None:
-            _collect(faults, suite.check, splits.validation)
+            _collect(faults, suite.check, inputs.splits.validation)
             for task in suite.tasks:
                 if isinstance(task, Retention):
                     _collect(faults, retention.load, task, suite.statistics.seed)
@@ -138,7 +138,7 @@ class Ending:
                 f"what follows the training could not be done, so nothing was trained: {len(faults)} fault(s)"
                 f"{listing(faults)}\nmend it, or leave it out with eval.suite=null or eval.gate=null"
             )
-        return cls(config, splits, suite, gate)
+        return cls(config, inputs, suite, gate)
 
     def on_start(self, state: "State") -> None:
         """A callback of training: exports that this model cannot have are refused before the first step."""
@@ -182,23 +182,21 @@ class Ending:
     def measure(self, run: "Run") -> None:
         """The run against its base on validation, into its report."""
         from clipadapt import evaluate, load
-        from clipadapt.data.bins import training_counts
-        from clipadapt.prompts import Prompts
 
-        config, splits = self.config, self.splits
+        config, inputs = self.config, self.inputs.of_run()
         assert self.suite is not None
         evaluate(
             load(f"run:{run.path}"),
-            splits.validation,
-            Prompts.load(config.prompts),
+            inputs.splits.validation,
+            inputs.prompts,
             self.suite,
-            split="validation",
+            split=inputs.default_split,
             against=load(config.model.name, image_size=config.model.image_size),
-            train_counts=training_counts(splits.train, splits.tune),
-            headline=config.eval.headline,
-            holdout_pairs=config.data.holdout_pairs,
-            tune=splits.tune,
-            fitted_on={"epoch": "tune"},
+            train_counts=inputs.training_counts(),
+            headline=inputs.headline,
+            holdout_pairs=inputs.holdout_pairs,
+            tune=inputs.tune,
+            fitted_on=inputs.fitted_on,
             out=run.report,
             broken=config.data.broken,
         )
@@ -207,7 +205,9 @@ class Ending:
         """A search index of the split that the config names."""
         from clipadapt import Index, load
 
-        Index.build(getattr(self.splits, str(self.config.index)), run.path / "index", encoder=load(f"run:{run.path}"))
+        Index.build(
+            getattr(self.inputs.splits, str(self.config.index)), run.path / "index", encoder=load(f"run:{run.path}")
+        )
 
     def judge(self, run: "Run") -> None:
         """The gate over what was measured.

@@ -3,15 +3,17 @@
 Findings and figures go to stdout, progress to stderr. check ends with 1 when a run would stop or its figures be wrong.
 """
 
+import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clipadapt.cli import options
+
 if TYPE_CHECKING:
-    from clipadapt.config import Data
     from clipadapt.data.faults import Report
     from clipadapt.data.images import Preprocess
 
@@ -20,32 +22,39 @@ app = typer.Typer(help="Check or prepare a catalogue.", no_args_is_help=True)
 _SHOWN = 10
 """Findings of one kind that a terminal shows; --json has them all."""
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Folder of pictures, table, Parquet, shards or hub id.")]
-Config = Annotated[str | None, typer.Option("--config", help="Config whose data: section says what columns mean.")]
-Product = Annotated[str | None, typer.Option("--product", help="Column of products.")]
-Id = Annotated[str | None, typer.Option("--id", help="Column that names items.")]
-Image = Annotated[str | None, typer.Option("--image", help="Column of pictures.")]
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SOURCE", help="Folder of pictures, table, Parquet, shards or hub id; default: the config's."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 
 @app.command()
 def check(
-    source: Source,
-    config: Config = None,
-    attributes: Annotated[
-        str | None, typer.Option("--attributes", help="Columns, separated by commas; default: those that look like it.")
-    ] = None,
-    product: Product = None,
-    item: Id = None,
-    image: Image = None,
+    source: Source = None,
+    named: options.Source = None,
+    config: options.Config = None,
+    attribute: options.Attributes = None,
+    image: options.Image = None,
+    product: options.Product = None,
+    item: options.Id = None,
+    title: options.Title = None,
     size: Annotated[int | None, typer.Option("--size", min=1, help="Pixels per side the model wants.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say everything that is wrong, with file and row, in one pass; 1 on errors, 0 on warnings."""
     from clipadapt.data.check import check as run
+    from clipadapt.data.columns import keys_are_flags
+    from clipadapt.inputs import resolve
 
-    data = _data(source, config, attributes=_names(attributes), product=product, id=item, image=image)
-    report = run(data, attributes_given=config is not None or attributes is not None, size=size)
+    inputs = resolve(
+        config=config, source=_source(source, named), image=image, product=product, id=item, title=title,
+        attributes=attribute or (),
+    )  # fmt: skip
+    with contextlib.nullcontext() if config is not None else keys_are_flags():
+        report = run(inputs.data, attributes_given=config is not None or bool(attribute), size=size)
     if as_json:
         typer.echo(json.dumps({"faults": [fault._asdict() for fault in report.faults], "splits": report.splits}))
     else:
@@ -58,8 +67,9 @@ def check(
 
 @app.command()
 def prepare(
-    source: Source,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; data.prepared names it in a config.")],
+    source: Source = None,
+    named: options.Source = None,
     model: Annotated[str | None, typer.Option("--model", help="MODEL whose preprocessing the pictures get.")] = None,
     size: Annotated[int | None, typer.Option("--size", min=1, help="Pixels per side, instead of a model.")] = None,
     resize: Annotated[
@@ -68,27 +78,25 @@ def prepare(
     splits: Annotated[
         list[str] | None, typer.Option("--split", help="Splits to prepare, one option each; default: all.")
     ] = None,
-    config: Config = None,
-    item: Id = None,
-    image: Image = None,
+    config: options.Config = None,
+    image: options.Image = None,
+    item: options.Id = None,
     broken: Annotated[
         Literal["error", "count"] | None, typer.Option("--broken", help="Stop at broken pictures, or leave them out.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Decode and resize every picture once, into a memory-mapped cache, and say how good and how fast it is."""
-    from clipadapt.data.catalogue import Catalogue
     from clipadapt.data.preparing import prepare as run
-    from clipadapt.data.sources import open_source
+    from clipadapt.inputs import load_split, resolve
 
-    data = _data(source, config, id=item, image=image, broken=broken)
+    inputs = resolve(config=config, source=_source(source, named), image=image, id=item)
+    data = inputs.data
     preprocess = _preprocess(model, size, resize)
-    opened = open_source(data.source, data.revision)
-    catalogues = {
-        split: Catalogue.of(opened, split, product=None, id=data.id, image=data.image, unknown=data.unknown)
-        for split in splits or opened.splits()
-    }
-    done = run(catalogues, preprocess, out, broken=data.broken)
+    # Pictures alone: whoever has no product column can prepare them, too.
+    plain = data.model_copy(update={"attributes": (), "product": None})
+    catalogues = {split: load_split(plain, split, inputs.opened) for split in splits or inputs.opened.splits()}
+    done = run(catalogues, preprocess, out, broken=broken or data.broken)
     if as_json:
         typer.echo(json.dumps(asdict(done)))
         return
@@ -101,13 +109,13 @@ def prepare(
     typer.echo(f"set data.prepared={out} to train from it", err=True)
 
 
-def _data(source: str, config: str | None, **given: Any) -> "Data":
-    """The data section of the config, or the defaults, with what was given on the command line on top."""
-    from clipadapt.config import Config, Data
+def _source(argument: str | None, flag: str | None) -> str | None:
+    """SOURCE or --source, which mean the same."""
+    from clipadapt.errors import UsageError
 
-    base = Config.load(config).data if config is not None else Data(source=source)
-    said = {key: value for key, value in given.items() if value is not None}
-    return Data.model_validate(base.model_dump() | {"source": source} | said)
+    if argument is not None and flag is not None and argument != flag:
+        raise UsageError(f"two sources: {argument} and --source {flag}; name one")
+    return argument if argument is not None else flag
 
 
 def _preprocess(model: str | None, size: int | None, resize: Literal["shortest", "squash", "longest"]) -> "Preprocess":
@@ -122,10 +130,6 @@ def _preprocess(model: str | None, size: int | None, resize: Literal["shortest",
 
     assert model is not None, "checked above"
     return load(model).preprocess
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _decibels(value: float | None) -> str:

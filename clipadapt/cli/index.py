@@ -10,25 +10,15 @@ Results go to stdout, measurements that say a rebuild is due and filters that no
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipadapt.cli.embed import (
-    Config,
-    Device,
-    Id,
-    Image,
-    Model,
-    Precision,
-    Product,
-    Split,
-    Workers,
-    catalogue,
-    encoder,
-)
+from clipadapt.cli import options
+from clipadapt.cli.embed import Workers, encoder
 
 if TYPE_CHECKING:
+    from clipadapt.data.catalogue import Catalogue
     from clipadapt.search.embed import Vectors
     from clipadapt.search.index import Change
     from clipadapt.search.meta import Target
@@ -48,27 +38,27 @@ Some = list[str] | None
 
 @app.command()
 def build(
-    model: Model,
+    model: options.Model,
     out: Annotated[Path, typer.Option("--out", help="Folder of the index; one that is there gets a new version.")],
-    source: Annotated[str | None, typer.Option("--source", help="Catalogue to embed.")] = None,
-    split: Split = "train",
+    source: options.Source = None,
+    split: options.Split = None,
     vectors: Given = None,
     factory: Annotated[str, typer.Option("--factory", help="auto, Flat, IVF1024,SQ8,RFlat, HNSW32,Flat, ...")] = "auto",
     recall: Recall = 0.99,
-    config: Config = None,
-    product: Product = None,
-    item: Id = None,
-    image: Image = None,
-    precision: Precision = "fp32",
-    device: Device = None,
+    config: options.Config = None,
+    image: options.Image = None,
+    product: options.Product = None,
+    item: options.Id = None,
+    precision: options.Precision = "fp32",
+    device: options.Device = "auto",
     workers: Workers = None,
 ) -> None:
     """Build an index of a catalogue, or of vectors, and measure its recall."""
     from clipadapt.search.index import Index as Built
 
+    given = _given(model, split, vectors, source=source, config=config, image=image, product=product, id=item)
     loaded = encoder(model, precision, device)
-    given = _vectors(loaded, source, split, vectors, config, workers, product=product, id=item, image=image)
-    built = Built.build(given, out, encoder=loaded, factory=factory, target=_target(recall))
+    built = Built.build(_embedded(loaded, given, workers), out, encoder=loaded, factory=factory, target=_target(recall))
     typer.echo(f"{len(built)} items in {out}: {built.meta.factory}, {_recalls(built.meta.measured)}")
     typer.echo(f'search it: clipadapt index search {out} --text "..."', err=True)
 
@@ -76,17 +66,17 @@ def build(
 @app.command()
 def add(
     index: Index,
-    source: Annotated[str | None, typer.Option("--source", help="Catalogue of new items.")] = None,
-    split: Split = "train",
+    source: options.Source = None,
+    split: options.Split = None,
     vectors: Given = None,
     replace: Annotated[bool, typer.Option("--replace", help="Items that are there already get new vectors.")] = False,
     model: Override = None,
-    config: Config = None,
-    product: Product = None,
-    item: Id = None,
-    image: Image = None,
-    precision: Precision = "fp32",
-    device: Device = None,
+    config: options.Config = None,
+    image: options.Image = None,
+    product: options.Product = None,
+    item: options.Id = None,
+    precision: options.Precision = "fp32",
+    device: options.Device = "auto",
     workers: Workers = None,
 ) -> None:
     """Add items, or with --replace update those that are there."""
@@ -101,8 +91,8 @@ def add(
         name = model or opened.meta.model
         if name is None:
             raise UsageError(f"{index}: does not know its model; name it with --model")
-        loaded = encoder(name, precision, device)
-        more = _vectors(loaded, source, split, vectors, config, workers, product=product, id=item, image=image)
+        given = _given(name, split, vectors, source=source, config=config, image=image, product=product, id=item)
+        more = _embedded(encoder(name, precision, device), given, workers)
     _report(opened.update(more) if replace else opened.add(more))
 
 
@@ -216,19 +206,25 @@ def search(
         typer.echo("; ".join(reasons), err=True)
 
 
-def _vectors(
-    loaded: "Encoder", source: str | None, split: str, vectors: Path | None, config: str | None, workers: int | None,
-    **columns: str | None,
-) -> "Vectors":  # fmt: skip
+def _given(model: str, split: str | None, vectors: Path | None, **named: Any) -> "Vectors | Catalogue":
+    """A folder of vectors, or the pictures that flags, a config or a run name; before any model is loaded."""
     from clipadapt.errors import UsageError
+    from clipadapt.inputs import resolve
+    from clipadapt.search.embed import Vectors
+
+    if vectors is not None:
+        if (given := [name for name in ("source", "config") if named[name] is not None]) or split is not None:
+            both = ", ".join(f"--{name}" for name in (*given, *(["split"] if split is not None else [])))
+            raise UsageError(f"--vectors {vectors} has its pictures already; leave out {both}, or --vectors")
+        return Vectors.open(vectors)
+    inputs = resolve(model=model, **named)
+    return inputs.items(split or inputs.data.splits.train)
+
+
+def _embedded(loaded: "Encoder", given: "Vectors | Catalogue", workers: int | None) -> "Vectors":
     from clipadapt.search.embed import Vectors, embed_pictures
 
-    if (source is None) == (vectors is None):
-        raise UsageError("say what goes into the index: --source S --split SPLIT, or --vectors DIR")
-    if vectors is not None:
-        return Vectors.open(vectors)
-    assert source is not None, "checked above"
-    return embed_pictures(loaded, catalogue(source, split, config, **columns), workers=workers)
+    return given if isinstance(given, Vectors) else embed_pictures(loaded, given, workers=workers)
 
 
 def _target(recall: float, memory: float | None = None, latency: float | None = None) -> "Target":

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clipadapt.cli.desk import Desk, catalogue_of, load_model
+from clipadapt.cli import options
 
 if TYPE_CHECKING:
+    from clipadapt.data.catalogue import Catalogue
+    from clipadapt.prompt_scoring.inputs import ScoringInputs
     from clipadapt.prompt_scoring.table import Table
     from clipadapt.prompts import Prompts
     from clipadapt.prompts.fit import Context
@@ -23,16 +25,16 @@ app = typer.Typer(help="Edit prompt templates and see what they say.", no_args_i
 File = Annotated[
     str, typer.Argument(metavar="PROMPTS.yaml", help="A prompts file, or a shipped one: prompts/fashion.yaml")
 ]
-Source = Annotated[str | None, typer.Option("--source", help="Catalogue that the file is held against.")]
-Split = Annotated[str, typer.Option("--split", help="Split of the source.")]
 Model = Annotated[str | None, typer.Option("--model", help="MODEL whose tokenizer and text tower are asked, too.")]
 
 
 @app.command()
 def lint(
     path: File,
-    source: Source = None,
-    split: Split = "train",
+    source: options.Source = None,
+    config: options.Config = None,
+    image: options.Image = None,
+    split: options.Split = None,
     model: Model = None,
     near: Annotated[float, typer.Option(help="Cosine above which a model hears two values as one.")] = 0.99,
 ) -> None:
@@ -42,12 +44,12 @@ def lint(
 
     prompts = Prompts.load(path)
     against = None
-    if source is not None:
-        catalogue = catalogue_of(source, split)
+    if source is not None or config is not None:
+        catalogue = _items(split, config=config, source=source, image=image)
         against = checks.Source.of(prompts, catalogue.columns, map(catalogue.row, range(len(catalogue))))
     findings = checks.lint(prompts, against)
     if model is not None:
-        findings = sorted({*findings, *_model_findings(prompts, against, load_model(model), near)})
+        findings = sorted({*findings, *_model_findings(prompts, against, _text_encoder(model), near)})
     for finding in findings:
         typer.echo(finding.line(path))
     counts = {level: sum(finding.level == level for finding in findings) for level in ("error", "warning", "note")}
@@ -59,8 +61,12 @@ def lint(
 @app.command()
 def preview(
     path: File,
-    source: Annotated[str, typer.Option("--source", help="Catalogue whose items are shown.")],
-    split: Split = "train",
+    source: options.Source = None,
+    config: options.Config = None,
+    image: options.Image = None,
+    product: options.Product = None,
+    item: options.Id = None,
+    split: options.Split = None,
     out: Annotated[Path | None, typer.Option("--out", help="HTML page to write, pictures inside.")] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Items to show.")] = 24,
     seed: Annotated[int, typer.Option(help="Another seed shows other items.")] = 0,
@@ -73,14 +79,14 @@ def preview(
     from clipadapt.prompts import preview as pages
 
     prompts = Prompts.load(path)
-    catalogue = catalogue_of(source, split)
+    catalogue = _items(split, config=config, source=source, image=image, product=product, id=item)
     prompts.check(catalogue.columns)
-    context = _context(load_model(model)) if model is not None else None
+    context = _context(_text_encoder(model)) if model is not None else None
     count = context.count if context is not None else None
     chosen = generator(seed, "preview").permutation(len(catalogue))[:number]
     cards = [
-        pages.card(prompts, catalogue.ids[item], catalogue.row(item), catalogue.picture(item) if out else None)
-        for item in map(int, chosen)
+        pages.card(prompts, catalogue.ids[row], catalogue.row(row), catalogue.picture(row) if out else None)
+        for row in map(int, chosen)
     ]
     for card in cards:
         typer.echo("\n".join(pages.lines(card, count)))
@@ -93,15 +99,17 @@ def preview(
 @app.command()
 def score(
     path: File,
-    model: Annotated[str, typer.Option("--model", help="MODEL whose towers judge.")],
-    source: Annotated[str, typer.Option("--source", help="Catalogue whose pictures are recognised.")],
-    split: Annotated[
-        str, typer.Option("--split", help="Split of the source; tune is carved from train.")
-    ] = "validation",
+    model: options.Model,
+    source: options.Source = None,
+    config: options.Config = None,
+    image: options.Image = None,
+    product: options.Product = None,
+    item: options.Id = None,
+    split: options.Split = None,
     against: Annotated[
         str | None, typer.Option(help="Another prompts file, or plain: the plain texts of this one.")
     ] = None,
-    attribute: Annotated[list[str] | None, typer.Option("--attribute", help="Only this one; may be repeated.")] = None,
+    attribute: options.Attributes = None,
     values: Annotated[bool, typer.Option("--values", help="Show every value, too.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Score again on every save, and show what moved.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole table.")] = None,
@@ -115,15 +123,16 @@ def score(
 
     prompts = Prompts.load(path)
     other = Prompts.load(against) if against not in (None, "plain") else None
-    desk = Desk(prompts, model, source, split, attribute, min_items, seed)
+    given = {"config": config, "source": source, "image": image, "product": product, "id": item}
+    scored = _scoring(prompts, split, model, attribute, min_items, seed, **given)
     if other is not None:
-        desk.refuse_seen(other)
+        scored.refuse_seen(other)
 
     def judged(edited: Prompts) -> "Table":
-        desk.refuse_seen(edited)
-        names = desk.take_up(edited)
+        scored.refuse_seen(edited)
+        names = scored.add_attributes(edited)
         words = plain_of(edited) if against == "plain" else other
-        found = desk.scorer.table(edited, words, against, attributes=names)
+        found = scored.scorer.table(edited, words, against, attributes=names)
         _show(found, values, json_file)
         return found
 
@@ -135,12 +144,18 @@ def score(
 @app.command()
 def weigh(
     path: File,
-    model: Annotated[str, typer.Option("--model", help="MODEL whose towers judge.")],
-    source: Annotated[str, typer.Option("--source", help="Catalogue whose pictures weights are fitted to.")],
-    split: Annotated[str, typer.Option("--split", help="Split of the source; tune is carved from train.")] = "tune",
+    model: options.Model,
+    source: options.Source = None,
+    config: options.Config = None,
+    image: options.Image = None,
+    product: options.Product = None,
+    item: options.Id = None,
+    split: Annotated[
+        str, typer.Option("--split", help="Split that weights are fitted to; tune is split off train by product.")
+    ] = "tune",
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: NAME.weighed.yaml.")] = None,
     labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Fit to labels, or to pictures alone.")] = True,
-    attribute: Annotated[list[str] | None, typer.Option("--attribute", help="Only this one; may be repeated.")] = None,
+    attribute: options.Attributes = None,
     min_items: Annotated[int, typer.Option(min=1, help="Values with fewer items are left out.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the carved split and the folds.")] = 0,
 ) -> None:
@@ -155,16 +170,17 @@ def weigh(
     from clipadapt.sections import locate
 
     prompts = Prompts.load(path)
-    desk = Desk(prompts, model, source, split, attribute, min_items, seed)
-    desk.take_up(prompts)
-    fingerprint, before = desk.catalogue.fingerprint, prompts.library.fitted_on
+    given = {"config": config, "source": source, "image": image, "product": product, "id": item}
+    scored = _scoring(prompts, split, model, attribute, min_items, seed, **given)
+    scored.add_attributes(prompts)
+    fingerprint, before = scored.catalogue.fingerprint, prompts.library.fitted_on
     if before is not None and before.fingerprint != fingerprint:
         raise PromptError(
             f"{path}:{before.place.line}: its weights were fitted on other pictures already ({before.split!r}); weigh "
             "the file they were fitted for, so that one split stands behind all weights"
         )
     method: Literal["labels", "no_labels"] = "labels" if labels else "no_labels"
-    found = fit(desk.scorer, prompts, method, desk.encoder.scale, seed=seed)
+    found = fit(scored.scorer, prompts, method, scored.encoder.scale, seed=seed)
     stdout_console().print(show.weighed(found))
     helpful = {one.attribute: one.after for one in found if one.claimed}
     if not helpful:
@@ -177,6 +193,34 @@ def weigh(
     Prompts.parse(written, str(target))
     atomic_write(target, written)
     typer.echo(f"wrote {target}; score it on another split than {split!r}", err=True)
+
+
+def _items(split: str | None, **named: Any) -> "Catalogue":
+    """The items that a file is checked on: of the split named, else of train or the first split there is."""
+    from clipadapt.inputs import resolve
+
+    inputs = resolve(**named)
+    there = inputs.opened.splits()
+    train = inputs.data.splits.train
+    return inputs.items(split or (train if train in there else there[0]))
+
+
+def _scoring(
+    prompts: "Prompts", split: str | None, model: str, attributes: list[str] | None, min_items: int, seed: int,
+    **named: Any,
+) -> "ScoringInputs":  # fmt: skip
+    from clipadapt.inputs import resolve
+    from clipadapt.prompt_scoring.inputs import ScoringInputs
+
+    columns = attributes or prompts.attributes
+    inputs = resolve(model=model, **named).about([*columns]).with_seed(seed)
+    return ScoringInputs(prompts, inputs, split, model, attributes, min_items, seed)
+
+
+def _text_encoder(model: str) -> "Encoder":
+    from clipadapt.prompt_scoring.inputs import text_encoder
+
+    return text_encoder(model)
 
 
 def _show(table: "Table", values: bool, json_file: Path | None) -> None:

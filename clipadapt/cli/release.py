@@ -122,12 +122,12 @@ def purge(
 
 def _compatible(store: "Releases", bundle: "Bundle", gate: str) -> "Compatible":
     """New queries against the current release's, on the run's validation split."""
-    from clipadapt.cli.subject import find
     from clipadapt.deploy.bundle import INDEX, MODEL
     from clipadapt.deploy.compatibility import compatibility
     from clipadapt.deploy.releases import Compatible
     from clipadapt.errors import UsageError
     from clipadapt.evaluation.gate import Gate
+    from clipadapt.inputs import resolve
     from clipadapt.search.index import Index
     from clipadapt.towers.load import load
 
@@ -138,17 +138,18 @@ def _compatible(store: "Releases", bundle: "Bundle", gate: str) -> "Compatible":
         )
     current = store.store.current()
     index = Index.open(current / INDEX, verify=False)
-    subject = find(model=f"run:{bundle.run.path}", source=None, split=bundle.run.config.data.splits.validation)
+    inputs = resolve(model=f"run:{bundle.run.path}")
+    split = inputs.default_split
     results = compatibility(
         load(str(bundle.model)),
         load(str(current / MODEL)),
         index.meta.image_space,
-        subject.catalogue,
-        subject.prompts,
-        split=subject.split,
-        headline=subject.headline,
-        train_counts=subject.counts,
-        fitted_on=subject.fitted_on,
+        inputs.catalogue(split),
+        inputs.prompts,
+        split=split,
+        headline=inputs.headline,
+        train_counts=inputs.training_counts(),
+        fitted_on=inputs.fitted_on,
     )
     return Compatible(results, conditions)
 

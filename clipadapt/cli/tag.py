@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipadapt.cli import options
+
 if TYPE_CHECKING:
-    from clipadapt.cli.material import Material
     from clipadapt.prompts import Prompts
     from clipadapt.recognition.vectors import VectorCache
+    from clipadapt.tagging.inputs import TagInputs
     from clipadapt.tagging.tag import Tagged
     from clipadapt.tagging.thresholds import Thresholds
     from clipadapt.towers.encoder import Encoder
@@ -27,8 +29,8 @@ DEFAULT_PRECISION = 0.95
 def command(
     model: Annotated[str, typer.Option("--model", help="MODEL that tags, such as run:runs/fashion.")],
     out: Annotated[Path, typer.Option("--out", help="FILE.parquet, .csv or .jsonl; one row per item.")],
-    source: Annotated[str | None, typer.Option("--source", help="Catalogue; default: the run's or config's.")] = None,
-    split: Annotated[str, typer.Option("--split", help="Split that is tagged.")] = "validation",
+    source: options.Source = None,
+    split: options.Split = None,
     tune: Annotated[
         str | None,
         typer.Option("--tune", help="Split that thresholds are fitted on, or a share of train; default: the run's."),
@@ -36,22 +38,26 @@ def command(
     thresholds: Annotated[
         Path | None, typer.Option("--thresholds", help="Fitted earlier: thresholds.json; instead of --tune.")
     ] = None,
-    prompts: Annotated[str | None, typer.Option("--prompts", help="Prompts file; default: the run's, generic.")] = None,
-    against: Annotated[str | None, typer.Option("--against", help="MODEL it is compared with.")] = None,
+    prompts: options.Prompts = None,
+    against: options.Against = None,
     precision: Annotated[
         float | None, typer.Option("--precision", help="Of what is said for sure; default: 0.95.")
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="Config that names source, columns, prompts.")] = None,
-    attribute: Annotated[list[str] | None, typer.Option("--attribute", help="Only this one; may be repeated.")] = None,
-    product: Annotated[str | None, typer.Option("--product", help="Column whose items are one product.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto takes a GPU where there is one.")] = "auto",
-    cache: Annotated[Path | None, typer.Option("--cache", help="Folder of kept vectors; default: the user's.")] = None,
+    config: options.Config = None,
+    attribute: options.Attributes = None,
+    image: options.Image = None,
+    product: options.Product = None,
+    item: options.Id = None,
+    title: options.Title = None,
+    device: options.Device = "auto",
+    cache: options.Cache = None,
 ) -> None:
     """Tag items; say which tags can go without a person, at a precision shown on tune."""
-    from clipadapt.cli.material import find
     from clipadapt.errors import ConfigError
+    from clipadapt.inputs import resolve
     from clipadapt.prompts import Prompts
     from clipadapt.recognition.vectors import VectorCache, default_folder
+    from clipadapt.tagging.inputs import tag_inputs
     from clipadapt.tagging.tag import check_form, tag
     from clipadapt.tagging.thresholds import Thresholds
     from clipadapt.towers.load import load
@@ -65,20 +71,14 @@ def command(
             "leave out --tune, --against, --precision and --attribute"
         )
     given = Thresholds.load(thresholds) if thresholds is not None else None
-    found = find(
-        model=model,
-        source=source,
-        split=split,
-        tune=tune,
-        prompts=prompts,
-        config=config,
-        attributes=attribute or (),
-        product=product,
-        given=given,
-    )
-    words = Prompts.load(found.prompts)
+    inputs = resolve(
+        model=model, config=config, source=source, image=image, product=product, id=item, title=title,
+        attributes=attribute or (), prompts=prompts,
+    )  # fmt: skip
+    found = tag_inputs(inputs, split or inputs.default_split, tune=tune, given=given)
+    words = Prompts.load(given.prompts["path"]) if given is not None and prompts is None else inputs.prompts
     kept = VectorCache(cache or default_folder() / "vectors")
-    where = _device(device)
+    where = options.device_of(device)
     systems = {"adapted": model, "base": against} if against is not None else {"model": model}
     tagged, fitted = {}, {}
     for system, name in systems.items():
@@ -97,7 +97,7 @@ def command(
 
 
 def _fit(
-    encoder: "Encoder", found: "Material", words: "Prompts", kept: "VectorCache", precision: float | None
+    encoder: "Encoder", found: "TagInputs", words: "Prompts", kept: "VectorCache", precision: float | None
 ) -> "Thresholds":
     from clipadapt.tagging.thresholds import fit
 
@@ -132,7 +132,7 @@ def _tell(tagged: "Tagged", fitted: "Thresholds") -> None:
 def _report(
     tagged: "Mapping[str, Tagged]",
     fitted: "Mapping[str, Thresholds]",
-    found: "Material",
+    found: "TagInputs",
     words: "Prompts",
     path: Path,
 ) -> None:
@@ -158,11 +158,3 @@ def _report(
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -88,6 +88,8 @@ class Catalogue:
         self.attributes = tuple(attributes)
         self.product_column = roles.product
         """Column of products; None when every item is a product of its own."""
+        self.grouped_by: str | None = None
+        """What stands for products where no column names them, in words for a report."""
         self.ids = item_ids(rows, texts, roles.id, split)
         self.left_out: tuple[str, ...] = ()
         """What was left out when this catalogue was made, a line each: broken pictures that `data.broken` counts."""
@@ -273,6 +275,14 @@ class Catalogue:
         part.pictures = self.pictures.take(chosen)
         part._lines = self._lines[chosen]
         part._prepared_rows = self._prepared_rows[chosen] if self.prepared is not None else self._prepared_rows
+        return part
+
+    def with_products(self, products: np.ndarray, grouped_by: str) -> Self:
+        """The same items with other products: item i belongs to products[i]."""
+        if products.shape != (len(self),):
+            raise ValueError(f"{len(products)} products for {len(self)} items")
+        part = self.subset(np.arange(len(self)))
+        part.products, part.grouped_by = products, grouped_by
         return part
 
     def with_prepared(self, cache: Decoded, rows: np.ndarray) -> Self:

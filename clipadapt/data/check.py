@@ -12,7 +12,7 @@ from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.data.cells import text_table
 from clipadapt.data.check_pictures import check_pictures
 from clipadapt.data.check_values import check_values, summary
-from clipadapt.data.columns import Roles, near, nearest
+from clipadapt.data.columns import Roles, near, nearest, option
 from clipadapt.data.faults import Fault, Report
 from clipadapt.data.inspect import inspect
 from clipadapt.data.items import clashing
@@ -73,7 +73,7 @@ def _load(
     for attribute in attributes:
         if attribute.name not in available:
             what = f"attribute {attribute.name!r}: no such column{near(attribute.name, available)}"
-            faults.append(Fault("error", rows.file, None, what, "rename one, or correct data.attributes"))
+            faults.append(Fault("error", rows.file, None, what, f"rename one, or correct {option('attributes')}"))
     product = _column(data.product, "product", rows.file, available, faults)
     item = _column(data.id, "id", rows.file, available, faults) or ("id" if "id" in available else None)
     ids = [str(text).strip() for text in texts.column(item).to_pylist()] if item is not None else rows.names
@@ -81,7 +81,7 @@ def _load(
     for name, at in clashes.items():
         kind = f"column {item!r}" if item is not None else "picture"
         stands = f"{name!r} stands in rows {', '.join(map(str, at))}" if name else f"{len(at)} empty cell(s)"
-        remedy = "an id names one item: correct it, or choose a column with data.id"
+        remedy = f"an id names one item: correct it, or choose a column with {option('id')}"
         faults.append(Fault("error", rows.file, at[0], f"{kind}: {stands}", remedy))
     if clashes:
         rows, item = rows._replace(names=[]), None
@@ -94,10 +94,10 @@ def _column(name: str | None, part: str, file: str, available: list[str], faults
         return name
     if part == "product" and name == "product" and nearest(name, available) is None:
         what = "no column 'product': every item counts as a product of its own"
-        faults.append(Fault("info", file, None, what, "name the column with data.product if there is one"))
+        faults.append(Fault("info", file, None, what, f"name the column with {option('product')} if there is one"))
     else:
         what = f"{part} {name!r}: no such column{near(name, available)}"
-        faults.append(Fault("error", file, None, what, f"correct data.{part}; null where there is none"))
+        faults.append(Fault("error", file, None, what, f"correct {option(part)}; leave it out where there is none"))
     return None
 
 

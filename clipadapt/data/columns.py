@@ -4,12 +4,31 @@ Nothing here reads a cell: names in, names out.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from clipadapt.errors import CatalogueError, listing
 
 DEFAULT_PRODUCT = "product"
+_FLAGS: ContextVar[bool] = ContextVar("flags", default=False)
+
+
+def option(name: str) -> str:
+    """How a person names a column's part: `data.image` in a config, `--image` where only flags were given."""
+    flags = {"attributes": "attribute"}
+    return f"--{flags.get(name, name)}" if _FLAGS.get() else f"data.{name}"
+
+
+@contextmanager
+def keys_are_flags() -> Iterator[None]:
+    """Messages within name the command line's flags, for there is no config to correct."""
+    before = _FLAGS.set(True)
+    try:
+        yield
+    finally:
+        _FLAGS.reset(before)
 
 
 class Roles(NamedTuple):
@@ -42,13 +61,15 @@ def choose_columns(
         if product != DEFAULT_PRODUCT or similar:
             faults.append(
                 f"product {product!r}: no such column{near(product, available)}; "
-                "null if every item is a product of its own"
+                + ("leave it out" if _FLAGS.get() else "null")
+                + " if every item is a product of its own"
             )
         product = None
     if faults:
         raise CatalogueError(
             f"{source}: {len(faults)} column(s) cannot be used as asked:{listing(faults)}"
-            f"\ncolumns there are: {', '.join(available) or 'none'}; name yours under data: (attributes, product, id)"
+            f"\ncolumns there are: {', '.join(available) or 'none'}; name yours with "
+            f"{option('attributes')}, {option('product')}, {option('id')}"
         )
     if item_id is None and "id" in available:
         item_id = "id"

@@ -21,6 +21,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
+from clipadapt.data.columns import option
 from clipadapt.data.pictures import FilePictures, Pictures
 from clipadapt.errors import CatalogueError, listing
 
@@ -78,7 +79,7 @@ class Table(NamedTuple):
         if column is None:
             raise CatalogueError(
                 f"{self.file}: no column of picture paths: looked for {' and '.join(wanted)}, "
-                f"found {', '.join(table.column_names)}; name it with data.image"
+                f"found {', '.join(table.column_names)}; name it with {option('image')}"
             )
         names = [name or "" for name in table.column(column).cast(pa.string()).to_pylist()]
         outside = [f"row {row + self._first_line}: {name!r}" for row, name in enumerate(names) if _leads_out(name)]

@@ -17,6 +17,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from clipadapt.data.columns import option
 from clipadapt.data.folders import PICTURE_ENDINGS, TABLE_ENDINGS, Rows, no_split
 from clipadapt.data.pictures import ColumnPictures
 from clipadapt.errors import CatalogueError
@@ -135,7 +136,7 @@ def _picture_column(features: datasets.Features, image: str, source: str) -> str
         return held[0]
     raise CatalogueError(
         f"{source}: no picture column {image!r}; columns with pictures: {', '.join(held) or 'none'}; "
-        f"all columns: {', '.join(features)}; name one with data.image"
+        f"all columns: {', '.join(features)}; name one with {option('image')}"
     )
 
 

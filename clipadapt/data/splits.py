@@ -14,7 +14,8 @@ import numpy as np
 
 from clipadapt import config, keyed
 from clipadapt.data.catalogue import Attribute, Catalogue
-from clipadapt.data.columns import near, nearest
+from clipadapt.data.columns import near, nearest, option
+from clipadapt.data.lookalikes import lookalikes
 from clipadapt.data.prepared import PreparedPictures
 from clipadapt.data.scan import broken
 from clipadapt.data.sources import Source, no_split, open_source
@@ -47,9 +48,13 @@ def load_splits(data: config.Data, seed: int) -> Splits:
     """
     source = open_source(data.source, data.revision)
     names = data.splits
-    train = _load(source, data, names.train)
-    if names.validation in source.splits():
-        validation = _load(source, data, names.validation)
+    there = [names.train]
+    there += [names.validation] if names.validation in source.splits() else []
+    there += [names.tune] if isinstance(names.tune, str) else []
+    loaded = dict(zip(there, grouped([_load(source, data, name) for name in there], data.title), strict=True))
+    train = loaded[names.train]
+    if names.validation in loaded:
+        validation = loaded[names.validation]
     else:
         _refuse_near_split(source, names)
         train, validation = carve(train, names.validation_share, seed, purpose="validation")
@@ -58,7 +63,7 @@ def load_splits(data: config.Data, seed: int) -> Splits:
             f"({len(set(validation.products))} products) from {names.train!r} by product"
         )
     if isinstance(names.tune, str):
-        tune = _load(source, data, names.tune)
+        tune = loaded[names.tune]
     else:
         train, tune = carve(train, names.tune, seed, purpose="tune")
     check_disjoint({names.train: train, names.validation: validation, "tune": tune})
@@ -69,6 +74,21 @@ def load_splits(data: config.Data, seed: int) -> Splits:
     return splits
 
 
+def grouped(catalogues: Sequence[Catalogue], title: str | None) -> list[Catalogue]:
+    """The catalogues as they are, or, where no column names products, with look-alikes and equal titles as products."""
+    if all(catalogue.product_column is not None for catalogue in catalogues):
+        return list(catalogues)
+    how = "near-identical pictures" + (f" and equal titles ({title})" if title is not None else "")
+    names = lookalikes(catalogues, title)
+    made = [one.with_products(own, how) for one, own in zip(catalogues, names, strict=True)]
+    groups = len(set(np.concatenate(names).tolist()))
+    _warn_once(
+        f"{catalogues[0].source}: no product column; {how} make {groups} groups of {sum(map(len, made))} items, "
+        f"which stand for products; name a column with {option('product')} if there is one"
+    )
+    return made
+
+
 def carve(catalogue: Catalogue, share: float, seed: int, purpose: str = "carve") -> tuple[Catalogue, Catalogue]:
     """(rest, carved): the share of products whose hash of seed, purpose and name is lowest; at least one on each side.
 
@@ -77,10 +97,11 @@ def carve(catalogue: Catalogue, share: float, seed: int, purpose: str = "carve")
     """
     products = sorted(set(catalogue.products.tolist()))
     if len(products) < 2 or not 0.0 < share < 1.0:
+        grouped_by = f" ({catalogue.grouped_by} count as one)" if catalogue.grouped_by is not None else ""
         raise CatalogueError(
-            f"{catalogue.source}: a share of {share} of the {len(products)} product(s) in {catalogue.split!r} cannot "
-            f"be set aside for {purpose}: both sides need one; choose a share between 0 and 1, add products, "
-            "or name a split of the source under data.splits"
+            f"{catalogue.source}: a share of {share} of the {len(products)} product(s){grouped_by} in "
+            f"{catalogue.split!r} cannot be set aside for {purpose}: both sides need one; choose a share between 0 "
+            "and 1, add products, or name a split of the source under data.splits"
         )
     drawn = sorted(products, key=lambda product: (keyed.integer(seed, "split", purpose, product), product))
     taken = set(drawn[: min(max(round(share * len(products)), 1), len(products) - 1)])
@@ -151,6 +172,30 @@ def check_disjoint(splits: Mapping[str, Catalogue]) -> None:
     )
 
 
+def refuse_fitted(catalogue: Catalogue, split: str, fitted_on: Mapping[str, str], tune: Catalogue | None) -> None:
+    """Refuses to report choices on what they were fitted on.
+
+    Args:
+        split: what the reported split is called.
+        fitted_on: what was chosen (weights, epoch, thresholds, ...) -> the split it was chosen on.
+        tune: what temperatures are going to be fitted on.
+
+    Raises:
+        ConfigError: the reported split is one of those, or shares products with tune.
+    """
+    faults = [f"{what} was fitted on {used!r}" for what, used in fitted_on.items() if used == split]
+    if tune is not None:
+        both = {"tune": tune, "reported": catalogue}
+        shared = shared_products(both) or set(tune.ids) & set(catalogue.ids)
+        if shared and tune.source == catalogue.source:
+            faults.append(f"temperatures would be fitted on {len(shared)} of the products that are reported")
+    if faults:
+        raise ConfigError(
+            f"split {split!r} of {catalogue.source} cannot be reported{listing(faults)}"
+            "\nreport a split that nothing was chosen on, such as validation"
+        )
+
+
 def oddities(splits: Splits) -> list[str]:
     """What is usable but worth a warning, a line each: unlabelled items, values that training never sees."""
     lines = []
@@ -159,6 +204,13 @@ def oddities(splits: Splits) -> list[str]:
             lines.append(
                 f"{name}: {len(catalogue.left_out)} broken picture(s) left out, the first: {catalogue.left_out[0]}"
             )
+        if name != "train" and catalogue.grouped_by is not None:
+            seen = np.isin(catalogue.products, splits.train.products)
+            if seen.any():
+                lines.append(
+                    f"{name}: {int(seen.sum())} of {len(catalogue)} items look like items of train "
+                    f"({catalogue.grouped_by}); their figures flatter the model"
+                )
         if catalogue.attributes and (missing := int((~catalogue.labelled()).sum())):
             lines.append(f"{name}: {missing} of {len(catalogue)} items have no known attribute; they are kept")
     for attribute in splits.train.attributes:

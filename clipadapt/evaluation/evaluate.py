@@ -18,10 +18,11 @@ import numpy as np
 from clipadapt import runs
 from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.splits import refuse_fitted
 from clipadapt.errors import ConfigError
 from clipadapt.evaluation.details import Details, Reliability
 from clipadapt.evaluation.examples import RULE, examples
-from clipadapt.evaluation.inputs import EvalInputs, check_fitted, heads_of, missing, prepare
+from clipadapt.evaluation.inputs import EvalInputs, heads_of, missing, prepare
 from clipadapt.evaluation.reliability import reliabilities
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, Retention, Suite, TextToImage
@@ -79,7 +80,7 @@ def evaluate(
         PromptError: a value has no text, or the weights of its texts were fitted on these pictures.
     """
     split = split or catalogue.split
-    check_fitted(catalogue, split, fitted_on or {}, tune)
+    refuse_fitted(catalogue, split, fitted_on or {}, tune)
     prompts.refuse_fitted(catalogue.fingerprint)
     suite.check(catalogue)
     cache = cache or VectorCache()
@@ -105,7 +106,7 @@ def evaluate(
         broken=inputs.broken,
         train_counts={name: dict(counts) for name, counts in (train_counts or {}).items()},
         margins=retained.margins(suite.tasks),
-        notes=tuple(dict.fromkeys((*head_notes, *measured.notes))),
+        notes=tuple(dict.fromkeys((*_product_notes(catalogue), *head_notes, *measured.notes))),
     )
     results = Results(_record(context, prompts, split, quoted, details, fitted_on or {}, tune), tuple(rows), details)
     if out is not None:
@@ -190,6 +191,14 @@ def _retention(
     own = _context(inputs, context.encoders, context.vectors, words, context.suite, None, (), {})
     measured = retained.retention(own, task)
     return measured, to_rows(measured.cells, pair, task.split, own.sampler, certainty)
+
+
+def _product_notes(catalogue: Catalogue) -> list[str]:
+    """What stands for products, where no column names them."""
+    if catalogue.grouped_by is None:
+        return []
+    groups = len(set(catalogue.products.tolist()))
+    return [f"no column names products: {catalogue.grouped_by} make {groups} groups, which intervals go by"]
 
 
 def _headline(catalogue: Catalogue, suite: Suite, headline: Sequence[str] | None) -> tuple[str, ...]:

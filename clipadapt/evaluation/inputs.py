@@ -1,6 +1,5 @@
-"""Before anything is measured: what must not be reported is refused, pictures become vectors, broken ones go out.
+"""Before anything is measured: pictures become vectors, and broken ones go out.
 
-    check_fitted(catalogue, split, fitted_on, tune)  # nothing fitted on a split is reported on it
     inputs = prepare(encoders, catalogue, cache)     # inputs.catalogue holds the items that have vectors
 
 Nothing here measures.
@@ -14,7 +13,6 @@ import numpy as np
 from jaxtyping import Float
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.data.splits import shared_products
 from clipadapt.errors import ConfigError, listing
 from clipadapt.evaluation.details import Missing
 from clipadapt.recognition.vectors import VectorCache
@@ -96,30 +94,6 @@ def heads_of(encoders: Mapping[str, Encoder]) -> tuple[dict[str, LinearHead], li
                     "vectors, fitted on train and chosen on tune"
                 )
     return heads, notes
-
-
-def check_fitted(catalogue: Catalogue, split: str, fitted_on: Mapping[str, str], tune: Catalogue | None) -> None:
-    """Refuses to report choices on what they were fitted on.
-
-    Args:
-        split: what the reported split is called.
-        fitted_on: what was chosen (weights, epoch, thresholds, ...) -> the split it was chosen on.
-        tune: what temperatures are going to be fitted on.
-
-    Raises:
-        ConfigError: the reported split is one of those, or shares products with tune.
-    """
-    faults = [f"{what} was fitted on {used!r}" for what, used in fitted_on.items() if used == split]
-    if tune is not None:
-        both = {"tune": tune, "reported": catalogue}
-        shared = shared_products(both) or set(tune.ids) & set(catalogue.ids)
-        if shared and tune.source == catalogue.source:
-            faults.append(f"temperatures would be fitted on {len(shared)} of the products that are reported")
-    if faults:
-        raise ConfigError(
-            f"split {split!r} of {catalogue.source} cannot be reported{listing(faults)}"
-            "\nreport a split that nothing was chosen on, such as validation"
-        )
 
 
 def missing(catalogue: Catalogue, attributes: tuple[str, ...], min_items: int) -> tuple[Missing, ...]:

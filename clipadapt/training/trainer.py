@@ -23,11 +23,10 @@ from clipadapt.config import Config
 from clipadapt.data.augment import Augment
 from clipadapt.data.batches import Batches, TrainBatch
 from clipadapt.data.scan import refuse_other_sizes
-from clipadapt.data.splits import Splits, load_splits
 from clipadapt.errors import TrainingError
+from clipadapt.inputs import Inputs, resolve
 from clipadapt.processes.exchange import Processes, lost_process_named
 from clipadapt.progress import bar
-from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 from clipadapt.towers.adapter import save_adapter
 from clipadapt.towers.classifier import PROBE, LinearHead
@@ -51,7 +50,7 @@ def train(
     config: Config | str | Path,
     run: Run | None = None,
     *,
-    splits: Splits | None = None,
+    inputs: Inputs | None = None,
     callbacks: Sequence[object] = (),
 ) -> Run:
     """Trains what the config describes, in `run` or in the folder it names, and returns the run.
@@ -61,7 +60,7 @@ def train(
     Args:
         config: a config, or the path of its file.
         run: where to train; None: the config's output_dir.
-        splits: the config's, where they are loaded already.
+        inputs: what the config names, where it is resolved already, so that splits are loaded once.
         callbacks: objects with methods of callbacks.Callback, called on the main process.
 
     Raises:
@@ -74,7 +73,7 @@ def train(
     accelerator = accelerator_for(config, run)
     try:
         with lost_process_named():
-            _Training(config, run, accelerator, splits or load_splits(config.data, config.seed), callbacks).go()
+            _Training(config, run, accelerator, inputs or resolve(config=config), callbacks).go()
     except (RuntimeError, MemoryError) as error:
         if guards.out_of_memory(error):
             raise guards.memory_error(config) from error
@@ -90,15 +89,15 @@ class _Training:
     """One run on one process."""
 
     def __init__(
-        self, config: Config, run: Run, accelerator: Accelerator, splits: Splits, callbacks: Sequence[object]
+        self, config: Config, run: Run, accelerator: Accelerator, inputs: Inputs, callbacks: Sequence[object]
     ) -> None:
         self.config = config
         self.run = run
         self.accelerator = accelerator
         self.processes = Processes(accelerator)
-        self.splits = splits
+        self.splits = inputs.splits
         self.callbacks = callbacks if self.processes.main else ()
-        prompts = Prompts.load(config.prompts)
+        prompts = inputs.prompts
         prompts.check(self.splits.train.columns)
         linear = config.head == "linear"
         objective = ClassifierObjective if linear else Objective

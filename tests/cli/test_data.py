@@ -25,20 +25,20 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_check_prints_and_exits_by_what_it_finds(shop, capsys):
-    assert main(["data", "check", str(shop), "--attributes", "Pattern"]) == 0
+    assert main(["data", "check", str(shop), "--attribute", "Pattern"]) == 0
     out, err = capsys.readouterr()
     assert "train: 6 items, 6 products, 1 picture size(s), mostly 24x24" in out
     assert "Pattern: known for 100% of the items, 2 values" in out
     assert err.startswith("0 error(s)")
     (shop / "train/3.png").write_bytes(b"nothing")
-    assert main(["data", "check", str(shop), "--attributes", "Pattern, Fabric"]) == 1
+    assert main(["data", "check", str(shop), "--attribute", "Pattern", "--attribute", "Fabric"]) == 1
     out, _ = capsys.readouterr()
     assert f"error: {shop}/train/metadata.csv, row 5: item 'train3'" in out
     assert "attribute 'Fabric': no such column" in out
 
 
 def test_check_as_json(shop, capsys):
-    assert main(["data", "check", str(shop), "--attributes", "Pattern", "--json"]) == 0
+    assert main(["data", "check", str(shop), "--attribute", "Pattern", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["splits"]["train"]["attributes"]["Pattern"]["counts"] == {"Solid": 3, "Striped": 3}
     assert {fault["level"] for fault in result["faults"]} <= {"warning", "info"}
@@ -58,7 +58,7 @@ def test_check_with_a_config(shop, tmp_path, capsys):
 def test_many_findings_of_a_kind_are_cut(shop, capsys):
     table = shop / "train/metadata.csv"
     table.write_text(table.read_text() + "".join(f"none{i}.png,x{i},Solid,x{i}\n" for i in range(15)))
-    assert main(["data", "check", str(shop), "--attributes", "Pattern"]) == 1
+    assert main(["data", "check", str(shop), "--attribute", "Pattern"]) == 1
     out = capsys.readouterr().out
     assert sum(line.startswith("error: ") and "none" in line for line in out.splitlines()) == 10
     assert "error: and 5 more" in out

@@ -140,7 +140,7 @@ def test_weights_fitted_on_tune_are_not_scored_on_a_split_that_holds_it(world, t
     assert "fitted on other pictures already ('tune')" in str(elsewhere.exception)
 
 
-def test_attributes_that_the_source_or_the_other_file_lacks_are_named(world, tmp_path):
+def test_attributes_that_the_source_or_the_other_file_lacks_are_named(world, tmp_path, caplog):
     source, model = world
     path, other = tmp_path / "p.yaml", tmp_path / "other.yaml"
     path.write_text(FILE.replace("colour:", 'colur: {templates: ["{value}"]}\n  colour:'))
@@ -148,7 +148,7 @@ def test_attributes_that_the_source_or_the_other_file_lacks_are_named(world, tmp
     arguments = ["--model", model, "--source", source, "--min-items", "2"]
     found = run("score", str(path), *arguments, "--against", str(other))
     assert found.exit_code == 0, found.output
-    assert f"not scored: {path}:4: colur: the source has no such column; did you mean 'colour'?" in found.stderr
+    assert f"not scored: {path}:4: colur: the source has no such column; did you mean 'colour'?" in caplog.text
     assert f"category against {other}, which has no words for it" in found.stderr
     path.write_text('attributes: {colur: {templates: ["{value}"]}}\n')
     nothing = run("score", str(path), *arguments)

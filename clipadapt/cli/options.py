@@ -1,0 +1,47 @@
+"""The flags that several verbs share, so that each means the same and reads the same everywhere.
+
+A verb that reads a catalogue takes Source, Config, Image, Product, Id, Title and Split, and hands them to
+`clipadapt.inputs.resolve`. Nothing here reads anything.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--source", help="Folder of pictures, table, Parquet, shards or hub id; default: the config's or run's."
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="Config that names source, columns, splits and prompts; default: the run's."),
+]
+Image = Annotated[str | None, typer.Option("--image", help="Column of pictures.")]
+Product = Annotated[str | None, typer.Option("--product", help="Column whose items are one product.")]
+Id = Annotated[str | None, typer.Option("--id", help="Column that names items.")]
+Title = Annotated[str | None, typer.Option("--title", help="Column of titles.")]
+Split = Annotated[str | None, typer.Option("--split", help="Split of the source.")]
+Attributes = Annotated[list[str] | None, typer.Option("--attribute", help="Only this column; may be repeated.")]
+Prompts = Annotated[
+    str | None, typer.Option("--prompts", help="Prompts file; default: the config's or run's, else the generic one.")
+]
+Model = Annotated[str, typer.Option("--model", help="MODEL: a run, a release, an export, a hub name, a local folder.")]
+Against = Annotated[str | None, typer.Option("--against", help="MODEL it is compared with.")]
+Precision = Annotated[Literal["fp32", "bf16", "fp16"], typer.Option("--precision", help="What matrix products run in.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1; auto takes a GPU where there is one.")]
+Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of kept vectors; default: the user's.")]
+Broken = Annotated[
+    Literal["error", "count"], typer.Option("--broken", help="Broken pictures: stop, or count and go on.")
+]
+
+
+def device_of(name: str) -> str:
+    """`auto` -> this process's accelerator where there is one, else the CPU."""
+    if name != "auto":
+        return name
+    from accelerate import PartialState
+
+    return str(PartialState().device)
