@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clipadapt.search.embed import Vectors
     from clipadapt.search.index import Change
     from clipadapt.search.meta import Target
-    from clipadapt.search.query import Part
+    from clipadapt.search.query import QueryPart
     from clipadapt.search.searcher import Hit
     from clipadapt.towers.encoder import Encoder
 
@@ -144,8 +144,8 @@ def info(index: Index, as_json: Json = False) -> None:
                f"{', '.join(opened.items.columns)}")  # fmt: skip
     typer.echo(f"model {meta.model or 'unknown'}, {meta.image_space}")
     typer.echo(f"{meta.factory}, {meta.memory_bytes / 1e6:,.1f} MB in memory, {_recalls(meta.measured)}")
-    for kind, effort in meta.efforts.items():
-        typer.echo(f"{kind} queries: probe {effort.probe}, refine {effort.refine}")
+    for kind, params in meta.search_params.items():
+        typer.echo(f"{kind} queries: probe {params.probe}, refine {params.refine}")
     typer.echo(f"{'factory':24} {'queries':8} {'probe':>6} {'refine':>6} {'recall@10':>9} {'at least':>8} "
                f"{'p50 ms':>8} {'p99 ms':>8}")  # fmt: skip
     for point in meta.curve:
@@ -184,8 +184,8 @@ def search(
     from clipadapt.search.index import Index as Opened
     from clipadapt.search.query import Item, Query
 
-    positives: list[Part] = [*(text or []), *map(_picture, image or []), *map(Item, like or [])]
-    negatives: list[Part] = [*(not_text or []), *map(_picture, not_image or [])]
+    positives: list[QueryPart] = [*(text or []), *map(_picture, image or []), *map(Item, like or [])]
+    negatives: list[QueryPart] = [*(not_text or []), *map(_picture, not_image or [])]
     query = Query(tuple(positives), tuple(negatives), text_weight)
     conditions = parse_all(where)
     expand = None
@@ -200,7 +200,7 @@ def search(
     else:
         _print(hits)
     if not hits:
-        reasons = opened.puzzles(conditions) or [
+        reasons = opened.unmatched_filters(conditions) or [
             "no item meets the conditions" if len(opened) else "the index is empty"
         ]
         typer.echo("; ".join(reasons), err=True)

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from clipadapt.errors import StoreError, UsageError
 from clipadapt.search.engine import Engine
-from clipadapt.search.items import Items, few
+from clipadapt.search.items import Items, first_faults
 from clipadapt.search.meta import Meta
 from clipadapt.search.topk import BLOCK
 
@@ -100,7 +100,7 @@ def unit_vectors(vectors: Float[np.ndarray, "rows dim"], items: Items) -> Float[
         why = ["zero length" if lengths[row] == 0 else "not finite" for row in bad]
         faults = [f"row {row}, item {items.id(row)!r}: {what}" for row, what in zip(bad.tolist(), why, strict=True)]
         remedy = "embed these items again, or leave them out"
-        raise UsageError(f"{len(bad)} vector(s) have no direction:{few(faults)}\n{remedy}")
+        raise UsageError(f"{len(bad)} vector(s) have no direction:{first_faults(faults)}\n{remedy}")
     if len(vectors) and np.abs(lengths - 1).max() > _UNIT:
         return (np.asarray(vectors, np.float32) / lengths[:, None]).astype(np.float32)
     return vectors

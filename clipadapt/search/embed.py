@@ -34,7 +34,7 @@ from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
 from clipadapt.processes import refuse_broken_world
 from clipadapt.processes.exchange import Processes, only_processors
 from clipadapt.progress import Bar, bar
-from clipadapt.search.items import Items, few
+from clipadapt.search.items import Items, first_faults
 from clipadapt.towers.encoder import Encoder, TorchEncoder
 
 log = logging.getLogger(__name__)
@@ -271,7 +271,7 @@ def _joined(
     table = catalogue.table().filter(kept)
     ordered = tuple(broken[row] for row in sorted(broken))
     if ordered:
-        lines = few([one.reason for one in ordered])
+        lines = first_faults([one.reason for one in ordered])
         log.warning("%d of %d pictures are broken and have no vector:%s", len(ordered), len(catalogue), lines)
     return Vectors(vectors[kept], Items.of(table, separators), encoder.image_space, encoder.name, ordered)
 

@@ -1,7 +1,7 @@
 """Nearest vectors by inner product through FAISS: flat, inverted lists, graphs, scalar and product quantisation.
 
     engine = Engine.build(vectors, "IVF1024,SQ8,RFlat")
-    engine.search(queries, 10, Effort(probe=16, refine=4), selection)      # vector ids and exact scores
+    engine.search(queries, 10, SearchParams(probe=16, refine=4), selection)      # vector ids and exact scores
 
 Every factory keeps the exact vectors inside (as Flat, or as RFlat behind a quantiser), so one file holds everything:
 scores are exact, and recall can be measured and the index rebuilt from it alone. The trade: disk for certainty; what
@@ -32,8 +32,8 @@ _TRAINING = 64
 """Training vectors per cell; FAISS asks for 39 at least, and more than 64 moved recall by less than 0.001."""
 
 
-class Effort(NamedTuple):
-    """How hard a search tries; chosen by measuring, see recall.py."""
+class SearchParams(NamedTuple):
+    """How much of the index one search looks at; chosen by measuring, see recall.py."""
 
     probe: int
     """Cells looked into (nprobe) or nodes kept (efSearch); not used by a factory that looks at everything."""
@@ -120,14 +120,14 @@ class Engine:
         except RuntimeError as error:
             raise StoreError(f"{path}: FAISS cannot read it ({_first_line(error)}); build the index again") from error
 
-    def prefer(self, effort: Effort) -> None:
-        """Makes an effort the one that stock FAISS uses when it reads the file, and is not told another."""
+    def set_default_params(self, params: SearchParams) -> None:
+        """What stock FAISS searches with after reading the file, unless it is given others."""
         if self.ivf is not None:
-            self.ivf.nprobe = max(1, min(effort.probe, self.ivf.nlist))
+            self.ivf.nprobe = max(1, min(params.probe, self.ivf.nlist))
         if self.graph is not None:
-            self.graph.hnsw.efSearch = max(1, effort.probe)
+            self.graph.hnsw.efSearch = max(1, params.probe)
         if self.refined:
-            self.index.k_factor = float(effort.refine)
+            self.index.k_factor = float(params.refine)
 
     def size(self) -> int:
         """Bytes of the one file."""
@@ -200,7 +200,11 @@ class Engine:
         return self.ivf.reconstruct_batch(np.ascontiguousarray(rows, np.int64))
 
     def search(
-        self, queries: Float[np.ndarray, "queries dim"], k: int, effort: Effort, selection: Selection | None = None
+        self,
+        queries: Float[np.ndarray, "queries dim"],
+        k: int,
+        params: SearchParams,
+        selection: Selection | None = None,
     ) -> TopK:
         """The k best of each query with exact scores, best first; -1 where fewer than k were found."""
         queries = np.ascontiguousarray(queries, np.float32)
@@ -212,7 +216,7 @@ class Engine:
             return _padded(self.exact(queries, wanted, selection), k)
         if (selection is not None and matches <= _FEW) or wanted * 4 > matches:
             return _padded(self.exact(queries, wanted, selection), k)
-        found = self._approximate(queries, wanted, effort, selection)
+        found = self._approximate(queries, wanted, params, selection)
         short = np.flatnonzero((found.indices < 0).any(axis=1))
         if len(short):
             whole = self.exact(queries[short], wanted, selection)
@@ -225,29 +229,29 @@ class Engine:
             everywhere = faiss.SearchParametersIVF(nprobe=self.ivf.nlist, **_selected(selection))
             return _sorted(*self.ivf.search(queries, k, params=everywhere))
         if selection is not None and selection.count * 8 < self.count:
-            params = faiss.SearchParameters(sel=faiss.IDSelectorArray(selection.rows))
-            return _sorted(*self._flat.search(queries, k, params=params))
+            options = faiss.SearchParameters(sel=faiss.IDSelectorArray(selection.rows))
+            return _sorted(*self._flat.search(queries, k, params=options))
         return topk(queries, self._view(), k, allowed=None if selection is None else selection.mask)
 
-    def _approximate(self, queries: np.ndarray, k: int, effort: Effort, selection: Selection | None) -> TopK:
-        wide = min(k * effort.refine, self.count) if self.refined else k
+    def _approximate(self, queries: np.ndarray, k: int, params: SearchParams, selection: Selection | None) -> TopK:
+        wide = min(k * params.refine, self.count) if self.refined else k
         if self.ivf is not None:
             if selection is None:
-                scores, ids = self.ivf.search(queries, wide, params=faiss.SearchParametersIVF(nprobe=effort.probe))
+                scores, ids = self.ivf.search(queries, wide, params=faiss.SearchParametersIVF(nprobe=params.probe))
             else:
-                scores, ids = self._cells(queries, wide, effort, selection)
+                scores, ids = self._cells(queries, wide, params, selection)
         elif self.graph is not None:
-            scores, ids = self._walk(queries, wide, effort, selection)
+            scores, ids = self._walk(queries, wide, params, selection)
         else:
             scores, ids = self.base.search(queries, wide)
         return self._rescored(queries, ids, k) if self.refined else _sorted(scores, ids)
 
     def _cells(
-        self, queries: np.ndarray, k: int, effort: Effort, selection: Selection
+        self, queries: np.ndarray, k: int, params: SearchParams, selection: Selection
     ) -> tuple[np.ndarray, np.ndarray]:
         """The nearest cells that hold a match, as many as it takes to meet enough matches."""
         matches = selection.per_cell(self._cells_of_rows(), self.ivf.nlist)
-        usual = effort.probe * self.count / self.ivf.nlist
+        usual = params.probe * self.count / self.ivf.nlist
         budget = max(usual * _surplus(selection.count / self.count), 2 * k)
         closeness = _products(queries, self._centres())
         closeness[:, matches == 0] = -np.inf
@@ -266,18 +270,18 @@ class Engine:
         return scores, ids
 
     def _walk(
-        self, queries: np.ndarray, k: int, effort: Effort, selection: Selection | None
+        self, queries: np.ndarray, k: int, params: SearchParams, selection: Selection | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """A walk through the graph, wider until it has met as many matches as an unfiltered one meets nodes."""
-        width = max(effort.probe, k)
+        width = max(params.probe, k)
         if selection is None:
             return self.graph.search(queries, k, params=faiss.SearchParametersHNSW(efSearch=width))
         enough = min(width, selection.count)
         selector = selection.bitmap()
         while True:
             width *= 2
-            params = faiss.SearchParametersHNSW(efSearch=width, sel=selector)
-            scores, ids = self.graph.search(queries, max(k, enough), params=params)
+            options = faiss.SearchParametersHNSW(efSearch=width, sel=selector)
+            scores, ids = self.graph.search(queries, max(k, enough), params=options)
             if (ids >= 0).all():
                 return scores[:, :k], ids[:, :k]
             if width * 16 > self.count:  # as dear as scoring every match; search() sees the gap and does that

@@ -98,7 +98,7 @@ def matching(items: Items, conditions: Sequence[Condition]) -> Bool[np.ndarray, 
     return mask
 
 
-def nobody(items: Items, condition: Condition) -> str | None:
+def unmatched(items: Items, condition: Condition) -> str | None:
     """Why a condition on a text column matches nothing, when no item has ever had that value."""
     view = items.view(condition.column)
     if condition.operator not in ("=", "in") or not isinstance(view, Texts):

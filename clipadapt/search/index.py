@@ -26,13 +26,13 @@ from clipadapt.search.contents import Contents, unit_vectors
 from clipadapt.search.embed import Vectors, embed_pictures
 from clipadapt.search.engine import Engine
 from clipadapt.search.factory import choose_factory
-from clipadapt.search.filters import Where, nobody, parse_all
+from clipadapt.search.filters import Where, parse_all, unmatched
 from clipadapt.search.items import Items
 from clipadapt.search.meta import Meta, Target
-from clipadapt.search.query import Compiler, Item, Part, Query
+from clipadapt.search.query import Compiler, Item, Query, QueryPart
 from clipadapt.search.recall import Point
 from clipadapt.search.searcher import Hit, Searcher
-from clipadapt.search.tune import QUERIES, Tuned, choose, remeasure, sample_texts, settle_efforts
+from clipadapt.search.tune import QUERIES, Tuned, choose, choose_params, remeasure, sample_texts
 from clipadapt.search.versions import Versions
 from clipadapt.towers.encoder import Encoder
 from clipadapt.towers.load import load
@@ -130,15 +130,15 @@ class Index:
                 raise UsageError("an index of a catalogue needs an encoder; load one, or give vectors")
             source = embed_pictures(encoder, source)
         if encoder is not None and encoder.image_space != source.image_space:
-            raise SpaceError(_differ(encoder.name, encoder.image_space, "these vectors", source.image_space))
+            raise SpaceError(_space_mismatch(encoder.name, encoder.image_space, "these vectors", source.image_space))
         vectors = unit_vectors(source.vectors, source.items)
-        asked = _text_vectors(texts, source.items, encoder, vectors.shape[1], seed)
+        text_queries = _text_vectors(texts, source.items, encoder, vectors.shape[1], seed)
         chosen = choose_factory(*vectors.shape) if factory == "auto" else factory
         target = target or Target()
-        tuned = settle_efforts(Engine.build(vectors, chosen, seed), chosen, target, asked, seed)
+        tuned = choose_params(Engine.build(vectors, chosen, seed), chosen, target, text_queries, seed)
         meta = _meta(tuned, source.image_space, source.model, target, tuned.points, len(source.broken))
         versions = Versions(out)
-        versions.write(Contents(tuned.engine, source.items, meta, asked))
+        versions.write(Contents(tuned.engine, source.items, meta, text_queries))
         return cls(versions, encoder=encoder, verify=False)
 
     def __len__(self) -> int:
@@ -162,7 +162,7 @@ class Index:
 
     def search(
         self,
-        queries: Part | Query | Sequence[Part | Query],
+        queries: QueryPart | Query | Sequence[QueryPart | Query],
         k: int = 10,
         *,
         where: Where = None,
@@ -183,8 +183,8 @@ class Index:
         """
         if k < 1:
             raise UsageError(f"k is {k}; ask for 1 result or more")
-        asked = self._compiler(encoder).compile([Query.of(part) for part in _several(queries)])
-        return self._searcher.search(asked, k, parse_all(where), collapse)
+        compiled = self._compiler(encoder).compile([Query.of(part) for part in _several(queries)])
+        return self._searcher.search(compiled, k, parse_all(where), collapse)
 
     def count(self, where: Where) -> int:
         """How many items meet the conditions.
@@ -195,9 +195,9 @@ class Index:
         selection = self._searcher.selection(parse_all(where))
         return len(self) if selection is None else selection.count
 
-    def puzzles(self, where: Where) -> list[str]:
+    def unmatched_filters(self, where: Where) -> list[str]:
         """Conditions that ask for a value no item has, each with the nearest that some have."""
-        found = (nobody(self.items, condition) for condition in parse_all(where))
+        found = (unmatched(self.items, condition) for condition in parse_all(where))
         return [line for line in found if line]
 
     def vector(self, item: str) -> Float[np.ndarray, " dim"]:
@@ -295,11 +295,11 @@ class Index:
         def chosen() -> Encoder:
             if encoder is not None:
                 self._check_space(encoder.image_space, encoder.name)
-            return encoder or self._own_encoder()
+            return encoder or self._default_encoder()
 
         return Compiler(self.meta.dim, chosen, self._searcher.vector, self._searcher.spread, self._expand)
 
-    def _own_encoder(self) -> Encoder:
+    def _default_encoder(self) -> Encoder:
         if self._encoder is None:
             model = self._model or self.meta.model
             if model is None:
@@ -311,10 +311,10 @@ class Index:
 
     def _check_space(self, space: str, owner: str) -> None:
         if space != self.meta.image_space:
-            raise SpaceError(_differ(owner, space, f"index {self._versions}", self.meta.image_space))
+            raise SpaceError(_space_mismatch(owner, space, f"index {self._versions}", self.meta.image_space))
 
 
-def _several(queries: Part | Query | Sequence[Part | Query]) -> Sequence[Part | Query]:
+def _several(queries: QueryPart | Query | Sequence[QueryPart | Query]) -> Sequence[QueryPart | Query]:
     if isinstance(queries, str | Image.Image | Item | Query):
         return [queries]
     if isinstance(queries, np.ndarray):
@@ -327,16 +327,16 @@ def _text_vectors(
 ) -> Float[np.ndarray, "texts dim"]:
     if isinstance(texts, np.ndarray):
         return np.ascontiguousarray(texts, np.float32)
-    said = list(texts) if texts is not None else sample_texts(items, QUERIES, seed)
-    if encoder is None or encoder.context_length is None or not said:
+    queries = list(texts) if texts is not None else sample_texts(items, QUERIES, seed)
+    if encoder is None or encoder.context_length is None or not queries:
         return np.empty((0, dim), np.float32)
-    return encoder.encode_texts(said).cpu().numpy()
+    return encoder.encode_texts(queries).cpu().numpy()
 
 
 def _meta(tuned: Tuned, space: str, model: str | None, target: Target, points: Sequence[Point], left_out: int) -> Meta:
     return Meta(
         image_space=space, model=model, factory=tuned.factory, dim=tuned.engine.dim, trained_on=tuned.engine.count,
-        target=target, efforts=tuned.efforts, measured=tuned.measured, curve=list(points),
+        target=target, search_params=tuned.search_params, measured=tuned.measured, curve=list(points),
         memory_bytes=tuned.memory, left_out=left_out,
     )  # fmt: skip
 
@@ -347,11 +347,11 @@ def _remeasured(now: Contents, items: Items) -> Meta:
     measured = now.meta.measured
     if last is None or now.engine.count > (1 + _REMEASURED) * last.vectors:
         live = np.flatnonzero(~items.removed)
-        measured = remeasure(now.engine, now.meta.factory, now.meta.efforts, now.texts, live)
+        measured = remeasure(now.engine, now.meta.factory, now.meta.search_params, now.texts, live)
     return now.meta.model_copy(update={"measured": measured, "memory_bytes": now.engine.memory()})
 
 
-def _differ(first: str, first_space: str, second: str, second_space: str) -> str:
+def _space_mismatch(first: str, first_space: str, second: str, second_space: str) -> str:
     return (
         f"{first}: {first_space}, but {second}: {second_space}; vectors of two image spaces cannot be compared; "
         "use the model that the index was built with, or build the index again"

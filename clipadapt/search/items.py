@@ -30,7 +30,7 @@ _NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?$"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
 
-def few(faults: Sequence[str]) -> str:
+def first_faults(faults: Sequence[str]) -> str:
     """The first faults, a line each, and how many more there are."""
     more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
     return listing([*faults[:_SHOWN], *more])
@@ -136,7 +136,9 @@ class Items:
         if missing:
             gone = set(pc.unique(self.table.column(ID).filter(pa.array(self.removed))).to_pylist())
             faults = [f"{item!r} {'was removed' if item in gone else 'was never added'}" for item in missing]
-            raise UsageError(f"{len(missing)} item(s) not in the index:{few(faults)}\ncheck the ids, or add them")
+            raise UsageError(
+                f"{len(missing)} item(s) not in the index:{first_faults(faults)}\ncheck the ids, or add them"
+            )
         return np.array([known[item] for item in ids], np.int64)
 
     def holds(self, item: str) -> bool:
@@ -159,7 +161,7 @@ class Items:
         twice = [item for item in more.table.column(ID).to_pylist() if item in known]
         if twice:
             raise CatalogueError(
-                f"{len(twice)} item(s) are in the index already:{few([repr(item) for item in twice])}\n"
+                f"{len(twice)} item(s) are in the index already:{first_faults([repr(item) for item in twice])}\n"
                 "update (index add --replace) replaces them"
             )
         vectors = pa.array(np.arange(self.rows, self.rows + more.rows))
@@ -200,7 +202,7 @@ def _check_ids(ids: Sequence[str | None]) -> None:
             faults.append(f"row {row}: id {item!r} is {'used before' if item else 'empty'}")
         seen.add(item)
     if faults:
-        raise CatalogueError(f"items need ids of their own:{few(faults)}")
+        raise CatalogueError(f"items need ids of their own:{first_faults(faults)}")
 
 
 def _typed(column: pa.ChunkedArray, separator: str | None) -> pa.ChunkedArray:

@@ -1,7 +1,7 @@
 """index.json: what an index is bound to, how it was made, and what was measured of it.
 
     {"schema_version": 1, "image_space": "...", "model": "run:runs/fashion", "dim": 512,
-     "factory": "IVF4096,PQ256x4fsr,RFlat", "efforts": {"picture": {...}, "text": {...}}, "measured": {...},
+     "factory": "IVF4096,PQ256x4fsr,RFlat", "search_params": {"picture": {...}, "text": {...}}, "measured": {...},
      "curve": [...]}
 
 Written and read here alone. A file that does not fit is refused with the key that is wrong.
@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clipadapt.errors import StoreError, listing
-from clipadapt.search.engine import Effort
+from clipadapt.search.engine import SearchParams
 from clipadapt.search.recall import AT, Kind, Point
 from clipadapt.sections import describe
 
@@ -62,7 +62,7 @@ class Meta(_Part):
     trained_on: int
     """Vectors that were there when the factory was trained."""
     target: Target = Target()
-    efforts: dict[Kind, Effort]
+    search_params: dict[Kind, SearchParams]
     measured: dict[Kind, Measured]
     """A kind that is missing was not measured: there were no queries of it."""
     curve: list[Point]
@@ -87,9 +87,9 @@ class Meta(_Part):
             raise StoreError(f"{path}: cannot be read: {error}; build the index again") from error
 
     def to_json(self) -> str:
-        """The file's text; efforts and points by name, not by place."""
+        """The file's text; search parameters and points by name, not by place."""
         content = self.model_dump(mode="json")
-        content["efforts"] = {kind: effort._asdict() for kind, effort in self.efforts.items()}
+        content["search_params"] = {kind: params._asdict() for kind, params in self.search_params.items()}
         content["curve"] = [point._asdict() for point in self.curve]
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 

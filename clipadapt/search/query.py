@@ -1,4 +1,4 @@
-"""What someone looks for -> one unit vector: words, pictures, both with a weight, "more like this but ...", not that.
+"""What someone searches for -> one unit vector: words, pictures, both with a weight, an item and what to change.
 
     Query.of("striped midi skirt")                                 Query.of(picture)
     Query((picture, "in red"), text_weight=0.7)                    both; 0 is the picture alone, 1 the words alone
@@ -7,7 +7,7 @@
 
 Similarities to pictures are spread several times wider than similarities to texts, so a plain mean of both vectors is
 nearly the picture alone. Each side is divided by how widely its similarities to the catalogue spread; a weight of 0.5
-then means an equal say. One vector per query comes out, so any index can answer it. Knows nothing of indexes.
+then means an equal weight. One vector per query comes out, so any index can answer it. Knows nothing of indexes.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Item(NamedTuple):
     id: str
 
 
-Part = str | Image.Image | np.ndarray | Item
+QueryPart = str | Image.Image | np.ndarray | Item
 """Words, a picture, a vector [dim], or an item."""
 
 
@@ -40,10 +40,10 @@ Part = str | Image.Image | np.ndarray | Item
 class Query:
     """Everything that one search is after."""
 
-    positives: tuple[Part, ...]
-    negatives: tuple[Part, ...] = ()
+    positives: tuple[QueryPart, ...]
+    negatives: tuple[QueryPart, ...] = ()
     text_weight: float = 0.5
-    """The words' say where there are words and pictures."""
+    """The words' weight where there are words and pictures."""
     negative_weight: float = 0.5
     """What being like a negative costs, against what being like the positives gains."""
 
@@ -67,18 +67,18 @@ class Query:
                 )
 
     @classmethod
-    def of(cls, asked: "Part | Query") -> "Query":
+    def of(cls, part: "QueryPart | Query") -> "Query":
         """A query from its single part."""
-        return asked if isinstance(asked, Query) else cls((asked,))
+        return part if isinstance(part, Query) else cls((part,))
 
 
-class Asked(NamedTuple):
+class CompiledQuery(NamedTuple):
     """A query as an index takes it."""
 
     vector: Float[np.ndarray, " dim"]
     kind: Kind
     items: tuple[str, ...]
-    """Items it was asked with, which it should not find again."""
+    """Items it was made with, which it should not find again."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Compiler:
     expand: Callable[[str], Sequence[str]] | None = None
     """What is encoded for a text, averaged: templates and synonyms of a prompts file; None: the text itself."""
 
-    def compile(self, queries: Sequence[Query]) -> list[Asked]:
+    def compile(self, queries: Sequence[Query]) -> list[CompiledQuery]:
         """One vector per query; texts and pictures of all of them are encoded together.
 
         Raises:
@@ -109,40 +109,40 @@ class Compiler:
         ]
         return [self._composed(query, *sides) for query, sides in zip(queries, found, strict=True)]
 
-    def _composed(self, query: Query, positives: list[np.ndarray], negatives: list[np.ndarray]) -> Asked:
+    def _composed(self, query: Query, positives: list[np.ndarray], negatives: list[np.ndarray]) -> CompiledQuery:
         words = [vector for part, vector in zip(query.positives, positives, strict=True) if isinstance(part, str)]
         others = [vector for part, vector in zip(query.positives, positives, strict=True) if not isinstance(part, str)]
         items = tuple(part.id for part in (*query.positives, *query.negatives) if isinstance(part, Item))
         kind: Kind = "picture" if others else "text"
         sides = [side for side in (words, others) if side]
         if len(sides) == 1 and not negatives:
-            return Asked(_unit(np.mean(sides[0], axis=0)), kind, items)
+            return CompiledQuery(_unit(np.mean(sides[0], axis=0)), kind, items)
         weight = query.text_weight if len(sides) == 2 else 1.0
         target = np.zeros(self.dim, np.float32)
         for share, side in ((weight, words), (1 - weight if words else 1.0, others)):
             if side:
-                target += share * self._levelled(_unit(np.mean(side, axis=0)))
+                target += share * self._scaled(_unit(np.mean(side, axis=0)))
         for negative in negatives:
-            target -= query.negative_weight / len(negatives) * self._levelled(negative)
-        return Asked(_unit(target), kind, items)
+            target -= query.negative_weight / len(negatives) * self._scaled(negative)
+        return CompiledQuery(_unit(target), kind, items)
 
-    def _levelled(self, vector: np.ndarray) -> np.ndarray:
+    def _scaled(self, vector: np.ndarray) -> np.ndarray:
         """So long that its similarities to the catalogue spread by one."""
         return vector / max(self.spread(vector), 1e-6)
 
-    def _vectors(self, parts: Sequence[Part]) -> list[np.ndarray]:
+    def _vectors(self, parts: Sequence[QueryPart]) -> list[np.ndarray]:
         texts = list(dict.fromkeys(part for part in parts if isinstance(part, str)))
         pictures = [part for part in parts if isinstance(part, Image.Image)]
-        said = dict(zip(texts, self._texts(texts), strict=True)) if texts else {}
-        seen = iter(self.encoder().encode_images(pictures).cpu().numpy()) if pictures else iter(())
+        of_text = dict(zip(texts, self._texts(texts), strict=True)) if texts else {}
+        of_picture = iter(self.encoder().encode_images(pictures).cpu().numpy()) if pictures else iter(())
         found = []
         for part in parts:
             if isinstance(part, str):
-                found.append(said[part])
+                found.append(of_text[part])
             elif isinstance(part, Image.Image):
-                found.append(next(seen))
+                found.append(next(of_picture))
             else:
-                found.append(self.vector_of(part.id) if isinstance(part, Item) else self._given(part))
+                found.append(self.vector_of(part.id) if isinstance(part, Item) else self._checked(part))
         return found
 
     def _texts(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -154,7 +154,7 @@ class Compiler:
         ends = np.cumsum([len(forms) for forms in expanded])[:-1]
         return [_unit(part.mean(axis=0)) for part in np.split(flat, ends)]
 
-    def _given(self, vector: np.ndarray) -> np.ndarray:
+    def _checked(self, vector: np.ndarray) -> np.ndarray:
         if vector.shape != (self.dim,):
             raise SpaceError(
                 f"a query vector has shape {vector.shape}, the index holds vectors of {self.dim} dimensions"

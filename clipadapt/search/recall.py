@@ -1,7 +1,7 @@
-"""Measured recall: what an approximate search finds of the exact ten best, for how long, and how hard it must try.
+"""Measured recall: what an approximate search finds of the exact ten best, for how long, and with which parameters.
 
 Pictures and texts are measured apart: text vectors lie off the cloud of pictures that an index is trained on, so the
-same effort finds less for them. The effort chosen is the quickest whose recall is above the target with 95%
+same parameters find less for them. The ones chosen are the quickest whose recall is above the target with 95%
 certainty over the queries measured, not the quickest whose mean happens to be.
 Knows nothing of items or files: an engine and query vectors in, points of a curve out.
 """
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from clipadapt.search.engine import Effort, Engine
+from clipadapt.search.engine import Engine, SearchParams
 
 Kind = Literal["picture", "text"]
 KINDS: tuple[Kind, ...] = ("picture", "text")
@@ -25,12 +25,12 @@ _QUANTILE = 1.645
 """One-sided 95% of the normal distribution."""
 
 
-class Probes(NamedTuple):
+class RecallQueries(NamedTuple):
     """Queries of one kind and their exact answers."""
 
     kind: Kind
     vectors: Float[np.ndarray, "queries dim"]
-    own: Integer[np.ndarray, " queries"] | None
+    self_rows: Integer[np.ndarray, " queries"] | None
     """The row that is the query itself, which neither search counts; None: queries are not in the index."""
     truth: Int[np.ndarray, "queries 10"]
 
@@ -50,54 +50,54 @@ class Point(NamedTuple):
     p99_ms: float
 
     @property
-    def effort(self) -> Effort:
-        return Effort(self.probe, self.refine)
+    def params(self) -> SearchParams:
+        return SearchParams(self.probe, self.refine)
 
 
-def probes(
-    engine: Engine, kind: Kind, vectors: Float[np.ndarray, "queries dim"], own: np.ndarray | None = None
-) -> Probes:
+def with_truth(
+    engine: Engine, kind: Kind, vectors: Float[np.ndarray, "queries dim"], self_rows: np.ndarray | None = None
+) -> RecallQueries:
     """Queries with their exact answers."""
     exact = engine.exact(np.ascontiguousarray(vectors, np.float32), min(AT + 1, engine.count)).indices
-    return Probes(kind, vectors, own, _without_own(exact, own))
+    return RecallQueries(kind, vectors, self_rows, _without_itself(exact, self_rows))
 
 
-def sample_rows(engine: Engine, rows: Integer[np.ndarray, " some"], size: int, seed: int) -> Probes:
+def picture_queries(engine: Engine, rows: Integer[np.ndarray, " some"], size: int, seed: int) -> RecallQueries:
     """Picture queries: some of the index's own vectors, each of which may not find itself.
 
     An index made of cells treats such a query like a new one; a graph knows its neighbours beforehand and looks
     better here than it is.
     """
     chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:size])
-    return probes(engine, "picture", engine.vectors(chosen), chosen)
+    return with_truth(engine, "picture", engine.vectors(chosen), chosen)
 
 
-def measure(engine: Engine, factory: str, asked: Probes, effort: Effort) -> Point:
+def measure(engine: Engine, factory: str, queries: RecallQueries, params: SearchParams) -> Point:
     """Recall over all queries at once, latency of single ones."""
-    found = _without_own(engine.search(asked.vectors, AT + 1, effort).indices, asked.own)
-    shares = _shares(found, asked.truth)
+    found = _without_itself(engine.search(queries.vectors, AT + 1, params).indices, queries.self_rows)
+    shares = _shares(found, queries.truth)
     times = []
-    for query in asked.vectors[:_TIMED]:
+    for query in queries.vectors[:_TIMED]:
         start = time.perf_counter()
-        engine.search(query[None], AT, effort)
+        engine.search(query[None], AT, params)
         times.append(1e3 * (time.perf_counter() - start))
     spread = float(shares.std(ddof=1)) / np.sqrt(len(shares)) if len(shares) > 1 else 1.0
     if engine.exhaustive:  # exact by construction, however few queries there are
         spread = 0.0
     return Point(
-        factory, asked.kind, effort.probe, effort.refine,
+        factory, queries.kind, params.probe, params.refine,
         recall=float(shares.mean()), low=max(0.0, float(shares.mean() - _QUANTILE * spread)),
         p50_ms=float(np.median(times)), p99_ms=float(np.quantile(times, 0.99)),
     )  # fmt: skip
 
 
-def curve(engine: Engine, factory: str, asked: Probes, target: float) -> list[Point]:
-    """Points of rising effort, until the target is passed or everything is looked at."""
+def curve(engine: Engine, factory: str, queries: RecallQueries, target: float) -> list[Point]:
+    """Points of rising parameters, until the target is passed or everything is looked at."""
     points = []
     for refine in _refinements(engine):
         best = 0.0
         for probe in _ladder(engine):
-            point = measure(engine, factory, asked, Effort(probe, refine))
+            point = measure(engine, factory, queries, SearchParams(probe, refine))
             points.append(point)
             if point.low >= target or (point.recall - best < 5e-4 and best > 0.5):
                 break
@@ -105,7 +105,7 @@ def curve(engine: Engine, factory: str, asked: Probes, target: float) -> list[Po
     return points
 
 
-def settle(points: Sequence[Point], target: float) -> Point:
+def choose_point(points: Sequence[Point], target: float) -> Point:
     """The quickest point that reaches the target; when none does, the one that comes closest."""
     reaching = [point for point in points if point.low >= target]
     if reaching:
@@ -114,7 +114,7 @@ def settle(points: Sequence[Point], target: float) -> Point:
 
 
 def _ladder(engine: Engine) -> list[int]:
-    """Efforts to try: half steps of a doubling."""
+    """Values of `probe` to try: half steps of a doubling."""
     if engine.ivf is not None:
         top, first = engine.ivf.nlist, 1
     elif engine.graph is not None:
@@ -132,15 +132,17 @@ def _refinements(engine: Engine) -> tuple[int, ...]:
     return (4, 16, 64) if hasattr(engine.base, "pq") else (4,)
 
 
-def _without_own(found: Int[np.ndarray, "queries some"], own: np.ndarray | None) -> Int[np.ndarray, "queries 10"]:
+def _without_itself(
+    found: Int[np.ndarray, "queries some"], self_rows: np.ndarray | None
+) -> Int[np.ndarray, "queries 10"]:
     found = _wide(found)
-    if own is None:
+    if self_rows is None:
         return found[:, :AT]
-    return np.stack([row[row != mine][:AT] for row, mine in zip(found, own, strict=True)])
+    return np.stack([row[row != mine][:AT] for row, mine in zip(found, self_rows, strict=True)])
 
 
 def _wide(found: np.ndarray) -> np.ndarray:
-    """Padded with -1 so that every row has AT entries left after its own is taken out, however few there are."""
+    """Padded with -1 so that every row has AT entries left after itself is taken out, however few there are."""
     missing = max(0, AT + 1 - found.shape[1])
     return np.pad(found, ((0, 0), (0, missing)), constant_values=-1)
 

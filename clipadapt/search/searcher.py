@@ -1,4 +1,4 @@
-"""Answers queries on one open version of an index: filters, efforts, collapsing by product, results with attributes.
+"""Answers queries on one open version of an index: filters, collapsing by product, results with attributes.
 
 Remembers which rows recent filters match. Knows nothing of versions, models or how queries became vectors.
 """
@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from clipadapt.search.contents import Contents
-from clipadapt.search.engine import Effort, Selection
+from clipadapt.search.engine import SearchParams, Selection
 from clipadapt.search.filters import Condition, matching
 from clipadapt.search.items import Value
-from clipadapt.search.query import Asked
+from clipadapt.search.query import CompiledQuery
 from clipadapt.search.recall import AT, KINDS
 
 _SELECTIONS = 16
@@ -42,14 +42,16 @@ class Searcher:
         self._sample: np.ndarray | None = None
 
     def search(
-        self, asked: Sequence[Asked], k: int, conditions: tuple[Condition, ...] = (), collapse: bool = True
+        self, queries: Sequence[CompiledQuery], k: int, conditions: tuple[Condition, ...] = (), collapse: bool = True
     ) -> list[list[Hit]]:
         """The k best items of each query; queries of one kind are searched together."""
         selection = self.selection(conditions)
-        results: list[list[tuple[int, float]]] = [[] for _ in asked]
+        results: list[list[tuple[int, float]]] = [[] for _ in queries]
         for kind in KINDS:
-            places = [place for place, one in enumerate(asked) if one.kind == kind]
-            ranked = self._ranked([asked[place] for place in places], k, self.meta.efforts[kind], selection, collapse)
+            places = [place for place, one in enumerate(queries) if one.kind == kind]
+            ranked = self._ranked(
+                [queries[place] for place in places], k, self.meta.search_params[kind], selection, collapse
+            )
             for place, found in zip(places, ranked, strict=True):
                 results[place] = found
         return [self._hits(found) for found in results]
@@ -66,27 +68,27 @@ class Searcher:
         return self._selections[conditions]
 
     def _ranked(
-        self, asked: list[Asked], k: int, effort: Effort, selection: Selection | None, collapse: bool
+        self, queries: list[CompiledQuery], k: int, params: SearchParams, selection: Selection | None, collapse: bool
     ) -> list[list[tuple[int, float]]]:
         """Row and score of the results of each query; asks for more until enough are left after collapsing."""
         matches = self.items.rows if selection is None else selection.count
-        results: list[list[tuple[int, float]]] = [[] for _ in asked]
-        waiting = list(range(len(asked)))
+        results: list[list[tuple[int, float]]] = [[] for _ in queries]
+        waiting = list(range(len(queries)))
         fetch = min(2 * k if collapse else k, matches)
         while waiting and matches:
-            harder = effort._replace(probe=int(np.ceil(effort.probe * max(1.0, np.sqrt(fetch / (4 * AT))))))
-            found = self.engine.search(np.stack([asked[place].vector for place in waiting]), fetch, harder, selection)
+            wider = params._replace(probe=int(np.ceil(params.probe * max(1.0, np.sqrt(fetch / (4 * AT))))))
+            found = self.engine.search(np.stack([queries[place].vector for place in waiting]), fetch, wider, selection)
             for place, scores, rows in zip(waiting, found.scores, found.indices, strict=True):
-                results[place] = self._collapsed(asked[place], rows, scores, k, collapse)
+                results[place] = self._collapsed(queries[place], rows, scores, k, collapse)
             waiting = [place for place in waiting if len(results[place]) < k] if fetch < matches else []
             fetch = min(4 * fetch, matches)
         return results
 
     def _collapsed(
-        self, asked: Asked, rows: np.ndarray, scores: np.ndarray, k: int, collapse: bool
+        self, query: CompiledQuery, rows: np.ndarray, scores: np.ndarray, k: int, collapse: bool
     ) -> list[tuple[int, float]]:
         products = self.items.product_codes()
-        seen = {int(products[row]) for row in self.items.live_rows(asked.items)}
+        seen = {int(products[row]) for row in self.items.live_rows(query.items)}
         kept = []
         for row, score in zip(rows[rows >= 0].tolist(), scores.tolist(), strict=False):
             product = int(products[row])

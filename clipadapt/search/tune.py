@@ -1,6 +1,6 @@
-"""Which factory and which effort: found by measuring candidates on the vectors at hand against exact search.
+"""Which factory and which search parameters: chosen by measuring candidates against exact search on the vectors.
 
-    tuned = settle_efforts(engine, "IVF1024,SQ8,RFlat", Target(recall=0.99), texts)
+    tuned = choose_params(engine, "IVF1024,SQ8,RFlat", Target(recall=0.99), texts)
     chosen = choose(vectors, Target(memory_mb=200), texts)
 
 Every candidate is built on all vectors, since recall at a tenth of the size says little about recall at the whole: the
@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from clipadapt.errors import UsageError, listing
-from clipadapt.search.engine import Effort, Engine
+from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.factory import check_factory, choose_factory
 from clipadapt.search.items import ID, PRODUCT, Items, Texts
 from clipadapt.search.meta import Measured, Target
-from clipadapt.search.recall import KINDS, Kind, Point, curve, measure, probes, sample_rows, settle
+from clipadapt.search.recall import KINDS, Kind, Point, choose_point, curve, measure, picture_queries, with_truth
 
 QUERIES = 300
 """Queries of each kind that are measured: recall is then known to about half a point."""
@@ -27,11 +27,11 @@ _GRAPHS = 200_000
 
 
 class Tuned(NamedTuple):
-    """What was measured of one factory, and the efforts that follow from it."""
+    """What was measured of one factory, and the search parameters that follow from it."""
 
     engine: Engine
     factory: str
-    efforts: dict[Kind, Effort]
+    search_params: dict[Kind, SearchParams]
     measured: dict[Kind, Measured]
     points: list[Point]
     """The whole curve."""
@@ -40,48 +40,48 @@ class Tuned(NamedTuple):
 
     def chosen(self, kind: Kind) -> Point | None:
         """The point that searches of a kind are made at; None where it was not measured."""
-        at = self.efforts[kind]
-        return next((point for point in self.points if point.kind == kind and point.effort == at), None)
+        at = self.search_params[kind]
+        return next((point for point in self.points if point.kind == kind and point.params == at), None)
 
 
-def settle_efforts(
+def choose_params(
     engine: Engine, factory: str, target: Target, texts: Float[np.ndarray, "texts dim"], seed: int = 0
 ) -> Tuned:
-    """The quickest effort for each kind of query that reaches the target; texts that are none are not measured.
+    """The quickest search parameters for each kind of query that reach the target; a kind without queries is left out.
 
-    Without text queries, words are searched for at four times the pictures' effort: they lie further off.
+    Without text queries, words are searched for with four times the pictures' `probe`: they lie further off.
     """
     points: list[Point] = []
-    efforts: dict[Kind, Effort] = {kind: Effort(1, 1) for kind in KINDS}
+    search_params: dict[Kind, SearchParams] = {kind: SearchParams(1, 1) for kind in KINDS}
     measured: dict[Kind, Measured] = {}
     if engine.count:
-        asked = [sample_rows(engine, np.arange(engine.count), QUERIES, seed)]
-        asked += [probes(engine, "text", texts[:QUERIES])] if len(texts) else []
-        for some in asked:
-            along = curve(engine, factory, some, target.recall)
-            best = settle(along, target.recall)
+        queries = [picture_queries(engine, np.arange(engine.count), QUERIES, seed)]
+        queries += [with_truth(engine, "text", texts[:QUERIES])] if len(texts) else []
+        for one in queries:
+            along = curve(engine, factory, one, target.recall)
+            best = choose_point(along, target.recall)
             points += along
-            efforts[some.kind] = best.effort
-            measured[some.kind] = _as_measured(best, len(some.vectors), engine.count)
+            search_params[one.kind] = best.params
+            measured[one.kind] = _as_measured(best, len(one.vectors), engine.count)
         if "text" not in measured:
-            efforts["text"] = Effort(4 * efforts["picture"].probe, efforts["picture"].refine)
-    engine.prefer(efforts["picture"])
-    return Tuned(engine, factory, efforts, measured, points, engine.memory())
+            search_params["text"] = SearchParams(4 * search_params["picture"].probe, search_params["picture"].refine)
+    engine.set_default_params(search_params["picture"])
+    return Tuned(engine, factory, search_params, measured, points, engine.memory())
 
 
 def remeasure(
     engine: Engine,
     factory: str,
-    efforts: dict[Kind, Effort],
+    search_params: dict[Kind, SearchParams],
     texts: Float[np.ndarray, "texts dim"],
     live: Integer[np.ndarray, " live"],
     seed: int = 0,
 ) -> dict[Kind, Measured]:
-    """Recall at the efforts in use, after the index has changed."""
-    asked = [sample_rows(engine, live, QUERIES, seed)] if len(live) else []
-    asked += [probes(engine, "text", texts[:QUERIES])] if len(texts) and engine.count else []
-    found = ((some, measure(engine, factory, some, efforts[some.kind])) for some in asked)
-    return {some.kind: _as_measured(point, len(some.vectors), engine.count) for some, point in found}
+    """Recall with the search parameters in use, after the index has changed."""
+    queries = [picture_queries(engine, live, QUERIES, seed)] if len(live) else []
+    queries += [with_truth(engine, "text", texts[:QUERIES])] if len(texts) and engine.count else []
+    found = ((one, measure(engine, factory, one, search_params[one.kind])) for one in queries)
+    return {one.kind: _as_measured(point, len(one.vectors), engine.count) for one, point in found}
 
 
 def candidates(count: int, dim: int) -> list[str]:
@@ -114,7 +114,7 @@ def choose(
     points: list[Point] = []
     reports = []
     for name in names:
-        tuned = settle_efforts(Engine.build(vectors, name, seed), name, target, texts, seed)
+        tuned = choose_params(Engine.build(vectors, name, seed), name, target, texts, seed)
         points += tuned.points
         faults = _shortfalls(tuned, target)
         if faults:

@@ -75,10 +75,10 @@ def measure(index: Index, cloud: Cloud, kind: str, number: int) -> dict[str, Any
 
 
 def _timed(index: Index, queries: np.ndarray, kind: str, where: str | None) -> tuple[list[np.ndarray], list[float]]:
-    """Rows found and seconds taken, query by query, at the effort of this kind."""
-    effort = index.meta.efforts
+    """Rows found and seconds taken, query by query, at the search parameters of this kind."""
+    params = index.meta.search_params
     found, times = [], []
-    index.meta.efforts["picture"], kept = effort["text" if kind == "text" else "picture"], effort["picture"]
+    index.meta.search_params["picture"], kept = params["text" if kind == "text" else "picture"], params["picture"]
     try:
         for query in queries:
             start = time.perf_counter()
@@ -86,7 +86,7 @@ def _timed(index: Index, queries: np.ndarray, kind: str, where: str | None) -> t
             times.append(time.perf_counter() - start)
             found.append(np.array([int(hit.id) for hit in hits]))
     finally:
-        index.meta.efforts["picture"] = kept
+        index.meta.search_params["picture"] = kept
     return found, times
 
 

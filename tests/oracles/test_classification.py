@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles.classification import balanced_accuracy, confusion, macro_f1, recalls, top1
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
-
-from clipadapt.metrics.classification import balanced_accuracy, confusion, macro_f1, recalls, top1
 
 TRUTH, CHOSEN = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 0])
 
