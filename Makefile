@@ -14,6 +14,7 @@ quickstart: $(STAMP)
 	$(BIN)/clipadapt garments --out runs/quickstart
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		train.py --config configs/quickstart.yaml
+	$(BIN)/clipadapt release create runs/quickstart/releases runs/quickstart --note "the quickstart" --promote
 
 # Two processes of one thread: the tests' models are so small that more threads only wait for each other. A file's tests
 # stay together, for they share what they made. Nothing is fetched.

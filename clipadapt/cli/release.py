@@ -44,6 +44,7 @@ def create(
     ),
     thresholds: Annotated[Path | None, typer.Option("--thresholds", help="What clipadapt tag fitted.")] = None,
     note: Annotated[str, typer.Option("--note", help="A sentence for the list.")] = "",
+    promote_it: Annotated[bool, typer.Option("--promote", help="Put it in use at once.")] = False,
 ) -> None:
     """Bundle a run's model, adapter, exports, index, prompts and report, if they pass and belong together."""
     from clipadapt.deploy.bundle import gather
@@ -62,7 +63,11 @@ def create(
     for verdict in made.info.gates if made.info else ():
         for reason in verdict.reasons:
             typer.echo(f"gate {verdict.gate}: {reason}", err=True)
-    typer.echo(f"wrote {made.folder}; put it in use: clipadapt release promote {releases} {made.version}", err=True)
+    if promote_it:
+        store.promote(made.version)
+        typer.echo(f"{made.folder} is current; undo it: clipadapt release rollback {releases}", err=True)
+    else:
+        typer.echo(f"wrote {made.folder}; put it in use: clipadapt release promote {releases} {made.version}", err=True)
 
 
 @app.command()

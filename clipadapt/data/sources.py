@@ -2,7 +2,8 @@
 
 Local folders in imagefolder's layouts are read by clipadapt.data.folders; Parquet, WebDataset shards, Arrow, zips and
 hub data sets go through datasets itself (clipadapt.data.loaded, imported when first needed, for it takes a second),
-whose cache stays in its normal place. Sources are never written to. Nothing here knows which column means what.
+whose cache stays in its normal place. `drawn:garments` is drawn in memory, for what has to be measured without a
+network. Sources are never written to. Nothing here knows which column means what.
 """
 
 import os
@@ -41,6 +42,10 @@ def open_source(name: str | Path, revision: str | None = None) -> Source:
     Raises:
         CatalogueError: nothing of that name, or nothing in it that can be loaded.
     """
+    if str(name) == "drawn:garments":
+        from clipadapt.data.garments.source import DrawnGarments
+
+        return DrawnGarments()
     path = Path(os.path.expandvars(name)).expanduser()
     known = recognise(path) if path.exists() else None
     if known is not None:

@@ -110,12 +110,14 @@ class Releases:
         """Makes a release the current one, after reading every file of it.
 
         Args:
+            version: its number, with or without leading zeros.
             seen: what the pointer said when this was decided; ...: what it says now.
 
         Raises:
             StoreError: another process promoted something in between, naming what; a file is missing or changed.
             UsageError: it is the current one already.
         """
+        version = _in_full(version)
         before = self.store.pointer() if isinstance(seen, EllipsisType) else seen
         folder = self._folder(version)
         if version not in self.store.versions():
@@ -170,16 +172,17 @@ class Releases:
             StoreError: one that was named has to stay, with every reason; the disk refuses.
         """
         stays: dict[str, str] = {}
+        named = None if versions is None else {_in_full(version) for version in versions}
 
         def choose() -> list[str]:
             releases = self.all()
             names = [one.version for one in releases]
-            if unknown := sorted(set(versions or ()) - set(names)):
+            if unknown := sorted(set(named or ()) - set(names)):
                 raise StoreError(
                     f"{self.root}: no release {', '.join(unknown)}; there are {', '.join(names) or 'none'}"
                 )
-            stays.update(reasons_to_keep(releases, self._clock(), versions))
-            if refused := [f"{name}: {stays[name]}" for name in versions or () if name in stays]:
+            stays.update(reasons_to_keep(releases, self._clock(), named))
+            if refused := [f"{name}: {stays[name]}" for name in sorted(named or ()) if name in stays]:
                 raise StoreError(f"{self.root}: nothing was removed, for what was named has to stay{listing(refused)}")
             return [name for name in names if name not in stays]
 
@@ -275,6 +278,11 @@ def load_encoder(name: str, *, device: str, precision: Precision, image_size: in
     assert isinstance(encoder, TorchEncoder), "a merged folder holds torch weights"
     encoder.name = f"release:{name}"
     return encoder
+
+
+def _in_full(version: str) -> str:
+    """`2` -> `000002`; what is no number stays as it is."""
+    return f"{int(version):06d}" if version.isascii() and version.isdigit() else version
 
 
 def _history(pointer: Pointer | None) -> list[dict[str, Any]]:

@@ -4,8 +4,8 @@
       - {row: headline, metric: rare_balanced_accuracy, bound: delta_low, above: 0}
       - {row: retention, metric: balanced_accuracy, bound: delta_low, above: -0.01}
 
-A condition holds when every row that it names is on the right side; one that names no row does not hold, for what was
-not measured was not shown. A bound is compared strictly. Nothing here measures.
+A condition holds when every row that it names is on the right side; one that names no row does not hold unless it is
+optional, for what was not measured was not shown. A bound is compared strictly. Nothing here measures.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,8 @@ class Condition(Section):
     bound: Literal["mean", "low", "high", "delta", "delta_low", "delta_high", "p", "minimum_detectable"]
     above: float | None = None
     below: float | None = None
+    optional: bool = False
+    """Whether it holds where no such row was measured, as of rare values in a catalogue that has none."""
     why: str = ""
     """Said when the condition does not hold."""
 
@@ -121,6 +123,8 @@ def require(gate: Gate, rows: Sequence[Row]) -> list[Outcome]:
 
 def _outcome(condition: Condition, rows: Sequence[Row]) -> Outcome:
     about = condition.rows(rows)
+    if not about and condition.optional:
+        return Outcome(condition, True, f"{condition}: no such row was measured; it is optional")
     if not about:
         rare = condition.metric.startswith("rare")
         remedy = "name a --train-split, which says what values are rare" if rare else "add its task to the suite"

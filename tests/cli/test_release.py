@@ -36,7 +36,7 @@ def test_a_release_from_creation_to_rollback(made: Path, tmp_path: Path, capsys:
         out, err = capsys.readouterr()
         assert out == f"00000{number}\n"
         assert "gate shop: headline" in err
-        assert run("promote", store, f"00000{number}") == 0
+        assert run("promote", store, ("000001", "2")[number - 1]) == 0, "zeros may be left out"
         assert capsys.readouterr().out == f"00000{number}\n"
     assert run("list", store, "--json") == 0
     listed = json.loads(capsys.readouterr().out)
@@ -58,6 +58,16 @@ def test_a_release_from_creation_to_rollback(made: Path, tmp_path: Path, capsys:
     out, err = capsys.readouterr()
     assert out == ""
     assert "000002 stays: it is 0 day(s) old" in err
+    assert run("purge", store, "2") == 1
+    assert "000002: it is 0 day(s) old" in capsys.readouterr().err
+    assert run("purge", store, "7") == 1
+    assert "no release 000007; there are 000001, 000002" in capsys.readouterr().err
+    assert run("create", store, made / "both", "--gate", gate, "--promote") == 0
+    out, err = capsys.readouterr()
+    assert out == "000003\n"
+    assert "versions/000003 is current" in err
+    assert run("rollback", store) == 0
+    assert capsys.readouterr().out == "000001\n", "what it replaced"
 
 
 def test_exit_codes(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

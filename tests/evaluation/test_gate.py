@@ -72,6 +72,16 @@ def test_a_lone_system_can_be_gated(row):
     assert judge(gate, [row(system="model")])[0].passed
 
 
+def test_what_was_not_measured_holds_only_where_it_is_optional(row):
+    rare = Condition(row="headline", metric="rare_balanced_accuracy", bound="delta_low", above=0)
+    optional = rare.model_copy(update={"optional": True})
+    rows = [row(task="headline", attribute=None, metric="balanced_accuracy")]
+    assert [one.passed for one in judge(Gate(conditions=(rare, optional)), rows)] == [False, True]
+    assert "was measured; it is optional" in judge(Gate(conditions=(optional,)), rows)[0].reason
+    lost = row(against="base", delta=-0.1, delta_low=-0.2, task="headline", metric=rare.metric, bin="rare")
+    assert not judge(Gate(conditions=(optional,)), [lost])[0].passed, "measured, and lost"
+
+
 @pytest.mark.parametrize("bad", ["above: 0, below: 1", "", "abov: 1"])
 def test_a_condition_needs_one_side(tmp_path: Path, bad: str):
     path = tmp_path / "gate.yaml"

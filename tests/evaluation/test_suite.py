@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from clipadapt.errors import ConfigError
+from clipadapt.config import Eval
+from clipadapt.errors import CatalogueError, ConfigError
 from clipadapt.evaluation.gate import Gate
-from clipadapt.evaluation.suite import Recognition, Suite, TextToImage
+from clipadapt.evaluation.suite import Recognition, Retention, Suite, TextToImage
+from clipadapt.evaluation.tasks import retention
 
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("eval").rglob("*.yaml"))
 
@@ -14,10 +16,30 @@ def test_every_shipped_file_loads(path: Path):
     assert Gate.load(path) if "gate" in path.name else Suite.load(path)
 
 
-def test_a_gate_names_nothing_that_its_suite_does_not_measure():
-    tasks = {task.task for task in Suite.load("eval/release.yaml").tasks}
+@pytest.mark.parametrize("name", ["eval/release.yaml", Eval().suite])
+def test_the_gate_of_releases_names_nothing_that_a_default_suite_does_not_measure(name: str):
+    tasks = {task.task for task in Suite.load(name).tasks}
     gated = {condition.row for condition in Gate.load("eval/release_gate.yaml").conditions}
     assert gated <= {*tasks, "headline"}
+
+
+@pytest.mark.parametrize("name", ["eval/release.yaml", Eval().suite])
+def test_what_a_default_suite_retains_comes_from_nothing_outside(name: str, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    (task,) = (task for task in Suite.load(name).tasks if isinstance(task, Retention))
+    catalogue = retention.load(task, seed=0)
+    counts = catalogue.counts(task.attribute)
+    assert len(catalogue) == 1000
+    assert min(counts.values()) >= Suite.load(name).min_items
+    assert len(set(catalogue.products)) > 300
+    assert catalogue.picture(0).size == (64, 64)
+    assert retention.load(task, seed=0).fingerprint == catalogue.fingerprint
+    with pytest.raises(CatalogueError, match="no split 'train'; it has validation"):
+        retention.load(task.model_copy(update={"split": "train"}), seed=0)
 
 
 def write(folder: Path, text: str) -> Path:

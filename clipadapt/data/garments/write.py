@@ -40,15 +40,16 @@ def draw(out: str | Path, items: int = 9000, seed: int = 0, size: int = 64) -> P
                     if product.split != split:
                         continue
                     for number in range(product.pictures):
-                        row = _row(product, number)
-                        table.writerow(row)
+                        written = table_row(product, number)
+                        table.writerow(written)
                         picture = photo(product, number, size, seed)
-                        picture.save(staging / split / row["file_name"], quality=95, subsampling=0)
+                        picture.save(staging / split / written["file_name"], quality=95, subsampling=0)
                         shown.advance()
     return target
 
 
-def _row(product: Product, number: int) -> dict[str, str]:
+def table_row(product: Product, number: int) -> dict[str, str]:
+    """A picture's row of metadata.csv."""
     item = f"{product.name}-{number}"
     words = [product.cells["colour"], product.cells["category"], product.name]
     return {
