@@ -12,8 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from clipadapt import places
 from clipadapt.errors import ConfigError, listing
-from clipadapt.sections import Section, describe, expand, put_override, read_yaml, with_new_names
+from clipadapt.sections import Section, describe, expand, locate, put_override, read_yaml, with_new_names
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -285,18 +286,27 @@ class Config(Section):
         return self
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = (), *, old_keys: bool = False) -> Self:
+    def load(
+        cls, path: str | Path, overrides: Sequence[str] = (), *, old_keys: bool = False, as_written: bool = False
+    ) -> Self:
         """Reads a YAML file and applies `a.b=value` overrides, each value parsed as YAML.
 
         `old_keys`: for files that clipadapt wrote itself; keys of earlier versions are taken under their new names,
         where in anybody else's file they are faults that name the new key.
+        `as_written`: paths of a run's config.yaml as they stand there, not as they are found now (see places).
 
         Raises:
             ConfigError: no such file, no YAML, or any fault in it; all of them in one message.
         """
         raw = read_yaml(path)
+        folder = locate(path).parent
+        is_runs = (folder / places.FILE).is_file()
+        if old_keys or is_runs:
+            raw = with_new_names(raw, cls)
+        if is_runs and not as_written:
+            raw = places.resolved(raw, folder)
         faults = [fault for override in overrides if (fault := put_override(raw, override))]
-        raw = expand(with_new_names(raw, cls) if old_keys else raw, faults)
+        raw = expand(raw, faults)
         try:
             parsed = cls.model_validate(raw)
         except ValidationError as error:

@@ -53,7 +53,7 @@ def adapt(path: str, overrides: Sequence[str] = ()) -> None:
         ClipadaptError: whatever keeps the training from its end; nothing was trained for nothing.
         SystemExit: the adapter is there, and a later step failed; with that step's exit code.
     """
-    from clipadapt import train
+    from clipadapt import Run, train
     from clipadapt.cli.summary import closing_summary
     from clipadapt.config import Config
     from clipadapt.inputs import resolve
@@ -63,11 +63,12 @@ def adapt(path: str, overrides: Sequence[str] = ()) -> None:
     config = Config.load(path, overrides)
     inputs = resolve(config=config)
     ending = Ending.of(config, inputs)
-    run = train(config, inputs=inputs, callbacks=[ending])
-    leave()
-    if not is_main_process():
-        return
-    code = take(ending.steps(run))
+    with Run(config.output_dir).locked():
+        run = train(config, inputs=inputs, callbacks=[ending])
+        leave()
+        if not is_main_process():
+            return
+        code = take(ending.steps(run))
     print(closing_summary(run))
     if code:
         raise SystemExit(code)

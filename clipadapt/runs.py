@@ -1,15 +1,20 @@
 """The run folder: what one training leaves behind.
 
     RUN/config.yaml         the resolved config, every default written out
-        environment.json    for each start: versions, machine, commit, time
+        paths.json          where base, catalogue and suite lie, from here (see places)
+        prompts.yaml        a copy of the prompts file
+        learned_from.json   digests of the splits and prompts it learns from
+        environment.json    for each start: versions, machine, commit, time, folder
         metrics.jsonl       one line per logged step
         adapter/            the best adapter
         checkpoints/  report/  export/
 
-A folder belongs to one experiment: the same config continues in it, another one that would learn something else is
-refused once there is something to lose. Only the main process writes. Nothing here knows what is in those folders.
+A folder belongs to one experiment and one training at a time: the same config continues in it; another one, or other
+data or prompts, is refused once there is something to lose. It may be moved, copied and made read-only. Only the main
+process writes. Nothing here knows what is in those folders.
 """
 
+import contextlib
 import functools
 import importlib.metadata
 import json
@@ -18,15 +23,19 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import filelock
+
+from clipadapt import places
 from clipadapt.atomic import atomic_write
 from clipadapt.config import Config
-from clipadapt.errors import ConfigError, ModelError, listing
+from clipadapt.errors import ConfigError, ModelError, StoreError, listing
 from clipadapt.processes import is_main_process, world_size
+from clipadapt.sections import locate
 
 _PACKAGES = (
     "clipadapt",
@@ -65,6 +74,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.prompts = self.path / "prompts.yaml"
         self.adapter = self.path / "adapter"
         self.checkpoints = self.path / "checkpoints"
         self.report = self.path / "report"
@@ -85,9 +95,16 @@ class Run:
         run = cls(config.output_dir)
         if not is_main_process():
             return run
-        if (run.path / "config.yaml").exists() and any(place.exists() for place in (run.adapter, run.checkpoints)):
-            run._refuse_another(config)
+        words = locate(config.prompts)
+        text = words.read_bytes() if words.is_file() else None
+        if run.has_learned and (run.path / "config.yaml").exists():
+            run._refuse_another(config, text)
         atomic_write(run.path / "config.yaml", config.to_yaml())
+        paths = places.paths_of(config.model_dump(mode="json"), run.path)
+        if text is not None:
+            atomic_write(run.prompts, text)
+            paths["prompts"] = {"written": config.prompts, "path": config.prompts, "from_here": run.prompts.name}
+        atomic_write(run.path / places.FILE, json.dumps({"schema_version": 1, "paths": paths}, indent=1) + "\n")
         atomic_write(
             run.path / "environment.json",
             json.dumps({"schema_version": 1, "starts": [*run._starts(), environment(config.seed)]}, indent=1) + "\n",
@@ -107,9 +124,62 @@ class Run:
             raise ModelError(f"run {run.path}: {what}; name the output_dir of a training")
         return run
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether there is something to lose."""
+        return self.adapter.exists() or self.checkpoints.exists()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within: no other process trains into this folder or writes what follows a training; may be nested.
+
+        The operating system gives the lock back when a process ends, however it ends.
+
+        Raises:
+            StoreError: another process is there already, or the folder cannot be written.
+        """
+        if not is_main_process():
+            yield
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / ".lock", timeout=0, is_singleton=True)
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise StoreError(
+                f"{self.path}: another process trains or writes there now; wait for it or stop it, or name another "
+                "output_dir. Two launches, or nodes that do not meet, must not share one folder"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written ({error}); name another output_dir") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def learn_from(self, record: Mapping[str, Any], differences: Callable[[Any, Any], Sequence[str]]) -> None:
+        """Keeps the digests of what is learned from; `differences` names what is not as it was.
+
+        Raises:
+            ConfigError: the run has learned from something else.
+        """
+        file = self.path / "learned_from.json"
+        if self.has_learned and file.is_file():
+            try:
+                then = json.loads(file.read_bytes())["splits"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(f"{file}: cannot be read ({error}); remove it if the data is as it was") from error
+            if lines := differences(then, record):
+                raise ConfigError(
+                    f"the catalogue changed since run {self.path} learned from it, and going on would mix both; name "
+                    f"another output_dir, or remove that folder:{listing(lines)}"
+                )
+        if is_main_process():
+            atomic_write(file, json.dumps({"schema_version": 1, "splits": record}, indent=1) + "\n")
+
     @functools.cached_property
     def config(self) -> Config:
-        """The resolved config.
+        """The resolved config, its paths as they are found now, its prompts the run's own copy.
 
         Raises:
             ConfigError: it is missing, or was changed into something that is none.
@@ -152,13 +222,21 @@ class Run:
         except (OSError, ValueError, KeyError):
             return []
 
-    def _refuse_another(self, config: Config) -> None:
-        old, new = _flat(self.config), _flat(config)
+    def _refuse_another(self, config: Config, words: bytes | None) -> None:
+        file = self.path / "config.yaml"
+        old, new = _flat(Config.load(file, old_keys=True, as_written=True)), _flat(config)
+        here = _flat(self.config)
+        copied = self.prompts.read_bytes() if self.prompts.is_file() else None
+        same_words = copied is not None and copied == words
         differ = [
             f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
             for key in {**old, **new}
-            if old.get(key) != new.get(key) and key not in _WITHOUT_EFFECT
+            if new.get(key) not in (old.get(key), here.get(key))
+            and key not in _WITHOUT_EFFECT
+            and not (key == "prompts" and same_words)
         ]
+        if old["prompts"] == new["prompts"] and copied is not None and words is not None and not same_words:
+            differ.append(f"prompts: {config.prompts} changed since; {self.prompts} is what the run learns from")
         if differ:
             raise ConfigError(
                 f"output_dir {self.path} holds a run of another config, and would mix both; "
@@ -171,6 +249,7 @@ def environment(seed: int) -> dict[str, Any]:
     torch = sys.modules.get("torch")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch is not None else []
     return {
+        "directory": str(Path.cwd()),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "command": sys.argv,

@@ -3,6 +3,7 @@
 import logging
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from training_material import configured, material
 
-from clipadapt import launch
+from clipadapt import export, launch, load
 from clipadapt.config import Config
+from clipadapt.data.splits import load_splits
 from clipadapt.errors import ConfigError, UsageError
 from clipadapt.export import formats
 from clipadapt.launch import Step, adapt, main, take
+from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 
 __all__ = ["configured", "material"]
@@ -145,6 +149,56 @@ def test_a_stop_names_the_commands_that_are_left(caplog: pytest.LogCaptureFixtur
 def test_a_bug_in_a_step_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     assert take([Step("a", lambda: [][0], "do a"), Step("b", lambda: None, "do b")]) == 1
     assert "IndexError" in caplog.text and "do a" in caplog.text
+
+
+def test_the_same_command_over_a_changed_catalogue_is_refused(
+    written: Callable[..., Path], material: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(material / "shop", tmp_path / "shop")
+    sections = {"eval": {"suite": None}, "export": [], "index": None}
+    raw = written(**sections).read_text().replace(str(material / "shop"), str(tmp_path / "shop"))
+    file = tmp_path / "changed.yaml"
+    file.write_text(raw)
+    adapt(str(file))
+    before = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes()
+    table = tmp_path / "shop" / "train" / "metadata.csv"
+    table.write_text(table.read_text().replace("Striped", "Zigzag"))
+    with pytest.raises(ConfigError, match=r"changed since run .*\n  - train: column 'Pattern' differs"):
+        adapt(str(file))
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_a_run_moved_with_what_it_needs_works_from_anywhere(
+    written: Callable[..., Path], material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained with paths from a project's folder; the project is moved, and used from another working directory."""
+    project = tmp_path / "project"
+    shutil.copytree(material, project)
+    monkeypatch.chdir(project)
+    shutil.copy(written(suite=SUITE), "config.yaml")
+    text = Path("config.yaml").read_text().replace(f"{material}/", "").replace(str(tmp_path / "run"), "runs/a")
+    Path("config.yaml").write_text(text)
+    adapt("config.yaml")
+    named = [
+        file.relative_to(project).as_posix()
+        for file in sorted((project / "runs").rglob("*"))
+        if file.suffix in (".json", ".yaml", ".md", ".html", ".jsonl") and str(tmp_path) in file.read_text()
+    ]
+    assert named == ["runs/a/config.yaml", "runs/a/environment.json"], "the suite's path was written in full"
+    whole = load("run:runs/a").encode_texts(["a striped shirt"])
+    monkeypatch.chdir(tmp_path)
+    project.rename(tmp_path / "moved")
+    for file in (tmp_path / "moved").rglob("*"):
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "moved" / "runs").rglob("*")}
+    torch.testing.assert_close(load("run:moved/runs/a").encode_texts(["a striped shirt"]), whole)
+    config = Run.open("moved/runs/a").config
+    assert Path(config.data.source) == Path("moved/shop") and Path(config.prompts).read_text()
+    Prompts.load(config.prompts)
+    load_splits(config.data, config.seed)
+    export("run:moved/runs/a", "open_clip", tmp_path / "out")
+    assert load(f"local-dir:{tmp_path / 'out'}").image_space == load("run:moved/runs/a").image_space
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "moved" / "runs").rglob("*")} == kept
 
 
 def test_a_mistake_on_the_command_line_is_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import light
 import pytest
 
 from clipadapt.config import Config
-from clipadapt.errors import ConfigError, ModelError
+from clipadapt.errors import ConfigError, ModelError, StoreError
 from clipadapt.processes import is_main_process
 from clipadapt.runs import Run
 
@@ -103,3 +103,76 @@ def test_the_commit_is_none_outside_a_repository(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     Run.create(make(tmp_path))
     assert json.loads((tmp_path / "environment.json").read_text())["starts"][0]["commit"] is None
+
+
+def test_the_prompts_are_copied_and_the_copy_is_what_a_run_names(tmp_path: Path) -> None:
+    words = tmp_path / "p.yaml"
+    words.write_text("captions: [a]\n")
+    run = Run.create(make(tmp_path / "run", prompts=str(words)))
+    words.write_text("captions: [b]\n")
+    assert run.prompts.read_text() == "captions: [a]\n"
+    assert Run.open(run.path).config.prompts == str(run.prompts)
+
+
+def test_prompts_that_changed_are_refused_once_there_is_something_to_lose(tmp_path: Path) -> None:
+    words, other = tmp_path / "p.yaml", tmp_path / "q.yaml"
+    words.write_text("captions: [a]\n")
+    other.write_text("captions: [a]\n")
+    config = make(tmp_path / "run", prompts=str(words))
+    Run.create(config)
+    words.write_text("captions: [b]\n")
+    Run.create(config).adapter.mkdir()  # nothing was learned, so the copy follows
+    Run.create(config)
+    words.write_text("captions: [c]\n")
+    with pytest.raises(ConfigError, match=r"prompts: .*p\.yaml changed since"):
+        Run.create(config)
+    assert Run(config.output_dir).prompts.read_text() == "captions: [b]\n"
+    other.write_text("captions: [b]\n")
+    Run.create(make(tmp_path / "run", prompts=str(other)))  # of the same words, whatever it is called
+
+
+def test_data_that_changed_is_refused_by_name(tmp_path: Path) -> None:
+    run = Run.create(make(tmp_path / "run"))
+    run.learn_from({"train": 1}, lambda then, now: ["never asked"])
+    run.learn_from({"train": 2}, lambda then, now: ["nothing is lost yet"])
+    run.adapter.mkdir()
+    run.learn_from({"train": 2}, lambda then, now: [])
+    with pytest.raises(ConfigError, match=r"the catalogue changed since run .*\n  - train: 2 items"):
+        run.learn_from({"train": 3}, lambda then, now: [f"train: {then['train']} items, {now['train']} now"])
+    (run.path / "learned_from.json").write_text("{")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        run.learn_from({"train": 2}, lambda then, now: [])
+
+
+HOLD = """
+import time, pathlib, sys
+from clipadapt.runs import Run
+with Run(sys.argv[-1]).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_trained_into_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path / "run")
+    with run.locked(), Run(run.path).locked():  # one process may nest it
+        pass
+    other = subprocess.Popen(light.command(HOLD, run.path), stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    with pytest.raises(StoreError, match="another process trains or writes there now"), run.locked():
+        pass
+    monkeypatch.setenv("RANK", "1")
+    with run.locked():  # its main process holds it
+        pass
+    monkeypatch.setenv("RANK", "0")
+    other.kill()  # a killed process gives it back
+    other.wait()
+    other.stdout.close()
+    with run.locked():
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"), Run(tmp_path / "file" / "run").locked():
+        pass

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clipadapt import runs
+from clipadapt import places, runs
 from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import refuse_fitted
@@ -243,7 +243,7 @@ def _record(
     """The config of results.json."""
     catalogue = context.catalogue
     counts = context.train_counts or {}
-    return {
+    record = {
         "suite": context.suite.model_dump(mode="json"),
         "systems": {
             system: {
@@ -271,3 +271,4 @@ def _record(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": runs.environment(context.suite.statistics.seed)["packages"],
     }
+    return places.public(record)

@@ -117,7 +117,7 @@ def open_clip_config(encoder: TorchEncoder) -> dict[str, Any]:
     """
     import open_clip
 
-    name = hub.parse(encoder.lineage.base)
+    name = hub.parse(encoder.source)
     if name.scheme == "open_clip":
         config = open_clip.get_model_config(name.name)
     else:
@@ -128,7 +128,7 @@ def open_clip_config(encoder: TorchEncoder) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
         config = config.get("model_cfg", config)
     if config is None:
-        raise ModelError(f"{encoder.lineage.base}: open_clip knows no configuration of that name any more")
+        raise ModelError(f"{encoder.source}: open_clip knows no configuration of that name any more")
     config = {key: value for key, value in config.items() if key != "preprocess_cfg"}
     vision = dict(config["vision_cfg"], image_size=encoder.preprocess.size)
     vision.pop("timm_model_pretrained", None)  # the weights come from this folder, never from timm's hub
@@ -156,7 +156,7 @@ def _read_open_clip(folder: Path, measured: Probe) -> Agreement:
 def _write_transformers(encoder: TorchEncoder, folder: Path) -> None:
     from transformers import AutoImageProcessor
 
-    name = hub.parse(encoder.lineage.base)
+    name = hub.parse(encoder.source)
     model: Any = encoder.model
     model.save_pretrained(folder)
     where = {"revision": name.revision} if name.revision else {}

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clipadapt import places
 from clipadapt.atomic import atomic_write
 from clipadapt.errors import UsageError
 from clipadapt.evaluation.report.strength import strength_page
@@ -78,7 +79,7 @@ class Curve:
         document = asdict(self)
         document["points"] = [_point(point) for point in self.points]
         document["best"] = _point(self.best)
-        return {"schema_version": _SCHEMA, "chosen": self.chosen, **document}
+        return {"schema_version": _SCHEMA, "chosen": self.chosen, **places.public(document)}
 
     def save(self, folder: str | Path) -> None:
         """Writes strength.json and strength.html into a folder.

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from clipadapt import places
 from clipadapt.errors import AdapterError, listing
 from clipadapt.store import atomic_folder
 from clipadapt.towers.attached import NAME, Adapters, Kind, inject, train_in_place, unwrap
@@ -40,7 +41,7 @@ class AdapterCard(NamedTuple):
 
     kind: Kind
     base: str
-    """The MODEL string of the base."""
+    """The MODEL string of the base; a folder of this machine in full here, from the adapter's folder on disk."""
     image_size: int
     base_image_space: str
     base_text_space: str | None
@@ -70,11 +71,14 @@ def save_adapter(encoder: TorchEncoder, folder: str | Path) -> Path:
     tensors = attached.tensors() | {name: value.detach() for name, value in _scalars(encoder).items()}
     kept = {_PREFIX + name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
     config = attached.saved_config()
+    base = places.portable(card.base, Path(folder))
+    if config is not None:
+        config.base_model_name_or_path = base
     with atomic_folder(folder) as staging:
         save_file(kept, staging / WEIGHTS, metadata={"format": "pt"})
         if config is not None:
             config.save_pretrained(str(staging))
-        document = {"schema_version": 1, "adapter": card._asdict()}
+        document = {"schema_version": 1, "adapter": card._replace(base=base)._asdict()}
         (staging / CARD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         for name, head in ((HEAD, encoder.head), (PROBE, encoder.base_probe)):
             if head is not None:
@@ -92,7 +96,8 @@ def read_adapter_card(folder: str | Path) -> AdapterCard | None:
     if card is None:
         return None
     try:
-        return AdapterCard(**card["adapter"])
+        found = AdapterCard(**card["adapter"])
+        return found._replace(base=places.from_folder(found.base, Path(folder)))
     except (KeyError, TypeError) as error:
         raise AdapterError(f"{folder}/{CARD}: does not describe an adapter ({error})") from error
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 
 import torch
 
+from clipadapt import places
 from clipadapt.errors import ModelError
 
 Tower = Literal["image", "text"]
@@ -107,6 +108,7 @@ class Lineage:
 def write_card(folder: str | Path, lineage: Lineage, **more: Any) -> None:
     """Writes clipadapt.json: the lineage, and whatever else the writer wants to say (precision, agreement, ...)."""
     document = {"schema_version": _SCHEMA, **asdict(lineage), **more}
+    document["base"] = places.portable(lineage.base, Path(folder))
     Path(folder, CARD).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -146,7 +148,7 @@ def inherit(lineage: Lineage, folder: str | Path) -> Lineage:
             )
     return replace(
         lineage,
-        base=card["base"],
+        base=places.from_folder(card["base"], Path(folder)),
         image_space=card["image_space"],
         text_space=card["text_space"],
         strength=card.get("strength"),

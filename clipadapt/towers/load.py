@@ -19,6 +19,7 @@ import torch
 
 from clipadapt.data.images import Preprocess
 from clipadapt.errors import ModelError
+from clipadapt.runs import Run
 from clipadapt.towers import hub, identity
 from clipadapt.towers.adapter import WEIGHTS, load_adapter, read_adapter_card
 from clipadapt.towers.build import build
@@ -106,15 +107,27 @@ def _run(name: ModelName, image_size: int | None) -> TorchEncoder:
         raise ModelError(f"{folder}: no {identity.CARD}, so its base is not known; load the base and use load_adapter")
     if image_size not in (None, card.image_size):
         raise ModelError(f"{name}: was trained at {card.image_size} pixels; another image_size needs another run")
+    base = _base_of(folder, card.base)
     try:
-        encoder = load_torch(hub.parse(card.base))
+        encoder = load_torch(hub.parse(base))
         if encoder.preprocess.size != card.image_size:
-            encoder = load_torch(hub.parse(card.base), card.image_size)
+            encoder = load_torch(hub.parse(base), card.image_size)
     except ModelError as error:
-        raise ModelError(f"{name}: its base cannot be loaded: {error}") from error
+        raise ModelError(
+            f"{name}: its base cannot be loaded: {error}. A base that is a folder is looked for beside the run, as it "
+            f"lay when the run was trained, and as {folder.parent / 'config.yaml'} says (model.name)"
+        ) from error
     load_adapter(encoder, folder)
     encoder.name = str(name)
     return encoder.eval()
+
+
+def _base_of(adapter: Path, base: str) -> str:
+    """The base that an adapter names; where it does not lie there any more, what the run's own config finds."""
+    path = Path(base.partition(":")[2])
+    if not path.is_absolute() or path.exists() or not (adapter.parent / "config.yaml").is_file():
+        return base
+    return Run(adapter.parent).config.model.name
 
 
 def _from_anywhere(name: ModelName) -> ModelName:

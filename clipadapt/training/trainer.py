@@ -22,6 +22,7 @@ from torch import Tensor
 from clipadapt.config import Config
 from clipadapt.data.augment import Augment
 from clipadapt.data.batches import Batches, TrainBatch
+from clipadapt.data.digests import changes, digests
 from clipadapt.data.scan import refuse_other_sizes
 from clipadapt.errors import TrainingError
 from clipadapt.inputs import Inputs, resolve
@@ -69,11 +70,18 @@ def train(
     """
     config = config if isinstance(config, Config) else Config.load(config)
     callbacks = checked(callbacks)
-    run = Run.create(config) if run is None else run
+    inputs = inputs or resolve(config=config)
+    with (run or Run(config.output_dir)).locked():
+        run = Run.create(config) if run is None else run
+        _train(config, run, inputs, callbacks)
+    return run
+
+
+def _train(config: Config, run: Run, inputs: Inputs, callbacks: Sequence[object]) -> None:
     accelerator = accelerator_for(config, run)
     try:
         with lost_process_named():
-            _Training(config, run, accelerator, inputs or resolve(config=config), callbacks).go()
+            _Training(config, run, accelerator, inputs, callbacks).go()
     except (RuntimeError, MemoryError) as error:
         if guards.out_of_memory(error):
             raise guards.memory_error(config) from error
@@ -82,7 +90,6 @@ def train(
         # Not accelerator.end_training: it would also take the process group from whoever called.
         for tracker in accelerator.trackers:
             tracker.finish()
-    return run
 
 
 class _Training:
@@ -99,6 +106,8 @@ class _Training:
         self.callbacks = callbacks if self.processes.main else ()
         prompts = inputs.prompts
         prompts.check(self.splits.train.columns)
+        columns = [*config.data.kinds(), *prompts.fields]
+        run.learn_from(digests(self.splits._asdict(), columns), lambda then, now: changes(then, now, ("train", "tune")))
         linear = config.head == "linear"
         objective = ClassifierObjective if linear else Objective
         self.objective = objective(config.loss, self.splits.train, prompts, seed=config.seed)
