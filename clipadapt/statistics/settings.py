@@ -17,4 +17,5 @@ class Statistics(Section):
     coverage: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     seed: int = 0
     memory_mb: Positive = 1024
-    """Past this, draws give way to a linearised variance clustered by product."""
+    """Of draws and of swaps that are kept between figures; past it they are made again when needed, which takes longer
+    and changes no figure."""

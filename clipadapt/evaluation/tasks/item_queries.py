@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from clipadapt import keyed
 from clipadapt.evaluation.suite import ImageToImage, ImageToText, Ranking, TextToImage
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
-from clipadapt.search.topk import topk
+from clipadapt.evaluation.tasks.ranking import ranking
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import ClassMeans
 from clipadapt.statistics.galleries import Figure, figures, ranked
@@ -54,7 +54,12 @@ class ItemQueries(NamedTuple):
         for system, vectors in self.vectors.items():
             for start in range(0, len(vectors), step):
                 block = np.arange(start, min(start + step, len(vectors)))
-                answers = topk(vectors[block], self.gallery[system], min(depth + self.most_void, size)).indices
+
+                def right_of(numbers: np.ndarray, answers: np.ndarray, start: int = start) -> np.ndarray:
+                    return self.right(start + numbers, answers)
+
+                deep = min(depth + self.most_void, size)
+                answers = ranking(vectors[block], self.gallery[system], deep, right_of)
                 right = self.right(block[:, None], answers)
                 if self.most_void:
                     void = self.void(block[:, None], answers)

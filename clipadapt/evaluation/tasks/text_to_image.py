@@ -15,8 +15,8 @@ from jaxtyping import Bool, Int
 from clipadapt.evaluation.suite import TextToImage
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.item_queries import text_to_image_by_name
+from clipadapt.evaluation.tasks.ranking import ranking
 from clipadapt.metrics import gallery as metrics
-from clipadapt.search.topk import topk
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import Rankings, Resampled, gallery_evidence
 from clipadapt.statistics.galleries import AVERAGE_PRECISION, Figure, figures
@@ -118,7 +118,12 @@ def _search(
     else:
         vectors = context.of_texts([text_of_pair(context, values) for values in wanted])
     depth = min(task.depth, len(gallery))
-    orders = {system: topk(own, context.pictures[system][gallery], depth).indices for system, own in vectors.items()}
+    relevant = np.array([query.relevant for query in queries])
+
+    def right(numbers: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return relevant[numbers, answers]
+
+    orders = {system: ranking(own, context.pictures[system][gallery], depth, right) for system, own in vectors.items()}
     return Search(gallery, queries, orders)
 
 
