@@ -120,8 +120,7 @@ class Ending:
                 all such faults at once.
         """
         from clipadapt.evaluation.gate import Gate
-        from clipadapt.evaluation.suite import Retention, Suite
-        from clipadapt.evaluation.tasks import retention
+        from clipadapt.evaluation.suite import Suite
 
         faults: list[str] = []
 
@@ -129,9 +128,7 @@ class Ending:
         gate = _collect(faults, Gate.load, config.eval.gate) if config.eval.gate else None
         if suite is not None:
             _collect(faults, suite.check, inputs.splits.validation)
-            for task in suite.tasks:
-                if isinstance(task, Retention):
-                    _collect(faults, retention.load, task, suite.statistics.seed)
+            _collect(faults, suite.require_sources)
         if gate is not None:
             faults += _unmeasured(gate, suite)
         if faults:
@@ -235,13 +232,9 @@ def _collect(faults: list[str], what: Callable[..., T], *arguments: object) -> T
 
 def _unmeasured(gate: "Gate", suite: "Suite | None") -> list[str]:
     """Conditions on rows that the suite never measures."""
-    from clipadapt.evaluation.suite import Retention
-
     if suite is None:
         return [f"eval.gate {gate.name!r}: nothing is measured where eval.suite is null"]
-    measured = {"headline"}
-    for task in suite.tasks:
-        measured |= {task.task, f"retention:{task.name}"} if isinstance(task, Retention) else {task.task}
+    measured = {"headline", *(name for task in suite.tasks for name in task.row_tasks())}
     return [
         f"gate {gate.name!r}: {condition} is about a task that suite {suite.name!r} does not measure; add it there"
         for condition in gate.conditions

@@ -40,8 +40,7 @@ def command(
     from clipadapt.evaluation.evaluate import evaluate
     from clipadapt.evaluation.gate import Gate, require
     from clipadapt.evaluation.results import PAGE
-    from clipadapt.evaluation.suite import Retention, Suite
-    from clipadapt.evaluation.tasks import retention
+    from clipadapt.evaluation.suite import Suite
     from clipadapt.inputs import resolve
     from clipadapt.recognition.vectors import VectorCache, default_folder
     from clipadapt.towers.load import load
@@ -55,9 +54,7 @@ def command(
     split = split or inputs.default_split
     catalogue = inputs.catalogue(split)
     loaded.check(catalogue)
-    for task in loaded.tasks:
-        if isinstance(task, Retention):  # a set that is not there should not be found out after an hour of encoding
-            retention.load(task, loaded.statistics.seed)
+    loaded.require_sources()  # a set that is not there should not be found out after an hour of encoding
     where = options.device_of(device)
     results = evaluate(
         load(model, device=where, precision=precision),

@@ -13,32 +13,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from clipadapt import places, runs
 from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import refuse_fitted
 from clipadapt.errors import ConfigError
-from clipadapt.evaluation.details import Details, Reliability
-from clipadapt.evaluation.examples import RULE, examples
-from clipadapt.evaluation.inputs import EvalInputs, heads_of, missing, prepare
-from clipadapt.evaluation.reliability import reliabilities
+from clipadapt.evaluation.details import Details
+from clipadapt.evaluation.inputs import heads_of, missing, prepare
 from clipadapt.evaluation.results import Results
-from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, Retention, Suite, TextToImage
-from clipadapt.evaluation.tasks import retention as retained
+from clipadapt.evaluation.suite import Suite
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
-from clipadapt.evaluation.tasks.item_queries import image_to_image, image_to_text
-from clipadapt.evaluation.tasks.recognition import headlines, recognition
-from clipadapt.evaluation.tasks.text_to_image import text_to_image
+from clipadapt.evaluation.tasks.examples import RULE
 from clipadapt.prompts import Prompts
-from clipadapt.recognition.values import Wording
 from clipadapt.recognition.vectors import VectorCache
-from clipadapt.statistics.cells import Cell, to_rows
-from clipadapt.statistics.evidence import Rankings
-from clipadapt.statistics.rows import HEADLINE, Row
+from clipadapt.statistics.cells import to_rows
+from clipadapt.statistics.rows import Row
 from clipadapt.statistics.sampling import Sampler
-from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
 
 
@@ -86,111 +76,59 @@ def evaluate(
     cache = cache or VectorCache()
     names = systems or (("adapted", "base") if against is not None else ("model", ""))
     encoders = {names[0]: encoder} | ({names[1]: against} if against is not None else {})
-    pair = (names[0], names[1] if against is not None else None)
     inputs = prepare(encoders, catalogue, cache, broken=broken, progress=progress)
     heads, head_notes = heads_of(encoders)
-    context = _context(inputs, encoders, cache, prompts, suite, train_counts, holdout_pairs, heads)
+    context = EvalContext(
+        inputs.catalogue,
+        encoders,
+        inputs.pictures,
+        cache,
+        prompts,
+        Sampler.of(inputs.catalogue.products, suite.statistics),
+        split,
+        suite.min_items,
+        suite.statistics,
+        train_counts,
+        tuple(holdout_pairs),
+        heads,
+        tune,
+        progress,
+    )
     quoted = _headline(catalogue, suite, headline)
-    measured, rows = _measure(context, pair, split, quoted, progress=progress)
+    measured, rows = _measure(context, suite, quoted)
+    attributes = dict.fromkeys(name for task in suite.tasks for name in task.attributes_of(context))
     details = Details(
         confusions=tuple(measured.confusions),
-        reliability=_reliabilities(context, tune, progress=progress),
-        examples=tuple(
-            example
-            for task in suite.tasks
-            if isinstance(task, TextToImage) and task.by == "value" and context.textless() is None
-            for example in examples(context, task)
-        ),
+        reliability=tuple(measured.reliability.values()),
+        examples=tuple(measured.examples),
         example_rule=RULE,
-        missing=missing(inputs.catalogue, _measured_attributes(context), suite.min_items),
+        missing=missing(inputs.catalogue, tuple(attributes), suite.min_items),
         broken=inputs.broken,
         train_counts={name: dict(counts) for name, counts in (train_counts or {}).items()},
-        margins=retained.margins(suite.tasks),
+        margins=measured.margins,
         notes=tuple(dict.fromkeys((*_product_notes(catalogue), *head_notes, *measured.notes))),
     )
-    results = Results(_record(context, prompts, split, quoted, details, fitted_on or {}, tune), tuple(rows), details)
+    results = Results(_record(context, suite, prompts, quoted, details, fitted_on or {}), tuple(rows), details)
     if out is not None:
         results.save(out)
     return results
 
 
-def _context(
-    inputs: EvalInputs,
-    encoders: Mapping[str, Encoder],
-    cache: VectorCache,
-    prompts: Wording,
-    suite: Suite,
-    counts: Mapping[str, Mapping[str, int]] | None,
-    holdout_pairs: Sequence[Mapping[str, str]],
-    heads: Mapping[str, LinearHead],
-) -> EvalContext:
-    certainty = suite.statistics
-    sampler = Sampler(
-        inputs.catalogue.products,
-        draws=certainty.draws,
-        swaps=certainty.permutations,
-        seed=certainty.seed,
-        memory_mb=certainty.memory_mb,
-    )
-    return EvalContext(
-        inputs.catalogue, encoders, inputs.pictures, cache, prompts, suite, sampler, counts, tuple(holdout_pairs), heads
-    )
-
-
-def _measure(
-    context: EvalContext, pair: tuple[str, str | None], split: str, quoted: tuple[str, ...], *, progress: bool
-) -> tuple[Measured, list[Row]]:
+def _measure(context: EvalContext, suite: Suite, quoted: tuple[str, ...]) -> tuple[Measured, list[Row]]:
     """Every task; headlines first."""
-    measured, own_rows = Measured(), []
+    measured = Measured()
     textless = context.textless()
-    for task in context.suite.tasks:
-        if textless and isinstance(task, TextToImage | ImageToText | Retention):
+    for task in suite.tasks:
+        if textless and task.needs_texts:
             measured.notes.append(f"{task.task}: {textless}")
-        elif isinstance(task, Recognition):
-            measured += recognition(context, task)
-        elif isinstance(task, TextToImage):
-            measured += text_to_image(context, task)
-        elif isinstance(task, ImageToImage):
-            measured += image_to_image(context, task)
-        elif isinstance(task, ImageToText):
-            measured += image_to_text(context, task)
         else:
-            found, rows = _retention(context, task, pair, progress=progress)
-            measured.notes += found.notes
-            own_rows += rows
-    if any(isinstance(task, Recognition) for task in context.suite.tasks):
-        first = headlines(context, measured.predictions, quoted)
-        measured.cells, measured.notes = first.cells + measured.cells, first.notes + measured.notes
-    measured.cells += _search_headline(context, measured.cells, quoted)
-    measured.cells.sort(key=lambda cell: cell.task != HEADLINE)
-    rows = to_rows(measured.cells, pair, split, context.sampler, context.suite.statistics)
-    return measured, rows + own_rows
-
-
-def _search_headline(context: EvalContext, cells: Sequence[Cell], quoted: tuple[str, ...]) -> list[Cell]:
-    """The mean average precision over every value of the headline attributes."""
-    about = ("text_to_image", "average_precision", "all", None)
-    some = [
-        cell for cell in cells if (cell.task, cell.metric, cell.bin, cell.value) == about and cell.attribute in quoted
-    ]
-    evidence = [cell.evidence for cell in some if isinstance(cell.evidence, Rankings)]
-    if not evidence:
-        return []
-    known = np.unique(np.concatenate([context.rows(cell.attribute or "") for cell in some]))
-    size = (len(known), context.sampler.products(known))
-    return [Cell(HEADLINE, None, None, "all", "average_precision", None, *size, Rankings.of(evidence))]
-
-
-def _retention(
-    context: EvalContext, task: Retention, pair: tuple[str, str | None], *, progress: bool
-) -> tuple[Measured, list[Row]]:
-    certainty = context.suite.statistics
-    catalogue = retained.load(task, certainty.seed)
-    inputs = prepare(context.encoders, catalogue, context.vectors, progress=progress)
-    words = retained.Templates(task)
-    own = _context(inputs, context.encoders, context.vectors, words, context.suite, None, (), {})
-    measured = retained.retention(own, task)
-    return measured, to_rows(measured.cells, pair, task.split, own.sampler, certainty)
+            measured += task.measure(context)
+    headlines = Measured()
+    for kind in dict.fromkeys(type(task) for task in suite.tasks):
+        headlines += kind.headlines(context, measured, quoted)
+    cells = headlines.cells + measured.cells
+    measured.notes = headlines.notes + measured.notes
+    return measured, to_rows(cells, context.systems, context.split, context.sampler, context.statistics) + measured.rows
 
 
 def _product_notes(catalogue: Catalogue) -> list[str]:
@@ -211,40 +149,19 @@ def _headline(catalogue: Catalogue, suite: Suite, headline: Sequence[str] | None
     return tuple(one.name for one in catalogue.attributes if one.kind == "exclusive")
 
 
-def _measured_attributes(context: EvalContext) -> tuple[str, ...]:
-    """Attributes of any task, each once."""
-    named = [
-        name
-        for task in context.suite.tasks
-        if isinstance(task, Recognition | TextToImage | ImageToImage)
-        for name in context.attributes(task.attributes)
-    ]
-    return tuple(dict.fromkeys(named))
-
-
-def _reliabilities(context: EvalContext, tune: Catalogue | None, *, progress: bool) -> tuple[Reliability, ...]:
-    """Of the first recognition task, if any."""
-    task = next((task for task in context.suite.tasks if isinstance(task, Recognition)), None)
-    if task is None:
-        return ()
-    fitted = None if tune is None else prepare(context.encoders, tune, context.vectors, progress=progress)
-    return tuple(reliabilities(context, task, fitted))
-
-
 def _record(
     context: EvalContext,
+    suite: Suite,
     prompts: Prompts,
-    split: str,
     quoted: tuple[str, ...],
     details: Details,
     fitted_on: Mapping[str, str],
-    tune: Catalogue | None,
 ) -> dict[str, Any]:
     """The config of results.json."""
     catalogue = context.catalogue
     counts = context.train_counts or {}
     record = {
-        "suite": context.suite.model_dump(mode="json"),
+        "suite": suite.model_dump(mode="json"),
         "systems": {
             system: {
                 "model": one.name,
@@ -256,7 +173,7 @@ def _record(
         },
         "catalogue": {
             "source": catalogue.source,
-            "split": split,
+            "split": context.split,
             "items": len(catalogue),
             "products": len(context.sampler.names),
             "fingerprint": catalogue.fingerprint,
@@ -267,8 +184,8 @@ def _record(
         "missing": {one.attribute: {"unknown": one.unknown, "too_few": list(one.too_few)} for one in details.missing},
         "broken": list(details.broken),
         "notes": list(details.notes),
-        "fitted_on": {**fitted_on, **({"temperatures": "tune"} if tune is not None else {})},
+        "fitted_on": {**fitted_on, **({"temperatures": "tune"} if context.tune is not None else {})},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": runs.environment(context.suite.statistics.seed)["packages"],
+        "versions": runs.environment(suite.statistics.seed)["packages"],
     }
     return places.public(record)

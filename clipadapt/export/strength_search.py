@@ -25,7 +25,8 @@ from clipadapt.data.bins import training_counts
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, UsageError
-from clipadapt.evaluation.suite import Retention, Suite
+from clipadapt.evaluation.suite import Suite
+from clipadapt.evaluation.tasks.retention import Retention
 from clipadapt.export.preparation import run_of
 from clipadapt.export.strength import Curve, Figure, Point
 from clipadapt.keyed import generator

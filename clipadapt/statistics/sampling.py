@@ -10,11 +10,13 @@ Source: Rubin, "The Bayesian bootstrap", Ann. Statist. 9 (1981) 130-134; Dirichl
 """
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from clipadapt import keyed
+from clipadapt.statistics.settings import Statistics
 
 
 class Sampler:
@@ -38,6 +40,17 @@ class Sampler:
             len(self.names),
             lambda product: keyed.generator(seed, "swaps", str(self.names[product])).random(swaps, np.float32) < 0.5,
             memory // swaps,
+        )
+
+    @classmethod
+    def of(cls, products: Sequence[str] | np.ndarray, settings: Statistics) -> Self:
+        """With as many draws, swaps and as much memory as a suite says."""
+        return cls(
+            products,
+            draws=settings.draws,
+            swaps=settings.permutations,
+            seed=settings.seed,
+            memory_mb=settings.memory_mb,
         )
 
     def weights(self, rows: Int[np.ndarray, " n"], draws: slice = slice(None)) -> Float[np.ndarray, "n draws"]:

@@ -17,7 +17,8 @@ from clipadapt.data.splits import Splits, load_splits
 from clipadapt.evaluation.evaluate import evaluate
 from clipadapt.evaluation.results import RESULTS as FILE
 from clipadapt.evaluation.results import Results
-from clipadapt.evaluation.suite import Retention, Suite
+from clipadapt.evaluation.suite import Suite
+from clipadapt.evaluation.tasks.retention import Retention
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.runs import Run

@@ -5,8 +5,11 @@ import pytest
 from clipadapt.config import Eval
 from clipadapt.errors import CatalogueError, ConfigError
 from clipadapt.evaluation.gate import Gate
-from clipadapt.evaluation.suite import Recognition, Retention, Suite, TextToImage
+from clipadapt.evaluation.suite import Suite
 from clipadapt.evaluation.tasks import retention
+from clipadapt.evaluation.tasks.recognition import Recognition
+from clipadapt.evaluation.tasks.retention import Retention
+from clipadapt.evaluation.tasks.text_to_image import TextToImage
 
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("eval").rglob("*.yaml"))
 
@@ -68,7 +71,15 @@ tasks:
     with pytest.raises(ConfigError) as error:
         Suite.load(write(tmp_path, text))
     message = str(error.value)
-    for part in ("min_items", "colour", "top2", "guessing", "is no pair", "where the value's name goes"):
+    for part in (
+        "min_items",
+        "colour",
+        "top2",
+        "guessing",
+        "is no pair",
+        "where the value's name goes",
+        "there are recognition",
+    ):
         assert part in message
     assert "at least 1 item" not in message
 
@@ -107,3 +118,27 @@ tasks:
 
 def test_a_suite_that_fits_passes(tmp_path: Path, validation):
     Suite.load(write(tmp_path, "name: fine\ntasks: [{task: image_to_text, column: name}]")).check(validation)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("recognition", "a task is a mapping"),
+        ("{metrics: [top1]}", "a key `task`"),
+        ("{task: recogniton}", "did you mean recognition"),
+    ],
+)
+def test_a_task_that_is_none_says_what_there_is(tmp_path: Path, section: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        Suite.load(write(tmp_path, f"name: x\ntasks: [{section}]"))
+
+
+def test_sources_that_are_not_there_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("NOWHERE", raising=False)
+    tasks = [f"{{task: retention, name: {name}, source: {source}, attribute: x}}" for name, source in
+             (("one", '"${NOWHERE}/a"'), ("two", tmp_path / "nothing"))]  # fmt: skip
+    suite = Suite.load(write(tmp_path, f"name: x\ntasks: [{{task: recognition}}, {', '.join(tasks)}]"))
+    with pytest.raises(ConfigError, match=r"2 sources cannot be opened") as error:
+        suite.require_sources()
+    assert "NOWHERE" in str(error.value)
+    assert "nothing" in str(error.value)

@@ -1,18 +1,20 @@
 """Tasks on pictures whose vectors are handed in, so that every ranking is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, Suite, TextToImage
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
-from clipadapt.evaluation.tasks.item_queries import image_to_image, image_to_text
-from clipadapt.evaluation.tasks.recognition import headlines, recognition
-from clipadapt.evaluation.tasks.text_to_image import searches, text_of_pair, text_to_image
+from clipadapt.evaluation.tasks.item_queries import ImageToImage, ImageToText
+from clipadapt.evaluation.tasks.recognition import Recognition
+from clipadapt.evaluation.tasks.text_to_image import TextToImage, searches, text_of_pair
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import ClassMeans, Rankings, Resampled
 from clipadapt.statistics.sampling import Sampler
+from clipadapt.statistics.settings import Statistics
 
 ROWS = [
     # file, Pattern, colour, name, product, gender
@@ -34,10 +36,11 @@ def context(tmp_path, words, good) -> EvalContext:
     catalogue = Catalogue.load(tmp_path, "validation", attributes=["Pattern", "baseColour"])
     cache = VectorCache()
     pictures = {"model": cache.pictures(good, catalogue, progress=False)}
-    suite = Suite(name="x", min_items=2, tasks=(Recognition(),))
     sampler = Sampler(catalogue.products, draws=100, swaps=100, seed=0)
     counts = {"Pattern": {"Solid": 500, "Striped": 30}, "baseColour": {"Red": 7, "Blue": 300}}
-    return EvalContext(catalogue, {"model": good}, pictures, cache, words, suite, sampler, counts)
+    return EvalContext(
+        catalogue, {"model": good}, pictures, cache, words, sampler, "validation", 2, Statistics(), counts
+    )
 
 
 def find(measured: Measured, **about) -> Cell:
@@ -52,7 +55,7 @@ def mean(cell: Cell) -> float:
 
 
 def test_recognition(context):
-    measured = recognition(context, Recognition())
+    measured = Recognition().measure(context)
     whole = find(measured, attribute="Pattern", metric="balanced_accuracy", bin="all")
     assert (whole.n, whole.products) == (4, 3)  # Checked has one item and is not on offer; one item is unknown
     assert mean(whole) == 1.0
@@ -64,25 +67,25 @@ def test_recognition(context):
 
 def test_candidates_compete_though_they_are_too_few_to_be_scored(context):
     task = Recognition(attributes=("Pattern",), candidates={"Pattern": ("Solid", "Striped", "Checked")})
-    measured = recognition(context, task)
+    measured = task.measure(context)
     assert find(measured, metric="balanced_accuracy", bin="all").n == 4
     assert find(measured, metric="top1").n == 5
 
 
 def test_segments_are_measured_apart_with_the_same_choice(context):
-    context = EvalContext(**{**vars(context), "suite": context.suite.model_copy(update={"min_items": 1}), "_sets": {}})
-    measured = recognition(context, Recognition(attributes=("baseColour",), segments=("gender",)))
+    context = dataclasses.replace(context, min_items=1, _sets={})
+    measured = Recognition(attributes=("baseColour",), segments=("gender",)).measure(context)
     assert measured.cells[-1].task == "recognition"  # three men and three women are less than four items each
-    context = EvalContext(**{**vars(context), "suite": context.suite.model_copy(update={"min_items": 0}), "_sets": {}})
-    measured = recognition(context, Recognition(attributes=("baseColour",), segments=("gender",)))
+    context = dataclasses.replace(context, min_items=0, _sets={})
+    measured = Recognition(attributes=("baseColour",), segments=("gender",)).measure(context)
     women = find(measured, task="recognition@gender=Women", metric="top1")
     assert women.n == 3
     assert not any(cell.value for cell in measured.cells if "@" in cell.task)
 
 
 def test_headlines_count_attributes_or_rare_values_alike(context):
-    measured = recognition(context, Recognition())
-    quoted = headlines(context, measured.predictions, ("Pattern", "baseColour"))
+    measured = Recognition().measure(context)
+    quoted = Recognition.headlines(context, measured, ("Pattern", "baseColour"))
     whole, rare = quoted.cells
     assert (whole.task, whole.metric, whole.bin) == ("headline", "balanced_accuracy", "all")
     assert isinstance(whole.evidence, ClassMeans)
@@ -92,15 +95,15 @@ def test_headlines_count_attributes_or_rare_values_alike(context):
     used = rare.evidence.rows[rare.evidence.weights[rare.evidence.classes] > 0]
     assert sorted(used.tolist()) == [0, 1, 2, 2, 3]  # the red ones and the striped ones; one is both
     assert (rare.n, rare.bin) == (4, "rare"), "items, not pairs of an item and a value"
-    assert "without Neck" in headlines(context, measured.predictions, ("Pattern", "Neck")).notes[0]
-    assert len(headlines(context, measured.predictions, ("Neck",)).notes) == 2
+    assert "without Neck" in Recognition.headlines(context, measured, ("Pattern", "Neck")).notes[0]
+    assert len(Recognition.headlines(context, measured, ("Neck",)).notes) == 2
 
 
 def test_macro_f1_is_scikit_learns(context):
     from sklearn.metrics import f1_score
 
     context.pictures["model"][0] = context.pictures["model"][3]  # a solid one that looks striped
-    measured = recognition(context, Recognition(attributes=("Pattern",)))
+    measured = Recognition(attributes=("Pattern",)).measure(context)
     expected = f1_score([0, 0, 1, 1], [1, 0, 1, 1], average="macro")
     assert mean(find(measured, metric="macro_f1")) == pytest.approx(expected)
 
@@ -113,7 +116,7 @@ def test_unknown_items_are_not_in_the_gallery_of_their_attribute(context):
 
 
 def test_search_by_value(context):
-    measured = text_to_image(context, TextToImage(attributes=("Pattern",), k=(2,)))
+    measured = TextToImage(attributes=("Pattern",), k=(2,)).measure(context)
     whole = find(measured, attribute="Pattern", metric="average_precision", bin="all", value=None)
     assert isinstance(whole.evidence, Rankings)
     assert mean(whole) == 1.0
@@ -123,7 +126,7 @@ def test_search_by_value(context):
 
 
 def test_search_by_pair(context):
-    measured = text_to_image(context, TextToImage(by="pair", metrics=("average_precision",)))
+    measured = TextToImage(by="pair", metrics=("average_precision",)).measure(context)
     assert [cell.value for cell in measured.cells if cell.value] == ["Solid + Red"]
     assert find(measured, value="Solid + Red").attribute == "Pattern + baseColour"
     assert find(measured, attribute=None).n == 2
@@ -132,14 +135,14 @@ def test_search_by_pair(context):
 
 def test_search_by_held_out_pair(context):
     task = TextToImage(by="held_out_pair")
-    assert "no held-out pair" in text_to_image(context, task).notes[0]
+    assert "no held-out pair" in task.measure(context).notes[0]
     held = EvalContext(**{**vars(context), "holdout_pairs": ({"Pattern": "Solid", "baseColour": "Red"},), "_sets": {}})
-    measured = text_to_image(held, task)
+    measured = task.measure(held)
     assert {cell.task for cell in measured.cells} == {"text_to_image_held_out_pair"}
 
 
 def test_search_by_category(context):
-    measured = text_to_image(context, TextToImage(by="category", column="gender"))
+    measured = TextToImage(by="category", column="gender").measure(context)
     assert {cell.task for cell in measured.cells} == {"text_to_image_category"}
     assert [cell.value for cell in measured.cells if cell.value] == ["Men", "Women"]
 
@@ -155,7 +158,7 @@ def by_hand(context: EvalContext, names: list[str], right: dict[str, set[int]], 
 
 
 def test_search_by_name(context):
-    measured = text_to_image(context, TextToImage(by="name", column="name", metrics=("reciprocal_rank",)))
+    measured = TextToImage(by="name", column="name", metrics=("reciprocal_rank",)).measure(context)
     cell = measured.cells[0]
     assert isinstance(cell.evidence, ClassMeans)
     right = {"one": {0, 1}, "two": {2}, "three": {3}, "four": {5}}
@@ -165,9 +168,7 @@ def test_search_by_name(context):
 
 
 def test_queries_are_thinned_by_a_key(context):
-    cells = [
-        text_to_image(context, TextToImage(by="name", column="name", queries=3)).cells[0].evidence for _ in range(2)
-    ]
+    cells = [TextToImage(by="name", column="name", queries=3).measure(context).cells[0].evidence for _ in range(2)]
     assert isinstance(cells[0], ClassMeans)
     assert isinstance(cells[1], ClassMeans)
     assert len(cells[0].rows) == 3
@@ -175,7 +176,7 @@ def test_queries_are_thinned_by_a_key(context):
 
 
 def test_a_picture_asks_for_its_own_name(context):
-    measured = image_to_text(context, ImageToText(column="name", k=(1, 4)))
+    measured = ImageToText(column="name", k=(1, 4)).measure(context)
     assert mean(find(measured, metric="recall_at", k=4)) == 1.0
     first = find(measured, metric="recall_at", k=1)
     texts = context.of_texts(["four", "one", "three", "two"])["model"]
@@ -187,7 +188,7 @@ def test_a_picture_asks_for_its_own_name(context):
 
 
 def test_pictures_of_the_same_product_do_not_count_as_alike(context):
-    measured = image_to_image(context, ImageToImage(attributes=("baseColour",), k=(1,), metrics=("precision",)))
+    measured = ImageToImage(attributes=("baseColour",), k=(1,), metrics=("precision",)).measure(context)
     cell = find(measured, bin="all")
     assert isinstance(cell.evidence, ClassMeans)
     vectors = context.pictures["model"]
@@ -201,7 +202,7 @@ def test_pictures_of_the_same_product_do_not_count_as_alike(context):
 
 
 def test_pictures_ask_for_their_product(context):
-    measured = image_to_image(context, ImageToImage(by="product", k=(1,), metrics=("precision", "reciprocal_rank")))
+    measured = ImageToImage(by="product", k=(1,), metrics=("precision", "reciprocal_rank")).measure(context)
     cell = find(measured, metric="precision")
     assert isinstance(cell.evidence, ClassMeans)
     assert cell.evidence.rows.tolist() == [0, 1, 3, 4]
@@ -217,7 +218,7 @@ def test_pictures_ask_for_their_product(context):
 
 def test_a_shallow_ranking_equals_a_deep_one_for_small_k(context):
     def precision(depth: int) -> list[float]:
-        measured = image_to_image(context, ImageToImage(attributes=("baseColour",), k=(1, 2), depth=depth))
+        measured = ImageToImage(attributes=("baseColour",), k=(1, 2), depth=depth).measure(context)
         return [mean(cell) for cell in measured.cells if cell.metric == "precision" and cell.bin == "all"]
 
     assert len(precision(2)) == 2
@@ -226,12 +227,12 @@ def test_a_shallow_ranking_equals_a_deep_one_for_small_k(context):
 
 def test_blocks_change_nothing(context, monkeypatch):
     task = ImageToImage(attributes=("baseColour",), k=(1, 3))
-    whole = [mean(cell) for cell in image_to_image(context, task).cells]
+    whole = [mean(cell) for cell in task.measure(context).cells]
     monkeypatch.setattr("clipadapt.evaluation.tasks.item_queries._ANSWERS", 7)
-    assert [mean(cell) for cell in image_to_image(context, task).cells] == whole
+    assert [mean(cell) for cell in task.measure(context).cells] == whole
 
 
 def test_what_has_nothing_to_measure_says_so(context):
-    strict = EvalContext(**{**vars(context), "suite": context.suite.model_copy(update={"min_items": 5}), "_sets": {}})
-    assert "nothing to distinguish" in recognition(strict, Recognition()).notes[0]
-    assert "text_to_image" in text_to_image(strict, TextToImage()).notes[0]
+    strict = dataclasses.replace(context, min_items=5, _sets={})
+    assert "nothing to distinguish" in Recognition().measure(strict).notes[0]
+    assert "text_to_image" in TextToImage().measure(strict).notes[0]

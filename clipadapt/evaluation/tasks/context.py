@@ -18,15 +18,15 @@ from jaxtyping import Bool, Float, Int
 
 from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.evaluation.details import Confusion
-from clipadapt.evaluation.suite import Suite
+from clipadapt.evaluation.details import Confusion, Example, Reliability
 from clipadapt.recognition.accuracy import offered
 from clipadapt.recognition.predict import Predictions
 from clipadapt.recognition.values import Classifier, Wording, head_classifier
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import Cell
-from clipadapt.statistics.rows import Bin
+from clipadapt.statistics.rows import Bin, Row
 from clipadapt.statistics.sampling import Sampler
+from clipadapt.statistics.settings import Statistics
 from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
 
@@ -41,16 +41,28 @@ class EvalContext:
     pictures: Mapping[str, Float[np.ndarray, "items dim"]]
     vectors: VectorCache
     prompts: Wording
-    suite: Suite
     sampler: Sampler
-    train_counts: Mapping[str, Mapping[str, int]] | None
+    split: str
+    min_items: int
+    """Values with fewer items are neither measured nor offered as a choice."""
+    statistics: Statistics
+    train_counts: Mapping[str, Mapping[str, int]] | None = None
     """Attribute -> value -> labelled training items; null: bins are not known."""
     holdout_pairs: Sequence[Mapping[str, str]] = ()
     heads: Mapping[str, LinearHead] = field(default_factory=dict)
     """System -> the linear head that recognises its attributes in place of texts, where it has one."""
+    tune: Catalogue | None = None
+    """What temperatures are fitted on; null: each model's own scale stands."""
+    progress: bool = True
     within: Bool[np.ndarray, " items"] | None = None
     segment: str | None = None
     _sets: dict[str, list[frozenset[str]]] = field(default_factory=dict)
+
+    @property
+    def systems(self) -> tuple[str, str | None]:
+        """What is reported, and what it is compared with, if anything."""
+        names = [*self.encoders, None]
+        return names[0] or "", names[1]
 
     def value_sets(self, attribute: str) -> list[frozenset[str]]:
         """The values of every item; empty where unknown or outside the segment."""
@@ -75,7 +87,7 @@ class EvalContext:
 
     def offered(self, attribute: str) -> list[str]:
         """Values with `min_items` items or more, most frequent first, then by name."""
-        return offered(self.counts(attribute), self.suite.min_items)
+        return offered(self.counts(attribute), self.min_items)
 
     def bin(self, attribute: str, value: str) -> Bin:
         """The bin of a value; `all` where training counts are not known."""
@@ -144,25 +156,37 @@ class EvalContext:
         for column in columns:
             sets = self.catalogue.value_sets(column)
             for value, count in sorted(self.catalogue.counts(column).items()):
-                if count >= 4 * self.suite.min_items:
+                if count >= 4 * self.min_items:
                     within = np.array([value in had for had in sets])
                     yield replace(self, within=within, segment=f"{column}={value}", _sets={})
 
 
 @dataclass
 class Measured:
-    """What a task found."""
+    """What tasks measured."""
 
     cells: list[Cell] = field(default_factory=list)
+    """Figures that become rows of the evaluation."""
+    rows: list[Row] = field(default_factory=list)
+    """Rows that are whole already: of items that are not the catalogue's."""
     confusions: list[Confusion] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    """What could not be measured, and why."""
+    reliability: dict[tuple[str, str], Reliability] = field(default_factory=dict)
+    """By attribute and system."""
+    examples: list[Example] = field(default_factory=list)
+    margins: dict[str, float] = field(default_factory=dict)
+    """Retention set -> the loss that still counts as none."""
     predictions: dict[str, Predictions] = field(default_factory=dict)
     """Of the recognition task over all items, by attribute: what headlines are aggregated from."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be measured, and why."""
 
     def __iadd__(self, other: "Measured") -> "Measured":
         self.cells += other.cells
+        self.rows += other.rows
         self.confusions += other.confusions
-        self.notes += other.notes
+        self.reliability |= {key: one for key, one in other.reliability.items() if key not in self.reliability}
+        self.examples += other.examples
+        self.margins |= other.margins
         self.predictions |= other.predictions
+        self.notes += other.notes
         return self

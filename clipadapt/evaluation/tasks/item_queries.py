@@ -5,19 +5,21 @@ the gallery in blocks and forgotten. More than the suite's `queries` are thinned
 Nothing here knows of intervals.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from clipadapt import keyed
-from clipadapt.evaluation.suite import ImageToImage, ImageToText, Ranking, TextToImage
+from clipadapt.config import Count
+from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.ranking import ranking
+from clipadapt.evaluation.tasks.task import Ranking, no_column
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import ClassMeans
-from clipadapt.statistics.galleries import Figure, figures, ranked
+from clipadapt.statistics.galleries import Figure, RankingMetric, figures, ranked
 from clipadapt.statistics.rows import Bin
 
 _ANSWERS = 4_000_000
@@ -70,35 +72,66 @@ class ItemQueries(NamedTuple):
         return {figure: {one: np.concatenate(parts) for one, parts in own.items()} for figure, own in found.items()}
 
 
-def text_to_image_by_name(context: EvalContext, task: TextToImage) -> Measured:
+class ImageToImage(Ranking):
+    """A picture asks, pictures of other products answer (by: attributes), or of the same product (by: product)."""
+
+    task: str = "image_to_image"
+    by: Literal["attributes", "product"] = "attributes"
+    attributes: tuple[str, ...] | None = None
+    depth: Count = 1000
+
+    def faults(self, catalogue: Catalogue) -> Iterator[str]:
+        """Columns that are not there."""
+        yield from super().faults(catalogue)
+        for name in self.attributes or ():
+            yield from no_column(catalogue, name, "attributes")
+
+    def attributes_of(self, context: EvalContext) -> tuple[str, ...]:
+        """Those by which pictures are alike."""
+        return context.attributes(self.attributes)
+
+    def measure(self, context: EvalContext) -> Measured:
+        """A picture asks for others of its product, or for other products' that share its value, by attribute."""
+        measured = Measured()
+        for part in context.parts(self.segments):
+            if self.by == "product":
+                measured += _same_product(part, self)
+                continue
+            for attribute in part.attributes(self.attributes):
+                measured += _shared_value(part, self, attribute)
+        return measured
+
+
+class ImageToText(Ranking):
+    """A picture asks among all names of a column; its own is the one right answer."""
+
+    task: str = "image_to_text"
+    needs_texts: ClassVar[bool] = True
+    column: str
+    metrics: tuple[RankingMetric, ...] = ("recall_at", "reciprocal_rank")
+
+    def faults(self, catalogue: Catalogue) -> Iterator[str]:
+        """Columns that are not there."""
+        yield from super().faults(catalogue)
+        yield from no_column(catalogue, self.column, "column")
+
+    def measure(self, context: EvalContext) -> Measured:
+        """A picture asks among all texts of the column."""
+        measured = Measured()
+        for part in context.parts(self.segments):
+            measured += _own_text(part, self)
+        return measured
+
+
+def text_to_image_by_name(context: EvalContext, task: Ranking, column: str) -> Measured:
     """An item's name asks; the items of its product, and of products of equal name, are right."""
     measured = Measured()
     for part in context.parts(task.segments):
-        measured += _by_name(part, task, task.column or "")
+        measured += _by_name(part, task, column)
     return measured
 
 
-def image_to_text(context: EvalContext, task: ImageToText) -> Measured:
-    """A picture asks among all texts of a column; its own is the one right answer."""
-    measured = Measured()
-    for part in context.parts(task.segments):
-        measured += _own_text(part, task)
-    return measured
-
-
-def image_to_image(context: EvalContext, task: ImageToImage) -> Measured:
-    """A picture asks for others of its product, or for other products' that share its value, attribute by attribute."""
-    measured = Measured()
-    for part in context.parts(task.segments):
-        if task.by == "product":
-            measured += _same_product(part, task)
-            continue
-        for attribute in part.attributes(task.attributes):
-            measured += _shared_value(part, task, attribute)
-    return measured
-
-
-def _by_name(context: EvalContext, task: TextToImage, column: str) -> Measured:
+def _by_name(context: EvalContext, task: Ranking, column: str) -> Measured:
     gallery, names, codes = _texts(context, column)
     if len(names) < 2:
         return Measured(notes=_nothing(context, "text_to_image_name", column))
@@ -167,7 +200,7 @@ def _shared_value(context: EvalContext, task: ImageToImage, attribute: str) -> M
     pairs = codes * len(context.sampler.names) + products
     _, pair, sizes = np.unique(pairs, return_inverse=True, return_counts=True)
     totals = np.bincount(codes, minlength=len(values))[codes] - sizes[pair]
-    enough = np.bincount(codes, minlength=len(values))[codes] >= context.suite.min_items
+    enough = np.bincount(codes, minlength=len(values))[codes] >= context.min_items
     queries = _thinned(context, np.flatnonzero(enough & (totals > 0)), task)
     if len(queries) < 2:
         return Measured(notes=_nothing(context, "image_to_image", attribute))
@@ -190,7 +223,7 @@ def _cells(
     name: str,
     attribute: str | None,
     item_queries: ItemQueries,
-    task: TextToImage | ImageToImage | ImageToText,
+    task: Ranking,
     values: list[str] | None = None,
     codes: Int[np.ndarray, " queries"] | None = None,
 ) -> list[Cell]:
@@ -228,7 +261,7 @@ def _thinned(context: EvalContext, places: Int[np.ndarray, " n"], task: Ranking)
     """At most `queries` of them, in their order."""
     if len(places) <= task.queries:
         return places
-    chosen = keyed.generator(context.suite.statistics.seed, "queries").choice(len(places), task.queries, replace=False)
+    chosen = keyed.generator(context.statistics.seed, "queries").choice(len(places), task.queries, replace=False)
     return places[np.sort(chosen)]
 
 

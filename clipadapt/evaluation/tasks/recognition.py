@@ -4,15 +4,20 @@ All values on offer compete whatever is reported, so a rare value's figure count
 Items whose value is not on offer, and unknown ones, are left out. Nothing here knows of intervals.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import Field
 from scipy.sparse import csr_matrix
 
+from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.details import Confusion
-from clipadapt.evaluation.suite import Recognition
+from clipadapt.evaluation.inputs import prepare
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
+from clipadapt.evaluation.tasks.reliability import reliabilities
+from clipadapt.evaluation.tasks.task import Task, no_column, no_values
 from clipadapt.recognition.accuracy import accuracies, recall
 from clipadapt.recognition.predict import Predictions, recognise
 from clipadapt.statistics.cells import Cell
@@ -20,57 +25,90 @@ from clipadapt.statistics.evidence import ClassMeans, Resampled, totals_evidence
 from clipadapt.statistics.rows import HEADLINE, Bin
 from clipadapt.statistics.sampling import Sampler
 
-
-def recognition(context: EvalContext, task: Recognition) -> Measured:
-    """Every attribute, over all values, by bin and by value; then each segment over all values."""
-    measured = Measured()
-    for attribute in context.attributes(task.attributes):
-        values = values_of(context, task, attribute)
-        if len(values) < 2:
-            few = f"{len(values)} value(s) with {context.suite.min_items} items or more"
-            measured.notes.append(f"recognition of {attribute}: {few}; nothing to distinguish")
-            continue
-        if reason := context.unrecognisable(attribute):
-            measured.notes.append(f"recognition of {attribute}: {reason}")
-            continue
-        classifiers = context.classifiers(attribute, values, plain=task.prompts == "plain")
-        for part in context.parts(task.segments):
-            predictions = recognise(attribute, values, part.value_sets(attribute), context.pictures, classifiers)
-            if len(predictions.items):
-                measured += _attribute(part, task, predictions)
-    return measured
+Metric = Literal["top1", "balanced_accuracy", "macro_f1", "recall"]
 
 
-def values_of(context: EvalContext, task: Recognition, attribute: str) -> list[str]:
-    """Those on offer: the task's own candidates, else the values with items enough."""
-    return list(task.candidates.get(attribute, ())) or context.offered(attribute)
+class Recognition(Task):
+    """Which of an attribute's values a picture has, the one whose texts are nearest."""
 
+    task: str = "recognition"
+    attributes: tuple[str, ...] | None = None
+    """null: all attributes of the catalogue."""
+    candidates: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Attribute -> the values to choose from; where not named, those with `min_items` items in the split."""
+    prompts: Literal["ensemble", "plain"] = "ensemble"
+    """ensemble: the mean of all the prompts file says of a value; plain: its one plain text."""
+    metrics: tuple[Metric, ...] = ("top1", "balanced_accuracy", "macro_f1", "recall")
+    segments: tuple[str, ...] = ()
+    """Columns whose values are measured apart as well, such as gender."""
 
-def headlines(context: EvalContext, predictions: Mapping[str, Predictions], headline: tuple[str, ...]) -> Measured:
-    """The aggregates that are quoted: the mean over the headline attributes of balanced accuracy, and the mean over all
-    their rare values of recall.
-    """
-    measured = Measured()
-    parts = [one for name, one in predictions.items() if name in headline]
-    means = accuracies(parts, context.train_counts, context.suite.min_items)
-    quoted: tuple[tuple[str, Bin], ...] = (("balanced_accuracy", "all"), ("rare_balanced_accuracy", "rare"))
-    for metric, bin_ in quoted:
-        if metric not in means:
-            measured.notes.append(f"headline {metric}: no headline attribute has such values with items enough")
-            continue
-        evidence = means[metric]
-        used = np.unique(evidence.rows[evidence.weights[evidence.classes] > 0])
-        size = (len(used), context.sampler.products(used))
-        measured.cells.append(Cell(HEADLINE, None, None, bin_, metric, None, *size, evidence))
-    if parts and (missing := [name for name in headline if name not in predictions]):
-        measured.notes.append(f"headline balanced_accuracy: without {', '.join(missing)}, which could not be measured")
-    return measured
+    def faults(self, catalogue: Catalogue) -> Iterator[str]:
+        """Columns and values that are not there."""
+        for name in self.segments:
+            yield from no_column(catalogue, name, "segments")
+        for attribute, values in self.candidates.items():
+            yield from no_values(catalogue, attribute, values, "candidates")
+        for name in self.attributes or ():
+            yield from no_column(catalogue, name, "attributes")
+
+    def attributes_of(self, context: EvalContext) -> tuple[str, ...]:
+        """Those it recognises."""
+        return context.attributes(self.attributes)
+
+    def measure(self, context: EvalContext) -> Measured:
+        """Every attribute, over all values, by bin and by value; then each segment over all values."""
+        measured = Measured()
+        tune = None
+        for attribute in context.attributes(self.attributes):
+            values = list(self.candidates.get(attribute, ())) or context.offered(attribute)
+            if len(values) < 2:
+                few = f"{len(values)} value(s) with {context.min_items} items or more"
+                measured.notes.append(f"recognition of {attribute}: {few}; nothing to distinguish")
+                continue
+            if reason := context.unrecognisable(attribute):
+                measured.notes.append(f"recognition of {attribute}: {reason}")
+                continue
+            classifiers = context.classifiers(attribute, values, plain=self.prompts == "plain")
+            for part in context.parts(self.segments):
+                predictions = recognise(attribute, values, part.value_sets(attribute), context.pictures, classifiers)
+                if not len(predictions.items):
+                    continue
+                measured += _attribute(part, self, predictions)
+                if part.segment is None and context.exclusive(attribute):
+                    if context.tune is not None and tune is None:
+                        tune = prepare(context.encoders, context.tune, context.vectors, progress=context.progress)
+                    found = reliabilities(context, predictions, classifiers, tune)
+                    measured += Measured(reliability={(one.attribute, one.system): one for one in found})
+        return measured
+
+    @classmethod
+    def headlines(cls, context: EvalContext, measured: Measured, headline: Sequence[str]) -> Measured:
+        """The mean over the headline attributes of balanced accuracy, and the mean over all their rare values of
+        recall.
+        """
+        quoted = Measured()
+        parts = [one for name, one in measured.predictions.items() if name in headline]
+        means = accuracies(parts, context.train_counts, context.min_items)
+        wanted: tuple[tuple[str, Bin], ...] = (("balanced_accuracy", "all"), ("rare_balanced_accuracy", "rare"))
+        for metric, bin_ in wanted:
+            if metric not in means:
+                quoted.notes.append(f"headline {metric}: no headline attribute has such values with items enough")
+                continue
+            evidence = means[metric]
+            used = np.unique(evidence.rows[evidence.weights[evidence.classes] > 0])
+            size = (len(used), context.sampler.products(used))
+            quoted.cells.append(Cell(HEADLINE, None, None, bin_, metric, None, *size, evidence))
+        missing = [name for name in headline if name not in measured.predictions]
+        if parts and missing:
+            without = ", ".join(missing)
+            quoted.notes.append(f"headline balanced_accuracy: without {without}, which could not be measured")
+        return quoted
 
 
 def _attribute(context: EvalContext, task: Recognition, predictions: Predictions) -> Measured:
     """The cells of one attribute."""
     rows = predictions.rows
-    scored = np.flatnonzero(predictions.counts >= context.suite.min_items)
+    scored = np.flatnonzero(predictions.counts >= context.min_items)
     measured = Measured()
 
     def add(

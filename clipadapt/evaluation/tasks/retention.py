@@ -5,17 +5,90 @@ the prompts file that training knew. What loss is too much is not decided here: 
 """
 
 import os
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from clipadapt import keyed
+from clipadapt.config import Count, Fraction
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError, listing
-from clipadapt.evaluation.suite import Recognition, Retention, nearest
+from clipadapt.evaluation.inputs import prepare
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
-from clipadapt.evaluation.tasks.recognition import recognition
+from clipadapt.evaluation.tasks.recognition import Recognition
+from clipadapt.evaluation.tasks.task import Task, near
 from clipadapt.prompts.wording import Text
+from clipadapt.statistics.cells import to_rows
+from clipadapt.statistics.sampling import Sampler
+
+
+class Retention(Task):
+    """What the base could do on other people's pictures and must not lose: recognition on a source of its own."""
+
+    task: str = "retention"
+    needs_texts: ClassVar[bool] = True
+    name: str
+    source: str
+    """Whatever datasets.load_dataset loads; environment variables in it are expanded."""
+    split: str = "validation"
+    revision: str | None = None
+    attribute: str
+    """The column whose values are recognised."""
+    image: str = "image"
+    product: str | None = None
+    templates: tuple[str, ...] = ("a photo of a {}.",)
+    """Texts of a value, {} stands for its name; the mean of all is used."""
+    names: dict[str, str] = Field(default_factory=dict)
+    """Value -> its name in texts, where not as the table writes it with spaces for underscores ("polar_bear")."""
+    margin: Fraction = 0.01
+    """The loss that is still held to be none: the difference's lower bound must be above minus this."""
+    limit: Count | None = None
+    """Most items, chosen by a key; null: all."""
+
+    @field_validator("templates")
+    @classmethod
+    def _named(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        without = [text for text in templates if "{}" not in text]
+        if without or not templates:
+            raise ValueError(f"every template needs {{}} where the value's name goes; found {list(templates)}")
+        return templates
+
+    def row_tasks(self) -> tuple[str, ...]:
+        """Its own name, and that of all retention."""
+        return ("retention", f"retention:{self.name}")
+
+    def require_source(self, seed: int) -> None:
+        """As `load` raises."""
+        load(self, seed)
+
+    def measure(self, context: EvalContext) -> Measured:
+        """Recognition of the column on its own items, which get rows of their own."""
+        inputs = prepare(
+            context.encoders, load(self, context.statistics.seed), context.vectors, progress=context.progress
+        )
+        own = replace(
+            context,
+            catalogue=inputs.catalogue,
+            pictures=inputs.pictures,
+            prompts=Templates(self),
+            sampler=Sampler.of(inputs.catalogue.products, context.statistics),
+            split=self.split,
+            train_counts=None,
+            holdout_pairs=(),
+            heads={},
+            tune=None,
+            _sets={},
+        )
+        measured = Recognition(attributes=(self.attribute,)).measure(own)
+        name = f"retention:{self.name}"
+        cells = [cell._replace(task=name) for cell in measured.cells]
+        return Measured(
+            rows=to_rows(cells, own.systems, own.split, own.sampler, own.statistics),
+            margins={self.name: self.margin},
+            notes=[f"{name}: {note}" for note in measured.notes],
+        )
 
 
 class Templates:
@@ -62,22 +135,9 @@ def load(task: Retention, seed: int) -> Catalogue:
     )
     known = list(catalogue.counts(task.attribute))
     if strange := [value for value in task.names if value not in known]:
-        faults = [f"no item has {task.attribute} {value!r}{nearest(value, known)}" for value in strange]
+        faults = [f"no item has {task.attribute} {value!r}{near(value, known)}" for value in strange]
         raise ConfigError(f"retention {task.name!r}, names: {len(faults)} fault(s){listing(faults)}")
     if task.limit is None or len(catalogue) <= task.limit:
         return catalogue
     chosen = keyed.generator(seed, "retention", task.name).choice(len(catalogue), task.limit, replace=False)
     return catalogue.subset(np.sort(chosen))
-
-
-def retention(context: EvalContext, task: Retention) -> Measured:
-    """Recognition of the task's column in a context that holds its items and words."""
-    measured = recognition(context, Recognition(attributes=(task.attribute,)))
-    name = f"retention:{task.name}"
-    cells = [cell._replace(task=name) for cell in measured.cells]
-    return Measured(cells, [], [f"{name}: {note}" for note in measured.notes])
-
-
-def margins(tasks: Sequence[object]) -> dict[str, float]:
-    """Retention set -> the loss that is still held to be none."""
-    return {task.name: task.margin for task in tasks if isinstance(task, Retention)}

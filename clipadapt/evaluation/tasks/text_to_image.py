@@ -7,47 +7,109 @@ known. Names are scored per query, everything else by reweighing the gallery. No
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
+from pydantic import field_validator
 
-from clipadapt.evaluation.suite import TextToImage
+from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
+from clipadapt.evaluation.tasks.examples import ExampleCollector
 from clipadapt.evaluation.tasks.item_queries import text_to_image_by_name
 from clipadapt.evaluation.tasks.ranking import ranking
-from clipadapt.metrics import gallery as metrics
+from clipadapt.evaluation.tasks.search import Query, Search
+from clipadapt.evaluation.tasks.task import Ranking, no_column, no_values
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import Rankings, Resampled, gallery_evidence
-from clipadapt.statistics.galleries import AVERAGE_PRECISION, Figure, figures
-from clipadapt.statistics.rows import Bin
+from clipadapt.statistics.galleries import AVERAGE_PRECISION, Figure, RankingMetric, figures
+from clipadapt.statistics.rows import HEADLINE, Bin
 
 
-class Query(NamedTuple):
-    """A text, and what is right for it."""
+class TextToImage(Ranking):
+    """A text asks, pictures answer."""
 
-    attribute: str
-    """One, or several joined by " + "."""
-    value: str
-    bin: Bin
-    relevant: Bool[np.ndarray, " gallery"]
+    task: str = "text_to_image"
+    needs_texts: ClassVar[bool] = True
+    by: Literal["value", "pair", "held_out_pair", "name", "category"] = "value"
+    """value: each value of each attribute; pair: two values together; held_out_pair: pairs kept out of training;
+    name: an item's own name, its product is right; category: each value of `column`."""
+    attributes: tuple[str, ...] | None = None
+    """value and pair; null: all attributes of the catalogue."""
+    pairs: tuple[dict[str, str], ...] = ()
+    """pair: those, instead of all pairs with `min_items` items."""
+    column: str | None = None
+    """name and category: the column; must be given there."""
+    metrics: tuple[RankingMetric, ...] = ("precision", "r_precision", "average_precision", "ndcg")
 
+    @field_validator("pairs")
+    @classmethod
+    def _two_each(cls, pairs: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
+        if short := [pair for pair in pairs if len(pair) < 2]:
+            raise ValueError(f"{short[0]} is no pair; name two attributes or more")
+        return pairs
 
-class Search(NamedTuple):
-    """Queries that share a gallery, and what every system found for them."""
+    def faults(self, catalogue: Catalogue) -> Iterator[str]:
+        """Columns and values that are not there, and a column that is not named."""
+        yield from super().faults(catalogue)
+        for pair in self.pairs:
+            for attribute, value in pair.items():
+                yield from no_values(catalogue, attribute, (value,), "pairs")
+        if self.by in ("name", "category") and self.column is None:
+            yield f"column: missing; by {self.by} needs the column that holds it"
+        for name in self.attributes or ():
+            yield from no_column(catalogue, name, "attributes")
+        if self.column is not None:
+            yield from no_column(catalogue, self.column, "column")
 
-    gallery: Int[np.ndarray, " gallery"]
-    """Rows of the catalogue."""
-    queries: list[Query]
-    orders: dict[str, Int[np.ndarray, "queries depth"]]
-    """System -> places in the gallery, best first."""
+    def row_tasks(self) -> tuple[str, ...]:
+        """The one of its rows."""
+        return ("text_to_image" if self.by == "value" else f"text_to_image_{self.by}",)
 
-    def rankings(self, number: int, items: int) -> Rankings:
-        """One query's rankings, as rows of a catalogue of so many items."""
-        relevant = np.zeros(items, bool)
-        relevant[self.gallery[self.queries[number].relevant]] = True
-        ranked = {system: order[number] for system, order in self.orders.items()}
-        return Rankings({system: (metrics.Query(relevant, self.gallery[own]),) for system, own in ranked.items()})
+    def attributes_of(self, context: EvalContext) -> tuple[str, ...]:
+        """Those that are searched."""
+        return context.attributes(self.attributes)
+
+    def measure(self, context: EvalContext) -> Measured:
+        """All queries of the task in the whole gallery, then within each segment."""
+        if self.by == "name":
+            return text_to_image_by_name(context, self, self.column or "")
+        measured, examples = Measured(), ExampleCollector(context)
+        (name,) = self.row_tasks()
+        for part in context.parts(self.segments):
+            by_attribute: dict[str, list[MeasuredQuery]] = {}
+            for search in searches(part, self):
+                for found in _measured(part, self, search):
+                    by_attribute.setdefault(found.query.attribute, []).append(found)
+                if self.by == "value" and part.segment is None:
+                    examples.add(search)
+            for attribute, some in by_attribute.items():
+                measured.cells += _cells(part, self, part.task(name), attribute, some)
+            if self.by in ("pair", "held_out_pair") and by_attribute:
+                every = [found for some in by_attribute.values() for found in some]
+                measured.cells += _means(part, self, part.task(name), None, "all", every)
+            if not by_attribute and part.segment is None:
+                what = {"held_out_pair": "no held-out pair", "pair": "no pair"}.get(self.by, "no value")
+                measured.notes.append(f"{name}: {what} that {part.min_items} items of this split have")
+        measured.examples = examples.examples()
+        return measured
+
+    @classmethod
+    def headlines(cls, context: EvalContext, measured: Measured, headline: Sequence[str]) -> Measured:
+        """The mean average precision over every value of the headline attributes."""
+        about = ("text_to_image", "average_precision", "all", None)
+        some = [
+            cell
+            for cell in measured.cells
+            if (cell.task, cell.metric, cell.bin, cell.value) == about and cell.attribute in headline
+        ]
+        evidence = [cell.evidence for cell in some if isinstance(cell.evidence, Rankings)]
+        if not evidence:
+            return Measured()
+        known = np.unique(np.concatenate([context.rows(cell.attribute or "") for cell in some]))
+        size = (len(known), context.sampler.products(known))
+        whole = Rankings.of(evidence)
+        return Measured([Cell(HEADLINE, None, None, "all", "average_precision", None, *size, whole)])
 
 
 class MeasuredQuery(NamedTuple):
@@ -59,28 +121,6 @@ class MeasuredQuery(NamedTuple):
     """Every figure but average precision."""
     rows: Int[np.ndarray, " relevant"]
     """Relevant items, as rows of the catalogue."""
-
-
-def text_to_image(context: EvalContext, task: TextToImage) -> Measured:
-    """All queries of the task in the whole gallery, then within each segment."""
-    if task.by == "name":
-        return text_to_image_by_name(context, task)
-    measured = Measured()
-    name = "text_to_image" if task.by == "value" else f"text_to_image_{task.by}"
-    for part in context.parts(task.segments):
-        by_attribute: dict[str, list[MeasuredQuery]] = {}
-        for search in searches(part, task):
-            for found in _measured(part, task, search):
-                by_attribute.setdefault(found.query.attribute, []).append(found)
-        for attribute, some in by_attribute.items():
-            measured.cells += _cells(part, task, part.task(name), attribute, some)
-        if task.by in ("pair", "held_out_pair") and by_attribute:
-            every = [found for some in by_attribute.values() for found in some]
-            measured.cells += _means(part, task, part.task(name), None, "all", every)
-        if not by_attribute and part.segment is None:
-            what = {"held_out_pair": "no held-out pair", "pair": "no pair"}.get(task.by, "no value")
-            measured.notes.append(f"{name}: {what} that {part.suite.min_items} items of this split have")
-    return measured
 
 
 def searches(context: EvalContext, task: TextToImage) -> Iterator[Search]:
@@ -140,7 +180,7 @@ def _pairs(context: EvalContext, task: TextToImage) -> dict[tuple[str, ...], lis
         for first, second in combinations(context.attributes(task.attributes), 2):
             for one, two in zip(context.value_sets(first), context.value_sets(second), strict=True):
                 counted.update(((first, a), (second, b)) for a in one for b in two)
-    enough = [(pair, count) for pair, count in counted.items() if count >= context.suite.min_items]
+    enough = [(pair, count) for pair, count in counted.items() if count >= context.min_items]
     grouped: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for pair, _ in sorted(enough, key=lambda found: (-found[1], found[0]))[: task.queries]:
         grouped.setdefault(tuple(name for name, _ in pair), []).append(dict(pair))

@@ -1,12 +1,12 @@
-"""Whether stated probabilities come true: confidence against accuracy of every exclusive attribute, by system.
+"""Whether stated probabilities come true: confidence against accuracy of an exclusive attribute, by system.
 
-    for one in reliabilities(context, task, tune_inputs): one.attribute, one.system, one.error
+    for one in reliabilities(context, predictions, classifiers, tune): one.system, one.error
 
 Temperatures are fitted on tune where it is given, else each model's own scale stands. Scores are made for some items at
 a time, so that thousands of values fit in memory. Nothing here draws.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +14,9 @@ from jaxtyping import Float
 
 from clipadapt.evaluation.details import Reliability
 from clipadapt.evaluation.inputs import EvalInputs
-from clipadapt.evaluation.suite import Recognition
 from clipadapt.evaluation.tasks.context import EvalContext
-from clipadapt.evaluation.tasks.recognition import values_of
 from clipadapt.recognition.calibration import Scale, fit_softmax, reliability, softmax
-from clipadapt.recognition.predict import recognise
+from clipadapt.recognition.predict import Predictions
 from clipadapt.recognition.values import Classifier
 
 _SCORES = 1 << 22
@@ -30,35 +28,34 @@ class _Fitted(NamedTuple):
     split: str | None
 
 
-def reliabilities(context: EvalContext, task: Recognition, tune: EvalInputs | None) -> Iterator[Reliability]:
-    """One for each attribute and system, the one compared with first."""
-    for attribute in context.attributes(task.attributes):
-        values = values_of(context, task, attribute)
-        if len(values) < 2 or not context.exclusive(attribute) or context.unrecognisable(attribute):
-            continue
-        classifiers = context.classifiers(attribute, values, plain=task.prompts == "plain")
-        predictions = recognise(attribute, values, context.value_sets(attribute), context.pictures, classifiers)
-        for system in reversed(list(context.encoders)):
-            classifier = classifiers[system]
-            fitted = _fitted(context, system, attribute, values, classifier, tune)
-            confidence = _confidence(context.pictures[system][predictions.items], classifier, fitted.scale)
-            found = reliability(confidence, predictions.right[system])
-            yield Reliability(
-                attribute, system, 1 / fitted.scale.slope, fitted.split,
-                found.error, found.confidence, found.accuracy, found.items,
-            )  # fmt: skip
+def reliabilities(
+    context: EvalContext,
+    predictions: Predictions,
+    classifiers: Mapping[str, Classifier],
+    tune: EvalInputs | None,
+) -> Iterator[Reliability]:
+    """One for each system, the one compared with first."""
+    for system in reversed(list(context.encoders)):
+        classifier = classifiers[system]
+        fitted = _fitted(context, system, predictions, classifier, tune)
+        confidence = _confidence(context.pictures[system][predictions.items], classifier, fitted.scale)
+        found = reliability(confidence, predictions.right[system])
+        yield Reliability(
+            predictions.attribute, system, 1 / fitted.scale.slope, fitted.split,
+            found.error, found.confidence, found.accuracy, found.items,
+        )  # fmt: skip
 
 
 def _fitted(
     context: EvalContext,
     system: str,
-    attribute: str,
-    values: list[str],
+    predictions: Predictions,
     classifier: Classifier,
     tune: EvalInputs | None,
 ) -> _Fitted:
+    attribute = predictions.attribute
     if tune is not None:
-        place = {value: number for number, value in enumerate(values)}
+        place = {value: number for number, value in enumerate(predictions.values)}
         sets = tune.catalogue.value_sets(attribute)
         known = [(row, place[value]) for row, had in enumerate(sets) for value in had if value in place]
         if known:
