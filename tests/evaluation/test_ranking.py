@@ -6,15 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import ranking as oracle
 
-from clipadapt.evaluation.suite import ImageToImage, ImageToText, Recognition, TextToImage
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
-from clipadapt.evaluation.tasks.item_queries import image_to_image, image_to_text
+from clipadapt.evaluation.tasks.item_queries import ImageToImage, ImageToText
 from clipadapt.evaluation.tasks.ranking import ranking
-from clipadapt.evaluation.tasks.recognition import recognition
-from clipadapt.evaluation.tasks.text_to_image import text_to_image
+from clipadapt.evaluation.tasks.recognition import Recognition
+from clipadapt.evaluation.tasks.text_to_image import TextToImage
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.evidence import Resampled
 from clipadapt.statistics.sampling import Sampler
+from clipadapt.statistics.settings import Statistics
 
 
 @settings(max_examples=60, deadline=None)
@@ -55,7 +55,6 @@ def collapsed(request, tmp_path, words, good, monkeypatch) -> EvalContext:
     import data_factory
 
     from clipadapt.data.catalogue import Catalogue
-    from clipadapt.evaluation.suite import Suite
 
     rows = [
         {"file_name": f"{number}.png", "Pattern": value, "baseColour": "Red", "name": f"n{number // 3:02}",
@@ -64,9 +63,8 @@ def collapsed(request, tmp_path, words, good, monkeypatch) -> EvalContext:
     ]  # fmt: skip
     data_factory.write_table(tmp_path / "validation", rows)
     catalogue = Catalogue.load(tmp_path, "validation", attributes=["Pattern"], product="product")
-    suite = Suite(name="x", min_items=2, tasks=(Recognition(),))
     sampler = Sampler(catalogue.products, draws=100, swaps=100, seed=0)
-    context = EvalContext(catalogue, {"model": good}, {}, VectorCache(), words, suite, sampler, None)
+    context = EvalContext(catalogue, {"model": good}, {}, VectorCache(), words, sampler, "validation", 2, Statistics())
     model = Collapsed(context, request.param)
     monkeypatch.setattr(EvalContext, "of_texts", lambda _, texts: model.texts(texts))
     monkeypatch.setattr(EvalContext, "of_values", lambda _, *about, **options: model.values(*about, **options))
@@ -84,27 +82,27 @@ CHANCE = 1 / 3
 @pytest.mark.parametrize("depth", [10_000, 3])
 def test_a_collapsed_model_finds_nothing_by_text(collapsed, depth):
     """Nine equal pictures at the top of a table sorted by class once gave P@1 of 100."""
-    measured = text_to_image(collapsed, TextToImage(attributes=("Pattern",), k=(1, 5), depth=depth))
+    measured = TextToImage(attributes=("Pattern",), k=(1, 5), depth=depth).measure(collapsed)
     assert first(measured, "precision") == 0
     assert first(measured, "r_precision") == 0
     assert first(measured, "average_precision") < CHANCE
-    named = text_to_image(collapsed, TextToImage(by="name", column="name", k=(1,), depth=depth))
+    named = TextToImage(by="name", column="name", k=(1,), depth=depth).measure(collapsed)
     assert first(named, "precision") == 0
 
 
 @pytest.mark.parametrize("depth", [10_000, 3])
 def test_a_collapsed_model_finds_nothing_by_picture(collapsed, depth):
-    alike = image_to_image(collapsed, ImageToImage(attributes=("Pattern",), k=(1,), depth=depth))
+    alike = ImageToImage(attributes=("Pattern",), k=(1,), depth=depth).measure(collapsed)
     assert first(alike, "precision") == 0
-    product = image_to_image(collapsed, ImageToImage(by="product", k=(1,), depth=depth))
+    product = ImageToImage(by="product", k=(1,), depth=depth).measure(collapsed)
     assert first(product, "precision") == 0
-    text = image_to_text(collapsed, ImageToText(column="name", k=(1,), depth=depth))
+    text = ImageToText(column="name", k=(1,), depth=depth).measure(collapsed)
     assert first(text, "recall_at") == 0
 
 
 def test_a_collapsed_model_recognises_as_chance_does(collapsed):
     """One value is chosen for all pictures, whichever: a third of the values is right."""
-    measured = recognition(collapsed, Recognition(attributes=("Pattern",)))
+    measured = Recognition(attributes=("Pattern",)).measure(collapsed)
     assert first(measured, "balanced_accuracy") == pytest.approx(CHANCE)
 
 
