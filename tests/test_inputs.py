@@ -1,13 +1,8 @@
 """The one resolver: flags over config over run, what is split off, and what is refused."""
 
 import logging
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from data_factory import write_catalogue, write_table
 
 from clipadapt.config import Config

@@ -241,7 +241,7 @@ def _target(recall: float, memory: float | None = None, latency: float | None = 
 
 
 def _picture(file: Path):
-    from clipadapt.data.images import decode
+    from clipadapt.data.decode import decode
     from clipadapt.errors import CatalogueError
 
     try:

@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from clipadapt.data import images
 from clipadapt.data.cells import JOINT, text_table, unknown_blanked
 from clipadapt.data.columns import Roles, choose_columns
+from clipadapt.data.decode import PixelPolicy, decode
 from clipadapt.data.folders import Rows
 from clipadapt.data.items import item_ids
 from clipadapt.data.sources import Source, open_source
@@ -63,7 +63,7 @@ class Decoded(Protocol):
 
     def picture(self, row: int) -> Image.Image: ...
 
-    def require(self, preprocess: images.Preprocess) -> None:
+    def require(self, preprocess: PixelPolicy) -> None:
         """Refuses a tower that wants other pixels."""
         ...
 
@@ -241,7 +241,7 @@ class Catalogue:
             return self.prepared.picture(int(self._prepared_rows[operator.index(index)]))
         data = self.picture_bytes(index)
         try:
-            return images.decode(data)
+            return decode(data)
         except CatalogueError as error:
             raise CatalogueError(self._blame(index, error)) from error
 

@@ -19,8 +19,6 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError
@@ -47,6 +45,9 @@ def lookalikes(catalogues: Sequence[Catalogue], title: str | None = None) -> lis
 
     A picture that cannot be decoded is a group of its own; whoever reads the pictures reports it.
     """
+    from scipy.sparse import coo_matrix  # half a second, which most commands need not wait
+    from scipy.sparse.csgraph import connected_components
+
     ids = [item for catalogue in catalogues for item in catalogue.ids]
     grids, broken = _all_grids(catalogues)
     pairs = [_near_pairs(grids, np.flatnonzero(~broken))]

@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.data.images import PREPARED, Preprocess
+from clipadapt.data.decode import PREPARED, PixelPolicy
 from clipadapt.data.pictures import content_digest
 from clipadapt.errors import CatalogueError, listing
 
@@ -84,7 +84,7 @@ class PreparedPictures:
         image.info[PREPARED] = self.policy
         return image
 
-    def require(self, preprocess: Preprocess) -> None:
+    def require(self, preprocess: PixelPolicy) -> None:
         """Refuses a tower that wants other pixels than the cache holds.
 
         Raises:

@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from clipadapt import progress
-from clipadapt.data import images
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.decode import decode
 from clipadapt.data.images import Preprocess
 from clipadapt.data.pictures import content_digest
 from clipadapt.data.prepared import DESCRIPTION, SCHEMA_VERSION, PreparedPictures, ShardWriter, write_index
@@ -134,16 +134,16 @@ def _write(
 def _decoder(
     catalogue: Catalogue, preprocess: Preprocess
 ) -> Callable[[int], tuple[str, UInt8[np.ndarray, "size size 3"] | None, str]]:
-    def decode(index: int) -> tuple[str, np.ndarray | None, str]:
+    def decode_item(index: int) -> tuple[str, np.ndarray | None, str]:
         digest = ""
         try:
             data = catalogue.pictures.read(index)
             digest = content_digest(data)
-            return digest, preprocess.pixels(images.decode(data)), ""
+            return digest, preprocess.pixels(decode(data)), ""
         except CatalogueError as error:
             return digest, None, str(error)
 
-    return decode
+    return decode_item
 
 
 def _measure(cache: PreparedPictures, catalogues: Mapping[str, Catalogue], preprocess: Preprocess) -> Preparation:
@@ -152,7 +152,7 @@ def _measure(cache: PreparedPictures, catalogues: Mapping[str, Catalogue], prepr
     chosen = [items[at] for at in np.linspace(0, len(items) - 1, min(MEASURED, len(items))).astype(int)]
     encoded = [catalogue.picture_bytes(index) for catalogue, index in chosen]
     started = time.perf_counter()
-    fresh = [preprocess.pixels(images.decode(data)) for data in encoded]
+    fresh = [preprocess.pixels(decode(data)) for data in encoded]
     middle = time.perf_counter()
     stored = [preprocess.pixels(catalogue.picture(index)) for catalogue, index in chosen]
     ended = time.perf_counter()
@@ -182,7 +182,7 @@ def _crop(pixels: UInt8[np.ndarray, "size size 3"], size: int | None = None) -> 
 
 def _crop_of_original(data: bytes, preprocess: Preprocess) -> UInt8[np.ndarray, "size size 3"]:
     """The same crop from the picture at up to four times the size, which keeps the detail a crop can show."""
-    picture = images.decode(data)
+    picture = decode(data)
     factor = min(max(math.ceil(min(picture.size) / preprocess.size), 1), 4)
     larger = replace(preprocess, size=preprocess.size * factor, edge=preprocess.geometry()["edge"] * factor)
     return _crop(larger.pixels(picture), preprocess.size)

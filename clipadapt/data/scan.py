@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from clipadapt import progress
-from clipadapt.data import images
+from clipadapt.data import decode
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.pictures import content_digest
 from clipadapt.errors import CatalogueError, listing
@@ -27,7 +27,7 @@ class Scanned(NamedTuple):
     """Index into the catalogue."""
     digest: str
     """Of the encoded file; "" when it could not be read."""
-    header: images.Header | None
+    header: decode.Header | None
     """None when it could not be read."""
     fault: str
     """What is wrong and the remedy, without naming the item; "" when it decodes."""
@@ -41,8 +41,8 @@ def scan(catalogue: Catalogue, label: str = "pictures") -> Iterator[Scanned]:
         try:
             data = catalogue.pictures.read(index)
             digest = content_digest(data)
-            header = images.header(data)
-            images.decode(data)
+            header = decode.header(data)
+            decode.decode(data)
         except CatalogueError as error:
             return Scanned(index, digest, header, str(error))
         return Scanned(index, digest, header, "")
@@ -70,7 +70,7 @@ def refuse_other_sizes(catalogue: Catalogue, size: int) -> None:
     """
     if catalogue.prepared is not None:
         return
-    found = ordered(lambda index: images.header(catalogue.picture_bytes(index)), range(len(catalogue)))
+    found = ordered(lambda index: decode.header(catalogue.picture_bytes(index)), range(len(catalogue)))
     others = [(index, seen) for index, seen in enumerate(found) if (seen.width, seen.height) != (size, size)]
     if others:
         lines = [

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from clipadapt.data import images
-from clipadapt.data.images import PREPARED, Preprocess, decode
+from clipadapt.data.decode import MAX_PIXELS, PREPARED, decode, header
+from clipadapt.data.images import Preprocess
 from clipadapt.errors import CatalogueError, ModelError
 
 RED, WHITE = (200, 20, 20), (255, 255, 255)
@@ -164,9 +164,9 @@ def test_what_is_no_picture_is_refused(data):
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
     bomb = encoded(Image.new("1", (3000, 3000)))
-    for bound in (images.MAX_PIXELS // 10, 100):  # ours, and twice Pillow's own
+    for bound in (MAX_PIXELS // 10, 100):  # ours, and twice Pillow's own
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", bound)
-        monkeypatch.setattr(images, "MAX_PIXELS", 8_000_000)
+        monkeypatch.setattr("clipadapt.data.decode.MAX_PIXELS", 8_000_000)
         with pytest.raises(CatalogueError, match=r"8,000,000.* that are decoded; shrink"):
             decode(bomb)
 
@@ -183,9 +183,9 @@ def test_flipped_bytes_give_a_picture_or_a_catalogue_error(noise, at):
 def test_the_header_says_what_is_stored():
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert images.header(encoded(corner(12, 8), "JPEG", exif=exif)) == ("RGB", 12, 8, 6)
+    assert header(encoded(corner(12, 8), "JPEG", exif=exif)) == ("RGB", 12, 8, 6)
     with pytest.raises(CatalogueError, match="not a picture"):
-        images.header(b"nothing")
+        header(b"nothing")
 
 
 def random_picture(seed, width, height):

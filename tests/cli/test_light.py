@@ -1,0 +1,38 @@
+"""Verbs that answer without torch: what they import decides how long a person waits."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from data_factory import write_catalogue
+
+HEAVY = ("torch", "transformers", "open_clip", "timm", "peft", "accelerate", "datasets", "sklearn")
+SCRIPT = """
+import sys
+sys.argv[0] = "clipadapt"
+from clipadapt.cli import main
+code = main(sys.argv[1:])
+print("imported:", *[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["data", "check", "{shop}"],
+        ["prompts", "lint", "prompts/fashion.yaml", "--source", "{shop}"],
+        ["prompts", "preview", "prompts/generic.yaml", "--source", "{shop}", "-n", "2"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_light_verb_imports_nothing_heavy(tmp_path: Path, arguments: list[str]):
+    shop = write_catalogue(tmp_path / "shop")
+    script = SCRIPT.format(heavy=HEAVY)
+    given = [argument.format(shop=shop) for argument in arguments]
+    done = subprocess.run([sys.executable, "-c", script, *given], capture_output=True, text=True, timeout=120)
+    assert done.stderr.splitlines()[-1] == "imported:", done.stderr
+    assert done.stdout
