@@ -110,7 +110,7 @@ def test_collapsed_texts_recognise_as_chance_does(collapsed, monkeypatch):
     monkeypatch.setattr(VectorCache, "values", lambda *about, **_: np.tile(np.eye(6)[0], (len(about[4]), 1)))
     pictures = np.random.default_rng(0).random((27, 6)).astype(np.float32)
     context = EvalContext(**{**vars(collapsed), "pictures": {"model": pictures}, "_sets": {}})
-    measured = recognition(context, Recognition(attributes=("Pattern",)))
+    measured = Recognition(attributes=("Pattern",)).measure(context)
     assert first(measured, "balanced_accuracy") == pytest.approx(CHANCE)
 
 
@@ -123,7 +123,7 @@ def test_two_values_of_one_text_share_what_they_find(collapsed, monkeypatch):
         EvalContext, "of_values", lambda _, __, values, **___: {"model": texts[[order[one] for one in values]]}
     )
     context = EvalContext(**{**vars(collapsed), "pictures": {"model": pictures}, "_sets": {}})
-    measured = text_to_image(context, TextToImage(attributes=("Pattern",), k=(1,)))
+    measured = TextToImage(attributes=("Pattern",), k=(1,)).measure(context)
     precision = [cell for cell in measured.cells if cell.metric == "average_precision" and cell.value]
     by_value = {cell.value: cell.evidence.mean("model") for cell in precision}  # pyright: ignore[reportAttributeAccessIssue]
     assert by_value["Checked"] == 1.0
