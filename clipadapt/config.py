@@ -5,12 +5,14 @@ evidence supports for a catalogue of 10,000 to a million pictures; each key is e
 Nothing here loads a model or a picture: a config that parses can still name a source that does not exist.
 """
 
+import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from clipadapt import places
 from clipadapt.errors import ConfigError, listing
@@ -19,6 +21,8 @@ from clipadapt.sections import Section, describe, expand, locate, put_override, 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+LOSSES = ("softmax", "sigmoid", "multi_positive", "attributes")
+_OWN_LOSS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 Plan = tuple[tuple[str, int | None], ...]
 """Ordered (pattern of logical names, rank or null); the first match wins and null freezes."""
 _AGAINST = {
@@ -135,7 +139,10 @@ class Lora(Section):
 class Loss(Section):
     """What training pulls together and pushes apart."""
 
-    name: Literal["softmax", "sigmoid", "multi_positive", "attributes"] = "softmax"
+    name: str = "softmax"
+    """One of LOSSES, or MODULE:CLASS of your own (clipadapt/losses/captions.py says what such a class looks like)."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of a class of your own."""
     logit_scale: Literal["frozen", "trained"] = "frozen"
     """trained: without weight decay, clamped at ln 100; wants more than about 10,000 pairs."""
     scale: Positive | None = None
@@ -154,6 +161,21 @@ class Loss(Section):
     probe: Annotated[float, Field(ge=0.0)] = 0.0
     """attributes, in the text warm-up: weight of the term that pulls each value's texts to the direction in which a
     linear probe on the base's picture vectors finds the value."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name in LOSSES or _OWN_LOSS.fullmatch(name):
+            return name
+        close = difflib.get_close_matches(name, LOSSES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(LOSSES)}"
+        raise ValueError(f"no loss of that name; {hint}; one of your own is written as MODULE:CLASS")
+
+    @model_validator(mode="after")
+    def _options_have_a_taker(self) -> Self:
+        if self.options and ":" not in self.name:
+            raise ValueError(f"options: only a class of your own takes them, and name is {self.name}; leave them out")
+        return self
 
 
 class Train(Section):
@@ -273,6 +295,15 @@ class Config(Section):
     def _head_fits(self) -> Self:
         if faults := list(_head_faults(self)):
             raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _batch_has_negatives(self) -> Self:
+        if self.head == "text" and self.loss.name in ("softmax", "multi_positive") and self.train.batch_size == 1:
+            raise ValueError(
+                f"train.batch_size 1: loss.name {self.loss.name} tells a picture's caption from those of the other "
+                "pictures of its batch, and there are none; raise it, or set loss.name to attributes or sigmoid"
+            )
         return self
 
     @model_validator(mode="after")

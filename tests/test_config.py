@@ -227,3 +227,19 @@ def test_every_old_key_has_a_new_one() -> None:
     for section in sections:
         for old, new in section.renamed.items():
             assert old not in section.model_fields and new in section.model_fields
+
+
+@pytest.mark.parametrize("loss", ["softmax", "multi_positive"])
+def test_a_batch_of_one_has_no_other_captions_to_compare_with(file: Path, loss: str) -> None:
+    one = ["train.batch_size=1", "train.micro_batch=1", f"loss.name={loss}"]
+    with pytest.raises(ConfigError, match=r"train\.batch_size 1: .* there are none; raise it"):
+        Config.load(file, one)
+    assert Config.load(file, [*one, "loss.name=attributes"]).train.batch_size == 1
+
+
+def test_a_loss_is_a_name_or_a_class_and_a_slip_is_one_fault(file: Path) -> None:
+    assert Config.load(file, ["loss.name=shop.losses:Focal", "loss.options={gamma: 2}"]).loss.options == {"gamma": 2}
+    with pytest.raises(ConfigError, match=r"1 fault.*\n  - loss\.name: no loss of that name; did you mean softmax"):
+        Config.load(file, ["loss.name=sofmax"])
+    with pytest.raises(ConfigError, match="only a class of your own takes them"):
+        Config.load(file, ["loss.options={gamma: 2}"])

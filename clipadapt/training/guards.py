@@ -5,9 +5,10 @@ the run goes on, for only its owner knows whether that is good enough. Nothing h
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
+from torch import nn
 
 from clipadapt.config import Config
 from clipadapt.errors import TrainingError
@@ -19,6 +20,8 @@ GAIN = 0.01
 """Least rise of training accuracy over two epochs that is not a stall."""
 WORSE = 1.1
 """A mean loss this many times the first epoch's counts as a collapse."""
+FALLING = 0.98
+"""A mean loss below this share of the epoch before's still falls: however little is recognised yet, it learns."""
 
 
 def finite(loss: float, norm: float, *, step: int, items: Sequence[str]) -> str | None:
@@ -57,14 +60,22 @@ def advice(epochs: Sequence[Epoch], config: Config) -> str | None:
     if len(epochs) < 2:
         return None
     first, last = epochs[0], epochs[-1]
-    guessing, judged = False, ""
+    judged = ""
     if last.accuracy is not None and last.chance is not None:
-        guessing = last.accuracy <= min(1.2 * last.chance, last.chance + 0.02)
         judged = f", training accuracy {last.accuracy:.1%} where guessing has {last.chance:.1%}"
-    if guessing or last.loss > WORSE * first.loss:
+    # Guessing alone is no collapse: a short run begins there. It is one where more was known before.
+    fell = _guesses(last) and not _guesses(first)
+    if fell or last.loss > WORSE * first.loss:
         return (
-            f"the loss collapsed: {first.loss:.3f} in the first epoch, {last.loss:.3f} now{judged}. "
+            f"training collapsed: loss {first.loss:.3f} in the first epoch, {last.loss:.3f} now{judged}. "
             f"Try {_more(config, first='norms')}, or a lower train.lr (now {config.train.lr:g})"
+        )
+    if _guesses(last):
+        if last.loss < FALLING * epochs[-2].loss:
+            return None
+        return (
+            f"nothing is learned: the loss stands at {last.loss:.3f} ({epochs[-2].loss:.3f} an epoch ago){judged}. "
+            f"Try a higher train.lr (now {config.train.lr:g}), or {_more(config, first='mlp')}"
         )
     before = epochs[-3].accuracy if len(epochs) >= 3 else None
     if before is None or last.accuracy is None or last.accuracy >= LEARNED or last.accuracy - before >= GAIN:
@@ -72,6 +83,28 @@ def advice(epochs: Sequence[Epoch], config: Config) -> str | None:
     return (
         f"training accuracy stalls at {last.accuracy:.1%} ({before:.1%} two epochs ago). "
         f"Try {_more(config, first='mlp')}"
+    )
+
+
+def _guesses(epoch: Epoch) -> bool:
+    """Whether training accuracy is no more than guessing would give; false where nothing could be judged."""
+    if epoch.accuracy is None or epoch.chance is None:
+        return False
+    return epoch.accuracy <= min(1.2 * epoch.chance, epoch.chance + 0.02)
+
+
+def refuse_without_gradient(parameters: Iterable[nn.Parameter], config: Config) -> None:
+    """The first step's gradients: where not one of them is other than zero, the batch is at fault, not the adapters.
+
+    Raises:
+        TrainingError: the loss does not depend on the model.
+    """
+    if any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in parameters):
+        return
+    raise TrainingError(
+        f"the first step's loss ({config.loss.name}) gives no gradient at all: it compares each picture with the "
+        f"captions of the others, and a batch of {config.train.batch_size} holds none that differ. Raise "
+        "train.batch_size, or let the captions in prompts say more of what differs"
     )
 
 

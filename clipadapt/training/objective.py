@@ -5,13 +5,10 @@ and for `attributes` one sampled text per value, so that every value takes part 
 takes the unit vectors of all pictures and all those texts. Both are pure functions of (seed, epoch, step, items), so
 every process works out the same. Nothing here knows of towers, processes or precision.
 
-    softmax          each picture with its caption, equal captions handled as written
-    sigmoid          every pair on its own
-    multi_positive   captions are right for every item they are true of, left out where that is unknown
     attributes       cross-entropy over all values of each attribute, plus `caption_weight` x multi_positive
+    others           pictures against captions: losses/captions.py lists them, and says how to bring one's own
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,16 +21,14 @@ from clipadapt import config
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import TrainingError
 from clipadapt.keyed import generator
-from clipadapt.losses.contrastive import multi_positive_loss, sigmoid_loss, softmax_loss
+from clipadapt.losses.captions import CaptionPairs, caption_loss, mean_of
 from clipadapt.losses.keep import anchor_loss, keep_loss
-from clipadapt.losses.tiled import Pairs, tiled_multi_positive_loss, tiled_sigmoid_loss, tiled_softmax_loss
+from clipadapt.losses.tiled import Pairs
 from clipadapt.prompts import Prompts
 from clipadapt.training.captions import CaptionBatch, Captions
 from clipadapt.training.labels import Labels, labels_of
 from clipadapt.training.mixing import Mix
 
-TILE = 2048
-"""Above this many pictures the picture x caption matrix is made in tiles; below, it is smaller than a tower's layer."""
 ANCHORS_PER_STEP = 64
 """Texts that one step keeps where the base has them."""
 JUDGED = 512
@@ -113,6 +108,7 @@ class Objective:
                 "name filled columns in data.attributes, or set loss.name to multi_positive"
             )
         captioned = loss.name != "attributes" or loss.caption_weight > 0 or loss.keep > 0
+        self._caption_loss = mean_of(caption_loss(loss.name, loss.options), loss.name)
         self._captions = Captions(catalogue, prompts, seed=seed) if captioned else None
 
         self._anchors: tuple[Sequence[str], Tensor] | None = None
@@ -213,23 +209,9 @@ class Objective:
         self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None
     ) -> Tensor:
         assert text_batch.captions is not None
-        captions = text_batch.captions
-        tiled = len(image) > TILE
-        if self._config.name == "softmax" and text_batch.mix is None:
-            own = text[captions.of]
-            return (tiled_softmax_loss(image, own, scale, TILE) if tiled else softmax_loss(image, own, scale)).mean()
-        pairs = (
-            _mixed(captions, text_batch.mix) if self._config.name != "softmax" else _own_only(captions, text_batch.mix)
-        )
-        if self._config.name == "sigmoid":
-            if bias is None:
-                bias = -(scale * (image.mean(0) @ text.mean(0))).detach() - math.log(len(text))
-            if tiled:
-                return tiled_sigmoid_loss(image, text, scale, bias, TILE, pairs).mean()
-            return sigmoid_loss(image, text, scale, bias, *pairs(slice(0, len(image)), slice(0, len(text)))).mean()
-        if tiled:
-            return tiled_multi_positive_loss(image, text, scale, pairs, TILE).mean()
-        return multi_positive_loss(image, text, scale, *pairs(slice(0, len(image)), slice(0, len(text)))).mean()
+        captions, mix = text_batch.captions, text_batch.mix
+        pairs = CaptionPairs(captions.of, _mixed(captions, mix), _own_only(captions, mix), mix is not None)
+        return self._caption_loss(image, text, pairs, scale=scale, bias=bias)
 
     def value_rows(self, labels: Labels, text_batch: TextBatch, text: Tensor) -> Tensor:
         """What the pictures' vectors are multiplied with, a row for each value of an attribute."""
@@ -302,8 +284,9 @@ def _own_only(captions: CaptionBatch, mix: Mix | None) -> Pairs:
     """A picture's own caption and its partner's, with their shares, and no other positives: softmax under MixUp."""
 
     def pairs(rows: slice, columns: slice) -> tuple[Tensor, None]:
-        assert mix is not None
         at = torch.arange(len(captions.texts), device=captions.of.device)[columns]
+        if mix is None:
+            return captions.of[rows, None] == at, None
         own, other = captions.of[rows, None] == at, captions.of[mix.partner][rows, None] == at
         share = mix.share[rows, None]
         return share * own + (1 - share) * other, None

@@ -138,7 +138,7 @@ class _Training:
         )  # fmt: skip
         self.updates = Updates(
             self.parameters, config.train, self.processes, scaler=accelerator.scaler,
-            check=lambda: check_gradients(self.encoder, self.step.learning),
+            check=self.check_first_gradients,
         )  # fmt: skip
         self.advised = False
         self.tuned: dict[str, float] = {}
@@ -151,6 +151,11 @@ class _Training:
         found = Classifier(self.objective.labels, self.encoder.dim, self.config.loss.scale).to(self.encoder.device)
         self.objective.classifier = found
         return found
+
+    def check_first_gradients(self) -> None:
+        """That the first step reaches everything that is to learn."""
+        guards.refuse_without_gradient(self.parameters.values(), self.config)
+        check_gradients(self.encoder, self.step.learning)
 
     @property
     def needs_base(self) -> bool:

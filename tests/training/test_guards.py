@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clipadapt.config import Config
+from clipadapt.errors import TrainingError
 from clipadapt.training import guards
 from clipadapt.training.checkpoints import Epoch
 
@@ -56,6 +57,27 @@ def test_a_collapse_names_norms_first(last: tuple[float, float]):
     advice = guards.advice(epochs((3.0, 0.5), last), config())
     assert advice is not None and "collapsed" in advice and "train.lr" in advice
     assert advice.index("LayerNorm tuning") < advice.index("MLP adapters")
+
+
+def test_a_short_run_that_begins_by_guessing_and_whose_loss_falls_is_left_alone():
+    assert guards.advice(epochs((19.013, 0.104), (17.925, 0.105)), config()) is None
+    assert guards.advice(epochs((3.0, 0.1), (2.6, 0.1), (2.2, 0.11)), config()) is None
+
+
+def test_guessing_while_the_loss_stands_is_no_collapse_but_said():
+    advice = guards.advice(epochs((3.0, 0.1), (2.99, 0.1)), config())
+    assert advice is not None and "nothing is learned" in advice and "higher train.lr" in advice
+    assert "collapsed" not in advice
+
+
+def test_a_first_step_without_any_gradient_is_the_batchs_fault():
+    weight = torch.nn.Parameter(torch.ones(2))
+    for gradient in (None, torch.zeros(2)):
+        weight.grad = gradient
+        with pytest.raises(TrainingError, match=r"a batch of 512 holds none that differ. Raise train.batch_size"):
+            guards.refuse_without_gradient([weight], config())
+    weight.grad = torch.tensor([0.0, 1e-9])
+    guards.refuse_without_gradient([weight], config())
 
 
 def test_options_that_are_on_already_are_not_named():

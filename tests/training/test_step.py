@@ -55,7 +55,7 @@ def test_large_batches_in_tiles_are_the_same(
 ):
     bench = Bench(configured(loss={"name": loss}))
     whole = bench.gradients()
-    monkeypatch.setattr("clipadapt.training.objective.TILE", 3)
+    monkeypatch.setattr("clipadapt.losses.captions.TILE", 3)
     assert_equal(bench.gradients(), whole, 1e-9)
 
 
