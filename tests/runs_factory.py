@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from clipadapt import places
 from clipadapt.config import Config, Lora
 from clipadapt.evaluation.results import Results
 from clipadapt.export import export
@@ -80,7 +81,7 @@ def write_report(run: Run, spaces: tuple[str, str | None], low: float) -> None:
     own = Row("headline", *about, "adapted", "validation", 60, 30, 0.6, 0.5, 0.7, "base", 0.1, low, 0.2, 0.01, 0.05)
     other = Row("headline", *about, "base", "validation", 60, 30, 0.5, 0.4, 0.6)
     run.report.mkdir(exist_ok=True)
-    (run.report / "results.json").write_text(Results(record, (own, other)).to_json())
+    (run.report / "results.json").write_text(Results(places.public(record), (own, other)).to_json())
     (run.report / "report.md").write_text("# report\n")
 
 

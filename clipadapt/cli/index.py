@@ -88,7 +88,7 @@ def add(
     if vectors is not None and source is None:
         more = Vectors.open(vectors)
     else:
-        name = model or opened.meta.model
+        name = model or opened.model
         if name is None:
             raise UsageError(f"{index}: does not know its model; name it with --model")
         given = _given(name, split, vectors, source=source, config=config, image=image, product=product, id=item)

@@ -16,7 +16,8 @@ import typer
 
 if TYPE_CHECKING:
     from clipadapt.deploy.bundle import Bundle
-    from clipadapt.deploy.releases import Compatible, Releases
+    from clipadapt.deploy.creation import Compatible
+    from clipadapt.deploy.releases import Releases
     from clipadapt.deploy.retention_policy import Release
 
 app = typer.Typer(help="Bundle, promote, roll back, list and purge releases.", no_args_is_help=True)
@@ -47,6 +48,7 @@ def create(
     promote_it: Annotated[bool, typer.Option("--promote", help="Put it in use at once.")] = False,
 ) -> None:
     """Bundle a run's model, adapter, exports, index, prompts and report, if they pass and belong together."""
+    from clipadapt.deploy import creation
     from clipadapt.deploy.bundle import gather
     from clipadapt.deploy.releases import Releases
     from clipadapt.errors import UsageError
@@ -58,7 +60,7 @@ def create(
     store = Releases(releases)
     bundle = gather(Run.open(run), Gate.load(gate), exports=export, index=index, thresholds=thresholds)
     keep = _compatible(store, bundle, compatibility_gate) if keep_index else None
-    made = store.create(bundle, keep=keep, note=note)
+    made = creation.create(store, bundle, keep=keep, note=note)
     typer.echo(made.version)
     for verdict in made.info.gates if made.info else ():
         for reason in verdict.reasons:
@@ -129,7 +131,7 @@ def _compatible(store: "Releases", bundle: "Bundle", gate: str) -> "Compatible":
     """New queries against the current release's, on the run's validation split."""
     from clipadapt.deploy.bundle import INDEX, MODEL
     from clipadapt.deploy.compatibility import compatibility
-    from clipadapt.deploy.releases import Compatible
+    from clipadapt.deploy.creation import Compatible
     from clipadapt.errors import UsageError
     from clipadapt.evaluation.gate import Gate
     from clipadapt.inputs import resolve

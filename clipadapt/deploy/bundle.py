@@ -23,7 +23,7 @@ from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 from clipadapt.search.meta import Meta
 from clipadapt.sections import locate
-from clipadapt.store import POINTER, Store
+from clipadapt.store import MANIFEST, Store
 from clipadapt.towers.adapter import AdapterCard, read_adapter_card
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower, adapted_space, read_card
@@ -59,6 +59,9 @@ class Bundle(NamedTuple):
     model: Path
     """The merged model."""
     files: tuple[File, ...]
+    """All but the index."""
+    index_files: tuple[File, ...]
+    """Of the index's current version, targets inside that version; none where there is no index."""
     described: Mapping[str, str]
     """Part -> what it is."""
     base: str
@@ -117,7 +120,6 @@ def gather(
             if (path := run.path / name).is_file()
         ),
         _file(locate(run.config.prompts), PROMPTS),
-        *(_index_files(index) if index else []),
     ]
     _distinct(files)
     card = _Card(*_loaded(model))
@@ -141,7 +143,8 @@ def gather(
         REPORT: f"{results.config['catalogue']['source']}, split {results.config['catalogue']['split']}",
     }
     verdict = _judged(run, gate, results, wanted)
-    return Bundle(run, model, tuple(files), described, adapter.base, wanted, card.strength, (verdict,))
+    listed = tuple(files_of_index(index)) if index else ()
+    return Bundle(run, model, tuple(files), listed, described, adapter.base, wanted, card.strength, (verdict,))
 
 
 def _other_exports(run: Run, model: Path) -> list[Path]:
@@ -257,12 +260,16 @@ def _judged(run: Run, gate: Gate, results: Results, wanted: Spaces) -> Verdict:
     return verdict
 
 
-def _index_files(index: Path) -> Iterator[File]:
-    """The current version alone, with the pointer to it, so that the copy is an index of its own."""
-    store = Store(index)
-    folder = store.current(verify=True)
-    yield _file(index / POINTER, f"{INDEX}/{POINTER}")
-    yield from _folder(folder, f"{INDEX}/versions/{folder.name}")
+def files_of_index(index: Path) -> Iterator[File]:
+    """The current version of an index, but for the list of its files; targets are names inside the version.
+
+    Raises:
+        StoreError: a file is missing or changed since the index was written.
+    """
+    folder = Store(index).current(verify=True)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / MANIFEST:
+            yield _file(path, path.relative_to(folder).as_posix())
 
 
 def _folder(folder: Path, target: str) -> Iterator[File]:

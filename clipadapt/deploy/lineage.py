@@ -16,11 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from clipadapt.errors import StoreError
-from clipadapt.evaluation.gate import Gate, Outcome
 from clipadapt.store import MANIFEST
+
+if TYPE_CHECKING:
+    from clipadapt.evaluation.gate import Gate, Outcome
 
 
 class Verdict(NamedTuple):
@@ -31,7 +33,7 @@ class Verdict(NamedTuple):
     reasons: tuple[str, ...]
 
     @classmethod
-    def of(cls, gate: Gate, outcomes: Sequence[Outcome]) -> Self:
+    def of(cls, gate: "Gate", outcomes: "Sequence[Outcome]") -> Self:
         """The verdict of a gate that was compared with rows."""
         return cls(gate.name, all(one.passed for one in outcomes), tuple(one.reason for one in outcomes))
 
@@ -45,7 +47,7 @@ class ReleaseInfo:
     name: str
     """Of the run's config."""
     base: str
-    """The MODEL string that its adapter belongs to."""
+    """The MODEL string that its adapter belongs to; of a folder, its name alone."""
     parent: str | None
     """The release it was made from, by its base or by the index that was kept; it is needed as long as this one is."""
     follows: str | None

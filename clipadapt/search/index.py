@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from clipadapt import places
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import SpaceError, UsageError
 from clipadapt.search.contents import Contents, unit_vectors
@@ -136,8 +137,10 @@ class Index:
         chosen = choose_factory(*vectors.shape) if factory == "auto" else factory
         target = target or Target()
         tuned = choose_params(Engine.build(vectors, chosen, seed), chosen, target, text_queries, seed)
-        meta = _meta(tuned, source.image_space, source.model, target, tuned.points, len(source.broken))
         versions = Versions(out)
+        # from the index itself, so that both may be moved together
+        model = source.model and places.portable(places.in_full(source.model), versions.store.root)
+        meta = _meta(tuned, source.image_space, model, target, tuned.points, len(source.broken))
         versions.write(Contents(tuned.engine, source.items, meta, text_queries))
         return cls(versions, encoder=encoder, verify=False)
 
@@ -149,6 +152,12 @@ class Index:
     def meta(self) -> Meta:
         """What the index is bound to, how it was made, and what was measured."""
         return self._searcher.meta
+
+    @property
+    def model(self) -> str | None:
+        """MODEL string that encodes queries: the one that was given, else the one remembered, from where that lies."""
+        known = self._model or self.meta.model
+        return known if known is None or known is self._model else places.from_folder(known, self._versions.store.root)
 
     @property
     def engine(self) -> Engine:
@@ -301,7 +310,7 @@ class Index:
 
     def _default_encoder(self) -> Encoder:
         if self._encoder is None:
-            model = self._model or self.meta.model
+            model = self.model
             if model is None:
                 raise UsageError(f"{self._versions}: does not know its model; name it with --model, or give an encoder")
             encoder = load(model)

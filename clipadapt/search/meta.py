@@ -55,7 +55,7 @@ class Meta(_Part):
     schema_version: Literal[1] = 1
     image_space: str
     model: str | None = None
-    """MODEL string that made the vectors; it encodes queries unless another is named."""
+    """MODEL string that made the vectors; it encodes queries unless another is named. Folders are from the index's."""
     factory: str
     dim: int
     metric: Literal["inner_product"] = "inner_product"

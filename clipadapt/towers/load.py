@@ -38,7 +38,7 @@ class Loader(Protocol):
 
 _ELSEWHERE: dict[str, str] = {
     "onnx": "clipadapt.export.onnx_encoder:load_encoder",
-    "release": "clipadapt.deploy.releases:load_encoder",
+    "release": "clipadapt.deploy.loading:load_encoder",
 }
 """Loaders of higher floors, by name, so that nothing here imports upwards."""
 

@@ -27,13 +27,12 @@ def test_every_part_is_found_with_its_digest(run: Run, gate: Path) -> None:
     assert {
         "model/open_clip_model.safetensors",
         "adapter/adapter_model.safetensors",
-        "index/current",
-        "index/versions/000001/index.faiss",
         "prompts.yaml",
         "report/results.json",
         "config.yaml",
         "environment.json",
     } <= targets
+    assert {"index.faiss", "index.json", "items.parquet"} <= {file.target for file in bundle.index_files}
     assert bundle.verdicts[0].passed
     assert "0.0200" in bundle.verdicts[0].reasons[0]
     assert bundle.spaces.image.startswith("image-")

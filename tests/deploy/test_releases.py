@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import torch
 from runs_factory import write_run
 
-from clipadapt import store as ground
-from clipadapt.deploy import releases as module
+from clipadapt import store as store_module
+from clipadapt.deploy import creation as module
 from clipadapt.deploy.bundle import Bundle, gather
+from clipadapt.deploy.creation import create
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.releases import Releases
 from clipadapt.errors import ModelError, StoreError, UsageError
@@ -72,8 +72,11 @@ def bundle(first: Run, gate: Path) -> Bundle:
 @pytest.fixture
 def few(bundle: Bundle) -> Bundle:
     """Enough files for each kind of copy, few enough to fail each in turn."""
-    wanted = ("model/clipadapt.json", "index/current", "prompts.yaml")
-    return bundle._replace(files=tuple(file for file in bundle.files if file.target in wanted))
+    wanted = ("model/clipadapt.json", "prompts.yaml")
+    files = tuple(file for file in bundle.files if file.target in wanted)
+    return bundle._replace(
+        files=files, index_files=tuple(file for file in bundle.index_files if file.target == "index.json")
+    )
 
 
 @pytest.fixture
@@ -97,11 +100,13 @@ def whole(releases: Releases) -> str | None:
     return releases.store.version()
 
 
-def test_a_release_outlives_its_run(base: Path, gate: Path, releases: Releases, tmp_path: Path) -> None:
+def test_a_release_outlives_its_run_and_works_where_it_is_moved_to(
+    base: Path, gate: Path, releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = write_run(tmp_path / "runs" / "gone", base, 4)
     texts = ["a red shirt", "a striped shirt"]
     expected, space = load(f"run:{run.path}").encode_texts(texts), load(f"run:{run.path}").image_space
-    made = releases.create(gather(run, Gate.load(gate)), note="first of all")
+    made = create(releases, gather(run, Gate.load(gate)), note="first of all")
     assert (made.version, releases.store.exists()) == ("000001", False)
     with pytest.raises(StoreError, match="nothing was written here yet"):
         load(f"release:{releases.root}")
@@ -115,13 +120,24 @@ def test_a_release_outlives_its_run(base: Path, gate: Path, releases: Releases, 
         assert (encoder.encode_texts(texts) - expected).abs().max() <= 1e-5
         assert encoder.image_space == space
         assert encoder.name.startswith("release:")
-    index = Index.open(made.folder / "index", encoder=load(f"release:{made.folder}"))
-    assert len(index.search(torch.ones(24).numpy(), 3)[0]) == 3
+    index = Index.open(made.folder / "index")
+    assert index.model == f"local-dir:{made.folder / 'model'}", "its own, and not the run's"
+    assert len(index.search("a red shirt", 3)[0]) == 3
     document = json.loads((made.folder / MANIFEST).read_text())
     assert document["release"]["created"] == "2030-01-01T00:00:00+00:00"
     assert document["release"]["gates"][0]["passed"] is True
     assert document["release"]["note"] == "first of all"
+    found = index.search(texts, 3)
     copied = shutil.copytree(made.folder, tmp_path / "elsewhere")
+    releases.root.rename(tmp_path / "put away")
+    for file in copied.rglob("*"):
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    monkeypatch.chdir(tmp_path.parent)
+    moved = Index.open(copied / "index")
+    assert moved.search(texts, 3) == found
+    speaking = [file for file in copied.rglob("*.json") if file.name != "environment.json"]
+    assert not [file for file in speaking if str(tmp_path.parent) in file.read_text()]
+    copied.chmod(0o755)
     assert load(f"release:{copied}").image_space == space
     (copied / "prompts.yaml").unlink()
     with pytest.raises(StoreError, match=r"prompts\.yaml cannot be read"):
@@ -133,9 +149,9 @@ def test_a_release_outlives_its_run(base: Path, gate: Path, releases: Releases, 
 def test_a_release_made_from_another_names_it_as_parent(
     bundle: Bundle, base: Path, gate: Path, releases: Releases, tmp_path: Path, clock: Clock
 ) -> None:
-    made = releases.create(bundle)
+    made = create(releases, bundle)
     run = write_run(tmp_path / "runs" / "child", made.folder / "model", 5)
-    child = releases.create(gather(run, Gate.load(gate)))
+    child = create(releases, gather(run, Gate.load(gate)))
     assert child.info is not None
     assert (child.info.parent, child.info.follows) == ("000001", None)
     releases.promote(child.version)
@@ -146,7 +162,7 @@ def test_a_release_made_from_another_names_it_as_parent(
 
 def test_promote_and_rollback_walk_the_same_way_back(few: Bundle, releases: Releases) -> None:
     for _ in range(3):
-        releases.create(few)
+        create(releases, few)
     with pytest.raises(StoreError, match="nothing to roll back to"):
         releases.rollback()
     for version in ("000001", "000002", "000003"):
@@ -167,11 +183,11 @@ def test_rollback_reads_no_file_of_the_release_and_copies_none(
     few: Bundle, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for version in ("000001", "000002"):
-        releases.create(few)
+        create(releases, few)
         releases.promote(version)
     read: list[str] = []
-    real = ground.sha256_file
-    monkeypatch.setattr(ground, "sha256_file", lambda path: (read.append(Path(path).name), real(path))[1])
+    real = store_module.sha256_file
+    monkeypatch.setattr(store_module, "sha256_file", lambda path: (read.append(Path(path).name), real(path))[1])
     faults = Faults(monkeypatch, errno.EIO)
     releases.rollback()
     assert set(read) == {MANIFEST}
@@ -190,14 +206,14 @@ def test_every_failing_call_leaves_a_whole_release_current(
     clock = Clock()
     started = Releases(tmp_path / "started", clock=clock)
     for _ in range(5):
-        started.create(few)
+        create(started, few)
     for version in ("000002", "000003"):
         started.promote(version)
     clock.now += timedelta(days=31)
     place = tmp_path / "releases"
     releases = Releases(place, clock=clock)
     changes: dict[str, Callable[[], object]] = {
-        "create": lambda: releases.create(few),
+        "create": lambda: create(releases, few),
         "promote": lambda: releases.promote("000004"),
         "rollback": releases.rollback,
         "purge": releases.purge,
@@ -229,7 +245,7 @@ def test_every_failing_call_leaves_a_whole_release_current(
 
 def test_of_two_promoters_one_wins_and_the_other_says_why(few: Bundle, releases: Releases) -> None:
     for _ in range(4):
-        releases.create(few)
+        create(releases, few)
     spec = importlib.util.spec_from_file_location("release_races", RACES)
     assert spec is not None
     assert spec.loader is not None
@@ -247,7 +263,7 @@ def test_of_two_promoters_one_wins_and_the_other_says_why(few: Bundle, releases:
 
 def test_a_promotion_on_old_knowledge_is_refused(few: Bundle, releases: Releases) -> None:
     for _ in range(2):
-        releases.create(few)
+        create(releases, few)
     seen = releases.store.pointer()
     releases.promote("000001")
     with pytest.raises(StoreError, match=r"the pointer said nothing and says 000001 \(promoted 2030") as caught:
@@ -257,7 +273,7 @@ def test_a_promotion_on_old_knowledge_is_refused(few: Bundle, releases: Releases
 
 def test_changed_files_are_found_before_anything_points_to_them(few: Bundle, releases: Releases) -> None:
     for _ in range(2):
-        releases.create(few)
+        create(releases, few)
     releases.promote("000001")
     file = releases.root / "versions" / "000002" / "prompts.yaml"
     content = file.read_text()
@@ -280,7 +296,7 @@ def whole_pointer(releases: Releases) -> str:
 
 def test_a_manifest_that_changed_after_promotion_is_not_rolled_back_to(few: Bundle, releases: Releases) -> None:
     for version in ("000001", "000002"):
-        releases.create(few)
+        create(releases, few)
         releases.promote(version)
     manifest = releases.root / "versions" / "000001" / MANIFEST
     manifest.write_text(manifest.read_text().replace('"passed": true', '"passed": false'))
@@ -290,7 +306,7 @@ def test_a_manifest_that_changed_after_promotion_is_not_rolled_back_to(few: Bund
 
 def test_purge_goes_by_the_clock_that_is_handed_in(few: Bundle, releases: Releases, clock: Clock) -> None:
     for _ in range(5):
-        releases.create(few)
+        create(releases, few)
     for version in ("000001", "000002", "000003"):
         releases.promote(version)
     clock.now = START + timedelta(days=30) - timedelta(seconds=1)
@@ -311,7 +327,7 @@ def test_purge_goes_by_the_clock_that_is_handed_in(few: Bundle, releases: Releas
         releases.rollback()  # 000001 is purged
     with pytest.raises(StoreError, match="no release 000001"):
         releases.purge(["000001"])
-    assert releases.create(few).version == "000006"
+    assert create(releases, few).version == "000006"
 
 
 def test_too_little_disk_is_known_before_copying(
@@ -321,7 +337,7 @@ def test_too_little_disk_is_known_before_copying(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10 * 2**20))
     monkeypatch.setattr(module, "_copy", lambda *_: pytest.fail("nothing may be copied"))
     with pytest.raises(StoreError, match="and 10 MiB are free; nothing was written"):
-        releases.create(few)
+        create(releases, few)
     assert not releases.root.exists()
 
 
@@ -329,7 +345,7 @@ def test_a_folder_of_something_else_is_refused(few: Bundle, releases: Releases) 
     releases.root.mkdir()
     (releases.root / "thesis.tex").write_text("mine")
     with pytest.raises(UsageError, match=r"holds thesis\.tex and no releases"):
-        releases.create(few)
+        create(releases, few)
     assert [path.name for path in releases.root.iterdir()] == ["thesis.tex"]
 
 
@@ -339,10 +355,10 @@ def test_a_part_that_changes_meanwhile_makes_no_release(few: Bundle, releases: R
     moved = few._replace(files=(*few.files[:-1], few.files[-1]._replace(source=own)))
     own.write_text("# edited\n")
     with pytest.raises(StoreError, match="changed while the release was made"):
-        releases.create(moved)
+        create(releases, moved)
     own.unlink()
     with pytest.raises(StoreError, match="could not be copied"):
-        releases.create(moved)
+        create(releases, moved)
     assert releases.store.versions() == []
 
 
@@ -350,7 +366,7 @@ def test_others_may_promote_while_a_release_is_filled(
     few: Bundle, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
-        releases.create(few)
+        create(releases, few)
     real, done = module._copy, []
 
     def copy(*arguments) -> None:
@@ -361,5 +377,5 @@ def test_others_may_promote_while_a_release_is_filled(
         real(*arguments)
 
     monkeypatch.setattr(module, "_copy", copy)
-    assert releases.create(few).version == "000003"
+    assert create(releases, few).version == "000003"
     assert whole(releases) == "000001"
