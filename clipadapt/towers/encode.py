@@ -8,7 +8,7 @@ are compared with.
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, Protocol, runtime_checkable
 
@@ -25,6 +25,8 @@ from clipadapt.towers.text import by_length, distinct
 
 _AHEAD = 2
 """Batches that are decoded while one is computed."""
+_MANY = 8
+"""Batches of texts from which on progress is shown."""
 
 
 @runtime_checkable
@@ -80,7 +82,10 @@ def encode_texts_batched(encoder: Encoder, texts: Sequence[str], batch_size: int
     """One unit vector per text; each distinct text is encoded once, those of similar length together."""
     once = distinct(texts)
     vectors = np.empty((len(once.texts), encoder.dim), dtype=np.float32)
-    for places in by_length([len(text) for text in once.texts], batch_size):
+    batches: Iterable[np.ndarray] = list(by_length([len(text) for text in once.texts], batch_size))
+    if len(batches) > _MANY:
+        batches = track(batches, label="encoding texts", unit="batches")
+    for places in batches:
         vectors[places] = encoder.encode_texts([once.texts[place] for place in places]).cpu().numpy()
     return vectors[once.places.numpy()]
 

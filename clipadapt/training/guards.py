@@ -12,7 +12,10 @@ from torch import nn
 
 from clipadapt.config import Config
 from clipadapt.errors import TrainingError
+from clipadapt.prompts.fit import Context
+from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.checkpoints import Epoch
+from clipadapt.training.objective import Objective
 
 LEARNED = 0.95
 """Training accuracy from which there is little left to gain, so that standing still is no stall."""
@@ -20,6 +23,8 @@ GAIN = 0.01
 """Least rise of training accuracy over two epochs that is not a stall."""
 WORSE = 1.1
 """A mean loss this many times the first epoch's counts as a collapse."""
+TEXTS = 2000
+"""Texts of training that are looked at for their length."""
 FALLING = 0.98
 """A mean loss below this share of the epoch before's still falls: however little is recognised yet, it learns."""
 
@@ -83,6 +88,24 @@ def advice(epochs: Sequence[Epoch], config: Config) -> str | None:
     return (
         f"training accuracy stalls at {last.accuracy:.1%} ({before:.1%} two epochs ago). "
         f"Try {_more(config, first='mlp')}"
+    )
+
+
+def cut_texts(encoder: TorchEncoder, objective: Objective) -> str | None:
+    """What to say where texts of training are longer than the text tower reads; None where all are read whole."""
+    length = encoder.context_length
+    if length is None:
+        return None
+    context = Context(lambda text: encoder.stock.tokens([text])[0].tolist(), length)
+    texts = objective.sample_texts(TEXTS)
+    lost = {text: words for text in texts if (words := context.cut(text))}
+    if not lost:
+        return None
+    longest = max(lost, key=lambda text: len(lost[text]))
+    return (
+        f"{len(lost):,} of {len(texts):,} texts looked at are longer than the {length} tokens that this text tower "
+        "reads: what comes after is never seen, and texts that differ there alone are one. Put what matters first, or "
+        f"shorten the templates. The longest loses its last {len(lost[longest])} word(s): ... {' '.join(lost[longest][-6:])}"
     )
 
 

@@ -99,6 +99,7 @@ class Objective:
         self._config = loss
         self._prompts = prompts
         self._seed = seed
+        self._items = len(catalogue)
         self.labels: tuple[Labels, ...] = (
             labels_of(catalogue, loss.attribute_weights) if loss.name == "attributes" else ()
         )
@@ -134,6 +135,19 @@ class Objective:
             values[labels.attribute] = torch.tensor([rows.setdefault(str(text), len(rows)) for text in sampled])
         text_batch = TextBatch(torch.from_numpy(np.ascontiguousarray(items)), list(rows), captions, values)
         return text_batch if self._anchors is None else self._with_anchors(text_batch, rows, *self._anchors, step=step)
+
+    def sample_texts(self, count: int) -> list[str]:
+        """At most `count` distinct texts that training may use: captions of items spread over the catalogue, then
+        every value's longest text.
+        """
+        texts: dict[str, None] = {}
+        if self._captions is not None:
+            items = np.unique(np.linspace(0, self._items - 1, min(count, self._items)).astype(int))
+            texts |= dict.fromkeys(self._captions.batch(items.tolist(), 0).texts)
+        for labels in self.labels:
+            for value in labels.values:
+                texts[max(self._prompts.value_texts(labels.attribute, value), key=len)] = None
+        return list(texts)[:count]
 
     def _with_anchors(
         self, text_batch: TextBatch, rows: dict[str, int], texts: Sequence[str], vectors: Tensor, *, step: int

@@ -143,6 +143,8 @@ class _Training:
         self.advised = False
         self.tuned: dict[str, float] = {}
         self.say(f"{report}\n{len(self.splits.train)} items to train on, {len(self.splits.tune)} to tune on")
+        if self.processes.main and (warning := guards.cut_texts(self.encoder, self.objective)):
+            self.say(warning)
 
     def attached_classifier(self) -> Classifier | None:
         """The linear head in training, beside its objective; None where texts tell the attributes."""

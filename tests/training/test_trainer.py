@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -247,3 +248,22 @@ def test_options_that_contradict_are_refused(configured: Make):
 def test_bf16_trains(configured: Make, frozen: str):
     run = train(configured(model={"precision": "bf16", "frozen_dtype": frozen}, train={"epochs": 1}))
     assert all(tensor.dtype == torch.float32 for tensor in adapter(run).values())
+
+
+def test_texts_that_the_tower_does_not_read_to_their_end_are_said(
+    configured: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Templates of a hundred words in front of what differs."""
+    words = tmp_path / "long.yaml"
+    filler = " ".join(["very"] * 100)
+    words.write_text(
+        f'captions: ["{filler} {{Pattern}} {{baseColour}} shirt", "{filler} {{baseColour}} shirt"]\n'
+        'other_attributes: {templates: ["a {value} shirt"]}\n'
+    )
+    settings = {"epochs": 1, "batch_size": 8, "micro_batch": 8}
+    train(configured(prompts=str(words), train=settings, loss={"name": "multi_positive"}))
+    said = capsys.readouterr().err
+    assert re.search(r"(\d+) of \1 texts looked at are longer than the \d+ tokens", said)
+    assert "The longest loses its last" in said and " shirt\n" in said
+    train(configured(train=settings, output_dir=str(tmp_path / "short")))
+    assert "texts looked at" not in capsys.readouterr().err
