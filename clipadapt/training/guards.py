@@ -101,11 +101,11 @@ def cut_texts(encoder: TorchEncoder, objective: Objective) -> str | None:
     lost = {text: words for text in texts if (words := context.cut(text))}
     if not lost:
         return None
-    longest = max(lost, key=lambda text: len(lost[text]))
+    longest = max(lost.values(), key=len)
     return (
         f"{len(lost):,} of {len(texts):,} texts looked at are longer than the {length} tokens that this text tower "
         "reads: what comes after is never seen, and texts that differ there alone are one. Put what matters first, or "
-        f"shorten the templates. The longest loses its last {len(lost[longest])} word(s): ... {' '.join(lost[longest][-6:])}"
+        f"shorten the templates. The longest loses its last {len(longest)} word(s): ... {' '.join(longest[-6:])}"
     )
 
 
