@@ -16,6 +16,7 @@ import typer
 from clipadapt.cli import options
 
 if TYPE_CHECKING:
+    from clipadapt.inputs import Inputs
     from clipadapt.prompts import Prompts
     from clipadapt.recognition.vectors import VectorCache
     from clipadapt.tagging.inputs import TagInputs
@@ -93,7 +94,7 @@ def command(
         path = out.with_name(f"{out.stem}.thresholds.json")
         fitted[first].save(path)
         _say(f"wrote {path}")
-    _report(tagged, fitted, found, words, out.with_name(f"{out.stem}.report.json"))
+    _report(tagged, fitted, found, inputs, words, out.with_name(f"{out.stem}.report.json"))
 
 
 def _fit(
@@ -133,6 +134,7 @@ def _report(
     tagged: "Mapping[str, Tagged]",
     fitted: "Mapping[str, Thresholds]",
     found: "TagInputs",
+    inputs: "Inputs",
     words: "Prompts",
     path: Path,
 ) -> None:
@@ -150,7 +152,10 @@ def _report(
     elif weighed is not None and weighed.fingerprint == tagged[first].catalogue.fingerprint:
         _say(f"no report: the weights of {words.path} were fitted on {found.split!r}")
     else:
-        results = report(tagged, fitted, split=found.split)
+        if not inputs.known_source:  # what thresholds were fitted for may not be what a bare source is taken to have
+            inputs = inputs.about(fitted[first].attributes)
+        counts = inputs.training_counts()
+        results = report(tagged, fitted, split=found.split, counts=counts, headline=inputs.headline)
         atomic_write(path, results.to_json())
         stdout_console().print(table(results))
         _say(f"wrote {path}")

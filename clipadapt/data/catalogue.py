@@ -88,6 +88,8 @@ class Catalogue:
         self.attributes = tuple(attributes)
         self.product_column = roles.product
         """Column of products; None when every item is a product of its own."""
+        self.id_column = roles.id
+        """Column of ids; None where file names or row numbers stand for them, which say nothing across splits."""
         self.grouped_by: str | None = None
         """What stands for products where no column names them, in words for a report."""
         self.ids = item_ids(rows, texts, roles.id, split)

@@ -186,7 +186,9 @@ def refuse_fitted(catalogue: Catalogue, split: str, fitted_on: Mapping[str, str]
     faults = [f"{what} was fitted on {used!r}" for what, used in fitted_on.items() if used == split]
     if tune is not None:
         both = {"tune": tune, "reported": catalogue}
-        shared = shared_products(both) or set(tune.ids) & set(catalogue.ids)
+        shared = shared_products(both)
+        if tune.split == catalogue.split or None not in (tune.id_column, catalogue.id_column):
+            shared = shared or set(tune.ids) & set(catalogue.ids)
         if shared and tune.source == catalogue.source:
             faults.append(f"temperatures would be fitted on {len(shared)} of the products that are reported")
     if faults:

@@ -22,6 +22,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ClipadaptError, ConfigError, listing
 from clipadapt.evaluation.tasks.registry import AnyTask
 from clipadapt.evaluation.tasks.task import no_column
+from clipadapt.recognition.accuracy import MIN_ITEMS
 from clipadapt.sections import Section, describe, read_yaml
 from clipadapt.statistics.settings import Statistics
 
@@ -34,7 +35,7 @@ class Suite(Section):
     """One sentence for the report."""
     headline: tuple[str, ...] | None = None
     """Attributes whose mean is quoted; null: the run's own choice, else all exclusive attributes."""
-    min_items: Count = 5
+    min_items: Count = MIN_ITEMS
     """Values with fewer items in the split are neither measured nor offered as a choice."""
     statistics: Statistics = Statistics()
     tasks: tuple[AnyTask, ...]

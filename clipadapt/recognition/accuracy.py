@@ -20,6 +20,9 @@ from clipadapt.data.bins import rare
 from clipadapt.recognition.predict import Predictions
 from clipadapt.statistics.evidence import ClassMeans
 
+MIN_ITEMS = 5
+"""Of a value in a split that is reported; a choice on the small tune split lets every value count."""
+
 
 def offered(counts: Mapping[str, int], min_items: int = 1) -> list[str]:
     """Values with `min_items` items or more in what is measured, most frequent first, then by name."""

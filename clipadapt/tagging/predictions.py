@@ -52,7 +52,7 @@ class Candidates(NamedTuple):
         return self.values[place] in self.absent
 
 
-class Predictions(NamedTuple):
+class TagPredictions(NamedTuple):
     """What a model says of items, rows and values by number; ordered by row, an item's most probable first."""
 
     rows: Int[np.ndarray, " predictions"]
@@ -68,7 +68,7 @@ class Truth(NamedTuple):
     has: Bool[np.ndarray, "n v"]
     """Whether it has a value; all False where it only has values that are no candidates."""
 
-    def right(self, predictions: Predictions) -> Bool[np.ndarray, " predictions"]:
+    def right(self, predictions: TagPredictions) -> Bool[np.ndarray, " predictions"]:
         """Which predictions hold."""
         return self.has[predictions.rows, predictions.values]
 
@@ -110,7 +110,7 @@ def truth_of(candidates: Candidates, value_sets: Sequence[frozenset[str]]) -> Tr
 
 def predict(
     pictures: Float[np.ndarray, "n dim"], texts: Float[np.ndarray, "v dim"], candidates: Candidates, scale: Scale
-) -> Predictions:
+) -> TagPredictions:
     """What each item is predicted to be.
 
     An item of an exclusive attribute is the most probable of all values; one of a multi attribute has every value
@@ -134,5 +134,5 @@ def predict(
         order = np.lexsort((-chances[row, column], row))
         parts.append((start + row[order], wanted[column[order]], chances[row[order], column[order]]))
     if not parts:
-        return Predictions(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    return Predictions(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        return TagPredictions(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    return TagPredictions(*(np.concatenate(part) for part in zip(*parts, strict=True)))

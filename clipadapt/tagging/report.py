@@ -8,24 +8,27 @@ Rows, of task "tagging" per attribute and of task "headline" over all attributes
     automatic_cells           share of labelled cells (an item's attribute) that are sure or not applicable
     automatic_items           share of items whose labelled cells all are; headline alone
     precision                 share of what is said for sure that is right; no row where nothing is
+    balanced_accuracy, rare_balanced_accuracy    of recognition, headline alone, as `clipadapt eval` measures them
     precision_at_coverage     of the k% most probable predictions, wherever the threshold lies: the curve
 
 What labels do not name is neither right nor wrong and not counted; in a multi attribute, an item with any label is
 taken to be labelled fully. Two systems are compared on the same items, each with thresholds of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from clipadapt import runs
+from clipadapt.data.bins import rare
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.recognition.accuracy import MIN_ITEMS, accuracies
 from clipadapt.statistics.cells import Cell, to_rows
 from clipadapt.statistics.evidence import ClassMeans
 from clipadapt.statistics.results import MeasuredRows
-from clipadapt.statistics.rows import HEADLINE, Row
+from clipadapt.statistics.rows import HEADLINE, Bin, Row
 from clipadapt.statistics.sampling import Sampler
 from clipadapt.statistics.settings import Statistics
 from clipadapt.tagging.predictions import Truth, truth_of
@@ -66,6 +69,8 @@ def report(
     thresholds: Mapping[str, Thresholds],
     *,
     split: str | None = None,
+    counts: Mapping[str, Mapping[str, int]] | None = None,
+    headline: Sequence[str] | None = None,
     statistics: Statistics | None = None,
 ) -> MeasuredRows:
     """Measures one system, or the first against the second.
@@ -74,6 +79,8 @@ def report(
         tagged: system -> tags of the same catalogue.
         thresholds: system -> what they were made with.
         split: what the split is called, where it was carved.
+        counts: attribute -> value -> labelled training items, by which values are rare; null: nothing is known to be.
+        headline: attributes whose recognition is quoted; null: all exclusive ones.
 
     Raises:
         ValueError: no attribute has a known value.
@@ -87,11 +94,16 @@ def report(
     sampler = Sampler(catalogue.products, draws=statistics.draws, swaps=statistics.permutations, seed=statistics.seed)
     known = {system: {name: _known(tagged[system], thresholds[system], name) for name in names} for system in systems}
     pair = (systems[0], systems[1] if len(systems) > 1 else None)
-    rows = to_rows(_shares(known, names, sampler), pair, split, sampler, statistics)
+    quoted = _quoted(tagged, headline)
+    cells = [*_shares(known, names, sampler), *_recognition(tagged, quoted, counts, sampler)]
+    rows = to_rows(cells, pair, split, sampler, statistics)
     for system in systems:
         rows += to_rows(_precisions(known[system], system, sampler), (system, None), split, sampler, statistics)
     rows.sort(key=lambda row: row.task != HEADLINE)
-    return MeasuredRows(_record(tagged, thresholds, split, statistics), tuple(rows))
+    record = _record(tagged, thresholds, split, statistics)
+    record["headline"] = list(quoted)
+    record["rare"] = {name: sorted(rare(counts.get(name, {}))) for name in quoted} if counts is not None else {}
+    return MeasuredRows(record, tuple(rows))
 
 
 def _known(tagged: Tagged, thresholds: Thresholds, name: str) -> _Known:
@@ -123,6 +135,37 @@ def _shares(known: Mapping[str, Mapping[str, _Known]], names: tuple[str, ...], s
         done = {system: own[name].done for system, own in known.items()}
         cells.append(_cell(TASK, name, AUTOMATIC, None, done, first[name].rows, sampler))
     return cells
+
+
+def _quoted(tagged: Mapping[str, Tagged], headline: Sequence[str] | None) -> tuple[str, ...]:
+    """Attributes whose recognition is quoted."""
+    first = next(iter(tagged.values()))
+    exclusive = {one.name for one in first.catalogue.attributes if one.kind == "exclusive"}
+    return tuple(name for name in first.recognised if (name in exclusive if headline is None else name in headline))
+
+
+def _recognition(
+    tagged: Mapping[str, Tagged],
+    quoted: Sequence[str],
+    counts: Mapping[str, Mapping[str, int]] | None,
+    sampler: Sampler,
+) -> Iterator[Cell]:
+    """Balanced accuracy and that of rare values, as an evaluation of this split has them."""
+    joined = []
+    for name in quoted:
+        each = {system: one.recognised[name] for system, one in tagged.items()}
+        first = next(iter(each.values()))
+        hits = {system: one.hit[""] for system, one in each.items()}
+        right = {system: one.right[""] for system, one in each.items()}
+        joined.append(first._replace(hit=hits, right=right, chosen={}))
+    means = accuracies(joined, counts, MIN_ITEMS)
+    bins: dict[str, Bin] = {"balanced_accuracy": "all", "rare_balanced_accuracy": "rare"}
+    for metric, bin_ in bins.items():
+        if metric in means:
+            evidence = means[metric]
+            used = np.unique(evidence.rows[evidence.weights[evidence.classes] > 0])
+            size = (len(used), sampler.products(used))
+            yield Cell(HEADLINE, None, None, bin_, metric, None, *size, evidence)
 
 
 def _precisions(known: Mapping[str, _Known], system: str, sampler: Sampler) -> list[Cell]:

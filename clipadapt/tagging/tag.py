@@ -13,8 +13,9 @@ separator, their probability is the lowest of them. Nothing here reads labels.
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -28,9 +29,12 @@ from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.accuracy import MIN_ITEMS, offered
+from clipadapt.recognition.predict import Predictions, recognise
+from clipadapt.recognition.values import Classifier
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.tagging.describe import Describer
-from clipadapt.tagging.predictions import Predictions, predict
+from clipadapt.tagging.predictions import TagPredictions, predict
 from clipadapt.tagging.thresholds import Calibrated, Thresholds, read_pictures
 from clipadapt.towers.encoder import Encoder
 
@@ -45,7 +49,7 @@ class Column(NamedTuple):
     probability: Float[np.ndarray, " n"]
     """NaN where the picture cannot be decoded."""
     states: list[State | None]
-    predictions: Predictions
+    predictions: TagPredictions
     """What values and states come from."""
     sure: Bool[np.ndarray, " predictions"]
     """Predictions that need no person."""
@@ -71,6 +75,9 @@ class Tagged:
     alt_texts: list[str]
     faults: dict[int, str]
     """Row -> what is wrong with its picture."""
+    recognised: dict[str, Predictions]
+    """Attribute -> what its labelled items are recognised as among the values of this catalogue, as an evaluation does;
+    of the system "", and only where the catalogue has labels."""
 
     def table(self) -> pa.Table:
         """The rows that `write` writes.
@@ -149,7 +156,7 @@ def tag(
     thresholds.require(encoder, prompts)
     thresholds.refuse(catalogue, split or catalogue.split)
     pictures = read_pictures(encoder, catalogue, cache, progress=progress)
-    whole = np.isfinite(pictures).all(axis=1)
+    whole = np.asarray(np.isfinite(pictures).all(axis=1))
     rows = np.flatnonzero(whole)
     columns = {
         name: _column(
@@ -164,7 +171,32 @@ def tag(
         for row in range(len(catalogue))
     ]
     faults = {int(row): f"{catalogue.place(int(row))}: cannot be decoded" for row in np.flatnonzero(~whole)}
-    return Tagged(catalogue, columns, [one.caption for one in said], [one.alt_text for one in said], faults)
+    recognised = _recognised(catalogue, whole, pictures, {
+        name: partial(cache.values, encoder, prompts, name) for name in thresholds.attributes
+    })  # fmt: skip
+    captions, alt_texts = [one.caption for one in said], [one.alt_text for one in said]
+    return Tagged(catalogue, columns, captions, alt_texts, faults, recognised)
+
+
+def _recognised(
+    catalogue: Catalogue,
+    whole: Bool[np.ndarray, " items"],
+    pictures: Float[np.ndarray, "items dim"],
+    vectors: Mapping[str, Callable[[list[str]], np.ndarray]],
+) -> dict[str, Predictions]:
+    """Labels against the nearest of the values that items enough have."""
+    found = {}
+    for name, vectors_of in vectors.items():
+        if name not in catalogue.columns:
+            continue
+        sets = [
+            had if readable else frozenset() for had, readable in zip(catalogue.value_sets(name), whole, strict=True)
+        ]
+        values = offered(Counter(value for had in sets for value in had), MIN_ITEMS)
+        if len(values) > 1:
+            classifier = Classifier.cosine(vectors_of(values))
+            found[name] = recognise(name, values, sets, {"": pictures}, {"": classifier})
+    return found
 
 
 def _column(pictures: np.ndarray, texts: np.ndarray, one: Calibrated, rows: np.ndarray, items: int) -> Column:

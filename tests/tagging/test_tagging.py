@@ -329,7 +329,7 @@ def test_the_report_by_hand(good, train, validation, prompts):
     assert items.mean == pytest.approx(np.mean(both))
     assert json.loads(results.to_json())["config"]["systems"]["model"]["fitted_on"]["split"] == "train"
     blank = Catalogue.load(validation.source, "validation").subset([])
-    empty = Tagged(blank, {name: tagged.columns[name] for name in ()}, [], [], {})
+    empty = Tagged(blank, {name: tagged.columns[name] for name in ()}, [], [], {}, {})
     with pytest.raises(ValueError, match="no item of 'validation' has a known value"):
         report({"model": empty}, {"model": thresholds})
 
