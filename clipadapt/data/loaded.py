@@ -6,6 +6,7 @@ Nothing here knows of attributes or products.
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import tarfile
@@ -14,14 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import datasets.config
 import numpy as np
 import pyarrow as pa
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError
 
 from clipadapt.data.columns import option
 from clipadapt.data.folders import PICTURE_ENDINGS, TABLE_ENDINGS, Rows, no_split
 from clipadapt.data.pictures import ColumnPictures
 from clipadapt.errors import CatalogueError
 
+log = logging.getLogger(__name__)
+
+_PATIENCE = 10
+"""Seconds that the hub has for its first answer."""
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow", ".zip": "imagefolder", ".json": "json"}
 _BOOKKEEPING = ("__key__", "__url__")
 """WebDataset's own columns: the key is the picture's name, the URL holds a path of this machine."""
@@ -68,7 +76,7 @@ class Loaded:
     def __init__(self, name: str, path: str, arguments: dict[str, Any], hub: bool = False) -> None:
         self.name = name
         try:
-            with _quiet():
+            with _quiet(), _asked_once(name, arguments.get("revision")) if hub else contextlib.nullcontext():
                 loaded = datasets.load_dataset(path, **arguments)
         except Exception as error:  # datasets raises whatever its readers, fsspec and the hub's client raise
             raise CatalogueError(_reason(name, arguments, error, hub)) from error
@@ -167,6 +175,31 @@ def _reason(source: str, arguments: dict[str, Any], error: Exception, hub: bool)
         "Without a network, download it elsewhere (hf download --repo-type dataset NAME --local-dir FOLDER) "
         "and give that folder as the source"
     )
+
+
+@contextlib.contextmanager
+def _asked_once(name: str, revision: str | None) -> Iterator[None]:
+    """Within: a hub that did not answer once is not asked again, for its client retries for half a minute.
+
+    What was downloaded before is still found then. Raises what the hub says of a data set that it does not have.
+    """
+    log.info("%s: no such folder or file here; looking for a data set of that name on the hub", name)
+    try:
+        HfApi().dataset_info(name, revision=revision, timeout=_PATIENCE)
+    except HfHubHTTPError as error:
+        if error.response.status_code < 500:
+            raise
+    except Exception as error:  # the hub client's transports have no common base
+        log.info("%s: the hub does not answer (%s)", name, type(error).__name__)
+    else:
+        yield
+        return
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 @contextlib.contextmanager

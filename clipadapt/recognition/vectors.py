@@ -6,12 +6,14 @@
     vectors.values(encoder, prompts, "Pattern", ["Striped", "Solid"])
 
 On disk a space is a folder of safetensors shards, each holding 16-byte keys and the vectors that one call added; a
-shard appears whole, and two processes may add to one space at a time. The trade: picture files are read on every call
+shard appears whole, and two processes may add to one space at a time. A folder that cannot be written to costs the
+keeping, not the result, and is said once. The trade: picture files are read on every call
 to know their content (about 0.2 ms each); what is kept is trusted by its key alone. Nothing here knows of relevance.
 """
 
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,10 +27,12 @@ from safetensors.numpy import save as save_tensors
 from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.pictures import content_digest
-from clipadapt.errors import CatalogueError, ModelError
+from clipadapt.errors import CatalogueError, ModelError, StoreError
 from clipadapt.recognition.values import Encode, Wording, value_vectors
 from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
 from clipadapt.towers.encoder import Encoder
+
+log = logging.getLogger(__name__)
 
 
 def default_folder() -> Path:
@@ -123,11 +127,22 @@ class _Space:
     def _keep(self, fresh: dict[bytes, np.ndarray]) -> None:
         if self._folder is None or not fresh:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         keys = np.frombuffer(b"".join(fresh), np.uint8).reshape(-1, 16).copy()
         name = hashlib.blake2b(keys.tobytes(), digest_size=12).hexdigest()
         data = save_tensors({"keys": keys, "vectors": np.array(list(fresh.values()), np.float32)})
-        atomic_write(self._folder / f"{name}.safetensors", data)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            atomic_write(self._folder / f"{name}.safetensors", data)
+        except (OSError, StoreError) as error:  # a result is worth more than its place in a cache
+            _warn_once(str(self._folder.parent), getattr(error, "strerror", None) or str(error))
+
+
+@functools.cache
+def _warn_once(folder: str, reason: str) -> None:
+    log.warning(
+        "%s: vectors cannot be kept there and will be encoded anew next time (%s); set CLIPADAPT_CACHE to a folder "
+        "that may be written to", folder, reason,
+    )  # fmt: skip
 
 
 def _content(catalogue: Catalogue, row: int, broken: str) -> bytes:

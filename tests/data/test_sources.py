@@ -7,6 +7,7 @@ import tarfile
 from typing import Any
 
 import datasets
+import datasets.config
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -185,3 +186,46 @@ def test_a_byte_order_mark_and_quoted_newlines_are_no_trouble(tmp_path):
     write_table(tmp_path, [{"file_name": "1.png"}])
     (tmp_path / "metadata.csv").write_bytes(b'\xef\xbb\xbffile_name,name\n1.png,"two\nlines"\n')
     assert Catalogue.load(tmp_path).row(0) == {"name": "two\nlines"}
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch, caplog):
+    from huggingface_hub import HfApi, constants
+
+    asked = []
+
+    def silent(self, name, **_):
+        asked.append(name)
+        raise ConnectionError("no route")
+
+    def from_cache(*_, **__):
+        asked.append((constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE))
+        raise FileNotFoundError("not in the cache")
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    monkeypatch.setattr(HfApi, "dataset_info", silent)
+    monkeypatch.setattr(datasets, "load_dataset", from_cache)
+    with caplog.at_level("INFO"), pytest.raises(CatalogueError, match="no such folder here"):
+        open_source("some/thing")
+    assert asked == ["some/thing", (True, True)]
+    assert before == (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE)
+    assert "looking for a data set of that name on the hub" in caplog.text
+
+
+def test_a_data_set_that_the_hub_does_not_have_is_not_looked_for_twice(monkeypatch):
+    from types import SimpleNamespace
+
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    class Missing(HfHubHTTPError):
+        def __init__(self):
+            Exception.__init__(self, "404: no such repository")
+            self.response = SimpleNamespace(status_code=404)
+
+    def info(self, name, **_):
+        raise Missing
+
+    monkeypatch.setattr(HfApi, "dataset_info", info)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("it was looked for again"))
+    with pytest.raises(CatalogueError, match="404: no such repository"):
+        open_source("some/thing")

@@ -76,3 +76,15 @@ def test_where_vectors_are_kept(monkeypatch):
     monkeypatch.delenv("CLIPADAPT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/else")
     assert default_folder() == Path("/else/clipadapt")
+
+
+def test_a_folder_that_cannot_be_written_costs_the_keeping_and_not_the_result(
+    good, validation, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    cache = VectorCache(tmp_path / "file" / "vectors")
+    expected = VectorCache().pictures(good, validation)
+    np.testing.assert_array_equal(cache.pictures(good, validation), expected)
+    cache.texts(good, ["a red shirt"])
+    (line,) = caplog.messages
+    assert str(tmp_path / "file" / "vectors") in line and "set CLIPADAPT_CACHE" in line
