@@ -132,16 +132,17 @@ def tune(
 @app.command()
 def info(index: Index, as_json: Json = False) -> None:
     """Show what an index holds, what it is bound to, and the measured curve."""
-    from clipadapt.search.index import Index as Opened
+    from clipadapt.search.versions import Versions  # and not search.index, which imports torch
 
-    opened = Opened.open(index)
-    meta, due = opened.meta, opened.rebuild_due()
-    facts = {"items": len(opened), "vectors": opened.items.rows, "columns": opened.items.columns, "rebuild_due": due}
+    found = Versions(index).read(mapped=True, verify=False)
+    meta, items = found.meta, found.items
+    due = meta.rebuild_due(items.rows, int(items.removed.sum()))
+    facts = {"items": len(items), "vectors": items.rows, "columns": items.columns, "rebuild_due": due}
     if as_json:
         typer.echo(json.dumps(json.loads(meta.to_json()) | facts, indent=1))
         return
-    typer.echo(f"{len(opened)} items ({opened.items.rows} vectors of {meta.dim} dimensions), columns: "
-               f"{', '.join(opened.items.columns)}")  # fmt: skip
+    typer.echo(f"{len(items)} items ({items.rows} vectors of {meta.dim} dimensions), columns: "
+               f"{', '.join(items.columns)}")  # fmt: skip
     typer.echo(f"model {meta.model or 'unknown'}, {meta.image_space}")
     typer.echo(f"{meta.factory}, {meta.memory_bytes / 1e6:,.1f} MB in memory, {_recalls(meta.measured)}")
     for kind, params in meta.search_params.items():

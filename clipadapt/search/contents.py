@@ -51,7 +51,8 @@ def read(folder: Path, *, mapped: bool) -> Contents:
     meta = Meta.read(folder / _META)
     engine = Engine.read(folder / _VECTORS, mapped=mapped)
     try:
-        table = pq.read_table(folder / _ITEMS)
+        with pq.ParquetFile(folder / _ITEMS) as file:  # read_table would import pandas, half a second of a search
+            table = file.read()
         tombstones = np.load(folder / _TOMBSTONES, allow_pickle=False)
         texts = np.load(folder / _TEXTS, allow_pickle=False)
     except (OSError, ValueError, pa.ArrowInvalid) as error:
