@@ -13,9 +13,9 @@ from clipadapt.evaluation.results import Results
 from clipadapt.export import export
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
-from clipadapt.search.embed import Vectors
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
+from clipadapt.search.vectors import Vectors
 from clipadapt.statistics.rows import Row
 from clipadapt.towers.adapter import save_adapter
 from clipadapt.towers.encoder import TorchEncoder

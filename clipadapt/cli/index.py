@@ -19,11 +19,11 @@ from clipadapt.cli.embed import Workers, encoder
 
 if TYPE_CHECKING:
     from clipadapt.data.catalogue import Catalogue
-    from clipadapt.search.embed import Vectors
     from clipadapt.search.index import Change
     from clipadapt.search.meta import Target
     from clipadapt.search.query import QueryPart
     from clipadapt.search.searcher import Hit
+    from clipadapt.search.vectors import Vectors
     from clipadapt.towers.encoder import Encoder
 
 app = typer.Typer(help="Build, change, tune and search a visual search index.", no_args_is_help=True)
@@ -80,17 +80,14 @@ def add(
     workers: Workers = None,
 ) -> None:
     """Add items, or with --replace update those that are there."""
-    from clipadapt.errors import UsageError
-    from clipadapt.search.embed import Vectors
     from clipadapt.search.index import Index as Opened
+    from clipadapt.search.vectors import Vectors
 
     opened = Opened.open(index)
     if vectors is not None and source is None:
         more = Vectors.open(vectors)
     else:
         name = model or opened.model
-        if name is None:
-            raise UsageError(f"{index}: does not know its model; name it with --model")
         given = _given(name, split, vectors, source=source, config=config, image=image, product=product, id=item)
         more = _embedded(encoder(name, precision, device), given, workers)
     _report(opened.update(more) if replace else opened.add(more))
@@ -132,7 +129,7 @@ def tune(
 @app.command()
 def info(index: Index, as_json: Json = False) -> None:
     """Show what an index holds, what it is bound to, and the measured curve."""
-    from clipadapt.search.versions import Versions  # and not search.index, which imports torch
+    from clipadapt.search.versions import Versions
 
     found = Versions(index).read(mapped=True, verify=False)
     meta, items = found.meta, found.items
@@ -144,7 +141,8 @@ def info(index: Index, as_json: Json = False) -> None:
     typer.echo(f"{len(items)} items ({items.rows} vectors of {meta.dim} dimensions), columns: "
                f"{', '.join(items.columns)}")  # fmt: skip
     typer.echo(f"model {meta.model or 'unknown'}, {meta.image_space}")
-    typer.echo(f"{meta.factory}, {meta.memory_bytes / 1e6:,.1f} MB in memory, {_recalls(meta.measured)}")
+    typer.echo(f"{meta.factory} by faiss {meta.faiss or 'unknown'}, {meta.memory_bytes / 1e6:,.1f} MB in memory, "
+               f"{_recalls(meta.measured)}")  # fmt: skip
     for kind, params in meta.search_params.items():
         typer.echo(f"{kind} queries: probe {params.probe}, refine {params.refine}")
     typer.echo(f"{'factory':24} {'queries':8} {'probe':>6} {'refine':>6} {'recall@10':>9} {'at least':>8} "
@@ -211,7 +209,7 @@ def _given(model: str, split: str | None, vectors: Path | None, **named: Any) ->
     """A folder of vectors, or the pictures that flags, a config or a run name; before any model is loaded."""
     from clipadapt.errors import UsageError
     from clipadapt.inputs import resolve
-    from clipadapt.search.embed import Vectors
+    from clipadapt.search.vectors import Vectors
 
     if vectors is not None:
         if (given := [name for name in ("source", "config") if named[name] is not None]) or split is not None:
@@ -223,7 +221,8 @@ def _given(model: str, split: str | None, vectors: Path | None, **named: Any) ->
 
 
 def _embedded(loaded: "Encoder", given: "Vectors | Catalogue", workers: int | None) -> "Vectors":
-    from clipadapt.search.embed import Vectors, embed_pictures
+    from clipadapt.search.embed import embed_pictures
+    from clipadapt.search.vectors import Vectors
 
     return given if isinstance(given, Vectors) else embed_pictures(loaded, given, workers=workers)
 

@@ -44,4 +44,6 @@ def device_of(name: str) -> str:
         return name
     from accelerate import PartialState
 
-    return str(PartialState().device)
+    from clipadapt.processes.exchange import only_processors
+
+    return str(PartialState(cpu=only_processors()).device)  # as every part of a launch asks, or processes do not meet

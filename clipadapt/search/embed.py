@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -28,13 +28,16 @@ from accelerate import PartialState
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from clipadapt import places
 from clipadapt.atomic import atomic_folder, atomic_write
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
+from clipadapt.errors import CatalogueError, ModelError, UsageError
 from clipadapt.processes import refuse_broken_world
 from clipadapt.processes.exchange import Processes, only_processors
 from clipadapt.progress import Bar, bar
 from clipadapt.search.items import Items, first_faults
+from clipadapt.search.models import remembered
+from clipadapt.search.vectors import Broken, Vectors
 from clipadapt.towers.encoder import Encoder, TorchEncoder
 
 log = logging.getLogger(__name__)
@@ -44,50 +47,6 @@ SHARD = 1024
 _CPU_BATCH, _DEVICE_BATCH = 16, 64
 """Pictures per forward pass: on a core, few enough for its cache; on an accelerator, enough to fill it."""
 _DECODERS = 8
-
-
-class Broken(NamedTuple):
-    """A picture that has no vector."""
-
-    id: str
-    file: str
-    row: int
-    picture: str
-    reason: str
-
-
-class Vectors(NamedTuple):
-    """Unit vectors and their items, row by row."""
-
-    vectors: Float[np.ndarray, "items dim"]
-    items: Items
-    image_space: str
-    model: str | None
-    broken: tuple[Broken, ...] = ()
-
-    @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """What `embed` wrote; vectors stay on disk until they are read.
-
-        Raises:
-            StoreError: nothing whole there.
-        """
-        folder = Path(path)
-        try:
-            meta = json.loads((folder / "embed.json").read_text(encoding="utf-8"))
-            vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-            table = pq.read_table(folder / "items.parquet")
-            broken = tuple(Broken(**row) for row in meta["broken"])
-            made = cls(vectors, Items(table, np.zeros(len(table), bool)), meta["image_space"], meta["model"], broken)
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{folder}: holds no vectors ({error.filename} is missing); run clipadapt embed"
-            ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{folder}: vectors cannot be read ({error}); embed again into another folder") from error
-        if len(vectors) != len(table):
-            raise StoreError(f"{folder}: {len(vectors)} vectors for {len(table)} items; embed again")
-        return made
 
 
 def embed_pictures(encoder: Encoder, catalogue: Catalogue, *, workers: int | None = None) -> Vectors:
@@ -248,7 +207,8 @@ def _assemble(
     row_of = {item: row for row, item in enumerate(catalogue.ids)}
     whole = _joined(encoder, catalogue, (np.load(shard) for shard in shards), {row_of[one.id]: one for one in listed})
     meta = {
-        "schema_version": 1, **plan, "model": encoder.name, "source": catalogue.source, "split": catalogue.split,
+        "schema_version": 1, **plan, "model": remembered(encoder.name, folder),
+        "source": places.public(catalogue.source), "split": catalogue.split,
         "dim": encoder.dim, "vectors": len(whole.items), **done,
         "images_per_second": round(done["embedded_now"] / done["seconds"], 2) if done["seconds"] else None,
         "broken": [one._asdict() for one in whole.broken],

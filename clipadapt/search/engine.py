@@ -25,6 +25,7 @@ from clipadapt.search.factory import check_factory
 from clipadapt.search.topk import BLOCK, TopK, topk
 
 faiss: Any = swig  # its classes get most of their methods at run time
+FAISS = str(faiss.__version__)
 
 _FEW = 4096
 """Matches that are scored exactly without further thought: under 10 ms at 512 dimensions."""

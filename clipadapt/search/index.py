@@ -20,23 +20,22 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from clipadapt import places
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import SpaceError, UsageError
 from clipadapt.search.contents import Contents, unit_vectors
-from clipadapt.search.embed import Vectors, embed_pictures
-from clipadapt.search.engine import Engine
+from clipadapt.search.engine import FAISS, Engine
 from clipadapt.search.factory import choose_factory
 from clipadapt.search.filters import Where, parse_all, unmatched
 from clipadapt.search.items import Items
 from clipadapt.search.meta import Meta, Target
+from clipadapt.search.models import model_of, remembered
 from clipadapt.search.query import Compiler, Item, Query, QueryPart
 from clipadapt.search.recall import Point
 from clipadapt.search.searcher import Hit, Searcher
 from clipadapt.search.tune import QUERIES, Tuned, choose, choose_params, remeasure, sample_texts
+from clipadapt.search.vectors import Vectors
 from clipadapt.search.versions import Versions
-from clipadapt.towers.encoder import Encoder
-from clipadapt.towers.load import load
+from clipadapt.towers.protocol import Encoder
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +128,8 @@ class Index:
         if isinstance(source, Catalogue):
             if encoder is None:
                 raise UsageError("an index of a catalogue needs an encoder; load one, or give vectors")
+            from clipadapt.search.embed import embed_pictures  # torch, which nothing else here needs
+
             source = embed_pictures(encoder, source)
         if encoder is not None and encoder.image_space != source.image_space:
             raise SpaceError(_space_mismatch(encoder.name, encoder.image_space, "these vectors", source.image_space))
@@ -138,8 +139,7 @@ class Index:
         target = target or Target()
         tuned = choose_params(Engine.build(vectors, chosen, seed), chosen, target, text_queries, seed)
         versions = Versions(out)
-        # from the index itself, so that both may be moved together
-        model = source.model and places.portable(places.in_full(source.model), versions.store.root)
+        model = source.model and remembered(source.model, versions.store.root)
         meta = _meta(tuned, source.image_space, model, target, tuned.points, len(source.broken))
         versions.write(Contents(tuned.engine, source.items, meta, text_queries))
         return cls(versions, encoder=encoder, verify=False)
@@ -154,10 +154,13 @@ class Index:
         return self._searcher.meta
 
     @property
-    def model(self) -> str | None:
-        """MODEL string that encodes queries: the one that was given, else the one remembered, from where that lies."""
-        known = self._model or self.meta.model
-        return known if known is None or known is self._model else places.from_folder(known, self._versions.store.root)
+    def model(self) -> str:
+        """The MODEL string that encodes queries: the one named on opening, else the one that made the vectors.
+
+        Raises:
+            UsageError: none is known, or its folder is not there.
+        """
+        return self._model or model_of(self.meta.model, self._versions.store.root)
 
     @property
     def engine(self) -> Engine:
@@ -306,15 +309,14 @@ class Index:
                 self._check_space(encoder.image_space, encoder.name)
             return encoder or self._default_encoder()
 
-        return Compiler(self.meta.dim, chosen, self._searcher.vector, self._searcher.spread, self._expand)
+        return Compiler(self.meta.dim, chosen, chosen, self._searcher.vector, self._searcher.spread, self._expand)
 
     def _default_encoder(self) -> Encoder:
         if self._encoder is None:
-            model = self.model
-            if model is None:
-                raise UsageError(f"{self._versions}: does not know its model; name it with --model, or give an encoder")
-            encoder = load(model)
-            self._check_space(encoder.image_space, model)
+            from clipadapt.towers.load import load  # torch, which a search by items or vectors does not need
+
+            encoder = load(self.model)
+            self._check_space(encoder.image_space, self.model)
             self._encoder = encoder
         return self._encoder
 
@@ -344,20 +346,21 @@ def _text_vectors(
 
 def _meta(tuned: Tuned, space: str, model: str | None, target: Target, points: Sequence[Point], left_out: int) -> Meta:
     return Meta(
-        image_space=space, model=model, factory=tuned.factory, dim=tuned.engine.dim, trained_on=tuned.engine.count,
-        target=target, search_params=tuned.search_params, measured=tuned.measured, curve=list(points),
-        memory_bytes=tuned.memory, left_out=left_out,
+        image_space=space, model=model, factory=tuned.factory, faiss=FAISS, dim=tuned.engine.dim,
+        trained_on=tuned.engine.count, target=target, search_params=tuned.search_params, measured=tuned.measured,
+        curve=list(points), memory_bytes=tuned.memory, left_out=left_out,
     )  # fmt: skip
 
 
 def _remeasured(now: Contents, items: Items) -> Meta:
     """The new index.json of a grown index; recall is measured again when it has grown enough for it to have moved."""
     last = now.meta.measured.get("picture")
-    measured = now.meta.measured
+    measured, version = now.meta.measured, {}
     if last is None or now.engine.count > (1 + _REMEASURED) * last.vectors:
         live = np.flatnonzero(~items.removed)
         measured = remeasure(now.engine, now.meta.factory, now.meta.search_params, now.texts, live)
-    return now.meta.model_copy(update={"measured": measured, "memory_bytes": now.engine.memory()})
+        version = {"faiss": FAISS}
+    return now.meta.model_copy(update={"measured": measured, "memory_bytes": now.engine.memory(), **version})
 
 
 def _space_mismatch(first: str, first_space: str, second: str, second_space: str) -> str:

@@ -1,6 +1,6 @@
 """index.json: what an index is bound to, how it was made, and what was measured of it.
 
-    {"schema_version": 1, "image_space": "...", "model": "run:runs/fashion", "dim": 512,
+    {"schema_version": 2, "image_space": "...", "model": "run:..", "dim": 512, "faiss": "1.15.1",
      "factory": "IVF4096,PQ256x4fsr,RFlat", "search_params": {"picture": {...}, "text": {...}}, "measured": {...},
      "curve": [...]}
 
@@ -9,7 +9,7 @@ Written and read here alone. A file that does not fit is refused with the key th
 
 import json
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,13 +52,16 @@ class Measured(_Part):
 class Meta(_Part):
     """The content of index.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     image_space: str
     model: str | None = None
-    """MODEL string that made the vectors; it encodes queries unless another is named. Folders are from the index's."""
+    """MODEL string that made the vectors, paths from the index's folder (models.py); it encodes queries unless another
+    is named."""
     factory: str
     dim: int
     metric: Literal["inner_product"] = "inner_product"
+    faiss: str | None = None
+    """Version of faiss that the recall was measured with; null: not known."""
     trained_on: int
     """Vectors that were there when the factory was trained."""
     target: Target = Target()
@@ -79,8 +82,11 @@ class Meta(_Part):
             StoreError: missing, not JSON, or a key that does not fit.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
+            raw = json.loads(path.read_bytes())
+            return cls.model_validate(_upgraded(raw) if isinstance(raw, dict) else raw)
+        except ValueError as error:  # of JSON
+            if not isinstance(error, ValidationError):
+                raise StoreError(f"{path}: is no JSON ({error}); build the index again") from error
             faults = listing(describe(error, cls))
             raise StoreError(f"{path}: not an index of this version:{faults}\nbuild the index again") from error
         except OSError as error:
@@ -105,3 +111,10 @@ class Meta(_Part):
         if vectors and removed > _REMOVED * vectors:
             reasons.append(f"{removed:,} of its {vectors:,} vectors are of removed items")
         return reasons
+
+
+def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 called search parameters efforts, and did not say which faiss had measured them."""
+    if raw.get("schema_version") != 1:
+        return raw
+    return {("search_params" if key == "efforts" else key): value for key, value in raw.items()} | {"schema_version": 2}

@@ -20,7 +20,7 @@ from PIL import Image
 
 from clipadapt.errors import SpaceError, UsageError
 from clipadapt.search.recall import Kind
-from clipadapt.towers.encoder import Encoder
+from clipadapt.towers.protocol import Encoder, TextEncoder
 
 LONGEST = 1_000
 """Characters of a text query: a tower reads 77 tokens at most, and what is cut off would not be searched for."""
@@ -86,8 +86,10 @@ class Compiler:
     """Turns queries into vectors with what one index knows."""
 
     dim: int
+    text_encoder: Callable[[], TextEncoder]
+    """Called when there is a text to encode, after the pictures."""
     encoder: Callable[[], Encoder]
-    """Called when there is a text or a picture to encode."""
+    """Called when there is a picture to encode."""
     vector_of: Callable[[str], Float[np.ndarray, " dim"]]
     """An item's vector, by id."""
     spread: Callable[[Float[np.ndarray, " dim"]], float]
@@ -133,8 +135,8 @@ class Compiler:
     def _vectors(self, parts: Sequence[QueryPart]) -> list[np.ndarray]:
         texts = list(dict.fromkeys(part for part in parts if isinstance(part, str)))
         pictures = [part for part in parts if isinstance(part, Image.Image)]
-        of_text = dict(zip(texts, self._texts(texts), strict=True)) if texts else {}
         of_picture = iter(self.encoder().encode_images(pictures).cpu().numpy()) if pictures else iter(())
+        of_text = dict(zip(texts, self._texts(texts), strict=True)) if texts else {}
         found = []
         for part in parts:
             if isinstance(part, str):
@@ -146,11 +148,12 @@ class Compiler:
         return found
 
     def _texts(self, texts: Sequence[str]) -> list[np.ndarray]:
-        encoder = self.encoder()
+        encoder = self.text_encoder()
         if encoder.context_length is None:
             raise UsageError(f"{encoder.name} has no text tower; search with a picture, or name another --model")
         expanded = [list(self.expand(text)) if self.expand else [text] for text in texts]
-        flat = encoder.encode_texts([form for forms in expanded for form in forms]).cpu().numpy()
+        flat = encoder.encode_texts([form for forms in expanded for form in forms])
+        flat = flat if isinstance(flat, np.ndarray) else flat.cpu().numpy()
         ends = np.cumsum([len(forms) for forms in expanded])[:-1]
         return [_unit(part.mean(axis=0)) for part in np.split(flat, ends)]
 

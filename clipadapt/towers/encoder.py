@@ -1,9 +1,8 @@
 """One encoder over every library: pictures and texts in, unit-length float32 vectors out.
 
-`Encoder` is the protocol that torch and ONNX encoders share and that search, evaluation and serving are written
-against. `TorchEncoder` is the torch one, which training also needs: it keeps the library's own model, unchanged in
-its names, and adds trimming, precision and identity. The trade: `image` and `text` are views of that model made on
-demand, not towers of our own, so that whatever is saved has the base's state-dict keys.
+`TorchEncoder` is the torch form of the protocol in protocol.py, which training also needs: it keeps the library's own
+model, unchanged in its names, and adds trimming, precision and identity. The trade: `image` and `text` are views of
+that model made on demand, not towers of our own, so that whatever is saved has the base's state-dict keys.
 Nothing here knows how models are found, adapted or merged, or what they are for.
 """
 
@@ -25,55 +24,13 @@ from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.identity import Lineage, Tower, adapted_space
 from clipadapt.towers.names import logical_names
 from clipadapt.towers.packed import is_split
+from clipadapt.towers.protocol import Encoder as Encoder
 from clipadapt.towers.stock import Family, Stock, weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _IMAGES, _TEXTS = 64, 256
 """Most pictures and texts in one forward pass of encode_images and encode_texts, to bound memory."""
-
-
-@runtime_checkable
-class Encoder(Protocol):
-    """What search, evaluation and serving know of a model.
-
-        encoder.encode_images([picture, ...])     [n, dim], unit length, float32, no gradient
-        encoder.encode_texts(["a red shirt"])     the same space of directions
-        encoder.image_space                       names what a picture vector means
-
-    Vectors may be compared across encoders exactly when their spaces are equal.
-    """
-
-    @property
-    def name(self) -> str:
-        """The MODEL string it was loaded with."""
-        ...
-
-    @property
-    def dim(self) -> int: ...
-
-    @property
-    def preprocess(self) -> Preprocess: ...
-
-    @property
-    def context_length(self) -> int | None:
-        """Most tokens a text can have; null for an image tower alone."""
-        ...
-
-    @property
-    def image_space(self) -> str: ...
-
-    @property
-    def text_space(self) -> str | None: ...
-
-    @property
-    def scale(self) -> float:
-        """Factor on cosine similarities before a softmax: exp of the logit scale; 1 for an image tower alone."""
-        ...
-
-    def encode_images(self, pictures: Sequence[Image.Image] | Tensor) -> Tensor: ...
-
-    def encode_texts(self, texts: Sequence[str]) -> Tensor: ...
 
 
 class Features(NamedTuple):

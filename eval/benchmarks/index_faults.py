@@ -164,8 +164,8 @@ def _state(place: Path) -> State | None:
 
 
 def _vectors(first: int, count: int, seed: int = 0) -> Any:  # Vectors
-    from clipadapt.search.embed import Vectors
     from clipadapt.search.items import Items
+    from clipadapt.search.vectors import Vectors
 
     rng = np.random.default_rng((seed, first))
     vectors = rng.standard_normal((count, 32)).astype(np.float32)

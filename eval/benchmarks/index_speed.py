@@ -22,11 +22,11 @@ import torch
 from clouds import Cloud, draw
 from machine import publish
 
-from clipadapt.search.embed import Vectors
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
 from clipadapt.search.recall import Kind
 from clipadapt.search.topk import topk
+from clipadapt.search.vectors import Vectors
 
 SPACE = "synthetic"
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from clipadapt.data.images import Preprocess
-from clipadapt.search.embed import Vectors
 from clipadapt.search.items import Items
+from clipadapt.search.vectors import Vectors
 
 COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0), "white": (1.0, 1.0, 1.0)}
 PATTERNS = ("Solid", "Striped", "Checked")

@@ -9,7 +9,8 @@ import torch
 
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
-from clipadapt.search.embed import Vectors, embed, embed_pictures
+from clipadapt.search.embed import embed, embed_pictures
+from clipadapt.search.vectors import Vectors
 
 
 @pytest.fixture

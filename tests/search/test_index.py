@@ -9,9 +9,10 @@ from PIL import Image
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError, SpaceError, StoreError, UsageError
-from clipadapt.search.embed import Vectors, embed_pictures
+from clipadapt.search.embed import embed_pictures
 from clipadapt.search.index import Index, Item, Query, Target
 from clipadapt.search.topk import topk
+from clipadapt.search.vectors import Vectors
 
 
 @pytest.fixture

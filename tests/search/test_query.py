@@ -12,7 +12,7 @@ STORED = {"a": np.array([0, 1, 0, 0.5, 0, 0], np.float32)}
 def compiler(encoder, **more):
     """Similarities to words spread a tenth as far as those to pictures, as a modality gap makes them."""
     spread = lambda vector: 0.02 if vector[4] > 0.5 else 0.2  # noqa: E731
-    return Compiler(6, lambda: encoder, lambda item: STORED[item], spread, **more)
+    return Compiler(6, lambda: encoder, lambda: encoder, lambda item: STORED[item], spread, **more)
 
 
 def compiled(encoder, *queries, **more):

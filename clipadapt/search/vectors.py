@@ -1,0 +1,61 @@
+"""Vectors and the items they belong to, in memory or as `clipadapt embed` wrote them.
+
+Knows nothing of how vectors are made: reading them imports no torch.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from clipadapt import places
+from clipadapt.errors import StoreError
+from clipadapt.search.items import Items
+
+
+class Broken(NamedTuple):
+    """A picture that has no vector."""
+
+    id: str
+    file: str
+    row: int
+    picture: str
+    reason: str
+
+
+class Vectors(NamedTuple):
+    """Unit vectors and their items, row by row."""
+
+    vectors: Float[np.ndarray, "items dim"]
+    items: Items
+    image_space: str
+    model: str | None
+    broken: tuple[Broken, ...] = ()
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """What `embed` wrote; vectors stay on disk until they are read.
+
+        Raises:
+            StoreError: nothing whole there.
+        """
+        folder = Path(path)
+        try:
+            meta = json.loads((folder / "embed.json").read_text(encoding="utf-8"))
+            vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+            table = pq.read_table(folder / "items.parquet")
+            broken = tuple(Broken(**row) for row in meta["broken"])
+            model = meta["model"] and places.from_folder(meta["model"], folder)
+            made = cls(vectors, Items(table, np.zeros(len(table), bool)), meta["image_space"], model, broken)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{folder}: holds no vectors ({error.filename} is missing); run clipadapt embed"
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{folder}: vectors cannot be read ({error}); embed again into another folder") from error
+        if len(vectors) != len(table):
+            raise StoreError(f"{folder}: {len(vectors)} vectors for {len(table)} items; embed again")
+        return made
