@@ -6,6 +6,7 @@ against the source.
 """
 
 import difflib
+import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -50,11 +51,26 @@ def command(
     if existing and not force:
         raise UsageError(f"{' and '.join(existing)} exist already; choose another --name, or overwrite with --force")
     words = _prompts_text(found, called)
-    config = _config_text(found, called, prompts_file, model)
+    config = _config_text(found, called, config_file, prompts_file, model)
     _write(config_file, prompts_file, config, words, found)
     typer.echo(f"wrote {config_file} and {prompts_file}; next:", err=True)
-    typer.echo(f"clipadapt prompts preview {prompts_file} --source {source}")
-    typer.echo(f"accelerate launch -m clipadapt.launch --config {config_file}")
+    for step in _next_steps(config_file, prompts_file):
+        typer.echo(step)
+
+
+def _next_steps(config: Path, prompts: Path) -> list[str]:
+    """Commands that can be pasted; the config knows source, columns and splits, so none of them repeats any."""
+    from clipadapt.cli.summary import shell_command
+
+    return [
+        shell_command("data", "check", "--config", config),
+        shell_command("prompts", "preview", prompts, "--config", config),
+        _launch(config),
+    ]
+
+
+def _launch(config: Path) -> str:
+    return shlex.join(["accelerate", "launch", "-m", "clipadapt.launch", "--config", str(config)])
 
 
 def at_terminal() -> bool:
@@ -142,7 +158,7 @@ def _prompts_text(found: "Inspection", name: str) -> str:
     return starter(name, attributes, caption=found.named("caption"), absent=found.absent)
 
 
-def _config_text(found: "Inspection", name: str, prompts: Path, model: str) -> str:
+def _config_text(found: "Inspection", name: str, file: Path, prompts: Path, model: str) -> str:
     from clipadapt.prompts.starter import scalar
 
     attributes = found.attributes
@@ -157,13 +173,13 @@ def _config_text(found: "Inspection", name: str, prompts: Path, model: str) -> s
         listed = "\n".join(textwrap.wrap(names, 118, subsequent_indent="    ", break_on_hyphens=False))
     batch, epochs = _size(found.items)
     left = [column.name for column in found.columns if column.part == "attribute" and not column.proposed]
-    product = found.named("product")
+    product, title = found.named("product"), found.named("caption")
     unknown = ", ".join(scalar(mark) for mark in ("", *found.unknown))
     has_validation = "validation" in found.splits
     lines = [
         f"# {name}: written by `clipadapt init` from {found.items} pictures; every line can be changed.",
         "#",
-        f"#   accelerate launch -m clipadapt.launch --config configs/{name}.yaml",
+        f"#   {_launch(file)}",
         "#",
         "# Time and score depend on the model and the machine; nothing was measured with this file yet.",
         f"name: {name}",
@@ -176,7 +192,10 @@ def _config_text(found: "Inspection", name: str, prompts: Path, model: str) -> s
         listed,
         *([f"  # left out, for a picture hardly shows them: {', '.join(left)}"] if left else []),
         f"  product: {scalar(product) if product else 'null'}   # "
-        + ("items of one product never cross splits" if product else "no column was found: every item is its own"),
+        + (
+            "items of one product never cross splits" if product else "no column was found; alike pictures count as one"
+        ),
+        *([f"  title: {scalar(title)}   # so do items of equal titles"] if title and not product else []),
         *([f"  id: {scalar(identity)}"] if (identity := found.named("id")) and identity != "id" else []),
         f"  unknown: [{unknown}]   # cells that mean nobody knows",
         "  splits:",

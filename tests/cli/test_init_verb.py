@@ -1,6 +1,8 @@
 """clipadapt init on sources laid out in four ways: the two files load, fit the source, and leave others alone."""
 
 import csv
+import json
+import shlex
 import zlib
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from PIL import Image
 from tiny_models import OPEN_CLIP, write_open_clip
 from typer.testing import CliRunner
 
-from clipadapt.cli import init
+from clipadapt.cli import init, main
 from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import CatalogueError, UsageError
@@ -63,6 +65,15 @@ def csv_beside(folder: Path) -> Path:
     return folder
 
 
+def json_lines_with_photo(folder: Path) -> Path:
+    """A JSON Lines table whose picture column bears no name that is understood without being told."""
+    for place in range(len(ITEMS)):
+        picture(folder / "pictures" / f"{place}.png")
+    rows = [{"photo": f"pictures/{place}.png", **item} for place, item in enumerate(ITEMS)]
+    (folder / "my items.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
 def parquet(folder: Path) -> Path:
     stored = [{"bytes": picture(folder / "x.png"), "path": f"{place}.png"} for place in range(len(ITEMS))]
     (folder / "x.png").unlink()
@@ -85,6 +96,7 @@ def parquet(folder: Path) -> Path:
         (class_folders, ("label",), None),
         (csv_beside, ("kind", "colour"), "product"),
         (parquet, ("kind", "colour"), "product"),
+        (json_lines_with_photo, ("kind", "colour"), "product"),
     ],
 )
 def test_writes_files_that_train_at_once(layout, attributes, product, tmp_path, monkeypatch):
@@ -94,6 +106,14 @@ def test_writes_files_that_train_at_once(layout, attributes, product, tmp_path, 
     result = CliRunner().invoke(app, [source, "--name", "mine", "--yes"])
     assert result.exit_code == 0, result.output
     assert "accelerate launch -m clipadapt.launch --config configs/mine.yaml" in result.stdout
+    steps = [shlex.split(line) for line in result.stdout.splitlines()]
+    assert [step[:3] for step in steps] == [
+        ["clipadapt", "data", "check"],
+        ["clipadapt", "prompts", "preview"],
+        ["accelerate", "launch", "-m"],
+    ]
+    for step in steps[:2]:
+        assert main(step[1:]) == 0, step
     config = Config.load("configs/mine.yaml")
     assert tuple(config.data.kinds()) == attributes and config.data.product == product
     splits = load_splits(config.data, config.seed)
@@ -146,3 +166,22 @@ def test_nothing_is_written_when_the_source_is_at_fault(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, [str(tmp_path / "nowhere"), "--yes"])
     assert isinstance(result.exception, CatalogueError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_product_column_titles_stand_for_products_and_a_name_with_a_space_can_be_pasted(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    shop = csv_beside(tmp_path / "shop")
+    text = (shop / "items.csv").read_text().splitlines()
+    names = ("title", *(f"a {item['kind']} called {number // 2}" for number, item in enumerate(ITEMS)))
+    lines = [f"{line.rsplit(',', 1)[0]},{name}" for line, name in zip(text, names, strict=True)]
+    (shop / "items.csv").write_text("\n".join(lines))
+    result = CliRunner().invoke(app, [str(shop), "--name", "my shop", "--yes"])
+    assert result.exit_code == 0, result.output
+    assert "--config 'configs/my shop.yaml'" in result.stdout
+    config = Config.load("configs/my shop.yaml")
+    assert (config.data.product, config.data.title) == (None, "title")
+    splits = load_splits(config.data, config.seed)
+    titles = [{part.row(item)["title"] for item in range(len(part))} for part in splits]
+    assert not titles[0] & titles[1] and not titles[0] & titles[2]
