@@ -92,6 +92,11 @@ class Data(Section):
     """Column that names an item; null: `id` when there is one, else the file name, else the row number."""
     image: str = "image"
     """Column that holds the picture."""
+    range: tuple[float, float] | None = None
+    """The numbers that are black and white in pictures of more than 8 bits; null: found from the pictures of the first
+    split, in steps of bits (255, 511, ... 65535; 1 for floats), the same for every item; `data check` shows it."""
+    bands: tuple[int, int, int] | None = None
+    """Which bands are red, green and blue, counted from 1, in pictures of more; null: the first three of four."""
     title: str | None = None
     """Column of titles; equal ones form a group where no product column is known."""
     unknown: tuple[str, ...] = ("", "NA")

@@ -26,7 +26,7 @@ from clipadapt.data.bins import training_counts
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.data.columns import keys_are_flags, near
 from clipadapt.data.sources import Source, open_source
-from clipadapt.data.splits import Splits, carve, declared_attributes, grouped, load_splits
+from clipadapt.data.splits import Splits, carve, declared_attributes, grouped, load_split, load_splits
 from clipadapt.errors import ConfigError, listing
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
@@ -274,23 +274,6 @@ def run_of(model: str | None) -> Run | None:
         return None
     folder = Path(model.removeprefix("run:")).expanduser()
     return Run.open(folder.parent if folder.name == "adapter" else folder)
-
-
-def load_split(data: Data, split: str, opened: Source | None = None) -> Catalogue:
-    """One split of a source as it is, with the attributes and columns of a data section.
-
-    Raises:
-        CatalogueError: no such source, split or column.
-    """
-    return Catalogue.of(
-        opened or open_source(data.source, data.revision),
-        split,
-        attributes=declared_attributes(data),
-        product=data.product,
-        id=data.id,
-        image=data.image,
-        unknown=data.unknown,
-    )
 
 
 def refuse_two_roles(

@@ -88,7 +88,8 @@ def prepare(
 ) -> None:
     """Decode and resize every picture once, into a memory-mapped cache, and say how good and how fast it is."""
     from clipadapt.data.preparing import prepare as run
-    from clipadapt.inputs import load_split, resolve
+    from clipadapt.data.splits import load_split
+    from clipadapt.inputs import resolve
 
     inputs = resolve(config=config, source=_source(source, named), image=image, id=item)
     data = inputs.data

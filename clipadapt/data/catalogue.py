@@ -15,6 +15,7 @@ import functools
 import hashlib
 import logging
 import operator
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +27,11 @@ from PIL import Image
 
 from clipadapt.data.cells import JOINT, text_table, unknown_blanked
 from clipadapt.data.columns import Roles, choose_columns
-from clipadapt.data.decode import PixelPolicy, decode
+from clipadapt.data.decode import Decoding, PixelPolicy, decode
+from clipadapt.data.deep import Limits
 from clipadapt.data.folders import Rows
 from clipadapt.data.items import item_ids
+from clipadapt.data.pictures import Pictures, content_digest
 from clipadapt.data.sources import Source, open_source
 from clipadapt.errors import CatalogueError
 
@@ -68,6 +71,25 @@ class Decoded(Protocol):
         ...
 
 
+_DECODINGS: "weakref.WeakKeyDictionary[Source, dict[tuple, Decoding]]" = weakref.WeakKeyDictionary()
+
+
+def decoding_of(source: Source, image: str, limits: Limits | None, bands: tuple[int, ...] | None) -> Decoding:
+    """How a source's pictures become 8 bits: one for all its splits, so that training and measuring see the same.
+
+    Without `limits` they are found from the pictures of its first split.
+    """
+    known = _DECODINGS.setdefault(source, {})
+    key = (image, limits, bands)
+    if key not in known:
+        known[key] = Decoding(limits, bands, functools.partial(_first_pictures, source, image))
+    return known[key]
+
+
+def _first_pictures(source: Source, image: str) -> Pictures:
+    return source.read(source.splits()[0], image).pictures
+
+
 class Catalogue:
     """One split of a source. Made by `load`, `subset` or `splits.load_splits`."""
 
@@ -80,6 +102,7 @@ class Catalogue:
         split: str,
         attributes: Sequence[Attribute],
         unknown: Sequence[str],
+        decoding: Decoding | None = None,
     ) -> None:
         texts = text_table(rows.table, {attribute.name: attribute.separator for attribute in attributes})
         blanked = {name: unknown_blanked(texts.column(name), unknown) for name in texts.column_names}
@@ -101,6 +124,8 @@ class Catalogue:
         self._texts = pa.table(blanked).combine_chunks()
         self.pictures = rows.pictures
         """Encoded pictures by index, whose errors do not name the item."""
+        self.decoding = decoding or Decoding(sample=lambda: rows.pictures)
+        """How pictures become 8 bits; one for all splits of a source."""
         self._file = rows.file
         self._lines = np.arange(len(self.ids)) + (rows.first_line or 1)
         self.products = self._own_products(blanked)
@@ -117,10 +142,13 @@ class Catalogue:
         image: str = "image",
         unknown: Sequence[str] = ("", "NA"),
         revision: str | None = None,
+        limits: Limits | None = None,
+        bands: tuple[int, ...] | None = None,
     ) -> Self:
         """Loads one split of whatever `datasets.load_dataset` loads; no picture is read.
 
-        `attributes` None declares none; `values` and its kin answer for any column all the same.
+        `attributes` None declares none; `values` and its kin answer for any column all the same. `limits` and `bands`
+        say how pictures of more than 8 bits or three bands are seen, as data.range and data.bands of a config do.
 
         Raises:
             CatalogueError: no such source, split or column, no rows, an id used twice, or no attribute known at all.
@@ -133,6 +161,8 @@ class Catalogue:
             id=id,
             image=image,
             unknown=unknown,
+            limits=limits,
+            bands=bands,
         )
 
     @classmethod
@@ -146,6 +176,8 @@ class Catalogue:
         id: str | None = None,  # noqa: A002 - the key's name in a config
         image: str = "image",
         unknown: Sequence[str] = ("", "NA"),
+        limits: Limits | None = None,
+        bands: tuple[int, ...] | None = None,
     ) -> Self:
         """As `load`, from a source that is already open."""
         declared = [Attribute(item) if isinstance(item, str) else item for item in attributes or ()]
@@ -156,7 +188,10 @@ class Catalogue:
         roles = choose_columns(
             available, rows.file, attributes=[item.name for item in declared], product=product, item_id=id
         )
-        catalogue = cls(rows, roles, source=source.name, split=split, attributes=declared, unknown=unknown)
+        decoding = decoding_of(source, image, limits, bands)
+        catalogue = cls(
+            rows, roles, source=source.name, split=split, attributes=declared, unknown=unknown, decoding=decoding
+        )
         if declared and not catalogue.labelled().any():
             raise CatalogueError(
                 f"{rows.file}: not one item of split {split!r} has a known value of "
@@ -243,9 +278,14 @@ class Catalogue:
             return self.prepared.picture(int(self._prepared_rows[operator.index(index)]))
         data = self.picture_bytes(index)
         try:
-            return decode(data)
+            return decode(data, self.decoding)
         except CatalogueError as error:
             raise CatalogueError(self._blame(index, error)) from error
+
+    def picture_key(self, index: SupportsIndex) -> str:
+        """Hash of what decides the picture's pixels: its file, and how this catalogue decodes it."""
+        data = self.picture_bytes(index)
+        return hashlib.blake2b(f"{content_digest(data)} {self.decoding.key(data)}".encode(), digest_size=16).hexdigest()
 
     def picture_bytes(self, index: SupportsIndex) -> bytes:
         """The encoded file.

@@ -8,7 +8,7 @@ Nothing here changes a file.
 from collections.abc import Mapping
 
 from clipadapt import config
-from clipadapt.data.catalogue import Attribute, Catalogue
+from clipadapt.data.catalogue import Attribute, Catalogue, decoding_of
 from clipadapt.data.cells import text_table
 from clipadapt.data.check_pictures import check_pictures
 from clipadapt.data.check_values import check_values, summary
@@ -86,7 +86,10 @@ def _load(
     if clashes:
         rows, item = rows._replace(names=[]), None
     roles = Roles(product, item)
-    return Catalogue(rows, roles, source=source.name, split=split, attributes=present, unknown=data.unknown)
+    decoding = decoding_of(source, data.image, data.range, data.bands)
+    return Catalogue(
+        rows, roles, source=source.name, split=split, attributes=present, unknown=data.unknown, decoding=decoding
+    )
 
 
 def _column(name: str | None, part: str, file: str, available: list[str], faults: list[Fault]) -> str | None:

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clipadapt import config
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.decode import Header
 from clipadapt.data.faults import Fault
 from clipadapt.data.folders import PICTURE_ENDINGS
 from clipadapt.data.scan import Scanned, scan
+from clipadapt.errors import CatalogueError
 
 _COMMON = ("RGB", "L")
 """Modes that need no mention."""
@@ -91,6 +95,7 @@ def _forms(catalogue: Catalogue, found: list[Scanned], faults: list[Fault]) -> d
         place = catalogue.place(turned[0])
         what = f"{len(turned)} picture(s) are turned by EXIF, this is the first"
         faults.append(Fault("info", place.file, place.row, what, "turned upright when loaded"))
+    _colours(catalogue, headers, faults)
     sizes = Counter((header.width, header.height) for _, header in headers)
     return {
         "modes": dict(modes.most_common()),
@@ -101,6 +106,39 @@ def _forms(catalogue: Catalogue, found: list[Scanned], faults: list[Fault]) -> d
             "largest": list(max(sizes, key=lambda side: side[0] * side[1])) if sizes else None,
         },
     }
+
+
+def _colours(catalogue: Catalogue, headers: list[tuple[int, Header]], faults: list[Fault]) -> None:
+    """Pictures of more than 8 bits or of bands of their own, and those with a colour profile."""
+    deep = [item for item, header in headers if header.deep]
+    if deep:
+        place, how = catalogue.place(deep[0]), catalogue.decoding
+        low, high = how.limits or (0.0, 0.0)
+        seen = f"{low:g} is black and {high:g} white" if how.limits else "all that their type holds is used"
+        bands = f"; bands {', '.join(map(str, how.bands))} are red, green and blue" if how.bands else ""
+        mean = _mean(catalogue, deep[0])
+        what = (
+            f"{len(deep)} picture(s) have more than 8 bits or bands of their own: {seen}{bands}; this is the first, "
+            f"and comes out at {mean}"
+        )
+        faults.append(Fault("info", place.file, place.row, what, "to see them otherwise: data.range, data.bands"))
+    profiles = Counter(header.profile for _, header in headers if header.profile)
+    for profile, count in profiles.items():
+        place = catalogue.place(next(item for item, header in headers if header.profile == profile))
+        what = f"{count} picture(s) carry {profile}, this is the first"
+        if "does not fit" in profile or "cannot be read" in profile:
+            faults.append(
+                Fault("warning", place.file, place.row, what, "their colours are taken as sRGB; save them anew")
+            )
+        else:
+            faults.append(Fault("info", place.file, place.row, what, "converted to sRGB when loaded"))
+
+
+def _mean(catalogue: Catalogue, item: int) -> str:
+    try:
+        return f"a mean of {np.asarray(catalogue.picture(item)).mean():.0f} of 255"
+    except CatalogueError:  # reported by itself
+        return "nothing, for it cannot be decoded"
 
 
 def _native(catalogue: Catalogue, found: list[Scanned], size: int, data: config.Data, faults: list[Fault]) -> None:

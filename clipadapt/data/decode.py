@@ -1,17 +1,26 @@
-"""Encoded bytes -> an upright RGB picture.
+"""Encoded bytes -> an upright sRGB picture: the one way in which anything here turns a picture into pixels.
 
-Accepts whatever shops have lying about (CMYK, 16 bits, palettes, transparency, EXIF rotation) and refuses what is
-broken. Nothing here knows of catalogues or tensors: messages say what is wrong with a picture, the caller says which.
+Accepts whatever shops have lying about (CMYK, 16 bits, palettes, transparency, colour profiles, EXIF rotation) and
+refuses what is broken. Nothing here knows of catalogues or tensors: messages say what is wrong with a picture, the
+caller says which.
 """
 
+import contextlib
 import io
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
-from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
+from clipadapt.data.deep import Deep, Limits, deep_array, eight_bits, found_limits, is_deep, of_pillow
+from clipadapt.data.pictures import Pictures
+from clipadapt.data.profiles import profile_of, to_srgb
 from clipadapt.errors import CatalogueError
+
+VERSION = 2
+"""Of what this module makes of a file; caches made by another are not used."""
+SAMPLE = 256
+"""Pictures that a catalogue's range is found from."""
 
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded: a quarter of a gigabyte as RGB. Source: Pillow's own decompression-bomb bound."""
@@ -40,21 +49,91 @@ class PixelPolicy(Protocol):
         ...
 
 
-def decode(data: bytes) -> Image.Image:
-    """The picture, upright, in RGB at 8 bits, transparency laid on white; the first frame of an animation.
+class Decoding:
+    """How the pictures of one catalogue become 8 bits: the same for every item.
 
-    Raises:
-        CatalogueError: not a picture, truncated, broken, or larger than MAX_PIXELS.
+    Decoding()                              a picture that belongs to no catalogue
+    Decoding(limits=(0, 4095))              data.range
+    Decoding(bands=(4, 3, 2))               data.bands
+    Decoding(sample=lambda: rows.pictures)  the range is found from these, when the first deep picture is met
     """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        bands: tuple[int, ...] | None = None,
+        sample: Callable[[], Pictures] | None = None,
+    ) -> None:
+        self.bands = bands
+        self._limits = limits
+        self._sample = sample
+
+    def __reduce__(self) -> tuple[type["Decoding"], tuple[Limits | None, tuple[int, ...] | None]]:
+        return Decoding, (self.limits, self.bands)
+
+    @property
+    def limits(self) -> Limits | None:
+        """What becomes black and white in deep pictures; None: all that a picture's type can hold."""
+        if self._limits is None and self._sample is not None:
+            sample, self._sample = self._sample, None
+            self._limits = found_limits(_deep_ones(sample()))
+        return self._limits
+
+    def describe(self) -> dict[str, Any]:
+        """What a prepared cache was made by."""
+        limits, bands = self.limits, self.bands
+        return {"decoder": VERSION, "range": limits and list(limits), "bands": bands and list(bands)}
+
+    def key(self, data: bytes) -> str:
+        """What besides the file decides the pixels of a picture; for the keys of caches."""
+        deep = deep_header(data)
+        return f"decoder {VERSION}" + (f", limits {self.limits}, bands {self.bands}" if deep else "")
+
+
+def _deep_ones(pictures: Pictures) -> Iterator[Deep]:
+    """Those of a sample, evenly spread, whose look a range decides."""
+    for position in range(0, len(pictures), max(1, len(pictures) // SAMPLE)):
+        try:
+            data = pictures.read(position)
+            deep = deep_array(data)
+            if deep is None and deep_header(data):
+                with Image.open(io.BytesIO(data)) as image:
+                    deep = of_pillow(image)
+        except (CatalogueError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # whoever decodes it reports it
+        if deep is not None:
+            yield deep
+
+
+def deep_header(data: bytes) -> bool:
+    """Whether a range or bands decide how the picture looks; from its header."""
+    if data[:3] == b"\xff\xd8\xff" or data[:4] in (b"RIFF", b"GIF8"):  # most pictures; these never are
+        return False
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise CatalogueError(
-                    f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} that are decoded; "
-                    "shrink the picture"
-                )
+            return image.mode.startswith(("I", "F")) or deep_array(data) is not None
+    except Exception:  # what Pillow cannot open may be a TIFF that tifffile can
+        return data[:2] in (b"II", b"MM")
+
+
+def decode(data: bytes, how: Decoding | None = None) -> Image.Image:
+    """The picture, upright, in sRGB at 8 bits, transparency laid on white; the first frame of an animation.
+
+    Args:
+        how: of the catalogue that the picture belongs to; None: of none.
+
+    Raises:
+        CatalogueError: not a picture, truncated, broken, larger than MAX_PIXELS, or of bands that nothing explains.
+    """
+    how = how or Decoding()
+    try:
+        _refuse_large(data)
+        deep = deep_array(data)
+        if deep is not None:
+            return _upright(_from_deep(deep, how), deep.orientation)
+        with Image.open(io.BytesIO(data)) as image:
             image.load()
-            return _upright(_rgb(image))
+            return rgb_of(image, how)
     except CatalogueError:
         raise
     except UnidentifiedImageError as error:
@@ -69,6 +148,37 @@ def decode(data: bytes) -> Image.Image:
         raise CatalogueError(f"broken or truncated picture ({error}); replace it or take it out") from error
 
 
+def rgb_of(image: Image.Image, how: Decoding | None = None) -> Image.Image:
+    """A picture that Pillow opened, as `decode` gives it; for pictures that are no file.
+
+    A 16-bit colour file loses its low byte when Pillow opens it: pass the file itself to `decode`.
+    """
+    image.load()  # a PNG may say last how it is turned
+    if image.mode == "RGB" and not image.info.keys() & {"transparency", "icc_profile", "exif", PREPARED}:
+        return image
+    if PREPARED in image.info:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    orientation = _orientation(image)  # before conversions, which forget it
+    found = _upright(_rgb(image, how or Decoding()), orientation)
+    for done in ("exif", "icc_profile", "transparency"):  # or the result would be turned and converted once more
+        found.info.pop(done, None)
+    return found
+
+
+def _refuse_large(data: bytes) -> None:
+    with contextlib.suppress(UnidentifiedImageError), Image.open(io.BytesIO(data)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise CatalogueError(
+                f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} that are decoded; "
+                "shrink the picture"
+            )
+
+
+def _from_deep(deep: Deep, how: Decoding) -> Image.Image:
+    values = eight_bits(deep, how.limits if is_deep(deep) else None, how.bands)
+    return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).convert("RGB")
+
+
 class Header(NamedTuple):
     """What a file says of its picture before any pixel is decoded."""
 
@@ -78,6 +188,10 @@ class Header(NamedTuple):
     height: int
     orientation: int
     """EXIF's, 1 for upright; width and height are as stored, before turning."""
+    profile: str = ""
+    """Its colour profile in words: "" for none or sRGB."""
+    deep: bool = False
+    """More than 8 bits a channel, or bands of its own."""
 
 
 def header(data: bytes) -> Header:
@@ -88,31 +202,42 @@ def header(data: bytes) -> Header:
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return Header(image.mode, image.width, image.height, _orientation(image))
+            profile = profile_of(image.info.get("icc_profile"), image.mode)
+            return Header(image.mode, image.width, image.height, _orientation(image), profile, deep_header(data))
     except Exception as error:  # as in decode
         raise CatalogueError(f"not a picture that can be read ({error}); replace it or take it out") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """RGB at 8 bits, whatever the stored mode."""
+def _rgb(image: Image.Image, how: Decoding) -> Image.Image:
+    """sRGB at 8 bits, whatever the stored mode."""
     mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
-        return image
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        return _on_white(image.convert("RGBA"))
+        return _on_white(image)
     if mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         # Adobe writes CMYK inverted and marks the file; Pillow assumes it of every CMYK JPEG, marked or not.
-        return ImageChops.invert(image).convert("RGB")
+        info = image.info
+        image = ImageChops.invert(image)
+        image.info = info
     if mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+        return _from_deep(of_pillow(image), how)
     if mode == "LAB":
         return _from_lab(image)
-    return image.convert("RGB")
+    if mode == "P":
+        profile = image.info.get("icc_profile")
+        image = image.convert("RGB")
+        image.info["icc_profile"] = profile
+    return to_srgb(image).convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    """Colours converted to sRGB, then laid on white."""
+    profile = image.info.get("icc_profile")
+    layers = image.convert("RGBA")
+    colours = layers.convert("L") if image.mode in ("LA", "La") else Image.merge("RGB", layers.split()[:3])
+    colours.info["icc_profile"] = profile
     background = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    background.alpha_composite(image)
+    flat = to_srgb(colours).convert("RGB")
+    background.alpha_composite(Image.merge("RGBA", (*flat.split(), layers.getchannel("A"))))
     return background.convert("RGB")
 
 
@@ -125,22 +250,8 @@ def _from_lab(image: Image.Image) -> Image.Image:
     return converted
 
 
-def _eight_bits(values: np.ndarray) -> UInt8[np.ndarray, "h w"]:
-    """One channel of 16 or 32 bits or of floats onto 0..255; Pillow's own conversion clips instead of scaling.
-
-    Integers are 16-bit when they fit there, else 32-bit; floats are 0..1 when they fit there, else bytes, else 16-bit.
-    """
-    numbers = np.nan_to_num(values.astype(np.float64))
-    top = numbers.max(initial=0.0)
-    if values.dtype.kind == "f":
-        full = 1.0 if top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
-    else:
-        full = 65535.0 if top <= 65535.0 else 2147483647.0
-    return np.clip(np.round(numbers * (255.0 / full)), 0, 255).astype(np.uint8)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    method = _UPRIGHT.get(_orientation(image))
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = _UPRIGHT.get(orientation)
     return image if method is None else image.transpose(method)
 
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from clipadapt.data.decode import PREPARED
+from clipadapt.data.decode import PREPARED, rgb_of
 from clipadapt.errors import CatalogueError, ModelError
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -129,7 +129,7 @@ class Preprocess:
                 f"a picture prepared by the policy {picture.info[PREPARED]} for a model that wants {self._policy}; "
                 "prepare the source for this model, or unset data.prepared"
             )
-        rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+        rgb = rgb_of(picture)
         if rgb.size != (self.size, self.size) or self._edge != self.size:
             rgb = self._fit(rgb)
         return np.array(rgb)

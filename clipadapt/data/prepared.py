@@ -26,7 +26,7 @@ from clipadapt.data.decode import PREPARED, PixelPolicy
 from clipadapt.data.pictures import content_digest
 from clipadapt.errors import CatalogueError, listing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DESCRIPTION = "prepared.json"
 ITEMS = "items.parquet"
 _SHOWN = 5
@@ -111,6 +111,12 @@ class PreparedPictures:
         Raises:
             CatalogueError: items the cache does not hold, or whose picture has changed; the first few and the count.
         """
+        made, wanted = self.description["decoding"], catalogue.decoding.describe()
+        if made != wanted:
+            raise CatalogueError(
+                f"{self.path}: prepared with {made}, and this catalogue is decoded with {wanted}; prepare it again, or "
+                "correct data.range and data.bands"
+            )
         table = pq.read_table(self.path / ITEMS, filters=[("split", "=", catalogue.split)])
         digests, stamps, pictures = (table.column(name).to_pylist() for name in ("digest", "stamp", "picture"))
         known = {item: row for row, item in enumerate(table.column("id").to_pylist())}

@@ -16,7 +16,7 @@ from PIL import Image
 
 from clipadapt import progress
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.data.decode import decode
+from clipadapt.data.decode import Decoding, decode
 from clipadapt.data.images import Preprocess
 from clipadapt.data.pictures import content_digest
 from clipadapt.data.prepared import DESCRIPTION, SCHEMA_VERSION, PreparedPictures, ShardWriter, write_index
@@ -119,6 +119,7 @@ def _write(
     description = {
         "schema_version": SCHEMA_VERSION,
         "policy": preprocess.geometry(),
+        "decoding": next(iter(catalogues.values())).decoding.describe(),
         "shards": writer.names,
         "shard_rows": writer.rows,
         "pictures": len(writer),
@@ -139,7 +140,7 @@ def _decoder(
         try:
             data = catalogue.pictures.read(index)
             digest = content_digest(data)
-            return digest, preprocess.pixels(decode(data)), ""
+            return digest, preprocess.pixels(decode(data, catalogue.decoding)), ""
         except CatalogueError as error:
             return digest, None, str(error)
 
@@ -152,11 +153,17 @@ def _measure(cache: PreparedPictures, catalogues: Mapping[str, Catalogue], prepr
     chosen = [items[at] for at in np.linspace(0, len(items) - 1, min(MEASURED, len(items))).astype(int)]
     encoded = [catalogue.picture_bytes(index) for catalogue, index in chosen]
     started = time.perf_counter()
-    fresh = [preprocess.pixels(decode(data)) for data in encoded]
+    fresh = [
+        preprocess.pixels(decode(data, catalogue.decoding))
+        for data, (catalogue, _) in zip(encoded, chosen, strict=True)
+    ]
     middle = time.perf_counter()
     stored = [preprocess.pixels(catalogue.picture(index)) for catalogue, index in chosen]
     ended = time.perf_counter()
-    crops = [(_crop_of_original(data, preprocess), _crop(pixels)) for data, pixels in zip(encoded, stored, strict=True)]
+    crops = [
+        (_crop_of_original(data, catalogue.decoding, preprocess), _crop(pixels))
+        for data, (catalogue, _), pixels in zip(encoded, chosen, stored, strict=True)
+    ]
     return Preparation(
         items=len(items),
         pictures=cache.description["pictures"],
@@ -180,9 +187,9 @@ def _crop(pixels: UInt8[np.ndarray, "size size 3"], size: int | None = None) -> 
     return np.array(Image.fromarray(pixels).resize(target, Image.Resampling.BICUBIC, box=box))
 
 
-def _crop_of_original(data: bytes, preprocess: Preprocess) -> UInt8[np.ndarray, "size size 3"]:
+def _crop_of_original(data: bytes, how: Decoding, preprocess: Preprocess) -> UInt8[np.ndarray, "size size 3"]:
     """The same crop from the picture at up to four times the size, which keeps the detail a crop can show."""
-    picture = decode(data)
+    picture = decode(data, how)
     factor = min(max(math.ceil(min(picture.size) / preprocess.size), 1), 4)
     larger = replace(preprocess, size=preprocess.size * factor, edge=preprocess.geometry()["edge"] * factor)
     return _crop(larger.pixels(picture), preprocess.size)

@@ -42,7 +42,7 @@ def scan(catalogue: Catalogue, label: str = "pictures") -> Iterator[Scanned]:
             data = catalogue.pictures.read(index)
             digest = content_digest(data)
             header = decode.header(data)
-            decode.decode(data)
+            decode.decode(data, catalogue.decoding)
         except CatalogueError as error:
             return Scanned(index, digest, header, str(error))
         return Scanned(index, digest, header, "")

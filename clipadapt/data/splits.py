@@ -51,7 +51,7 @@ def load_splits(data: config.Data, seed: int) -> Splits:
     there = [names.train]
     there += [names.validation] if names.validation in source.splits() else []
     there += [names.tune] if isinstance(names.tune, str) else []
-    loaded = dict(zip(there, grouped([_load(source, data, name) for name in there], data.title), strict=True))
+    loaded = dict(zip(there, grouped([load_split(data, name, source) for name in there], data.title), strict=True))
     train = loaded[names.train]
     if names.validation in loaded:
         validation = loaded[names.validation]
@@ -236,7 +236,13 @@ def declared_attributes(data: config.Data) -> list[Attribute]:
     return [Attribute(name, kind.kind, kind.separator) for name, kind in data.kinds().items()]
 
 
-def _load(source: Source, data: config.Data, split: str) -> Catalogue:
+def load_split(data: config.Data, split: str, source: Source | None = None) -> Catalogue:
+    """One split of a source as it is, with the attributes and columns of a data section.
+
+    Raises:
+        CatalogueError: no such source, split or column.
+    """
+    source = source or open_source(data.source, data.revision)
     return Catalogue.of(
         source,
         split,
@@ -245,6 +251,8 @@ def _load(source: Source, data: config.Data, split: str) -> Catalogue:
         id=data.id,
         image=data.image,
         unknown=data.unknown,
+        limits=data.range,
+        bands=data.bands,
     )
 
 

@@ -26,7 +26,6 @@ from safetensors.numpy import save as save_tensors
 
 from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.data.pictures import content_digest
 from clipadapt.errors import CatalogueError, ModelError, StoreError
 from clipadapt.recognition.values import Encode, Wording, value_vectors
 from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
@@ -146,9 +145,9 @@ def _warn_once(folder: str, reason: str) -> None:
 
 
 def _content(catalogue: Catalogue, row: int, broken: str) -> bytes:
-    """A picture's key: the digest of its file; that of nothing for one that is not there and counted."""
+    """A picture's key: what decides its pixels; that of nothing for one that is not there and counted."""
     try:
-        return bytes.fromhex(content_digest(catalogue.picture_bytes(row)))
+        return bytes.fromhex(catalogue.picture_key(row))
     except CatalogueError:
         if broken == "error":
             raise

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from clipadapt.data.bins import training_counts
 from clipadapt.data.catalogue import Attribute, Catalogue
-from clipadapt.data.splits import refuse_fitted
+from clipadapt.data.splits import load_split, refuse_fitted
 from clipadapt.errors import ConfigError
-from clipadapt.inputs import Inputs, load_split
+from clipadapt.inputs import Inputs
 from clipadapt.tagging.thresholds import Thresholds
 
 DEFAULT_SHARE = "0.1"

@@ -183,7 +183,7 @@ def test_flipped_bytes_give_a_picture_or_a_catalogue_error(noise, at):
 def test_the_header_says_what_is_stored():
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert header(encoded(corner(12, 8), "JPEG", exif=exif)) == ("RGB", 12, 8, 6)
+    assert header(encoded(corner(12, 8), "JPEG", exif=exif)) == ("RGB", 12, 8, 6, "", False)
     with pytest.raises(CatalogueError, match="not a picture"):
         header(b"nothing")
 

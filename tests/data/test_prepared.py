@@ -154,7 +154,7 @@ def test_folders_that_are_no_cache(shop, tmp_path):
 def test_a_cache_of_another_form(cache):
     description = json.loads((cache / "prepared.json").read_text())
     (cache / "prepared.json").write_text(json.dumps(description | {"schema_version": 99}))
-    with pytest.raises(CatalogueError, match="a cache of form 99, this version reads 1"):
+    with pytest.raises(CatalogueError, match="a cache of form 99, this version reads 2"):
         PreparedPictures.open(cache)
 
 
