@@ -38,11 +38,13 @@ def command(
     """Turn the pictures of a catalogue into vectors."""
     from clipadapt.inputs import resolve
     from clipadapt.processes import is_main_process
+    from clipadapt.processes.exchange import leave
     from clipadapt.search.embed import embed
 
     inputs = resolve(model=model, config=config, source=source, image=image, product=product, id=item)
     pictures = inputs.items(split or inputs.data.splits.train)
     made = embed(encoder(model, precision, device), pictures, out, shard=shard, workers=workers)
+    leave()
     if is_main_process():
         facts = json.loads((out / "embed.json").read_text(encoding="utf-8"))
         speed = f", {facts['images_per_second']} images/s" if facts["images_per_second"] else ""
