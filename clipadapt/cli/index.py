@@ -140,6 +140,8 @@ def info(index: Index, as_json: Json = False) -> None:
         return
     typer.echo(f"{len(items)} items ({items.rows} vectors of {meta.dim} dimensions), columns: "
                f"{', '.join(items.columns)}")  # fmt: skip
+    for column, separator in items.separators.items():
+        typer.echo(f"several values in {column}, split at {separator!r}")
     typer.echo(f"model {meta.model or 'unknown'}, {meta.image_space}")
     typer.echo(f"{meta.factory} by faiss {meta.faiss or 'unknown'}, {meta.memory_bytes / 1e6:,.1f} MB in memory, "
                f"{_recalls(meta.measured)}")  # fmt: skip

@@ -11,7 +11,7 @@ a query language. Knows nothing of vectors: conditions and items in, one boolean
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Literal, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from clipadapt.errors import UsageError
+from clipadapt.search.columns import standing
 from clipadapt.search.items import Items, Numbers, Texts
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown", "is known"]
@@ -72,14 +73,53 @@ def parse(clause: str) -> Condition:
     return Condition(column, "=" if operator == "==" else operator, (_unquoted(rest),))  # pyright: ignore[reportArgumentType]
 
 
-Where = str | Condition | Sequence[str | Condition] | None
-"""What a search takes: one condition, several that must all hold, or none; as text or parsed."""
+Where = str | Condition | Sequence[str | Condition] | Mapping[str, object] | None
+"""What a search takes: one condition, several that must all hold, or none; as text or parsed. Or a mapping of columns
+to what they must be: a value, several of which one must be there, or None for unknown."""
 
 
-def parse_all(where: Where) -> tuple[Condition, ...]:
-    """Conditions that must all hold, in any form that a search takes."""
-    clauses = () if where is None else (where,) if isinstance(where, str | Condition) else where
-    return tuple(parse(clause) if isinstance(clause, str) else clause for clause in clauses)
+def parse_all(where: "Where | Sequence[object]") -> tuple[Condition, ...]:
+    """Conditions that must all hold, in any form that a search takes.
+
+    Raises:
+        UsageError: a condition at fault, or no condition at all.
+    """
+    if isinstance(where, Mapping):
+        return tuple(_of_mapping(column, value) for column, value in where.items())
+    clauses = () if where is None else (where,) if isinstance(where, str | Condition) else tuple(where)
+    return tuple(clause if isinstance(clause, Condition) else parse(_clause(clause)) for clause in clauses)
+
+
+def _clause(clause: object) -> str:
+    if isinstance(clause, str):
+        return clause
+    raise UsageError(
+        f"condition {clause!r}: give texts such as 'price<50', or a mapping such as {{'Pattern': 'Striped'}}"
+    )
+
+
+def _of_mapping(column: str, value: object) -> Condition:
+    if value is None:
+        return Condition(column, "is unknown")
+    if isinstance(value, list | tuple | set | frozenset | np.ndarray) and len(value):
+        return Condition(column, "in", tuple(_as_text(column, part) for part in value))
+    return Condition(column, "=", (_as_text(column, value),))
+
+
+def _as_text(column: str, value: object) -> str:
+    """A value as a person would type it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    raise UsageError(
+        f"condition on {column!r}: {value!r} is no value; give a text, a number, a date, a list of them, or None for "
+        f"unknown; for anything else write a text such as '{column}<50'"
+    )
 
 
 def matching(items: Items, conditions: Sequence[Condition]) -> Bool[np.ndarray, " rows"]:
@@ -109,7 +149,8 @@ def unmatched(items: Items, condition: Condition) -> str | None:
 
 def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " rows"]:
     operator, wanted = condition.operator, set(condition.values)
-    if operator in ("<", "<=", ">", ">="):
+    ordered = operator in ("<", "<=", ">", ">=")
+    if ordered and view.order is None:
         raise UsageError(f"condition {condition}: column {condition.column!r} holds texts, which have no order; "
                          "use =, !=, in, not in, is unknown or is known")  # fmt: skip
     known = _any(view, view.codes >= 0, rows)
@@ -117,9 +158,19 @@ def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " r
         return known
     if operator == "is unknown":
         return ~known
-    chosen = np.array([value in wanted for value in view.values] + [False])  # the last answers for code -1
+    chosen = np.array(
+        [not ordered and value in wanted for value in view.values] + [False]
+    )  # the last answers for code -1
+    if view.order is not None:
+        places = [standing(value, view.order) for value in condition.values]
+        if ordered and math.isnan(places[0]):
+            kind = {"numbers": "numbers", "dates": "dates, such as 2026-01-31"}[view.order]
+            raise UsageError(f"condition {condition}: column {condition.column!r} is ordered by its {kind}; "
+                             f"{condition.values[0]!r} is none")  # fmt: skip
+        values = np.array([standing(value, view.order) for value in view.values])
+        chosen[:-1] |= ~np.isnan(values) & _compared(values, operator if ordered else "in", places)
     found = _any(view, chosen[view.codes], rows)
-    return found if operator in ("=", "in") else known & ~found
+    return known & ~found if operator in ("!=", "not in") else found
 
 
 def _any(view: Texts, cells: Bool[np.ndarray, " cells"], rows: int) -> Bool[np.ndarray, " rows"]:

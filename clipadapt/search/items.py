@@ -5,10 +5,11 @@
     items.view("price")                       # a column as numbers or codes, for filters
 
 Row i belongs to vector i for as long as the index is not rebuilt: a removed item keeps its row and is marked, so that
-vector ids never shift. Text cells become numbers, dates or lists here, once; empty cells become nulls.
+vector ids never shift. Text cells become numbers, dates or lists (columns.py), once; empty cells become nulls.
 Knows nothing of vectors or of how filters are written.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple, Self
@@ -19,15 +20,14 @@ import pyarrow.compute
 from jaxtyping import Bool, Int, Integer, Shaped
 
 from clipadapt.errors import CatalogueError, UsageError, listing
+from clipadapt.search.columns import Column, Order, typed, widened
 
+log = logging.getLogger(__name__)
 pc: Any = pyarrow.compute  # its functions are made on import
 
 ID, PRODUCT, VECTOR = "id", "product", "vector"
 _OWN = (VECTOR, ID, PRODUCT)
 _SHOWN = 5
-_WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
-_NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?$"
-_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
 
 def first_faults(faults: Sequence[str]) -> str:
@@ -55,6 +55,8 @@ class Texts(NamedTuple):
     rows: Int[np.ndarray, " cells"] | None
     """Row of each cell; None: one cell per row."""
     values: list[str]
+    order: Order | None = None
+    """What values are compared by with < and >, as far as they are such; None: texts have no order."""
 
 
 class Items:
@@ -85,11 +87,12 @@ class Items:
         ids = table.column(ID).cast(pa.string())
         _check_ids(ids.to_pylist())
         product = table.column(PRODUCT).cast(pa.string()) if PRODUCT in table.column_names else ids
-        columns = {VECTOR: pa.array(np.arange(len(table))), ID: ids, PRODUCT: pc.fill_null(product, ids)}
+        rows = pa.chunked_array([pa.array(np.arange(len(table)))])
+        columns = {VECTOR: Column(rows), ID: Column(ids), PRODUCT: Column(pc.fill_null(product, ids))}
         for name in table.column_names:
             if name not in _OWN:
-                columns[name] = _typed(table.column(name), (separators or {}).get(name))
-        return cls(pa.table(columns), np.zeros(len(table), bool))
+                columns[name] = typed(table.column(name), (separators or {}).get(name))
+        return cls(_table(columns), np.zeros(len(table), bool))
 
     def __len__(self) -> int:
         """Items that can be found: removed ones do not count."""
@@ -99,6 +102,12 @@ class Items:
     def rows(self) -> int:
         """Vectors, those of removed items included."""
         return self.table.num_rows
+
+    @property
+    def separators(self) -> dict[str, str]:
+        """Columns of several values, and by what their cells were split."""
+        found = {name: Column.of(self.table, name).separator for name in self.table.column_names}
+        return {name: separator for name, separator in found.items() if separator is not None}
 
     @property
     def columns(self) -> list[str]:
@@ -154,8 +163,10 @@ class Items:
     def extended(self, more: "Items") -> "Items":
         """Rows of `more` after these; columns that only one side has are unknown on the other.
 
+        A column takes the wider of two types, and its lists are split as they were; what changes is logged.
+
         Raises:
-            CatalogueError: an id that is there already, or cells that do not fit their column's type.
+            CatalogueError: an id that is there already, or a column that would have to be split only now.
         """
         known = self._live()
         twice = [item for item in more.table.column(ID).to_pylist() if item in known]
@@ -164,16 +175,21 @@ class Items:
                 f"{len(twice)} item(s) are in the index already:{first_faults([repr(item) for item in twice])}\n"
                 "update (index add --replace) replaces them"
             )
-        vectors = pa.array(np.arange(self.rows, self.rows + more.rows))
-        later = more.table.set_column(0, VECTOR, vectors)
-        fitted = [_fit(later.column(name), self.table, name) for name in later.column_names]
-        whole = pa.concat_tables([self.table, pa.table(fitted, later.column_names)], promote_options="default")
+        vectors = pa.chunked_array([pa.array(np.arange(self.rows, self.rows + more.rows))])
+        ours = {name: Column.of(self.table, name) for name in self.table.column_names}
+        theirs = {name: Column.of(more.table, name) for name in more.table.column_names} | {VECTOR: Column(vectors)}
+        for name in ours.keys() & theirs.keys():
+            ours[name], theirs[name], note = widened(name, ours[name], theirs[name])
+            if note is not None:
+                log.warning("%s", note)
+        whole = pa.concat_tables([_table(ours), _table(theirs)], promote_options="default")
         return Items(whole, np.concatenate([self.removed, more.removed]))
 
     def compacted(self) -> "Items":
         """Live rows alone, numbered anew: for a rebuild."""
         live = self.table.filter(pa.array(~self.removed))
-        return Items(live.set_column(0, VECTOR, pa.array(np.arange(len(live)))), np.zeros(len(live), bool))
+        rows = pa.field(VECTOR, pa.int64()), pa.array(np.arange(len(live)))
+        return Items(live.set_column(0, *rows), np.zeros(len(live), bool))
 
     def view(self, name: str) -> Numbers | Texts:
         """A column as arrays, made once.
@@ -182,7 +198,7 @@ class Items:
             KeyError: no such column.
         """
         if name not in self._views:
-            self._views[name] = _view(self.table.column(name))
+            self._views[name] = _view(Column.of(self.table, name))
         return self._views[name]
 
     def _live(self) -> dict[str, int]:
@@ -205,63 +221,24 @@ def _check_ids(ids: Sequence[str | None]) -> None:
         raise CatalogueError(f"items need ids of their own:{first_faults(faults)}")
 
 
-def _typed(column: pa.ChunkedArray, separator: str | None) -> pa.ChunkedArray:
-    """Texts as whole numbers, numbers, dates or lists where every known cell is one; other types as they are."""
-    if any(test(column.type) for test in (pa.types.is_null, pa.types.is_dictionary, pa.types.is_large_string)):
-        column = column.cast(pa.string())
-    if pa.types.is_boolean(column.type):
-        return column.cast(pa.string())
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.date32(), safe=False)
-    if not pa.types.is_string(column.type):
-        return column
-    column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-    if separator is not None:
-        return _split(column, separator)
-    for pattern, kind in ((_WHOLE, pa.int64()), (_NUMBER, pa.float64()), (_DATE, pa.date32())):
-        if column.null_count < len(column) and pc.all(pc.match_substring_regex(column, pattern)).as_py():
-            try:
-                return column.cast(kind)
-            except pa.ArrowInvalid:  # 2024-02-31 looks like a date and is none
-                continue
-    return column
+def _table(columns: Mapping[str, Column]) -> pa.Table:
+    schema = pa.schema([column.field(name) for name, column in columns.items()])
+    return pa.table([column.cells for column in columns.values()], schema=schema)
 
 
-def _split(column: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
-    cells = [
-        [part.strip() for part in text.split(separator) if part.strip()] if text else [] for text in column.to_pylist()
-    ]
-    return pa.chunked_array([pa.array(cells, pa.list_(pa.string()))])
-
-
-def _fit(column: pa.ChunkedArray, table: pa.Table, name: str) -> pa.ChunkedArray:
-    """New cells in the type their column already has."""
-    if name not in table.column_names or column.type == table.schema.field(name).type:
-        return column
-    wanted = table.schema.field(name).type
-    if pa.types.is_list(wanted) and not pa.types.is_list(column.type):
-        return pa.chunked_array(
-            [pa.array([[str(cell)] if cell is not None else [] for cell in column.to_pylist()], wanted)]
-        )
-    try:
-        return column.cast(wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise CatalogueError(
-            f"column {name!r} of the index holds {wanted}, the new items hold {column.type} ({error}); "
-            f"correct the new items, or build the index again from all of them"
-        ) from error
-
-
-def _view(column: pa.ChunkedArray) -> Numbers | Texts:
+def _view(of: Column) -> Numbers | Texts:
+    column = of.cells
     if pa.types.is_list(column.type):
         whole = column.combine_chunks()
         flat = pc.list_flatten(whole).dictionary_encode()
         codes = flat.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-        return Texts(codes, pc.list_parent_indices(whole).to_numpy().astype(np.int64), flat.dictionary.to_pylist())
+        return Texts(
+            codes, pc.list_parent_indices(whole).to_numpy().astype(np.int64), flat.dictionary.to_pylist(), of.order
+        )
     if pa.types.is_string(column.type):
         coded = column.combine_chunks().dictionary_encode()
         indices = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
-        return Texts(indices, None, coded.dictionary.to_pylist())
+        return Texts(indices, None, coded.dictionary.to_pylist(), of.order)
     known = ~column.is_null().to_numpy()
     dates = pa.types.is_date(column.type)
     plain = column.cast(pa.int32()) if dates else column
