@@ -55,7 +55,8 @@ class AttributeKind(Section):
     """How the values of one column relate."""
 
     kind: Literal["exclusive", "multi"] = "exclusive"
-    """exclusive: one value at most per item; multi: a list, separated by `separator` in a text column."""
+    """exclusive: one value at most per item; multi: a list, separated by `separator` in a text column, or written there
+    as JSON or Python writes a list. A column of lists is multi whatever stands here."""
     separator: str = "|"
 
 
@@ -100,7 +101,11 @@ class Data(Section):
     title: str | None = None
     """Column of titles; equal ones form a group where no product column is known."""
     unknown: tuple[str, ...] = ("", "NA")
-    """Cells that mean nobody knows; an unknown is masked, never a negative."""
+    """Cells that mean nobody knows, and members of multi-valued cells; an unknown is masked, never a negative."""
+    normalise: Literal["unicode", "spaces", "case"] = "spaces"
+    """Which spellings of an attribute's value are one value; each level includes those before. unicode: composed and
+    decomposed letters; spaces: also spaces around and doubled, no-break spaces, soft hyphens; case: also capitals, by
+    lower-casing. `data check` lists values that a higher level would join."""
     splits: SplitNames = SplitNames()
     holdout_pairs: tuple[dict[str, str], ...] = ()
     """Pairs such as {Pattern: Striped, Fabric: Linen} kept out of training, to measure composition."""

@@ -6,9 +6,10 @@
     catalogue.picture(3)              # upright RGB
     catalogue.subset(indices)         # shares everything with its parent
 
-Every cell is text exactly as it was written, a CSV's "007" and "None" included; only cells that mean nobody knows
-become "". The trade: numbers are parsed by whoever compares them. Nothing here knows of models, prompts or what a split
-is for.
+Every cell is text as it was written, a CSV's "007" and "None" included; cells that mean nobody knows become "", and
+spellings that cannot be told apart by eye become one (see clipadapt.data.spelling). A column of lists is multi-valued
+without being declared so. The trade: numbers are parsed by whoever compares them. Nothing here knows of models, prompts
+or what a split is for.
 """
 
 import functools
@@ -17,7 +18,7 @@ import logging
 import operator
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, Self, SupportsIndex, runtime_checkable
 
@@ -25,14 +26,16 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from clipadapt.data.cells import JOINT, text_table, unknown_blanked
+from clipadapt.data.cells import JOINT, TextTable, text_table, unknown_blanked
 from clipadapt.data.columns import Roles, choose_columns
 from clipadapt.data.decode import Decoding, PixelPolicy, decode
 from clipadapt.data.deep import Limits
 from clipadapt.data.folders import Rows
 from clipadapt.data.items import item_ids
 from clipadapt.data.pictures import Pictures, content_digest
+from clipadapt.data.members import members
 from clipadapt.data.sources import Source, open_source
+from clipadapt.data.spelling import Normalise, folded
 from clipadapt.errors import CatalogueError
 
 log = logging.getLogger(__name__)
@@ -96,6 +99,7 @@ class Catalogue:
     def __init__(
         self,
         rows: Rows,
+        texts: TextTable,
         roles: Roles,
         *,
         source: str,
@@ -103,31 +107,46 @@ class Catalogue:
         attributes: Sequence[Attribute],
         unknown: Sequence[str],
         decoding: Decoding | None = None,
+        normalise: Normalise = "spaces",
     ) -> None:
-        texts = text_table(rows.table, {attribute.name: attribute.separator for attribute in attributes})
-        blanked = {name: unknown_blanked(texts.column(name), unknown) for name in texts.column_names}
         self.source = source
         self.split = split
-        self.attributes = tuple(attributes)
+        self.attributes = tuple(_as_in_source(attribute, texts.lists) for attribute in attributes)
+        lists = dict(texts.lists) | {
+            attribute.name: attribute.separator for attribute in self.attributes if attribute.kind == "multi"
+        }
+        self.separators: Mapping[str, str] = lists
+        """Columns whose cells hold several values -> what separates them: declared ones, and lists of the source."""
+        self.unread_columns: Mapping[str, str] = texts.left_out
+        """Columns of the source that have no text -> why."""
+        names = {attribute.name for attribute in self.attributes}
+        blanked = {
+            name: _cleaned(
+                unknown_blanked(texts.table.column(name), unknown), unknown, lists.get(name),
+                normalise if name in names else "unicode",
+            )
+            for name in texts.table.column_names
+        }  # fmt: skip
         self.product_column = roles.product
         """Column of products; None when every item is a product of its own."""
         self.id_column = roles.id
         """Column of ids; None where file names or row numbers stand for them, which say nothing across splits."""
         self.grouped_by: str | None = None
         """What stands for products where no column names them, in words for a report."""
-        self.ids = item_ids(rows, texts, roles.id, split)
+        self.ids = item_ids(rows, texts.table, roles.id, split)
         self.left_out: tuple[str, ...] = ()
         """What was left out when this catalogue was made, a line each: broken pictures that `data.broken` counts."""
         self.prepared: Decoded | None = None
         """Cache that `picture` reads from; None decodes the original."""
         self._prepared_rows = np.arange(0)
         self._texts = pa.table(blanked).combine_chunks()
+        self._names = dict.fromkeys(self._texts.column_names)
         self.pictures = rows.pictures
         """Encoded pictures by index, whose errors do not name the item."""
         self.decoding = decoding or Decoding(sample=lambda: rows.pictures)
         """How pictures become 8 bits; one for all splits of a source."""
         self._file = rows.file
-        self._lines = np.arange(len(self.ids)) + (rows.first_line or 1)
+        self._lines = np.arange(1, len(self.ids) + 1) if rows.lines is None else rows.lines
         self.products = self._own_products(blanked)
 
     @classmethod
@@ -141,6 +160,7 @@ class Catalogue:
         id: str | None = None,  # noqa: A002 - the key's name in a config
         image: str = "image",
         unknown: Sequence[str] = ("", "NA"),
+        normalise: Normalise = "spaces",
         revision: str | None = None,
         limits: Limits | None = None,
         bands: tuple[int, ...] | None = None,
@@ -163,6 +183,7 @@ class Catalogue:
             unknown=unknown,
             limits=limits,
             bands=bands,
+            normalise=normalise,
         )
 
     @classmethod
@@ -178,20 +199,26 @@ class Catalogue:
         unknown: Sequence[str] = ("", "NA"),
         limits: Limits | None = None,
         bands: tuple[int, ...] | None = None,
+        normalise: Normalise = "spaces",
     ) -> Self:
         """As `load`, from a source that is already open."""
         declared = [Attribute(item) if isinstance(item, str) else item for item in attributes or ()]
         rows = source.read(split, image)
         if not len(rows.pictures):
             raise CatalogueError(f"{rows.file}: split {split!r} is empty; add rows or name another split")
-        available = text_table(rows.table.slice(0, 0), {}).column_names
+        texts = text_table(rows.table, {item.name: item.separator for item in declared})
         roles = choose_columns(
-            available, rows.file, attributes=[item.name for item in declared], product=product, item_id=id
+            texts.table.column_names,
+            rows.file,
+            attributes=[item.name for item in declared],
+            product=product,
+            item_id=id,
+            left_out=texts.left_out,
         )
-        decoding = decoding_of(source, image, limits, bands)
         catalogue = cls(
-            rows, roles, source=source.name, split=split, attributes=declared, unknown=unknown, decoding=decoding
-        )
+            rows, texts, roles, source=source.name, split=split, attributes=declared, unknown=unknown,
+            normalise=normalise, decoding=decoding_of(source, image, limits, bands),
+        )  # fmt: skip
         if declared and not catalogue.labelled().any():
             raise CatalogueError(
                 f"{rows.file}: not one item of split {split!r} has a known value of "
@@ -208,7 +235,7 @@ class Catalogue:
     @property
     def columns(self) -> list[str]:
         """Every column that has a text; the pictures' own is not among them."""
-        return self._texts.column_names
+        return list(self._names)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -240,6 +267,15 @@ class Catalogue:
             raise CatalogueError(f"attribute {attribute!r} holds several values per item; ask for value_sets")
         return [text or None for text in self._column(attribute)]
 
+    def texts(self, column: str) -> list[str]:
+        """The cell of each item as text, "" where unknown; of any column, lists included.
+
+        Raises:
+            CatalogueError: no such column.
+        """
+        self._attribute(column)
+        return self._column(column)
+
     def value_sets(self, attribute: str) -> list[frozenset[str]]:
         """The values of each item; empty where unknown.
 
@@ -249,12 +285,11 @@ class Catalogue:
         declared = self._attribute(attribute)
         if declared.kind == "exclusive":
             return [frozenset((text,)) if text else frozenset() for text in self._column(attribute)]
-        members: dict[str, frozenset[str]] = {}
-        for text in self._column(attribute):
-            if text not in members:
-                parts = (part.strip() for part in text.split(declared.separator))
-                members[text] = frozenset(part for part in parts if part)
-        return [members[text] for text in self._column(attribute)]
+        sets: dict[str, frozenset[str]] = {}
+        return [
+            sets.get(text) or sets.setdefault(text, frozenset(part for part in text.split(declared.separator) if part))
+            for text in self._column(attribute)
+        ]
 
     def counts(self, attribute: str) -> dict[str, int]:
         """Value -> number of items that have it, most frequent first, then by name."""
@@ -363,9 +398,11 @@ class Catalogue:
 
     def _attribute(self, name: str) -> Attribute:
         declared = next((attribute for attribute in self.attributes if attribute.name == name), None)
-        if name not in self.columns:
-            choose_columns(self.columns, self._file, attributes=[name], product=None, item_id=None)
-        return declared or Attribute(name)
+        if name not in self._names:
+            choose_columns(
+                self.columns, self._file, attributes=[name], product=None, item_id=None, left_out=self.unread_columns
+            )
+        return declared or _as_in_source(Attribute(name), self.separators)
 
     def _blame(self, index: SupportsIndex, error: CatalogueError) -> str:
         return f"item {self.ids[index]!r}, {self.place(index)}: {error}"
@@ -381,4 +418,28 @@ class Catalogue:
                 "%s: %d item(s) of split %r name no product; each counts as a product of its own",
                 self._file, nameless, self.split,
             )  # fmt: skip
+        named = [name.strip() for name in named]
         return np.array([name or f"item {item}" for name, item in zip(named, self.ids, strict=True)], dtype=np.str_)
+
+
+def _as_in_source(attribute: Attribute, lists: Mapping[str, str]) -> Attribute:
+    """A column of lists is multi-valued, whether or not anybody declared it."""
+    if attribute.name not in lists:
+        return attribute
+    return Attribute(attribute.name, "multi", lists[attribute.name])
+
+
+def _cleaned(
+    column: pa.ChunkedArray, unknown: Sequence[str], separator: str | None, normalise: Normalise
+) -> pa.ChunkedArray:
+    """Cells in one spelling; of lists, the members that are known, each once, joined by their separator."""
+    cells = column.to_pylist()
+    clean = {cell: _clean(cell, unknown, separator, normalise) for cell in dict.fromkeys(cells)}
+    return pa.chunked_array([pa.array([clean[cell] for cell in cells], pa.string())])
+
+
+def _clean(cell: str, unknown: Sequence[str], separator: str | None, normalise: Normalise) -> str:
+    if separator is None:
+        return folded(cell, normalise)
+    parts = members(cell, separator, {mark.strip() for mark in unknown})
+    return separator.join(dict.fromkeys(folded(part, normalise) for part in parts))

@@ -15,8 +15,8 @@ from clipadapt.data.check_values import check_values, summary
 from clipadapt.data.columns import Roles, near, nearest, option
 from clipadapt.data.faults import Fault, Report
 from clipadapt.data.inspect import inspect
-from clipadapt.data.items import clashing
-from clipadapt.data.sources import Source, open_source
+from clipadapt.data.items import clashing, ids_of
+from clipadapt.data.sources import Source, open_source, passed_over
 from clipadapt.data.splits import declared_attributes, shared_products
 from clipadapt.errors import CatalogueError
 
@@ -35,6 +35,7 @@ def check(data: config.Data, *, attributes_given: bool = True, size: int | None 
     faults: list[Fault] = []
     source = open_source(data.source, data.revision)
     attributes = declared_attributes(data) if attributes_given else _proposed(data)
+    faults += [Fault("warning", source.name, None, line, "") for line in passed_over(data.source)]
     catalogues: dict[str, Catalogue] = {}
     for split in source.splits():
         catalogue = _load(source, split, data, attributes, faults)
@@ -68,7 +69,7 @@ def _load(
     if not len(rows.pictures):
         faults.append(Fault("error", rows.file, None, f"split {split!r} is empty", "add rows or delete the split"))
         return None
-    available = texts.column_names
+    available = texts.table.column_names
     present = [attribute for attribute in attributes if attribute.name in available]
     for attribute in attributes:
         if attribute.name not in available:
@@ -76,8 +77,8 @@ def _load(
             faults.append(Fault("error", rows.file, None, what, f"rename one, or correct {option('attributes')}"))
     product = _column(data.product, "product", rows.file, available, faults)
     item = _column(data.id, "id", rows.file, available, faults) or ("id" if "id" in available else None)
-    ids = [str(text).strip() for text in texts.column(item).to_pylist()] if item is not None else rows.names
-    clashes = clashing(ids, rows.first_line or 1)
+    ids = ids_of(rows, texts.table, item)
+    clashes = clashing(ids, rows)
     for name, at in clashes.items():
         kind = f"column {item!r}" if item is not None else "picture"
         stands = f"{name!r} stands in rows {', '.join(map(str, at))}" if name else f"{len(at)} empty cell(s)"
@@ -86,10 +87,11 @@ def _load(
     if clashes:
         rows, item = rows._replace(names=[]), None
     roles = Roles(product, item)
-    decoding = decoding_of(source, data.image, data.range, data.bands)
     return Catalogue(
-        rows, roles, source=source.name, split=split, attributes=present, unknown=data.unknown, decoding=decoding
-    )
+        rows, texts, roles, source=source.name, split=split, attributes=present, unknown=data.unknown,
+        normalise="unicode",  # so that spellings that data.normalise folds are seen
+        decoding=decoding_of(source, data.image, data.range, data.bands),
+    )  # fmt: skip
 
 
 def _column(name: str | None, part: str, file: str, available: list[str], faults: list[Fault]) -> str | None:

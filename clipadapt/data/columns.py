@@ -4,7 +4,7 @@ Nothing here reads a cell: names in, names out.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -39,19 +39,32 @@ class Roles(NamedTuple):
 
 
 def choose_columns(
-    available: Sequence[str], source: str, *, attributes: Sequence[str], product: str | None, item_id: str | None
+    available: Sequence[str],
+    source: str,
+    *,
+    attributes: Sequence[str],
+    product: str | None,
+    item_id: str | None,
+    left_out: Mapping[str, str] | None = None,
 ) -> Roles:
     """Checks the names asked for.
 
     The default product column may be absent, for many sources have none, unless something is called almost so: an
     overlooked product column lets the items of one product into train and validation both.
 
+    Args:
+        left_out: columns of the source without a text -> why.
+
     Raises:
         CatalogueError: columns that are not there, each with the nearest name that is.
     """
+    reasons = left_out or {}
+    known = frozenset(available)
     faults = [
-        f"attribute {name!r}: no such column{near(name, available)}" for name in attributes if name not in available
-    ]
+        f"attribute {name!r}: " + (f"the column was left out: {reasons[name]}" if name in reasons else
+                                   f"no such column{near(name, available)}")
+        for name in attributes if name not in known
+    ]  # fmt: skip
     twice = sorted({name for name in attributes if list(attributes).count(name) > 1})
     faults += [f"attribute {name!r}: named twice" for name in twice]
     if item_id is not None and item_id not in available:

@@ -10,20 +10,19 @@
 differ, as they do where a sparse column is empty in one of them. What this module does not recognise it leaves to it.
 """
 
-import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 
 from clipadapt.data.columns import option
+from clipadapt.data.filenames import as_stored, refuse_unusable
 from clipadapt.data.pictures import FilePictures, Pictures
-from clipadapt.errors import CatalogueError, listing
+from clipadapt.data.tables import FILE_ENDINGS, TABLE_ENDINGS, read_table
+from clipadapt.errors import CatalogueError
 
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -45,7 +44,6 @@ PICTURE_ENDINGS = (
     ".jp2",
     ".ppm",
 )
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
@@ -56,10 +54,14 @@ class Rows(NamedTuple):
     pictures: Pictures
     file: str
     """The file that holds the rows, or the source itself."""
-    first_line: int
-    """What a text editor calls the first row: 2 below a header, 1 without; 0 where rows have no line."""
+    lines: np.ndarray | None
+    """The line in which each row starts, as a text editor counts; None where rows have no line."""
     names: list[str]
     """A name per row for where no column names the items; unique unless a picture is listed twice. May be empty."""
+
+    def line(self, row: int) -> int:
+        """Where a person finds a row: its line, or its number counted from 1."""
+        return int(self.lines[row]) if self.lines is not None else row + 1
 
 
 class Table(NamedTuple):
@@ -73,7 +75,7 @@ class Table(NamedTuple):
         Raises:
             CatalogueError: the file cannot be parsed, has no such column, or a path leads out of its folder.
         """
-        table = read_table(self.file)
+        table, lines = read_table(self.file)
         wanted = [image, "file_name" if image == "image" else f"{image}_file_name"]
         column = next((name for name in reversed(wanted) if name in table.column_names), None)
         if column is None:
@@ -81,25 +83,11 @@ class Table(NamedTuple):
                 f"{self.file}: no column of picture paths: looked for {' and '.join(wanted)}, "
                 f"found {', '.join(table.column_names)}; name it with {option('image')}"
             )
-        names = [name or "" for name in table.column(column).cast(pa.string()).to_pylist()]
-        outside = [f"row {row + self._first_line}: {name!r}" for row, name in enumerate(names) if _leads_out(name)]
-        if outside:
-            raise CatalogueError(
-                f"{self.file}: paths that lead out of the table's folder:{listing(outside, 5)}"
-                "\nwrite them relative to that folder, without '..'"
-            )
+        named = [name or "" for name in table.column(column).cast(pa.string()).to_pylist()]
+        refuse_unusable(named, lines, self.file, column)
+        names = as_stored(named, self.file.parent)
         paths = [f"{self.file.parent}{os.sep}{name}" if name else "" for name in names]
-        return Rows(
-            table.drop_columns([column]),
-            FilePictures(paths),
-            str(self.file),
-            self._first_line,
-            names,
-        )
-
-    @property
-    def _first_line(self) -> int:
-        return {".csv": 2, ".tsv": 2, ".jsonl": 1}.get(self.file.suffix, 0)
+        return Rows(table.drop_columns([column]), FilePictures(paths), str(self.file), lines, named)
 
 
 class ClassFolders(NamedTuple):
@@ -113,7 +101,7 @@ class ClassFolders(NamedTuple):
         names = [f"{label}/{name}" for label in self.labels for name in _pictures(self.folder / label)]
         table = pa.table({"label": pa.array([name.partition("/")[0] for name in names], pa.string())})
         paths = [str(self.folder / name) for name in names]
-        return Rows(table, FilePictures(paths), str(self.folder), 0, names)
+        return Rows(table, FilePictures(paths), str(self.folder), None, names)
 
 
 def no_split(source: str, split: str, found: list[str]) -> CatalogueError:
@@ -125,64 +113,56 @@ def no_split(source: str, split: str, found: list[str]) -> CatalogueError:
 
 
 def recognise(source: Path) -> dict[str, Table | ClassFolders] | None:
-    """Split -> what holds it, for a layout of this module; None for anything else."""
+    """Split -> what holds it, for a layout of this module; None for anything else.
+
+    Folders called train, val or test beside others are classes where every folder holds pictures alone.
+
+    Raises:
+        CatalogueError: two folders or tables that mean one split.
+    """
     if source.is_file():
-        return {"train": Table(source)} if source.suffix in TABLE_ENDINGS else None
-    folders = [entry for entry in _entries(source) if entry.is_dir()]
-    splits = {split: Path(entry) for entry in folders if (split := _split_of(entry.name))}
+        return {"train": Table(source)} if source.suffix in FILE_ENDINGS else None
+    splits, others = _split_folders(source)
     if not splits:
         whole = _holder(source) or _tables(source)
         return whole if isinstance(whole, dict) else {"train": whole} if whole else None
     if any((source / name).exists() for name in _METADATA):
         return None  # one table over several split folders: datasets decides what belongs where
+    if any(_holds_pictures(other) for other in others):
+        whole = _holder(source)
+        if isinstance(whole, ClassFolders) and all(_holds_pictures(folder) for folder in splits.values()):
+            return {"train": whole}
     holders = {split: _holder(splits[split]) for split in SPLIT_WORDS if split in splits}
     known = {split: holder for split, holder in holders.items() if holder is not None}
     return known if len(known) == len(holders) else None
 
 
-def read_table(file: Path) -> pa.Table:
-    """A table file with every CSV cell as the text that stands there.
-
-    Raises:
-        CatalogueError: it cannot be read or parsed, with the row where the parser says so.
-    """
-    try:
-        if file.suffix == ".parquet":
-            return pyarrow.parquet.read_table(file)
-        if file.suffix == ".jsonl":
-            return pyarrow.json.read_json(file)
-        delimiter = "\t" if file.suffix == ".tsv" else ","
-        names = _header(file, delimiter)
-        return pyarrow.csv.read_csv(
-            file,
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
-                strings_can_be_null=False,
-            ),
-        )
-    except (pa.ArrowInvalid, csv.Error, UnicodeDecodeError, OSError) as error:
-        raise CatalogueError(
-            f"{file}: cannot be read: {error}; correct the file (UTF-8, a header, equal rows)"
-        ) from error
-
-
-def _header(file: Path, delimiter: str) -> list[str]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        names = next(csv.reader(lines, delimiter=delimiter), [])
-    if not names:
-        raise CatalogueError(f"{file}: empty; the first line must name the columns")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise CatalogueError(
-            f"{file}: columns named twice in the header: {', '.join(map(repr, twice))}; rename one each"
-        )
-    return names
-
-
-def _leads_out(name: str) -> bool:
-    """A table may not reach out of its own folder, for tables come from strangers too."""
-    return Path(name).is_absolute() or "://" in name or ".." in Path(name).parts
+def passed_over(source: Path) -> list[str]:
+    """What a folder holds beside its splits that no split reads, a line each: pictures, and tables."""
+    if not source.is_dir() or any((source / name).exists() for name in _METADATA):
+        return []
+    splits, others = _split_folders(source)
+    known = recognise(source)
+    if known is not None and any(isinstance(one, ClassFolders) and one.folder == source for one in known.values()):
+        return _odd_files(known)
+    lines = _odd_files(known or {})
+    if splits:
+        lines += [
+            f"folder {other.name!r} is not read ({count} pictures): beside {_listed(splits)} it is no split; move it, "
+            "or, if all folders are classes, put them into one folder called train"
+            for other in others
+            if (count := sum(path.lower().endswith(PICTURE_ENDINGS) for path in _below(other)))
+        ]
+        if loose := _pictures(source):
+            lines.append(
+                f"{len(loose)} pictures beside the split folders are not read, such as {loose[0]!r}; move them"
+            )
+    elif known is not None and len(read := {one.file for one in known.values() if isinstance(one, Table)}):
+        beside = [Path(entry).name for entry in _entries(source) if entry.name.endswith(TABLE_ENDINGS)]
+        unread = sorted(set(beside) - {file.name for file in read})
+        if unread and source in {file.parent for file in read}:
+            lines.append(f"not read: {', '.join(unread)}, for {_listed(known)} have tables of their own")
+    return lines
 
 
 def _holder(folder: Path) -> Table | ClassFolders | None:
@@ -205,10 +185,68 @@ def _holder(folder: Path) -> Table | ClassFolders | None:
 
 def _tables(folder: Path) -> dict[str, Table | ClassFolders] | None:
     files = [Path(entry) for entry in _entries(folder) if entry.name.endswith(TABLE_ENDINGS)]
-    named = {split: file for file in files if (split := _split_of(file.stem))}
+    named: dict[str, Path] = {}
+    for file in files:
+        if split := _split_of(file.stem):
+            _once(named, split, file)
     if named:
         return {split: Table(named[split]) for split in SPLIT_WORDS if split in named}
+    files = files or [Path(entry) for entry in _entries(folder) if entry.name.endswith(".json")]
     return {"train": Table(files[0])} if len(files) == 1 else None
+
+
+def _split_folders(source: Path) -> tuple[dict[str, Path], list[Path]]:
+    """Split -> its folder, and the folders that mean no split."""
+    splits: dict[str, Path] = {}
+    others: list[Path] = []
+    for entry in sorted(_entries(source), key=lambda entry: entry.name):
+        if entry.is_dir():
+            if split := _split_of(entry.name):
+                _once(splits, split, Path(entry))
+            else:
+                others.append(Path(entry))
+    return splits, others
+
+
+def _once(found: dict[str, Path], split: str, path: Path) -> None:
+    """Notes what holds a split; two for one split would hide each other."""
+    if split in found:
+        raise CatalogueError(
+            f"{path.parent}: {found[split].name!r} and {path.name!r} both mean the split {split!r}; rename one, "
+            "or put their items together"
+        )
+    found[split] = path
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether a folder holds pictures, and no folders, tables or archives."""
+    entries = list(_entries(folder))
+    return bool(_pictures(folder)) and not any(
+        entry.is_dir() or entry.name.lower().endswith((".zip", ".tar", ".parquet", *TABLE_ENDINGS)) for entry in entries
+    )
+
+
+def _odd_files(known: dict[str, Table | ClassFolders]) -> list[str]:
+    """Files in class folders that no picture reader knows by their ending."""
+    lines: list[str] = []
+    for holder in known.values():
+        if isinstance(holder, ClassFolders):
+            for label in holder.labels:
+                names = {entry.name for entry in _entries(holder.folder / label)} - set(
+                    _pictures(holder.folder / label)
+                )
+                lines += [f"{holder.folder / label}: {len(names)} file(s) are no pictures by their ending, such as "
+                          f"{min(names)!r}; they are not read"] if names else []  # fmt: skip
+    return lines
+
+
+def _below(folder: Path) -> Iterator[str]:
+    for _, _, names in os.walk(folder):
+        yield from names
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def _split_of(name: str) -> str | None:

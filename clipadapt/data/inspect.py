@@ -116,11 +116,11 @@ def inspect(source: str, split: str | None = None, image: str | None = None, rev
     splits = opened.splits()
     chosen = split or ("train" if "train" in splits else splits[0])
     catalogue, image = _load(opened, chosen, image)
-    marks = Counter(cell for name in catalogue.columns for cell in catalogue.values(name) if cell)
+    marks = Counter(cell for name in catalogue.columns for cell in catalogue.texts(name) if cell)
     unknown = tuple(mark for mark in UNKNOWN_MARKS if mark in marks)
     absent = tuple(mark for mark in ABSENT_MARKS if mark in marks)
     cells = {
-        name: ["" if cell is None or cell.strip() in unknown else cell.strip() for cell in catalogue.values(name)]
+        name: ["" if cell.strip() in unknown else cell.strip() for cell in catalogue.texts(name)]
         for name in catalogue.columns
     }
     columns = _one_of_each([_column(name, known, len(catalogue)) for name, known in cells.items()], cells)

@@ -18,19 +18,23 @@ import datasets
 import datasets.config
 import numpy as np
 import pyarrow as pa
+from datasets import packaged_modules
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from clipadapt.data.columns import option
-from clipadapt.data.folders import PICTURE_ENDINGS, TABLE_ENDINGS, Rows, no_split
+from clipadapt.data.folders import PICTURE_ENDINGS, Rows, no_split
 from clipadapt.data.pictures import ColumnPictures
+from clipadapt.data.tables import FILE_ENDINGS
 from clipadapt.errors import CatalogueError
 
 log = logging.getLogger(__name__)
 
 _PATIENCE = 10
 """Seconds that the hub has for its first answer."""
-_BUILDERS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow", ".zip": "imagefolder", ".json": "json"}
+_BUILDERS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow", ".zip": "imagefolder"}
+FILE_READERS = frozenset(packaged_modules._PACKAGED_DATASETS_MODULES)
+"""Names such as json and csv, for which datasets reads whatever lies in the current folder."""
 _BOOKKEEPING = ("__key__", "__url__")
 """WebDataset's own columns: the key is the picture's name, the URL holds a path of this machine."""
 
@@ -55,7 +59,7 @@ def open_files(name: str, files: list[str]) -> "Loaded":
     if ending not in _BUILDERS:
         raise CatalogueError(
             f"{name}: a file ending in {ending or 'nothing'} is no source; use a folder, "
-            f"or a file ending in {', '.join([*TABLE_ENDINGS, *_BUILDERS])}"
+            f"or a file ending in {', '.join([*FILE_ENDINGS, *_BUILDERS])}"
         )
     features = _tar_features(name, files) if ending == ".tar" else None
     return Loaded(name, _BUILDERS[ending], {"data_files": {"train": files}, "features": features})
@@ -99,7 +103,7 @@ class Loaded:
             if isinstance(feature, datasets.ClassLabel):
                 table = table.set_column(index, name, _class_names(table.column(name), feature))
         stored = ColumnPictures(pictures, column, np.arange(len(rows)))
-        return Rows(table, stored, self.name, 0, _names(pictures.data.column(column)))
+        return Rows(table, stored, self.name, None, _names(pictures.data.column(column)))
 
 
 def _tar_features(source: str, shards: list[str]) -> datasets.Features | None:

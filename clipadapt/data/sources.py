@@ -6,13 +6,18 @@ whose cache stays in its normal place. `drawn:garments` is drawn in memory, for 
 network. Sources are never written to. Nothing here knows which column means what.
 """
 
+import functools
+import logging
 import os
 import re
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from clipadapt.data.folders import ClassFolders, Rows, Table, no_split, recognise
+from clipadapt.data.folders import passed_over as beside_splits
 from clipadapt.errors import CatalogueError
+
+log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -46,8 +51,10 @@ def open_source(name: str | Path, revision: str | None = None) -> Source:
         from clipadapt.data.garments.source import DrawnGarments
 
         return DrawnGarments()
-    path = Path(os.path.expandvars(name)).expanduser()
+    path = _path(name)
     known = recognise(path) if path.exists() else None
+    for line in passed_over(name):
+        _warn_once(f"{name}: {line}")
     if known is not None:
         return _Local(str(name), known)
     from clipadapt.data import loaded  # imports datasets
@@ -56,12 +63,27 @@ def open_source(name: str | Path, revision: str | None = None) -> Source:
         return loaded.open_folder(str(name), path) if path.is_dir() else loaded.open_files(str(name), [str(path)])
     if shards := sorted(map(str, path.parent.glob(path.name))):
         return loaded.open_files(str(name), shards)
-    if not _HUB_ID.fullmatch(str(name)) or str(name).startswith("."):
+    if not _HUB_ID.fullmatch(str(name)) or str(name).startswith(".") or str(name) in loaded.FILE_READERS:
         raise CatalogueError(
             f"{name}: no such folder or file (looked from {Path.cwd()}); a source is a folder of pictures with "
             "metadata.csv, a table, Parquet files, WebDataset shards, or a hub id such as org/name"
         )
     return loaded.open_hub(str(name), revision)
+
+
+def passed_over(name: str | Path) -> list[str]:
+    """What lies in a source's folder and no split reads, a line each; nothing for sources that are no folder."""
+    return beside_splits(_path(name))
+
+
+def _path(name: str | Path) -> Path:
+    return Path(os.path.expandvars(name)).expanduser()
+
+
+@functools.cache
+def _warn_once(line: str) -> None:
+    """One job opens the same source several times."""
+    log.warning("%s", line)
 
 
 class _Local:

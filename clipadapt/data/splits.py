@@ -253,6 +253,7 @@ def load_split(data: config.Data, split: str, source: Source | None = None) -> C
         unknown=data.unknown,
         limits=data.range,
         bands=data.bands,
+        normalise=data.normalise,
     )
 
 

@@ -227,13 +227,12 @@ def _joined(
     if not kept.any():
         first = next(iter(broken.values())).reason if broken else "the split is empty"
         raise CatalogueError(f"{catalogue.source}: not one of {len(catalogue)} pictures can be embedded; {first}")
-    separators = {item.name: item.separator for item in catalogue.attributes if item.kind == "multi"}
     table = catalogue.table().filter(kept)
     ordered = tuple(broken[row] for row in sorted(broken))
     if ordered:
         lines = first_faults([one.reason for one in ordered])
         log.warning("%d of %d pictures are broken and have no vector:%s", len(ordered), len(catalogue), lines)
-    return Vectors(vectors[kept], Items.of(table, separators), encoder.image_space, encoder.name, ordered)
+    return Vectors(vectors[kept], Items.of(table, catalogue.separators), encoder.image_space, encoder.name, ordered)
 
 
 def _shard(partial: Path, number: int) -> Path:

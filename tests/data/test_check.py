@@ -136,7 +136,7 @@ def test_a_split_nobody_labelled_and_an_empty_one(tmp_path):
 def test_a_table_that_cannot_be_read_does_not_stop_the_others(shop):
     (shop / "validation/metadata.csv").write_text("file_name,a\n1.png\n")
     report = run(shop)
-    found(report, "error", "split 'validation'", "Expected 2 columns")
+    found(report, "error", "split 'validation'", "line 2: 1 cells where the header names 2 columns")
     assert report.splits["train"]["items"] == 16
 
 

@@ -83,4 +83,4 @@ def _drawn() -> Rows:
             rows.append(table_row(product, number))
     names = [one["file_name"] for one in rows]
     table = pa.table({column: [one[column] for one in rows] for column in COLUMNS})
-    return Rows(table, MemoryPictures(encoded, names), NAME, 0, [one["id"] for one in rows])
+    return Rows(table, MemoryPictures(encoded, names), NAME, None, [one["id"] for one in rows])

@@ -1,0 +1,104 @@
+"""Nothing in a folder vanishes without a word: folders that could be splits or classes, and files beside them."""
+
+import logging
+import unicodedata
+
+import pytest
+from data_factory import paint, write_table
+
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.folders import passed_over
+from clipadapt.data.sources import open_source
+from clipadapt.errors import CatalogueError
+
+
+def pictures(folder, count=4):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        paint("Red", "", 16, number).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("names", [("train", "bus", "car"), ("val", "bus"), ("test", "train", "bus")])
+def test_classes_may_be_called_as_splits_are(tmp_path, names):
+    for name in names:
+        pictures(tmp_path / name)
+    assert open_source(tmp_path).splits() == ["train"]
+    catalogue = Catalogue.load(tmp_path, attributes=["label"])
+    assert catalogue.counts("label") == dict.fromkeys(sorted(names), 4)
+
+
+def test_folders_of_pictures_alone_that_are_called_as_splits_stay_splits(tmp_path):
+    for split in ("train", "val"):
+        for label in ("bus", "car"):
+            pictures(tmp_path / split / label)
+    assert open_source(tmp_path).splits() == ["train", "validation"]
+    assert passed_over(tmp_path) == []
+
+
+def test_what_no_split_reads_is_named(tmp_path, caplog):
+    for split in ("train", "val"):
+        for label in ("bus", "car"):
+            pictures(tmp_path / split / label)
+    pictures(tmp_path / "extra" / "deep", 3)
+    paint("Red", "", 16, 0).save(tmp_path / "loose.png")
+    (tmp_path / "train" / "bus" / "9.heic").write_bytes(b"x")
+    lines = passed_over(tmp_path)
+    assert len(lines) == 3
+    assert "1 file(s) are no pictures by their ending, such as '9.heic'" in lines[0]
+    assert "'extra' is not read (3 pictures)" in lines[1]
+    assert "1 pictures beside the split folders are not read, such as 'loose.png'" in lines[2]
+    with caplog.at_level(logging.WARNING):
+        open_source(tmp_path)
+    assert all(line in caplog.text for line in lines)
+
+
+def test_tables_beside_the_tables_of_splits_are_named(tmp_path):
+    pictures(tmp_path / "p")
+    for name in ("train.csv", "items.csv"):
+        (tmp_path / name).write_text("image\np/0.png\n")
+    assert passed_over(tmp_path) == ["not read: items.csv, for 'train' have tables of their own"]
+
+
+@pytest.mark.parametrize("names", [("val", "validation"), ("test", "eval")])
+def test_two_folders_for_one_split_hide_neither(tmp_path, names):
+    for name in ("train", *names):
+        for label in ("bus", "car"):
+            pictures(tmp_path / name / label)
+    with pytest.raises(CatalogueError, match=r"both mean the split '(validation|test)'; rename one"):
+        open_source(tmp_path)
+
+
+def test_two_tables_for_one_split_hide_neither(tmp_path):
+    for name in ("train.csv", "training.csv"):
+        (tmp_path / name).write_text("image\n1.png\n")
+    with pytest.raises(CatalogueError, match=r"train(ing)?\.csv' and 'train(ing)?\.csv' both mean"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["NFC", "NFD"])
+def test_accents_in_file_names_are_one_name_however_they_are_written(tmp_path, table):
+    disk = "NFD" if table == "NFC" else "NFC"
+    stored = unicodedata.normalize(disk, "Ünï/café.png")
+    (tmp_path / stored).parent.mkdir()
+    paint("Red", "", 16, 0).save(tmp_path / stored)
+    write_table(tmp_path, [{"file_name": "plain.png"}])
+    written = unicodedata.normalize(table, "Ünï/café.png")
+    (tmp_path / "metadata.csv").write_text(f"file_name,a\n{written},x\nplain.png,y\n", encoding="utf-8")
+    catalogue = Catalogue.load(tmp_path)
+    assert catalogue.picture(0).size == (16, 16)
+    assert catalogue.ids == ["Ünï/café.png", "plain.png"]
+    assert catalogue.place(0).picture.endswith(stored)
+
+
+def test_folders_may_be_written_with_backslashes(tmp_path):
+    pictures(tmp_path / "shop")
+    (tmp_path / "metadata.csv").write_text("file_name\nshop\\0.png\n")
+    assert Catalogue.load(tmp_path).picture(0).size == (16, 16)
+
+
+@pytest.mark.parametrize("name", ["json", "csv", "imagefolder"])
+def test_a_missing_source_called_as_a_reader_of_datasets_reads_nothing(tmp_path, monkeypatch, name):
+    (tmp_path / "secret.json").write_text('{"a": 1}')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CatalogueError, match="no such folder or file"):
+        open_source(name)
