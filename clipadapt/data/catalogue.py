@@ -32,8 +32,8 @@ from clipadapt.data.decode import Decoding, PixelPolicy, decode
 from clipadapt.data.deep import Limits
 from clipadapt.data.folders import Rows
 from clipadapt.data.items import item_ids
-from clipadapt.data.pictures import Pictures, content_digest
 from clipadapt.data.members import members
+from clipadapt.data.pictures import Pictures, content_digest
 from clipadapt.data.sources import Source, open_source
 from clipadapt.data.spelling import Normalise, folded
 from clipadapt.errors import CatalogueError
