@@ -74,7 +74,7 @@ class Bench:
         image = F.normalize(self.encoder.image_features(pixels), dim=-1)
         repeated = [*text_batch.texts, *text_batch.texts]
         self.step._dropouts["text"].draw(step=0, items=repeated)
-        text = F.normalize(self.encoder.text_features(self.encoder.stock.tokens(repeated)), dim=-1)
+        text = F.normalize(self.encoder.text_features(self.encoder.backend.tokens(repeated)), dim=-1)
         text = (text[: len(text_batch.texts)] + text[len(text_batch.texts) :]) / 2
         base = self.base.batch(text_batch) if self.base else None
         loss = self.objective.loss(

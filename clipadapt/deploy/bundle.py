@@ -188,9 +188,9 @@ def _spaces(run: Run, card: AdapterCard, strength: Mapping[str, float]) -> Space
     if partly:
         encoder = load(f"run:{run.path}")
         assert isinstance(encoder, TorchEncoder), "a run holds torch weights"
-        assert encoder.attached is not None, "a run carries its adapter"
+        assert encoder.adapters is not None, "a run carries its adapter"
         for tower in partly:
-            found[tower] = adapted_space(tower, base[tower] or "", encoder.attached.digest(tower), strength[tower])
+            found[tower] = adapted_space(tower, base[tower] or "", encoder.adapters.digest(tower), strength[tower])
     return Spaces(found["image"] or "", found["text"])
 
 

@@ -26,8 +26,8 @@ from clipadapt.export.parity import TEXTS, Agreement, Probe, compare
 from clipadapt.export.preparation import Exported, Format, prepare
 from clipadapt.export.strength import Strength
 from clipadapt.towers import hub, identity
+from clipadapt.towers.backend import Family
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.towers.stock import Family
 
 FORMATS: tuple[Format, ...] = ("open_clip", "transformers", "sentence-transformers")
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -104,7 +104,7 @@ def _write_open_clip(encoder: TorchEncoder, folder: Path) -> None:
              for name, tensor in encoder.model.state_dict().items()}  # fmt: skip
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a server is often somebody else
-    inner = getattr(encoder.stock.tokenizer, "tokenizer", None)  # type: ignore[attr-defined]
+    inner = getattr(encoder.backend.tokenizer, "tokenizer", None)  # type: ignore[attr-defined]
     if inner is not None:
         inner.save_pretrained(folder)
 
@@ -161,7 +161,7 @@ def _write_transformers(encoder: TorchEncoder, folder: Path) -> None:
     model.save_pretrained(folder)
     where = {"revision": name.revision} if name.revision else {}
     AutoImageProcessor.from_pretrained(str(Path(name.name).expanduser()), **where).save_pretrained(folder)
-    encoder.stock.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
+    encoder.backend.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
 
 
 def _read_transformers(folder: Path, measured: Probe) -> Agreement:
@@ -186,7 +186,7 @@ def _write_sentence_transformers(encoder: TorchEncoder, home: Path) -> None:
 
     _write_transformers(encoder, home)
     processor = CLIPImageProcessor.from_pretrained(home)
-    CLIPProcessor(processor, encoder.stock.tokenizer).save_pretrained(home)  # type: ignore[attr-defined]
+    CLIPProcessor(processor, encoder.backend.tokenizer).save_pretrained(home)  # type: ignore[attr-defined]
     modules = [{"idx": 0, "name": "0", "path": MODULE, "type": "sentence_transformers.models.CLIPModel"}]
     settings = {"similarity_fn_name": "cosine"}
     for name, document in (("modules.json", modules), ("config_sentence_transformers.json", settings)):

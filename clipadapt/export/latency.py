@@ -134,7 +134,7 @@ def _subject(encoder: Encoder, folder: Path) -> _Subject:
         return _Subject(inputs, {}, files)
     if not isinstance(encoder, TorchEncoder):
         raise UsageError(f"{encoder.name}: bench times torch models and ONNX folders; name one of those")
-    whole = copy.deepcopy(encoder, {id(one): one for one in (getattr(encoder.stock, "tokenizer", None),) if one})
+    whole = copy.deepcopy(encoder, {id(one): one for one in (getattr(encoder.backend, "tokenizer", None),) if one})
     if encoder.context_length is not None:
         inputs["text"] = encoder.tokenize([TEXT]).numpy()
     measured, lineage = merged(whole, None)
@@ -147,7 +147,7 @@ def _subject(encoder: Encoder, folder: Path) -> _Subject:
         ranges = measure_ranges(plan, _INPUTS[tower], [example])
         graph = plan.quantised(ranges, dict.fromkeys(plan.sites, "static" if tower == "image" else "dynamic"))
         onnx.save_model(graph, files[tower, "onnxruntime int8"])
-    unmerged: dict[Form, TorchEncoder] = {"torch unmerged": encoder} if encoder.attached is not None else {}
+    unmerged: dict[Form, TorchEncoder] = {"torch unmerged": encoder} if encoder.adapters is not None else {}
     return _Subject(inputs, {**unmerged, "torch": whole}, files)
 
 

@@ -92,7 +92,7 @@ def write_onnx(
 ) -> Agreement:
     """Fills an empty folder from a merged encoder, and proves it; see export_onnx."""
     encoder, lineage = ready.encoder, ready.lineage
-    text = None if encoder.context_length is None else TextInput.of(encoder.stock)
+    text = None if encoder.context_length is None else TextInput.of(encoder.backend)
     write_graph(image_graph(encoder), folder / file_of("image", "fp32"))
     if text is not None:
         text.save(folder)
@@ -171,10 +171,10 @@ def text_graph(encoder: TorchEncoder, text: TextInput) -> onnx.ModelProto:
     """
     tower = encoder.text
     assert tower is not None, "the model has a text tower"
-    tokens = encoder.stock.tokens(["a", "striped cotton shirt"])[:_BATCH]
+    tokens = encoder.backend.tokens(["a", "striped cotton shirt"])[:_BATCH]
     if text.end is None:
         return _graph(encoder, tower, tokens, "tokens", {0: "batch"})
-    short = tokens[:, : max(_LENGTH, encoder.stock.needed(tokens))]
+    short = tokens[:, : max(_LENGTH, encoder.backend.needed(tokens))]
     return _graph(encoder, tower, short, "tokens", {0: "batch", 1: "length"})
 
 

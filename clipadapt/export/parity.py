@@ -42,7 +42,7 @@ def probe(encoder: TorchEncoder) -> Probe:
     """What the model says now, in its weights' own precision, dropout off."""
     size = encoder.preprocess.size
     pixels = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
-    tokens = None if encoder.context_length is None else encoder.stock.tokens(TEXTS)
+    tokens = None if encoder.context_length is None else encoder.backend.tokens(TEXTS)
     precision, encoder.precision = encoder.precision, "fp32"
     try:
         with evaluating(encoder):

@@ -141,7 +141,7 @@ def merged(encoder: TorchEncoder, strength: Strength | None) -> tuple[Probe, Lin
     """Merges and fuses `encoder` in place -> what it says (before merging, at full strength), and what it is now."""
     whole = factors(strength)
     unmerged = probe(encoder) if set(whole.values()) == {1.0} else None
-    if encoder.attached is not None:
+    if encoder.adapters is not None:
         merge(encoder, whole)
     fuse_attention(encoder.model)
     return unmerged or probe(encoder), encoder.written_lineage()

@@ -124,8 +124,8 @@ def search(
         AdapterError: neither tower was adapted.
         CatalogueError: a picture is broken.
     """
-    attached = encoder.attached
-    adapted: list[Tower] = [tower for tower in ("image", "text") if attached and attached.digest(tower)]
+    adapters = encoder.adapters
+    adapted: list[Tower] = [tower for tower in ("image", "text") if adapters and adapters.digest(tower)]
     if not adapted:
         raise AdapterError(f"{encoder.name}: neither tower was adapted, so there is no strength to find")
     measure = _Measure(tune, counts, headline, retained, min_items)
@@ -236,7 +236,7 @@ def _ranking(metric: str) -> Callable[[Point], tuple[float, ...]]:
 
 def _at(encoder: TorchEncoder, tower: Tower, strength: float) -> TorchEncoder:
     """A copy with one tower merged at a strength; the tokenizer, which cannot always be copied, is shared."""
-    tokenizer = getattr(encoder.stock, "tokenizer", None)
+    tokenizer = getattr(encoder.backend, "tokenizer", None)
     made = copy.deepcopy(encoder, {} if tokenizer is None else {id(tokenizer): tokenizer})
     merge(made, {tower: strength})
     return made

@@ -1,6 +1,6 @@
 """Texts to token ids without the library a model came from: tokenizer.json, and the few rules it cannot say.
 
-    text = TextInput.of(encoder.stock)     what the torch encoder does with a text, as data
+    text = TextInput.of(encoder.backend)     what the torch encoder does with a text, as data
     text.save(folder)                      tokenizer.json, readable by Hugging Face's tokenizers in any language
     TextInput.read(folder, settings).tokens(["a red shirt"])
 
@@ -21,7 +21,7 @@ from jaxtyping import Int
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from clipadapt.errors import ExportError, ModelError
-from clipadapt.towers.stock import Stock
+from clipadapt.towers.backend import ModelBackend
 
 TOKENIZER = "tokenizer.json"
 _CLEANINGS = ("lower", "whitespace", "canonicalize")
@@ -53,18 +53,18 @@ class TextInput:
     """Id of the end token after which nothing is read, so that columns may be cut; null: all are needed."""
 
     @classmethod
-    def of(cls, stock: Stock) -> Self:
+    def of(cls, backend: ModelBackend) -> Self:
         """From a model's own tokenizer.
 
         Raises:
             ExportError: it does something that tokenizer.json cannot say, so that ids would differ.
         """
-        assert stock.context_length is not None, "the model has a text tower"
-        tokenizer: Any = stock.tokenizer  # type: ignore[attr-defined]
+        assert backend.context_length is not None, "the model has a text tower"
+        tokenizer: Any = backend.tokenizer  # type: ignore[attr-defined]
         inner = getattr(tokenizer, "tokenizer", tokenizer)
-        backend = getattr(inner, "backend_tokenizer", None)
-        if backend is not None:
-            made = Tokenizer.from_str(backend.to_str())
+        fast = getattr(inner, "backend_tokenizer", None)
+        if fast is not None:
+            made = Tokenizer.from_str(fast.to_str())
             pad, token = int(inner.pad_token_id), str(inner.pad_token)
         elif hasattr(tokenizer, "bpe_ranks") and tokenizer.reduction_fn is None:
             made = _clip_tokenizer(tokenizer)
@@ -74,15 +74,15 @@ class TextInput:
                 f"{type(inner).__name__}: a tokenizer that {TOKENIZER} cannot hold (no fast form, or random masking); "
                 "export to open_clip or transformers"
             )
-        made.enable_truncation(stock.context_length)
-        made.enable_padding(length=stock.context_length, pad_id=pad, pad_token=token)
-        own = None if backend is not None else tokenizer
-        found = cls(made, stock.context_length, _cleaning(tokenizer), own, _end(stock))
-        found._check(stock)
+        made.enable_truncation(backend.context_length)
+        made.enable_padding(length=backend.context_length, pad_id=pad, pad_token=token)
+        own = None if fast is not None else tokenizer
+        found = cls(made, backend.context_length, _cleaning(tokenizer), own, _end(backend))
+        found._check(backend)
         return found
 
-    def _check(self, stock: Stock) -> None:
-        expected = stock.tokens(_AWKWARD).numpy()
+    def _check(self, backend: ModelBackend) -> None:
+        expected = backend.tokens(_AWKWARD).numpy()
         own = self._by_file(_AWKWARD)
         for row, text in enumerate(_AWKWARD):
             if not np.array_equal(own[row], expected[row]):
@@ -202,11 +202,11 @@ def _identity(text: str) -> str:
     return text
 
 
-def _end(stock: Stock) -> int | None:
+def _end(backend: ModelBackend) -> int | None:
     """The id at each text's last column that is read; null where all columns are."""
-    rows = [stock.tokens([text]) for text in _AWKWARD]
-    lengths = [stock.needed(row) for row in rows]
-    if lengths[0] == stock.context_length:
+    rows = [backend.tokens([text]) for text in _AWKWARD]
+    lengths = [backend.needed(row) for row in rows]
+    if lengths[0] == backend.context_length:
         return None
     ends = {int(row[0, length - 1]) for row, length in zip(rows, lengths, strict=True)}
     firsts = [int((row[0] == row[0, length - 1]).int().argmax()) for row, length in zip(rows, lengths, strict=True)]

@@ -24,7 +24,7 @@ from torch import Tensor
 from clipadapt import places
 from clipadapt.errors import AdapterError, listing
 from clipadapt.store import atomic_folder
-from clipadapt.towers.attached import NAME, Adapters, Kind, inject, train_in_place, unwrap
+from clipadapt.towers.adapter_state import NAME, Adapters, Kind, inject, train_in_place, unwrap
 from clipadapt.towers.classifier import HEAD, PROBE, LinearHead
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import CARD, read_card
@@ -57,10 +57,10 @@ def save_adapter(encoder: TorchEncoder, folder: str | Path) -> Path:
         AdapterError: nothing was put on it.
         StoreError: the disk refuses; an earlier adapter is as it was.
     """
-    attached = _adapters(encoder)
+    adapters = _adapters(encoder)
     lineage = encoder.lineage
     card = AdapterCard(
-        kind=attached.kind,
+        kind=adapters.kind,
         base=encoder.source,
         image_size=encoder.preprocess.size,
         base_image_space=lineage.image_space,
@@ -68,9 +68,9 @@ def save_adapter(encoder: TorchEncoder, folder: str | Path) -> Path:
         image_space=encoder.image_space,
         text_space=encoder.text_space,
     )
-    tensors = attached.tensors() | {name: value.detach() for name, value in _scalars(encoder).items()}
+    tensors = adapters.tensors() | {name: value.detach() for name, value in _scalars(encoder).items()}
     kept = {_PREFIX + name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    config = attached.saved_config()
+    config = adapters.saved_config()
     base = places.portable(card.base, Path(folder))
     if config is not None:
         config.base_model_name_or_path = base
@@ -109,7 +109,7 @@ def load_adapter(encoder: TorchEncoder, folder: str | Path) -> None:
         AdapterError: no adapter there, another base, or tensors that do not fit; the encoder's weights are then as they
             were, though its attention may be split.
     """
-    if encoder.attached is not None:
+    if encoder.adapters is not None:
         raise AdapterError(f"{encoder.name} already carries adapters; load its base anew")
     card = read_adapter_card(folder)
     tensors = _read(Path(folder))
@@ -127,7 +127,7 @@ def load_adapter(encoder: TorchEncoder, folder: str | Path) -> None:
         if parameter is not None:
             parameter.data = value.reshape(parameter.shape).to(parameter)
     encoder.requires_grad_(False)
-    encoder.attached = adapters
+    encoder.adapters = adapters
     encoder.head, encoder.base_probe = (
         LinearHead.load(Path(folder, name)) if Path(folder, name).is_file() else None for name in (HEAD, PROBE)
     )
@@ -231,9 +231,9 @@ def _refuse_misfit(folder: str | Path, known: Any, wrong: list[str], missing: li
 
 
 def _adapters(encoder: TorchEncoder) -> Adapters:
-    if not isinstance(encoder.attached, Adapters):
+    if not isinstance(encoder.adapters, Adapters):
         raise AdapterError(f"{encoder.name}: nothing was adapted, so there is no adapter to save")
-    return encoder.attached
+    return encoder.adapters
 
 
 def _scalars(encoder: TorchEncoder) -> dict[str, Tensor]:

@@ -20,11 +20,11 @@ from torch import nn
 from clipadapt.data.images import Preprocess
 from clipadapt.errors import ModelError
 from clipadapt.towers import hub
+from clipadapt.towers.backend import ModelBackend, OpenClip, Timm, Transformers
 from clipadapt.towers.hub import ModelName
-from clipadapt.towers.stock import OpenClip, Stock, Timm, Transformers
 
 
-def build(name: ModelName, image_size: int | None) -> tuple[Stock, Preprocess]:
+def build(name: ModelName, image_size: int | None) -> tuple[ModelBackend, Preprocess]:
     """The model and its preprocessing, on the CPU, in float32, frozen and in evaluation mode.
 
     Takes open_clip, local-dir, transformers and timm names; a hub repository of open_clip is a local-dir once fetched.
@@ -33,12 +33,12 @@ def build(name: ModelName, image_size: int | None) -> tuple[Stock, Preprocess]:
         ModelError: no such model, files that are missing or do not fit, no network (naming the file and the remedy).
     """
     with torch.random.fork_rng(devices=[]):  # constructors draw weights that are then overwritten
-        stock, preprocess = _BUILDERS[name.scheme](name, image_size)
-    stock.model.float().requires_grad_(False).eval()
-    return stock, preprocess
+        backend, preprocess = _BUILDERS[name.scheme](name, image_size)
+    backend.model.float().requires_grad_(False).eval()
+    return backend, preprocess
 
 
-def _open_clip(name: ModelName, image_size: int | None) -> tuple[Stock, Preprocess]:
+def _open_clip(name: ModelName, image_size: int | None) -> tuple[ModelBackend, Preprocess]:
     import open_clip
 
     assert name.tag is not None, "parse gives every open_clip name a tag"
@@ -57,7 +57,7 @@ def _open_clip(name: ModelName, image_size: int | None) -> tuple[Stock, Preproce
     return _open_clip_parts(model, tokenizer, config)
 
 
-def _local_dir(name: ModelName, image_size: int | None) -> tuple[Stock, Preprocess]:
+def _local_dir(name: ModelName, image_size: int | None) -> tuple[ModelBackend, Preprocess]:
     import open_clip
 
     folder = Path(name.name).expanduser()
@@ -130,12 +130,12 @@ def _quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _open_clip_parts(model: Any, tokenizer: Any, config: dict[str, Any]) -> tuple[Stock, Preprocess]:
+def _open_clip_parts(model: Any, tokenizer: Any, config: dict[str, Any]) -> tuple[ModelBackend, Preprocess]:
     preprocess = Preprocess.from_open_clip(model.visual.preprocess_cfg)
     return OpenClip(model, tokenizer, config), preprocess
 
 
-def _transformers(name: ModelName, image_size: int | None) -> tuple[Stock, Preprocess]:
+def _transformers(name: ModelName, image_size: int | None) -> tuple[ModelBackend, Preprocess]:
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
     where: dict[str, Any] = {"revision": name.revision} if name.revision else {}
@@ -184,7 +184,7 @@ def resize_positions(model: Any, image_size: int) -> None:
     model.config.vision_config.image_size = image_size
 
 
-def _timm(name: ModelName, image_size: int | None) -> tuple[Stock, Preprocess]:
+def _timm(name: ModelName, image_size: int | None) -> tuple[ModelBackend, Preprocess]:
     import timm
     from timm.data import resolve_model_data_config
 
@@ -228,7 +228,7 @@ def _timm_preprocess(data: dict[str, Any], image_size: int | None) -> Preprocess
     return plain if edge == size else replace(plain, edge=edge)
 
 
-_BUILDERS: Mapping[str, Callable[[ModelName, int | None], tuple[Stock, Preprocess]]] = {
+_BUILDERS: Mapping[str, Callable[[ModelName, int | None], tuple[ModelBackend, Preprocess]]] = {
     "open_clip": _open_clip,
     "local-dir": _local_dir,
     "transformers": _transformers,

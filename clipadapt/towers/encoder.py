@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from clipadapt.data.images import Preprocess
 from clipadapt.errors import AdapterError, ModelError
+from clipadapt.towers.backend import Family, ModelBackend, weights
 from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.identity import Lineage, Tower, adapted_space
 from clipadapt.towers.names import logical_names
 from clipadapt.towers.packed import is_split
 from clipadapt.towers.protocol import Encoder as Encoder
-from clipadapt.towers.stock import Family, Stock, weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,7 +41,7 @@ class Features(NamedTuple):
 
 
 @runtime_checkable
-class Attached(Protocol):
+class AdapterState(Protocol):
     """What the encoder asks of adapters put on it."""
 
     def digest(self, tower: Tower) -> str | None:
@@ -63,17 +63,17 @@ class TorchEncoder(nn.Module):
     As loaded, every weight is frozen and dropout is off.
     """
 
-    def __init__(self, name: str, stock: Stock, preprocess: Preprocess, lineage: Lineage) -> None:
+    def __init__(self, name: str, backend: ModelBackend, preprocess: Preprocess, lineage: Lineage) -> None:
         super().__init__()
         self.name = name
-        self.stock = stock
+        self.backend = backend
         self.preprocess = preprocess
         self.lineage = lineage
         self.source = lineage.base
         """The MODEL string that finds these weights again from any folder: of a run, its base's."""
         self.precision: Precision = "fp32"
-        self.model = stock.model
-        self.attached: Attached | None = None
+        self.model = backend.model
+        self.adapters: AdapterState | None = None
         self.head: LinearHead | None = None
         """Tells attributes from picture vectors, where a run trained one."""
         self.base_probe: LinearHead | None = None
@@ -81,15 +81,15 @@ class TorchEncoder(nn.Module):
 
     @property
     def family(self) -> Family:
-        return self.stock.family
+        return self.backend.family
 
     @property
     def dim(self) -> int:
-        return self.stock.dim
+        return self.backend.dim
 
     @property
     def context_length(self) -> int | None:
-        return self.stock.context_length
+        return self.backend.context_length
 
     @property
     def device(self) -> torch.device:
@@ -119,33 +119,33 @@ class TorchEncoder(nn.Module):
 
     @property
     def image_space(self) -> str:
-        digest = self.attached.digest("image") if self.attached else None
+        digest = self.adapters.digest("image") if self.adapters else None
         return adapted_space("image", self.lineage.image_space, digest, 1.0)
 
     @property
     def text_space(self) -> str | None:
         if self.lineage.text_space is None:
             return None
-        digest = self.attached.digest("text") if self.attached else None
+        digest = self.adapters.digest("text") if self.adapters else None
         return adapted_space("text", self.lineage.text_space, digest, 1.0)
 
     @property
     def image(self) -> nn.Module:
         """The image tower as a module: pixels [b, 3, h, w] -> unnormalised features [b, dim]; a view, not a copy."""
-        return _View(self.stock, "image")
+        return _View(self.backend, "image")
 
     @property
     def text(self) -> nn.Module | None:
         """The text tower as a module: token ids [t, length] -> unnormalised features; null for an image tower alone."""
-        return None if self.context_length is None else _View(self.stock, "text")
+        return None if self.context_length is None else _View(self.backend, "text")
 
     def tower_of(self, name: str) -> Tower | None:
         """The tower that a parameter or module path of `model` belongs to; null for the logit scale and bias."""
-        return self.stock.tower_of(name)
+        return self.backend.tower_of(name)
 
     def logical_names(self) -> dict[str, str]:
         """Logical name (`image.blocks.3.attention.q`) -> path in `model`, for every Linear and LayerNorm."""
-        return logical_names(self.model, self.stock.tower_of)
+        return logical_names(self.model, self.backend.tower_of)
 
     def forward(self, pixels: Tensor | None = None, tokens: Tensor | None = None) -> Features:
         """Both towers at once, so that one DDP wrapper sees everything a step uses."""
@@ -155,20 +155,20 @@ class TorchEncoder(nn.Module):
     def image_features(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b dim"]:
         """Unnormalised features, float32 (float64 for a float64 model) whatever the precision inside."""
         with self._autocast():
-            return _widened(self.stock.image(pixels.to(self.device, next(self.model.parameters()).dtype)))
+            return _widened(self.backend.image(pixels.to(self.device, next(self.model.parameters()).dtype)))
 
     def text_features(self, tokens: Int[Tensor, "t length"]) -> Float[Tensor, "t dim"]:
         """As image_features, from token ids as `tokenize` makes them."""
         with self._autocast():
-            return _widened(self.stock.text(tokens.to(self.device)))
+            return _widened(self.backend.text(tokens.to(self.device)))
 
     def tokenize(self, texts: Sequence[str], multiple: int = 1) -> Int[Tensor, "t length"]:
         """Token ids, cut to the longest text of the batch where the tower cannot see beyond a text's end.
 
         `multiple` rounds the length up, which bounds the number of shapes a compiled tower meets.
         """
-        tokens = self.stock.tokens(texts)
-        length = -(-self.stock.needed(tokens) // multiple) * multiple
+        tokens = self.backend.tokens(texts)
+        length = -(-self.backend.needed(tokens) // multiple) * multiple
         return tokens[:, :length]
 
     def encode_images(self, pictures: Sequence[Image.Image] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b dim"]:
@@ -198,11 +198,11 @@ class TorchEncoder(nn.Module):
 
     def checkpointing(self, enable: bool = True) -> None:
         """Recomputes activations block by block in the backward pass."""
-        self.stock.checkpointing(enable)
+        self.backend.checkpointing(enable)
 
     def compile_towers(self) -> None:
         """torch.compile on the blocks of both towers, in place; text lengths vary without a recompile each."""
-        for tower, stack in self.stock.stacks().items():
+        for tower, stack in self.backend.stacks().items():
             stack.compile(dynamic=tower == "text")
 
     def written_lineage(self) -> Lineage:
@@ -217,9 +217,9 @@ class TorchEncoder(nn.Module):
                 f"{self.name}: its attributes are told by a linear head, which no exported form holds; use the run "
                 "itself, or remove head.safetensors from a copy of its adapter folder to export the towers alone"
             )
-        if self.attached is not None or is_split(self.model):
+        if self.adapters is not None or is_split(self.model):
             raise AdapterError(f"{self.name}: merge the adapters and fuse the attention before writing the weights")
-        digests = weights(self.stock)
+        digests = weights(self.backend)
         return replace(self.lineage, image_weights=digests["image"], text_weights=digests.get("text"))
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -243,16 +243,16 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 class _View(nn.Module):
     """One tower of a library's model, sharing its modules and parameters."""
 
-    def __init__(self, stock: Stock, tower: Tower) -> None:
+    def __init__(self, backend: ModelBackend, tower: Tower) -> None:
         super().__init__()
-        model = stock.model
+        model = backend.model
         for name, child in model.named_children():
-            if stock.tower_of(name) == tower:
+            if backend.tower_of(name) == tower:
                 self.add_module(name, child)
         for name, parameter in model.named_parameters(recurse=False):
-            if stock.tower_of(name) == tower:
+            if backend.tower_of(name) == tower:
                 self.register_parameter(name, parameter)
-        self.run = stock.image if tower == "image" else stock.text
+        self.run = backend.image if tower == "image" else backend.text
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.run(inputs)

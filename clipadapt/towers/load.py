@@ -22,11 +22,11 @@ from clipadapt.errors import ModelError
 from clipadapt.runs import Run
 from clipadapt.towers import hub, identity
 from clipadapt.towers.adapter import WEIGHTS, load_adapter, read_adapter_card
+from clipadapt.towers.backend import ModelBackend, weights
 from clipadapt.towers.build import build
 from clipadapt.towers.encoder import Encoder, Precision, TorchEncoder
 from clipadapt.towers.hub import ModelName
 from clipadapt.towers.identity import Lineage
-from clipadapt.towers.stock import Stock, weights
 
 
 @runtime_checkable
@@ -88,9 +88,9 @@ def load_torch(name: ModelName, image_size: int | None = None) -> TorchEncoder:
         return _run(name, image_size)
     folder = hub.snapshot(name) if name.scheme == "hf-hub" else Path(name.name).expanduser()
     local = ModelName("local-dir", str(folder)) if name.scheme == "hf-hub" else name
-    stock, preprocess = build(local, image_size)
-    lineage = _lineage(str(_from_anywhere(name)), stock, preprocess)
-    encoder = TorchEncoder(str(name), stock, preprocess, lineage).eval()
+    backend, preprocess = build(local, image_size)
+    lineage = _lineage(str(_from_anywhere(name)), backend, preprocess)
+    encoder = TorchEncoder(str(name), backend, preprocess, lineage).eval()
     if folder.is_dir():
         encoder.lineage = identity.inherit(lineage, folder)
     return encoder
@@ -145,11 +145,11 @@ def _elsewhere(scheme: str) -> Loader | None:
     return _REGISTERED.get(scheme)
 
 
-def _lineage(base: str, stock: Stock, preprocess: Preprocess) -> Lineage:
-    digests = weights(stock)
+def _lineage(base: str, backend: ModelBackend, preprocess: Preprocess) -> Lineage:
+    digests = weights(backend)
     tokens = None
-    if stock.context_length is not None:
-        tokens = identity.tokenizer_digest(stock.tokens, stock.vocabulary(), stock.context_length)
+    if backend.context_length is not None:
+        tokens = identity.tokenizer_digest(backend.tokens, backend.vocabulary(), backend.context_length)
     return Lineage(
         base=base,
         image_space=identity.base_space("image", digests["image"], asdict(preprocess)),

@@ -21,7 +21,7 @@ from torch import nn
 
 from clipadapt import config
 from clipadapt.errors import AdapterError, ConfigError, listing
-from clipadapt.towers.attached import Adapters, inject, train_in_place
+from clipadapt.towers.adapter_state import Adapters, inject, train_in_place
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower
 from clipadapt.towers.names import PROJECTIONS, is_norm
@@ -82,7 +82,7 @@ def select_trainable(encoder: TorchEncoder, train: config.Train, lora: config.Lo
         names = [name for name, _ in encoder.model.named_parameters() if encoder.tower_of(name) in towers]
     adapters = Adapters(encoder, train.trainable, None)
     train_in_place(encoder, adapters, names)
-    encoder.attached = adapters
+    encoder.adapters = adapters
     return tally(encoder)
 
 
@@ -116,7 +116,7 @@ def add_adapters(encoder: TorchEncoder, lora: config.Lora, seed: int = 0) -> Ada
         train_in_place(encoder, adapters, _norm_parameters(encoder, towers))
     by_path = {path: name for name, path in names.items()}
     _refuse_missing(planned, [by_path[path] for path in adapters.layers()])
-    encoder.attached = adapters
+    encoder.adapters = adapters
     return tally(encoder)
 
 
@@ -160,7 +160,7 @@ def tally(encoder: TorchEncoder) -> AdapterReport:
 
 
 def _refuse_adapted(encoder: TorchEncoder) -> None:
-    if encoder.attached is not None:
+    if encoder.adapters is not None:
         raise AdapterError(f"{encoder.name} already carries adapters; merge them first, or load its base")
 
 

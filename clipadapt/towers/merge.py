@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from clipadapt.errors import AdapterError, ConfigError
-from clipadapt.towers.attached import Adapters, unwrap
+from clipadapt.towers.adapter_state import Adapters, unwrap
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower, adapted_space
 
@@ -51,8 +51,8 @@ def merge(
         AdapterError: nothing was adapted.
         ConfigError: a strength for something that is no tower.
     """
-    attached = encoder.attached
-    if not isinstance(attached, Adapters):
+    adapters = encoder.adapters
+    if not isinstance(adapters, Adapters):
         raise AdapterError(f"{encoder.name}: nothing to merge; it carries no adapter")
     given: Mapping[Tower, float] = strength or {}
     unknown = set(given) - set(TOWERS)
@@ -69,9 +69,9 @@ def merge(
     spaces: dict[Tower, str | None] = {}
     for tower in TOWERS:
         base = bases[tower]
-        spaces[tower] = base and adapted_space(tower, base, attached.digest(tower), strengths[tower])
+        spaces[tower] = base and adapted_space(tower, base, adapters.digest(tower), strengths[tower])
     counts: dict[Tower, list[int]] = {}
-    for tower, parameter, base, target in _merged(attached, strengths):
+    for tower, parameter, base, target in _merged(adapters, strengths):
         held = dtype or parameter.dtype
         parameter.data = target.to(parameter.dtype if dtype is None else torch.promote_types(dtype, torch.float32))
         count = counts.setdefault(tower, [0, 0])
@@ -84,29 +84,29 @@ def merge(
         encoder.cast_frozen(dtype)
     _warn(changed, strengths, dtype or next(encoder.model.parameters()).dtype)
     encoder.lineage = lineage.after(spaces, {tower: strengths[tower] for tower in TOWERS if bases[tower]})
-    encoder.attached = None
+    encoder.adapters = None
     return Merged({tower: strengths[tower] for tower in changed}, changed)
 
 
-def _merged(attached: Adapters, strengths: Mapping[Tower, float]) -> Any:
+def _merged(adapters: Adapters, strengths: Mapping[Tower, float]) -> Any:
     """(tower, parameter, its base value, its value at the strength), one at a time, values in float32 or wider."""
-    for path, layer in attached.layers().items():
-        tower: Any = attached.tower_of(path)
+    for path, layer in adapters.layers().items():
+        tower: Any = adapters.tower_of(path)
         inner: nn.Linear = layer.get_base_layer()
         before = {name: _wide(value) for name, value in inner.named_parameters()}
         types = {name: value.dtype for name, value in inner.named_parameters()}
         for name, parameter in inner.named_parameters():
             parameter.data = before[name].clone()
         layer.merge(safe_merge=False)
-        if path in attached.originals:
-            before["weight"] = _wide(attached.originals[path][0]).to(inner.weight.device)
+        if path in adapters.originals:
+            before["weight"] = _wide(adapters.originals[path][0]).to(inner.weight.device)
         for name, parameter in inner.named_parameters():
             target = _between(before[name], parameter.data, strengths[tower])
             parameter.data = parameter.data.to(types[name])
             yield tower, parameter, before[name], target
-    parameters = dict(attached.model.named_parameters())
-    for name, base in attached.base.items():
-        tower = attached.tower_of(name)
+    parameters = dict(adapters.model.named_parameters())
+    for name, base in adapters.base.items():
+        tower = adapters.tower_of(name)
         parameter = parameters[name]
         base = _wide(base).to(parameter.device)
         yield tower, parameter, base, _between(base, _wide(parameter), strengths[tower])

@@ -1,7 +1,7 @@
 """Texts at their true cost: each distinct text once, and only as many tokens as the batch needs.
 
 Fashion captions have 8 to 20 tokens of 77, and a batch repeats most of them. Both savings are exact: a causal tower
-cannot see beyond a text's end (see stock.OpenClip), and equal texts have equal features. Towers that attend to their
+cannot see beyond a text's end (see backend.OpenClip), and equal texts have equal features. Towers that attend to their
 padding, as SigLIP's, keep all their positions. Texts are grouped by length, so that one long caption does not
 lengthen every batch. Nothing here knows of templates or losses.
 """

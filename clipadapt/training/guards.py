@@ -96,7 +96,7 @@ def cut_texts(encoder: TorchEncoder, objective: Objective) -> str | None:
     length = encoder.context_length
     if length is None:
         return None
-    context = Context(lambda text: encoder.stock.tokens([text])[0].tolist(), length)
+    context = Context(lambda text: encoder.backend.tokens([text])[0].tolist(), length)
     texts = objective.sample_texts(TEXTS)
     lost = {text: words for text in texts if (words := context.cut(text))}
     if not lost:

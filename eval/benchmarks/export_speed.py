@@ -99,7 +99,7 @@ def merging(model: str, rounds: int) -> dict[str, Any]:
     """Base, merged and unmerged pictures, in turn; the merged graph is asserted to be the base's."""
     base = load(model)
     assert isinstance(base, TorchEncoder), "a torch model"
-    shared = {id(base.stock.tokenizer): base.stock.tokenizer}  # type: ignore[attr-defined]
+    shared = {id(base.backend.tokenizer): base.backend.tokenizer}  # type: ignore[attr-defined]
     adapted = copy.deepcopy(base, shared)
     add_adapters(adapted, Lora(dropout=0.0), seed=0)
     folded = copy.deepcopy(adapted, shared)

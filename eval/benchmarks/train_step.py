@@ -46,7 +46,7 @@ PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 1
 """Dense bf16 operations per second. Source: NVIDIA's data sheets of these cards."""
 
 
-class Stock:
+class ModelBackend:
     """The loop that a user would write."""
 
     def __init__(self, model: str, catalogue: Catalogue, captions: list[str], device: torch.device, batch: int) -> None:
@@ -158,7 +158,7 @@ def without(saving: str, ours: "Ours") -> Iterator[None]:
         with mock.patch.object(step, "training_attention", lambda *_, **__: contextlib.nullcontext()):
             yield
     elif saving == "trimmed text":
-        with mock.patch.object(ours.encoder.stock, "needed", lambda tokens: tokens.shape[1]):
+        with mock.patch.object(ours.encoder.backend, "needed", lambda tokens: tokens.shape[1]):
             yield
     else:
         yield
@@ -218,7 +218,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> None:
     ours = contestants(arguments, source, catalogue, device)
     first = ours["ours"]
     captions = first.captions()
-    stock = Stock(config.model.name, catalogue, captions, device, arguments.batch)
+    stock = ModelBackend(config.model.name, catalogue, captions, device, arguments.batch)
     ready = stock.pixels()
     calls = {"stock": lambda: stock.step(ready), **{name: _timed(name, one) for name, one in ours.items()}}
     times = alternating(calls, rounds=arguments.rounds, cuda=cuda)

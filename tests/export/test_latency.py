@@ -43,7 +43,7 @@ def test_an_adapted_model_is_timed_in_four_forms_and_stays_as_it_is(tiny_model: 
         (tower, batch, form) for tower in ("image", "text") for batch in (1, 3) for form in forms
     ]
     assert all(0 < one.p50 <= one.p95 <= one.p99 and np.isfinite(one.throughput) for one in found)
-    assert encoder.attached is not None
+    assert encoder.adapters is not None
     assert (encoder.image_space, torch.get_num_threads()) == (before, threads)
 
 

@@ -148,7 +148,7 @@ def clip_texts(written: Callable[[str], tuple[TorchEncoder, Path]]) -> Callable[
     assert own is not None
 
     def check(texts: list[str]) -> None:
-        assert np.array_equal(own.padded(texts), encoder.stock.tokens(texts).numpy())
+        assert np.array_equal(own.padded(texts), encoder.backend.tokens(texts).numpy())
 
     return check
 
@@ -170,7 +170,7 @@ def test_plain_texts_have_the_same_ids_in_the_file_alone(written: Callable[[str]
     encoder, folder = written("clip")
     texts = ["A photo of a Striped  shirt, slim-fit", "größe 38, it's 3/4 length!", "短袖 dress", "skirt " * 60, ""]
     alone = [one.ids for one in Tokenizer.from_file(str(folder / "tokenizer.json")).encode_batch(texts)]
-    assert alone == encoder.stock.tokens(texts).tolist()
+    assert alone == encoder.backend.tokens(texts).tolist()
 
 
 @pytest.mark.parametrize("name", ["image.onnx", "text.onnx"])

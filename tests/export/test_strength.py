@@ -173,7 +173,7 @@ def test_the_encoder_that_is_searched_stays_as_it_is(made: Path) -> None:
         retained=["baseColour"],
     )
     after = encoder.model.state_dict()
-    assert encoder.attached is not None
+    assert encoder.adapters is not None
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 

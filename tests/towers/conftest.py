@@ -43,7 +43,7 @@ def encoder_of(folder_of: Callable[[str], Path]) -> Callable[[str], TorchEncoder
             encoder = load(str(folder_of(layout)))
             assert isinstance(encoder, TorchEncoder)
             loaded[layout] = encoder
-        tokenizer = getattr(loaded[layout].stock, "tokenizer", None)
+        tokenizer = getattr(loaded[layout].backend, "tokenizer", None)
         return copy.deepcopy(loaded[layout], {id(tokenizer): tokenizer})
 
     return fresh

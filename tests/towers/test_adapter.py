@@ -241,7 +241,7 @@ def test_half_an_adapter_is_none(saved: Path, encoder_of: Callable[[str], TorchE
         with pytest.raises(AdapterError, match="does not fit this base"):
             load_adapter(encoder, saved)
         torch.testing.assert_close(vectors(encoder, pixels), base, atol=1e-6, rtol=0)
-        assert encoder.attached is None
+        assert encoder.adapters is None
     weights.write_bytes(b"not safetensors")
     with pytest.raises(AdapterError, match="cannot be read"):
         load_adapter(encoder_of("clip"), saved)

@@ -85,7 +85,7 @@ def test_trimming_is_exact(layout: str, split: bool, encoder_of: Callable[[str],
     encoder = encoder_of(layout)
     if split:
         split_attention(encoder.model)
-    full = encoder.stock.tokens(TEXTS)
+    full = encoder.backend.tokens(TEXTS)
     short = encoder.tokenize(TEXTS)
     assert short.shape[1] < full.shape[1] or layout == "hf_clip"
     assert encoder.tokenize(["skirt"]).shape[1] == (2 if layout == "hf_clip" else 3)
@@ -200,7 +200,7 @@ def test_checkpointing_changes_nothing(layout: str, encoder_of: Callable[[str], 
 def test_compiled_towers_take_any_text_length(encoder_of: Callable[[str], TorchEncoder], pixels: Tensor) -> None:
     encoder = encoder_of("eva_separate")
     expected = encoder.encode_texts(TEXTS)
-    for stack in encoder.stock.stacks().values():
+    for stack in encoder.backend.stacks().values():
         stack.compile(backend="eager", dynamic=True)
     for texts in (TEXTS[:1], TEXTS[1:2], TEXTS[2:3]):
         encoder.encode_texts(texts)

@@ -76,7 +76,7 @@ def test_merged_fused_and_stock_loaded_are_the_adapted_model(
         stock: Any = open_clip.create_model(f"local-dir:{folder_of(layout)}").eval()
         stock.load_state_dict(after, strict=True)
         with torch.no_grad():
-            text = stock.encode_text(encoder.stock.tokens(TEXTS))
+            text = stock.encode_text(encoder.backend.tokens(TEXTS))
             found = torch.cat([stock.encode_image(pixels), text])
         torch.testing.assert_close(found, adapted, atol=1e-5, rtol=0)
 
@@ -225,4 +225,4 @@ def test_a_strength_for_no_tower_is_refused(encoder_of: Callable[[str], TorchEnc
     add_adapters(encoder, Lora(rank=2))
     with pytest.raises((ConfigError, TypeCheckError), match="images"):
         merge(encoder, cast("Any", {"images": 0.5}))
-    assert encoder.attached is not None
+    assert encoder.adapters is not None

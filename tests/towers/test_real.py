@@ -27,7 +27,7 @@ def test_the_stand_in_model_split_adapted_saved_merged_and_fused(tmp_path: Path)
     encoder: Any = load(name)
     pictures = [Image.open(file).convert("RGB") for file in files]
     pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
-    full = encoder.stock.tokens(TEXTS)
+    full = encoder.backend.tokens(TEXTS)
 
     def features() -> torch.Tensor:
         with torch.no_grad():

@@ -44,7 +44,7 @@ def test_gradients_equal_the_plain_way(layout: str, encoder_of: Callable[[str], 
                 if parameter.requires_grad:
                     parameter.add_(0.05)
         if plain:
-            features = F.normalize(encoder.text_features(encoder.stock.tokens(TEXTS)), dim=-1)
+            features = F.normalize(encoder.text_features(encoder.backend.tokens(TEXTS)), dim=-1)
         else:
             features = encode_distinct(encoder, TEXTS)
         weights = torch.linspace(-1, 1, features.numel(), dtype=torch.float64).reshape(features.shape)

@@ -31,7 +31,7 @@ def test_texts_learn_and_pictures_stay(configured: Callable[..., Config], monkey
     objective = Objective(config.loss, train, Prompts.load(config.prompts), seed=0)
     step = Step(encoder, objective, logit_scale, processes, config)
     before = {name: parameter.clone() for name, parameter in optim.trainable(encoder.model).items()}
-    monkeypatch.setattr(encoder.stock, "image", None)
+    monkeypatch.setattr(encoder.backend, "image", None)
     figures = text_warmup.warm_up(config, encoder, train, objective, step, processes, pictures)
     assert figures["loss"] < 0.9 * figures["loss_first"]
     changed = {name for name, p in optim.trainable(encoder.model).items() if not torch.equal(p, before[name])}

@@ -21,7 +21,7 @@ Family = Literal["open_clip", "transformers", "timm"]
 
 
 @runtime_checkable
-class Stock(Protocol):
+class ModelBackend(Protocol):
     """What an encoder needs from a library's model."""
 
     family: Family
@@ -232,11 +232,11 @@ class Timm:
         return {"image": self.model}
 
 
-def weights(stock: Stock) -> dict[Tower, str]:
+def weights(backend: ModelBackend) -> dict[Tower, str]:
     """Digest of each tower's weights as a stock loader sees them; only for a model that is unsplit and unadapted."""
     named: dict[Tower, list[tuple[str, Tensor]]] = {}
-    for name, tensor in stock.model.state_dict().items():
-        tower = stock.tower_of(name)
+    for name, tensor in backend.model.state_dict().items():
+        tower = backend.tower_of(name)
         if tower is not None:
             named.setdefault(tower, []).append((name, tensor))
     return {tower: weights_digest(tensors) for tower, tensors in named.items()}
