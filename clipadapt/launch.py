@@ -197,6 +197,7 @@ class Ending:
             fitted_on=inputs.fitted_on,
             out=run.report,
             broken=config.data.broken,
+            run=run,
         )
 
     def index(self, run: "Run") -> None:

@@ -41,7 +41,7 @@ def command(
     from clipadapt.evaluation.gate import Gate, require
     from clipadapt.evaluation.results import PAGE
     from clipadapt.evaluation.suite import Suite
-    from clipadapt.inputs import resolve
+    from clipadapt.inputs import resolve, run_of
     from clipadapt.recognition.vectors import VectorCache, default_folder
     from clipadapt.towers.load import load
 
@@ -71,6 +71,7 @@ def command(
         fitted_on=inputs.fitted_on,
         cache=VectorCache(cache or default_folder() / "vectors"),
         broken=broken,
+        run=run_of(model),
     )
     console = stdout_console()
     console.print(results.table(console.width))

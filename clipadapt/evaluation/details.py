@@ -88,6 +88,23 @@ class Missing(NamedTuple):
     """Values left out because they have fewer items than the suite's min_items."""
 
 
+class Training(NamedTuple):
+    """How the reported run learnt, from its own log."""
+
+    loss: tuple[tuple[float, float], ...]
+    """(epochs done, loss), by step, thinned."""
+    chosen_by: str
+    """The metric that epochs are chosen by."""
+    figures: dict[str, tuple[tuple[float, float], ...]]
+    """Metric on tune -> (epochs done, figure)."""
+    epochs: int
+    steps: int
+    images: int
+    """Pictures seen, each time counted."""
+    seconds: float
+    """Of the steps alone: without encoding, text warm-up and measuring."""
+
+
 @dataclass(frozen=True)
 class Details:
     """Everything of one evaluation that is not a row."""
@@ -104,5 +121,7 @@ class Details:
     """Attribute -> value -> labelled training items."""
     margins: dict[str, float] = field(default_factory=dict)
     """Retention set -> the loss that is still held to be none."""
+    training: Training | None = None
+    """Of the run that is reported; null where the model is no run."""
     notes: tuple[str, ...] = ()
     """Tasks that had nothing to measure, and why."""

@@ -24,6 +24,7 @@ from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import Suite
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.examples import RULE
+from clipadapt.evaluation.training_log import training_of
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import to_rows
@@ -49,6 +50,7 @@ def evaluate(
     fitted_on: Mapping[str, str] | None = None,
     cache: VectorCache | None = None,
     broken: Literal["error", "count"] = "error",
+    run: runs.Run | None = None,
     progress: bool = True,
 ) -> Results:
     """Measures an encoder, and what changed against another, on one split.
@@ -63,6 +65,7 @@ def evaluate(
         tune: a split that temperatures are fitted on; without, probabilities use each model's own scale.
         fitted_on: what was chosen on data (weights, epoch, ...) -> the split, for the refusal and the record.
         broken: error stops at a picture that cannot be decoded, count leaves it out and says so in the report.
+        run: the run that the encoder is of, whose training the report draws.
 
     Raises:
         ConfigError: the suite names what the catalogue does not have, or the split was used to choose something.
@@ -106,6 +109,7 @@ def evaluate(
         broken=inputs.broken,
         train_counts={name: dict(counts) for name, counts in (train_counts or {}).items()},
         margins=measured.margins,
+        training=None if run is None else training_of(run),
         notes=tuple(dict.fromkeys((*_product_notes(catalogue), *head_notes, *measured.notes))),
     )
     results = Results(_record(context, suite, prompts, quoted, details, fitted_on or {}), tuple(rows), details)

@@ -17,7 +17,8 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax
 from scipy.special import softmax as _softmax
 
-_BINS = 10
+BINS = 10
+"""Of equal width, in which confidence is held against accuracy."""
 _SCORES = 1 << 22
 """Logits held at once: 32 MB."""
 
@@ -92,11 +93,16 @@ def fit_sigmoid(similarity: Float[np.ndarray, "n v"], truth: Bool[np.ndarray, "n
     return Scale(float(np.exp(best.x[0])), float(best.x[1]))
 
 
+def bin_of(confidence: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """The bin of each probability."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+
+
 def reliability(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> Reliability:
     """How far stated probabilities are from the share that came true."""
-    place = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
-    items = np.bincount(place, minlength=_BINS)
+    place = bin_of(confidence)
+    items = np.bincount(place, minlength=BINS)
     some = np.maximum(items, 1)
-    stated = np.bincount(place, confidence, minlength=_BINS) / some
-    true = np.bincount(place, right, minlength=_BINS) / some
+    stated = np.bincount(place, confidence, minlength=BINS) / some
+    true = np.bincount(place, right, minlength=BINS) / some
     return Reliability(float((items * np.abs(stated - true)).sum() / max(len(right), 1)), stated, true, items)

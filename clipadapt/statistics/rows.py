@@ -2,7 +2,7 @@
 
     row.mean, row.low, row.high                    the figure and its interval, as fractions
     row.delta, row.delta_low, row.delta_high       against another system on the same items; null for a lone system
-    row.verdict()                                  "better", "worse" or "cannot be told"
+    row.verdict()                                  "better", "worse" or "unclear"
 
 A row says what it is about by task, attribute, value, bin, metric and k; `select` finds rows by those. Nothing here
 knows how a figure came about or where it is printed.
@@ -19,8 +19,11 @@ SCHEMA_VERSION = 1
 HEADLINE = "headline"
 """The task of the rows that are quoted."""
 
+LOWER_IS_BETTER = frozenset({"calibration_error"})
+"""Metrics of which a smaller figure is the better one."""
+
 Bin = Literal["all", "many", "medium", "few", "rare"]
-Verdict = Literal["better", "worse", "cannot be told"]
+Verdict = Literal["better", "worse", "unclear"]
 _PAIRED = ("against", "delta", "delta_low", "delta_high", "p", "minimum_detectable")
 
 
@@ -75,10 +78,16 @@ class Row:
         if not self.paired:
             raise ValueError(f"{self.label()} compares nothing")
         if self.delta_low is None or self.delta_high is None or self.p is None or self.p >= level:
-            return "cannot be told"
-        if self.delta_low > 0:
-            return "better"
-        return "worse" if self.delta_high < 0 else "cannot be told"
+            return "unclear"
+        if self.delta_low <= 0 <= self.delta_high:
+            return "unclear"
+        return "better" if (self.delta_low > 0) != (self.metric in LOWER_IS_BETTER) else "worse"
+
+    @property
+    def gain(self) -> float:
+        """The difference, above zero where it is for the better; 0 for a row that compares nothing."""
+        delta = self.delta or 0.0
+        return -delta if self.metric in LOWER_IS_BETTER else delta
 
     def label(self) -> str:
         """What the row is about, in words."""
@@ -118,6 +127,7 @@ _ABBREVIATED = {
     "ndcg": "nDCG@{k}",
     "reciprocal_rank": "MRR",
     "recall_at": "recall@{k}",
+    "calibration_error": "calibration error",
     "retention": "retention (balanced accuracy)",
 }
 

@@ -10,7 +10,7 @@ from clipadapt.statistics.results import MeasuredRows
 from clipadapt.statistics.rows import HEADLINE, Row, interval_text, points
 from clipadapt.tagging.report import AUTOMATIC, AUTOMATIC_ITEMS, PRECISION, TASK, find_row
 
-_STYLES = {"better": "green", "worse": "red", "cannot be told": "yellow"}
+_STYLES = {"better": "green", "worse": "red", "unclear": "yellow"}
 
 
 def table(results: MeasuredRows) -> Table:

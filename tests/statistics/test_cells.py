@@ -81,7 +81,7 @@ def test_one_product_gives_no_spread(evidence):
     own, base = to_rows([cell(evidence, products=1)], PAIR, "validation", sampler(1, 8), QUICK)
     assert (base.low, base.high, own.delta_low, own.minimum_detectable) == (None,) * 4
     assert own.delta == pytest.approx(own.mean - base.mean)
-    assert own.verdict() == "cannot be told"
+    assert own.verdict() == "unclear"
 
 
 def test_equal_systems_cannot_be_told_apart_and_say_what_could():
@@ -91,7 +91,7 @@ def test_equal_systems_cannot_be_told_apart_and_say_what_could():
     assert own.p == 1
     assert own.minimum_detectable is not None
     assert own.minimum_detectable > 0
-    assert own.verdict() == "cannot be told"
+    assert own.verdict() == "unclear"
 
 
 def test_p_is_corrected_among_attributes_and_apart_from_headlines(compared):

@@ -34,9 +34,9 @@ def test_another_form_is_refused(row, change):
     [
         (0.01, 0.2, 0.01, "better"),
         (-0.2, -0.01, 0.01, "worse"),
-        (-0.1, 0.2, 0.01, "cannot be told"),
-        (0.01, 0.2, 0.05, "cannot be told"),
-        (None, None, 0.01, "cannot be told"),
+        (-0.1, 0.2, 0.01, "unclear"),
+        (0.01, 0.2, 0.05, "unclear"),
+        (None, None, 0.01, "unclear"),
     ],
 )
 def test_a_verdict_needs_interval_and_p(compared, low, high, p, verdict):

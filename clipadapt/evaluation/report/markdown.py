@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clipadapt.evaluation.details import Details
-from clipadapt.evaluation.report.summary import Counterparts, findings, retention, title
+from clipadapt.evaluation.report.summary import Counterparts, findings, plain_sentence, retention, title
 from clipadapt.statistics.rows import HEADLINE, Row, interval_text, metric_label, p_text, points, select
 
-_MARKS = {"better": "▲", "worse": "▼", "cannot be told": "·"}
+_MARKS = {"better": "▲", "worse": "▼", "unclear": "·"}
 
 
 def markdown(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> str:
@@ -29,8 +29,11 @@ def _lines(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> 
         f"{round(100 * config['suite']['statistics']['coverage'])}% intervals clustered by product."
     )
     yield ""
+    if sentence := plain_sentence(config, rows, details.margins):
+        yield _escaped(sentence)
+        yield ""
     found = findings(rows)
-    for verdict, heading in (("better", "Improved"), ("worse", "Got worse"), ("cannot be told", "Cannot be told")):
+    for verdict, heading in (("worse", "Got worse"), ("better", "Improved"), ("unclear", "Unclear")):
         some = [finding for finding in found if finding.verdict == verdict]
         if found:
             yield f"**{heading}**"
@@ -39,9 +42,9 @@ def _lines(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> 
             if not some:
                 yield "- nothing"
             yield ""
-    for held in retention(rows, details.margins):
-        bounds = interval_text(held.row.delta_low, held.row.delta_high, signed=True)
-        yield f"Retention on {_escaped(held.name)}: **{held.verdict}** {bounds}, margin {points(held.margin)} points."
+    for kept in retention(rows, details.margins):
+        bounds = interval_text(kept.row.delta_low, kept.row.delta_high, signed=True)
+        yield f"Retention on {_escaped(kept.name)}: **{kept.verdict}** {bounds}, margin {points(kept.margin)} points."
         yield ""
     counterpart = Counterparts(rows)
     yield from _table("Quoted", select(rows, task=HEADLINE), counterpart)

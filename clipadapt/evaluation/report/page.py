@@ -13,18 +13,40 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 import yaml
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from markupsafe import Markup
 
 from clipadapt.data.bins import FEW, MEDIUM
-from clipadapt.evaluation.details import Confusion, Details, Reliability
+from clipadapt.evaluation.details import Confusion, Details, Reliability, Training
 from clipadapt.evaluation.report import svg
-from clipadapt.evaluation.report.summary import Counterparts, Finding, findings, retention, subject, title
+from clipadapt.evaluation.report.summary import (
+    Counterparts,
+    Finding,
+    findings,
+    plain_sentence,
+    retention,
+    subject,
+    title,
+)
 from clipadapt.statistics.rows import HEADLINE, Row, Verdict, interval_text, metric_label, p_text, points, select
 
 _VALUES_DRAWN = 14
 """Most values in one confusion table; the most frequent are kept."""
 _CONFUSIONS_NAMED = 3
+_SECTIONS = {
+    "headline": "Headline",
+    "attributes": "Attributes",
+    "bins": "Frequent and rare values",
+    "confusions": "Confusions",
+    "examples": "Searches side by side",
+    "calibration": "Calibration",
+    "training": "Training",
+    "left_out": "Left out",
+    "everything": "Everything measured",
+}
+"""Anchor -> heading, in the page's order."""
+_SHOWN = 12
+"""Findings that a list shows before the rest is folded away."""
 
 
 class Group(NamedTuple):
@@ -46,10 +68,11 @@ class Card(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Share of a value's items that were taken for one value."""
+    """Share of a value's items that were taken for one value, or how much that share grew."""
 
     share: float
     right: bool
+    css: str = ""
 
 
 class ConfusionLine(NamedTuple):
@@ -59,18 +82,38 @@ class ConfusionLine(NamedTuple):
 
 
 class ConfusionTable(NamedTuple):
-    system: str
+    """Of one system, or the difference of the two."""
+
+    heading: str
     chosen: tuple[str, ...]
     lines: list[ConfusionLine]
+    difference: bool = False
 
 
 class ConfusionBlock(NamedTuple):
-    """One attribute: a table per system, and its costliest confusions in words."""
+    """One attribute: a table per system and their difference, and its costliest confusions in words."""
 
     attribute: str
     tables: list[ConfusionTable]
     largest: list[str]
     hidden: int
+
+
+class VerdictList(NamedTuple):
+    """Findings of one verdict."""
+
+    heading: str
+    css: str
+    shown: list[Finding]
+    folded: list[Finding]
+
+
+class TrainingBlock(NamedTuple):
+    """How the run learnt."""
+
+    about: str
+    charts: list[tuple[Markup, str]]
+    """(chart, caption)."""
 
 
 class Diagram(NamedTuple):
@@ -101,11 +144,23 @@ def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> st
     recognised = [row for row in rows if row.task == "recognition" and row.metric == "balanced_accuracy"]
     whole = select(recognised, bin="all", value=None)
     binned = [row for row in select(recognised, value=None) if row.bin in ("many", "rare")]
+    sections = {
+        "attributes": _groups(whole, systems, counterpart, lambda row: row.attribute or ""),
+        "bins": _groups(binned, systems, counterpart, lambda row: f"{row.attribute}: {row.bin} values"),
+        "confusions": [_confusion(one, systems) for one in details.confusions],
+        "examples": details.examples,
+        "calibration": [_reliability(one, systems) for one in details.reliability],
+        "training": None if details.training is None else _training(details.training),
+        "left_out": (*details.missing, *details.broken, *details.notes),
+    }
     return (
         environment()
         .get_template("page.html.jinja")
         .render(
+            **sections,
             title=title(config, rows),
+            sentence=plain_sentence(config, rows, details.margins),
+            contents=[(anchor, name) for anchor, name in _SECTIONS.items() if sections.get(anchor, True)],
             config=config,
             config_text=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100),
             coverage=round(100 * config["suite"]["statistics"]["coverage"]),
@@ -114,13 +169,8 @@ def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> st
             headline=[_card(row, counterpart) for row in _leading(select(rows, task=HEADLINE))],
             retention=retention(rows, details.margins),
             verdicts=_verdicts(rows),
-            attributes=_groups(whole, systems, counterpart, lambda row: row.attribute or ""),
-            bins=_groups(binned, systems, counterpart, lambda row: f"{row.attribute}: {row.bin} values"),
             scatter=_scatter(rows, details, systems),
-            confusions=[_confusion(one, systems) for one in details.confusions],
-            examples=details.examples,
             example_rule=details.example_rule,
-            calibration=[_reliability(one, systems) for one in details.reliability],
             calibration_note=_calibration_note(details.reliability),
             missing=details.missing,
             broken=details.broken,
@@ -145,20 +195,25 @@ def environment() -> jinja2.Environment:
         "interval": lambda row: interval_text(row.low, row.high),
         "delta_interval": lambda row: interval_text(row.delta_low, row.delta_high, signed=True),
         "p_text": p_text,
+        "change": lambda share: f"{100 * share:+.0f}".replace("-", "−"),
         "base64": lambda data: base64.b64encode(data).decode("ascii"),
     }
     return environment
 
 
-def _verdicts(rows: Sequence[Row]) -> list[tuple[str, str, list[Finding]]]:
-    """(heading, class, findings) for each verdict; empty where nothing is compared."""
+def _verdicts(rows: Sequence[Row]) -> list[VerdictList]:
+    """One for each verdict, what got worse first; none where nothing is compared."""
     found = findings(rows)
     headings: tuple[tuple[str, str, Verdict], ...] = (
-        ("Improved", "better", "better"),
         ("Got worse", "worse", "worse"),
-        ("Cannot be told", "unsure", "cannot be told"),
+        ("Improved", "better", "better"),
+        ("Unclear", "unsure", "unclear"),
     )
-    return [(name, css, [one for one in found if one.verdict == verdict]) for name, css, verdict in headings if found]
+    lists = []
+    for name, css, verdict in headings if found else ():
+        own = [one for one in found if one.verdict == verdict]
+        lists.append(VerdictList(name, css, own[:_SHOWN], own[_SHOWN:]))
+    return lists
 
 
 def _systems(rows: Sequence[Row]) -> list[str]:
@@ -216,22 +271,31 @@ def _scatter(rows: Sequence[Row], details: Details, systems: Sequence[str]) -> M
 def _confusion(confusion: Confusion, systems: Sequence[str]) -> ConfusionBlock:
     shown = confusion.values[:_VALUES_DRAWN]
     totals = np.bincount(confusion.truth, minlength=len(confusion.values))[: len(shown)]
-    tables = []
-    for system in systems:
-        if system in confusion.chosen:
-            counts = confusion.table(system, len(shown))
-            rows = zip(shown, totals.tolist(), counts, strict=True)
-            tables.append(ConfusionTable(system, shown, [_confusion_line(*row, at) for at, row in enumerate(rows)]))
-    lines = [
-        f"{items} of {value} taken for {other}"
-        for value, other, items in confusion.largest(tables[-1].system, _CONFUSIONS_NAMED)
+    names = [system for system in systems if system in confusion.chosen]
+    shares = [confusion.table(name, len(shown)) / np.maximum(totals, 1)[:, None] for name in names]
+    tables = [
+        ConfusionTable(name, shown, _confusion_lines(shown, totals, share))
+        for name, share in zip(names, shares, strict=True)
     ]
-    return ConfusionBlock(confusion.attribute, tables, lines, len(confusion.values) - len(shown))
+    if len(tables) == 2:
+        lines = _confusion_lines(shown, totals, shares[1] - shares[0])
+        tables.append(ConfusionTable(f"{names[1]} minus {names[0]}, points", shown, lines, difference=True))
+    largest = [
+        f"{items} of {value} taken for {other}"
+        for value, other, items in confusion.largest(names[-1], _CONFUSIONS_NAMED)
+    ]
+    return ConfusionBlock(confusion.attribute, tables, largest, len(confusion.values) - len(shown))
 
 
-def _confusion_line(value: str, total: int, counts: Int[np.ndarray, " chosen"], row: int) -> ConfusionLine:
-    cells = [Cell(count / max(total, 1), row == column) for column, count in enumerate(counts.tolist())]
-    return ConfusionLine(value, total, cells)
+def _confusion_lines(
+    values: Sequence[str], totals: Int[np.ndarray, " shown"], shares: Float[np.ndarray, "shown shown"]
+) -> list[ConfusionLine]:
+    """A share that grew is good on the diagonal and bad beside it."""
+    lines = []
+    for row, (value, total, own) in enumerate(zip(values, totals.tolist(), shares.tolist(), strict=True)):
+        cells = [Cell(share, row == at, "up" if (share > 0) == (row == at) else "down") for at, share in enumerate(own)]
+        lines.append(ConfusionLine(value, total, cells))
+    return lines
 
 
 def _reliability(one: Reliability, systems: Sequence[str]) -> Diagram:
@@ -239,6 +303,32 @@ def _reliability(one: Reliability, systems: Sequence[str]) -> Diagram:
     text = f"{one.attribute}, {one.system}: expected calibration error {points(one.error)} points"
     chart = svg.reliability(dots, _css(one.system, systems), text)
     return Diagram(one.attribute, one.system, one.error, chart)
+
+
+def _training(training: Training) -> TrainingBlock:
+    rate = training.images / training.seconds if training.seconds else 0.0
+    about = (
+        f"{training.epochs} epochs, {training.steps:,} steps, {training.images:,} pictures "
+        f"in {_duration(training.seconds)} "
+        f"({rate:,.0f} pictures a second; encoding, text warm-up and measuring come on top)."
+    )
+    loss = svg.line_chart([svg.Series("s-base", training.loss)], "epochs", "loss", "training loss by epoch")
+    charts = [(loss, "Training loss; each point is the mean of neighbouring steps.")]
+    chosen = training.figures.get(training.chosen_by)
+    if chosen and training.chosen_by != "loss":
+        name = metric_label(training.chosen_by)
+        best = max(chosen, key=lambda point: point[1])
+        text = f"{name} on tune by epoch, in percent; the best is {points(best[1])} after {best[0]:g} epochs"
+        lines = [svg.Series("s-model", chosen, marked=True)]
+        drawing = svg.line_chart(lines, "epochs", f"{name}, %", text, percent=True)
+        charts.append((drawing, f"{name[0].upper()}{name[1:]} on tune, by which the epoch is chosen."))
+    return TrainingBlock(about, charts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def _calibration_note(some: Sequence[Reliability]) -> str:

@@ -146,10 +146,16 @@ def curves(lines: Sequence[Line], x_label: str, y_label: str, floor: float, mark
 
 
 def reliability(points: Sequence[tuple[float, float, int]], css: str, label: str) -> Markup:
-    """Confidence against accuracy over the unit square; a point's area is its share of the items."""
+    """Confidence against accuracy over the unit square, ticks in percent; a point's area is its share of the items."""
     total = max(sum(items for _, _, items in points), 1)
-    parts = [f'<svg class="square" viewBox="-4 -4 108 108" role="img" aria-label="{escape(label)}">']
+    parts = [f'<svg class="square" viewBox="-26 -6 134 134" role="img" aria-label="{escape(label)}">']
     parts.append('<rect class="track" x="0" y="0" width="100" height="100"/><path class="zero" d="M0 100L100 0"/>')
+    for tick in (0, 50, 100):
+        parts.append(f'<path class="axis" d="M{tick} 100v3M0 {100 - tick}h-3"/>')
+        parts.append(f'<text x="{tick}" y="112" text-anchor="middle">{tick}</text>')
+        parts.append(f'<text x="-5" y="{103 - tick}" text-anchor="end">{tick}</text>')
+    parts.append('<text class="mute" x="50" y="125" text-anchor="middle">stated, %</text>')
+    parts.append('<text class="mute" transform="translate(-19 50) rotate(-90)" text-anchor="middle">right, %</text>')
     for confidence, accuracy, items in points:
         if items:
             parts.append(
@@ -158,6 +164,55 @@ def reliability(points: Sequence[tuple[float, float, int]], css: str, label: str
                 f"right {100 * accuracy:.0f}%</title></circle>"
             )
     return Markup("".join(parts) + "</svg>")
+
+
+class Series(NamedTuple):
+    """One line of a plain chart, by rising x."""
+
+    css: str
+    points: Sequence[tuple[float, float]]
+    marked: bool = False
+    """Whether each point is drawn, for lines of few points."""
+
+
+def line_chart(lines: Sequence[Series], x_label: str, y_label: str, label: str, *, percent: bool = False) -> Markup:
+    """Lines over x from 0 on; y from 0, or from a little below where the figures stay far from it."""
+    xs, ys = zip(*(point for line in lines for point in line.points), strict=True)
+    top, low = max(ys), min(ys)
+    low = 0.0 if low < top / 2 else low - 0.1 * (top - low or top or 1.0)
+    width, height, last = top - low or 1.0, _HEIGHT - 60, max(max(xs), 1e-9)
+
+    def across(x: float) -> float:
+        return _LEFT + 6 + (_WIDTH - _LEFT - 20) * x / last
+
+    def down(y: float) -> float:
+        return _TOP + (height - _TOP - _BOTTOM) * (low + width * 1.05 - y) / (width * 1.05)
+
+    parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(label)}">']
+    for y in _ticks(low, top):
+        tick = f"{100 * y:.3g}" if percent else f"{y:.3g}"
+        parts.append(f'<path class="axis" d="M{_LEFT} {down(y):.1f}H{_WIDTH - 8}"/>')
+        parts.append(f'<text x="{_LEFT - 5}" y="{down(y) + 4:.1f}" text-anchor="end">{tick}</text>')
+    parts += [
+        f'<text x="{across(x):.1f}" y="{height - 22}" text-anchor="middle">{x:g}</text>' for x in _ticks(0.0, last)
+    ]
+    for line in lines:
+        places = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in line.points)
+        parts.append(f'<polyline class="line {line.css}" points="{places}"/>')
+        parts += [
+            f'<circle class="{line.css}" cx="{across(x):.1f}" cy="{down(y):.1f}" r="4"/>'
+            for x, y in (line.points if line.marked else ())
+        ]
+    parts.append(f'<text x="{_WIDTH / 2}" y="{height - 5}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(f'<text class="mute" x="{_LEFT + 8}" y="{_TOP + 10}">{escape(y_label)}</text>')
+    return Markup("".join(parts) + "</svg>")
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers within the bounds, at most seven."""
+    wide = high - low or 1.0
+    step = next(size * 10**power for power in range(-6, 12) for size in (1, 2, 5) if wide / (size * 10.0**power) <= 6)
+    return [number * step for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def _pct(fraction: float) -> str:

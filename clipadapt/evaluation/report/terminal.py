@@ -17,7 +17,7 @@ from clipadapt.evaluation.details import Details
 from clipadapt.evaluation.report.summary import Counterparts, findings, quoted, retention, subject, title
 from clipadapt.statistics.rows import Row, interval_text, p_text, points
 
-_STYLES = {"better": "green", "worse": "red", "cannot be told": "yellow", "held": "green", "lost": "red"}
+_STYLES = {"better": "green", "worse": "red", "unclear": "yellow", "held": "green", "lost": "red"}
 _READABLE = 20
 """Characters that the first column keeps: its words are shorter, so they wrap but are not cut."""
 

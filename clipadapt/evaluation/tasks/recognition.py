@@ -77,8 +77,7 @@ class Recognition(Task):
                 if part.segment is None and context.exclusive(attribute):
                     if context.tune is not None and tune is None:
                         tune = prepare(context.encoders, context.tune, context.vectors, progress=context.progress)
-                    found = reliabilities(context, predictions, classifiers, tune)
-                    measured += Measured(reliability={(one.attribute, one.system): one for one in found})
+                    measured += reliabilities(context, predictions, classifiers, tune)
         return measured
 
     @classmethod

@@ -1,23 +1,26 @@
 """Whether stated probabilities come true: confidence against accuracy of an exclusive attribute, by system.
 
-    for one in reliabilities(context, predictions, classifiers, tune): one.system, one.error
+    measured = reliabilities(context, predictions, classifiers, tune)     # diagrams, and a cell with the error
 
 Temperatures are fitted on tune where it is given, else each model's own scale stands. Scores are made for some items at
 a time, so that thousands of values fit in memory. Nothing here draws.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.sparse import csr_matrix
 
 from clipadapt.evaluation.details import Reliability
 from clipadapt.evaluation.inputs import EvalInputs
-from clipadapt.evaluation.tasks.context import EvalContext
-from clipadapt.recognition.calibration import Scale, fit_softmax, reliability, softmax
+from clipadapt.evaluation.tasks.context import EvalContext, Measured
+from clipadapt.recognition.calibration import BINS, Scale, bin_of, fit_softmax, reliability, softmax
 from clipadapt.recognition.predict import Predictions
 from clipadapt.recognition.values import Classifier
+from clipadapt.statistics.cells import Cell
+from clipadapt.statistics.evidence import totals_evidence
 
 _SCORES = 1 << 22
 """Probabilities held at once: 32 MB."""
@@ -33,17 +36,37 @@ def reliabilities(
     predictions: Predictions,
     classifiers: Mapping[str, Classifier],
     tune: EvalInputs | None,
-) -> Iterator[Reliability]:
-    """One for each system, the one compared with first."""
+) -> Measured:
+    """A diagram for each system, the one compared with first, and the calibration error as a figure."""
+    diagrams, totals = {}, {}
     for system in reversed(list(context.encoders)):
-        classifier = classifiers[system]
+        classifier, right = classifiers[system], predictions.right[system]
         fitted = _fitted(context, system, predictions, classifier, tune)
         confidence = _confidence(context.pictures[system][predictions.items], classifier, fitted.scale)
-        found = reliability(confidence, predictions.right[system])
-        yield Reliability(
+        found = reliability(confidence, right)
+        diagrams[predictions.attribute, system] = Reliability(
             predictions.attribute, system, 1 / fitted.scale.slope, fitted.split,
             found.error, found.confidence, found.accuracy, found.items,
         )  # fmt: skip
+        totals[system] = _totals(confidence, right)
+    ordered = {system: totals[system] for system in context.encoders}
+    evidence = totals_evidence(ordered, predictions.items, context.sampler, _error)
+    size = (len(predictions.items), context.sampler.products(predictions.items))
+    about = ("recognition", predictions.attribute, None, "all", "calibration_error", None)
+    return Measured([Cell(*about, *size, evidence)], reliability=diagrams)
+
+
+def _totals(confidence: np.ndarray, right: np.ndarray) -> csr_matrix:
+    """Each item's part in the number, the confidence and the right ones of its bin."""
+    items, place = np.arange(len(confidence)), bin_of(confidence)
+    parts = np.concatenate([np.ones(len(items)), confidence, right.astype(np.float64)])
+    columns = np.concatenate([place, BINS + place, 2 * BINS + place])
+    return csr_matrix((parts, (np.tile(items, 3), columns)), shape=(len(items), 3 * BINS))
+
+
+def _error(sums: Float[np.ndarray, "columns sums"]) -> Float[np.ndarray, " columns"]:
+    items, confidence, right = np.split(sums, 3, axis=1)
+    return np.abs(confidence - right).sum(axis=1) / np.maximum(items.sum(axis=1), 1e-12)
 
 
 def _fitted(
