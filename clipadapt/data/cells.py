@@ -127,7 +127,7 @@ def _number(value: np.floating) -> str:
     """The shortest text of a number's own width; "" for NaN, which readers make of empty cells."""
     if math.isnan(value):
         return ""
-    if value == 0 or 1e-9 <= abs(float(value)) < 1e21:  # float16 cannot hold the bounds
+    if value == 0 or 1e-9 <= abs(float(value)) < 1e16:  # float16 cannot hold the bounds
         return np.format_float_positional(value + 0.0, trim="-")
     return "inf" if value == math.inf else "-inf" if value == -math.inf else np.format_float_scientific(value, trim="-")
 

@@ -9,7 +9,8 @@ that says the same. Nothing here knows of rows that were removed, or of vectors.
 """
 
 import math
-from datetime import UTC, date, datetime
+import re
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
@@ -22,9 +23,14 @@ pc: Any = pyarrow.compute  # its functions are made on import
 Order = Literal["numbers", "dates"]
 _SEPARATOR, _ORDER = b"separator", b"order"
 _WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
-_NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"
+_NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][+-][0-9]{1,3})?$"  # 12E5 is a code: programs write 1.2e+06
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?$"
+_TIME = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
+_MOMENT = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({_TIME})?$"
+_SPAN = re.compile(
+    r"(?P<year>[0-9]{4})(-(?P<month>[0-9]{2})(-(?P<day>[0-9]{2})([T ](?P<minute>[0-9]{2}:[0-9]{2})"
+    r"(?P<second>:[0-9]{2})?(?P<fraction>\.[0-9]{1,9})?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?)?)?)?"
+)
 _KINDS = {"whole": "whole numbers", "number": "numbers", "date": "dates", "text": "texts", "list": "lists of texts"}
 
 
@@ -129,8 +135,45 @@ def widened(name: str, ours: Column, theirs: Column) -> tuple[Column, Column, st
     return Column(_texts(ours.cells), order=order), Column(_texts(theirs.cells)), note
 
 
-def standing(text: str, order: Order) -> float:
-    """Where a text stands among numbers, or among dates in days since 1970; NaN where it is none."""
+class Span(NamedTuple):
+    """What a person means by a date: all of 2024, of 2024-01, of 2024-01-15, or of one minute or second of it."""
+
+    start: float
+    """Days since 1970."""
+    end: float
+    """The first moment after it."""
+    zoned: bool
+    """A zone was given: moments are compared as instants; else as their clocks read."""
+
+
+def span(text: str) -> Span | None:
+    """The time that a date or moment names; None where it is none."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        return None
+    whole = text.strip() + {4: "-01-01", 7: "-01"}.get(len(text.strip()), "")
+    try:
+        start = datetime.fromisoformat(whole)
+        if match["day"] is None:
+            years, months = divmod(start.month if match["month"] else 12, 12)
+            end = start.replace(year=start.year + years, month=months + 1)
+        elif match["minute"] is None:
+            end = start + timedelta(days=1)
+        elif match["second"] is None:
+            end = start + timedelta(minutes=1)
+        else:
+            end = start + (timedelta(microseconds=1) if match["fraction"] else timedelta(seconds=1))
+    except (ValueError, OverflowError):
+        return None
+    zoned = match["zone"] is not None
+    return Span(_days(start), _days(end), zoned)
+
+
+def standing(text: str, order: Order, *, as_read: bool = False) -> float:
+    """Where a text stands among numbers, or among dates in days since 1970; NaN where it is none.
+
+    `as_read`: a moment by what its clock reads, whatever its zone.
+    """
     try:
         if order == "numbers":
             number = float(text)
@@ -138,8 +181,12 @@ def standing(text: str, order: Order) -> float:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return math.nan
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return moment.timestamp() / 86_400
+    return _days(moment.replace(tzinfo=None) if as_read else moment)
+
+
+def _days(moment: datetime) -> float:
+    """Days since 1970; a moment without a zone counts as UTC."""
+    return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() / 86_400
 
 
 def _both_lists(name: str, ours: Column, theirs: Column) -> tuple[Column, Column, str | None]:

@@ -1,9 +1,12 @@
 """Conditions on items, typed against the item table: `Pattern=Striped`, `price<50`, `colour in (red, blue)`.
 
     Pattern=Striped    'Sleeve Length'!='Short Sleeves'    price<50    added>=2026-01-31
+    shot>=2024-01-03   shot=2024-01   'shot<2024-01-03 10:30'
     colour in (red, "off-white, warm")    colour not in (red)    Pattern is unknown    Pattern is known
 
 Several conditions must all hold. An unknown is never a match, not even for != and not in: nobody knows that it is not.
+A date stands for all of its year, month, day or minute, so that <= 2024-01-03 includes that day; moments are compared
+as their clocks read unless the condition names a zone.
 A list matches = when one of its values does, and != when none does. Values are data: compared in arrays, never put into
 a query language. Knows nothing of vectors: conditions and items in, one boolean per row out.
 """
@@ -19,7 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from clipadapt.errors import UsageError
-from clipadapt.search.columns import standing
+from clipadapt.search.columns import Span, span, standing
 from clipadapt.search.items import Items, Numbers, Texts
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown", "is known"]
@@ -161,14 +164,19 @@ def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " r
     chosen = np.array(
         [not ordered and value in wanted for value in view.values] + [False]
     )  # the last answers for code -1
-    if view.order is not None:
+    sought = operator if ordered else "in"
+    if view.order == "dates":
+        spans = [found for value in condition.values if (found := _span(value, condition, required=ordered))]
+        for found in spans:
+            values = np.array([standing(value, view.order, as_read=not found.zoned) for value in view.values])
+            chosen[:-1] |= _within(values, sought, [found])
+    elif view.order is not None:
         places = [standing(value, view.order) for value in condition.values]
         if ordered and math.isnan(places[0]):
-            kind = {"numbers": "numbers", "dates": "dates, such as 2026-01-31"}[view.order]
-            raise UsageError(f"condition {condition}: column {condition.column!r} is ordered by its {kind}; "
+            raise UsageError(f"condition {condition}: column {condition.column!r} is ordered by its numbers; "
                              f"{condition.values[0]!r} is none")  # fmt: skip
         values = np.array([standing(value, view.order) for value in view.values])
-        chosen[:-1] |= ~np.isnan(values) & _compared(values, operator if ordered else "in", places)
+        chosen[:-1] |= ~np.isnan(values) & _compared(values, sought, places)
     found = _any(view, chosen[view.codes], rows)
     return known & ~found if operator in ("!=", "not in") else found
 
@@ -186,8 +194,34 @@ def _numbers(view: Numbers, condition: Condition) -> Bool[np.ndarray, " rows"]:
         return view.known
     if condition.operator == "is unknown":
         return ~view.known
-    wanted = [_number(value, view.dates, condition) for value in condition.values]
+    if view.dates:
+        spans = [found for value in condition.values if (found := _span(value, condition, required=True))]
+        return view.known & _within(view.values, condition.operator, spans)
+    wanted = [_number(value, condition) for value in condition.values]
     return view.known & _compared(view.values, condition.operator, wanted)
+
+
+def _within(
+    values: Shaped[np.ndarray, " some"], operator: Operator, wanted: Sequence[Span]
+) -> Bool[np.ndarray, " some"]:
+    """Dates against the times that conditions name; NaN, which is no date, meets none but "not"."""
+    start, end = wanted[0].start, wanted[0].end
+    if operator in ("<", "<=", ">", ">="):
+        return {"<": values < start, "<=": values < end, ">": values >= end, ">=": values >= start}[operator]
+    found = np.zeros(len(values), bool)
+    for time in wanted:
+        found |= (values >= time.start) & (values < time.end)
+    return found if operator in ("=", "in") else ~found
+
+
+def _span(text: str, condition: Condition, *, required: bool) -> Span | None:
+    found = span(text)
+    if found is None and required:
+        raise UsageError(
+            f"condition {condition}: column {condition.column!r} holds dates, such as 2026-01-31, 2026-01 or "
+            f"'2026-01-31 10:30'; {text!r} is none{_apart(text)}"
+        )
+    return found
 
 
 def _compared(
@@ -201,18 +235,20 @@ def _compared(
     return compare(values, wanted[0])
 
 
-def _number(text: str, dates: bool, condition: Condition) -> int | float:
+def _number(text: str, condition: Condition) -> int | float:
     try:
-        if dates:
-            return (date.fromisoformat(text) - date(1970, 1, 1)).days
         number = int(text) if text.lstrip("+-").isdecimal() else float(text)
         if math.isfinite(number):
             return number
     except ValueError:
         pass
-    kind = "dates, such as 2026-01-31" if dates else "numbers"
-    apart = "; each condition is given by itself" if re.search(r"\s(and|or)\s", text, re.IGNORECASE) else ""
-    raise UsageError(f"condition {condition}: column {condition.column!r} holds {kind}; {text!r} is none{apart}")
+    raise UsageError(
+        f"condition {condition}: column {condition.column!r} holds numbers; {text!r} is none{_apart(text)}"
+    )
+
+
+def _apart(text: str) -> str:
+    return "; each condition is given by itself" if re.search(r"\s(and|or)\s", text, re.IGNORECASE) else ""
 
 
 def _parts(text: str) -> tuple[str, ...]:
