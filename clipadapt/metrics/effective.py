@@ -17,6 +17,7 @@ surveys", J. Surv. Stat. Methodol. 7 (2019) 334-364, for modelled effective samp
 "Variance Components" (1992), for the correlation.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -63,38 +64,55 @@ class Cells(NamedTuple):
         """Sums over the products of each class."""
         return np.bincount(self.cls, values, minlength=self.classes)
 
+    def each_class(self) -> "Iterator[Cells]":
+        """The cells of one class after the other, each as the only class."""
+        order = np.argsort(self.cls, kind="stable")
+        for rows in np.split(order, np.cumsum(np.bincount(self.cls, minlength=self.classes))[:-1]):
+            items, scores, squares = self.items[rows], self.scores[rows], self.squares[rows]
+            yield Cells(items, scores, squares, self.product[rows], np.zeros(len(rows), np.int64), 1)
 
-def tabulate(
-    scores: Float[np.ndarray, " items"],
-    classes: Int[np.ndarray, " items"],
-    products: Int[np.ndarray, " items"],
-    number: int,
-) -> Cells:
-    """Items summed into cells; `number` of classes, whether or not all occur."""
-    pairs, place = np.unique(products.astype(np.int64) * number + classes, return_inverse=True)
-    return Cells(
-        np.bincount(place).astype(np.float64),
-        np.bincount(place, scores),
-        np.bincount(place, scores * scores),
-        pairs // number,
-        pairs % number,
-        number,
-    )
+
+class Layout(NamedTuple):
+    """Which product and class each item is of: the part of cells that scores cannot change."""
+
+    place: Int[np.ndarray, " items"]
+    """Cell of each item."""
+    product: Int[np.ndarray, " cells"]
+    cls: Int[np.ndarray, " cells"]
+    classes: int
+
+    @classmethod
+    def of(cls, classes: Int[np.ndarray, " items"], products: Int[np.ndarray, " items"], number: int) -> "Layout":
+        """Items grouped; `number` of classes, whether or not all occur."""
+        pairs, place = np.unique(products.astype(np.int64) * number + classes, return_inverse=True)
+        return cls(place, pairs // number, pairs % number, number)
+
+    def cells(self, scores: Float[np.ndarray, " items"]) -> Cells:
+        """Items summed into cells."""
+        counts = np.bincount(self.place).astype(np.float64)
+        sums, squares = (np.bincount(self.place, part) for part in (scores, scores * scores))
+        return Cells(counts, sums, squares, self.product, self.cls, self.classes)
 
 
 def spread(
-    cells: Cells, weights: Float[np.ndarray, " classes"], *, yes_or_no: bool = True, other_variance: float = 0.0
+    cells: Cells,
+    weights: Float[np.ndarray, " classes"],
+    *,
+    yes_or_no: bool = True,
+    other_variance: float = 0.0,
+    rho: float | None = None,
 ) -> Spread:
     """Of the weighted mean of class means; classes of weight 0 only help to tell the correlation within products.
 
     Args:
-        cells: from tabulate; every class of positive weight has items.
+        cells: every class of positive weight has items.
         weights: sum to 1.
         yes_or_no: scores of plain items, whose variance the mean bounds; False for differences, which get no
             degrees of freedom since their pseudo-observation, at the far ends of a wider range, already widens more.
         other_variance: from sources that are not in the cells, independent of them.
+        rho: correlation between items of one product, where more is known of it than these cells say.
     """
-    rho = correlation(cells)
+    rho = correlation(cells) if rho is None else rho
     items, sums, squares = (cells.by_class(part) for part in (cells.items, cells.scores, cells.squares))
     used = weights > 0
     items = np.where(items > 0, items, 1.0)  # classes without items are not used

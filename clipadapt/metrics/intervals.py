@@ -5,6 +5,7 @@
     balanced_interval(correct, classes, products, weights)           # over rare values, one value, several attributes
     paired_mean(scores, against, products)                           # one system minus another on the same items
     paired_balanced(correct, against, classes, products, weights)
+    Sample(classes, products, weights).difference(differences)       # many scores of the same items, grouped once
 
 In a Bayesian bootstrap over n independent yes/no observations the mean is Beta(successes, failures): draws are not
 needed. That posterior, with Jeffreys's half observations, is used here with the number of independent observations
@@ -16,13 +17,14 @@ expected number of positive counts estimated from survey data" (1998); Brown, Ca
 a binomial proportion" (2001), for Jeffreys's interval.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import betaincinv
 
-from clipadapt.metrics.effective import Spread, quantile, spread, tabulate
+from clipadapt.metrics.effective import Layout, Spread, correlation, quantile, spread
 from clipadapt.metrics.studentised import balanced_swap_p
 
 POWER = 0.8
@@ -33,7 +35,7 @@ Products = Shaped[np.ndarray, " items"]
 
 
 class Interval(NamedTuple):
-    """A mean and its bounds, as fractions in [0, 1]; only the report prints percent."""
+    """A mean and its bounds, as fractions in [0, 1], of differences in [-1, 1]; only the report prints percent."""
 
     mean: float
     low: float
@@ -50,6 +52,68 @@ class Difference(NamedTuple):
     """Two-sided, by swapping the systems product by product; not yet corrected for other comparisons."""
     minimum_detectable: float
     """A true difference of this size would have been told from zero four times out of five."""
+
+
+class Sample:
+    """The items behind any number of figures: grouped by class and product once.
+
+    Arguments and errors are those of `balanced_interval`.
+    """
+
+    def __init__(
+        self,
+        classes: Int[np.ndarray, " items"],
+        products: Products,
+        weights: Float[np.ndarray, " classes"] | None = None,
+    ) -> None:
+        if len(classes) != len(products) or not len(classes):
+            raise ValueError(f"{len(classes)} classes and {len(products)} products; one of each per item, please")
+        names, place = np.unique(products, return_inverse=True)
+        if len(names) < 2:
+            raise ValueError(
+                f"all {len(classes)} items are of one product, which says nothing about how products differ"
+            )
+        self.weights = _weights(classes, weights)
+        self.products = len(names)
+        """Distinct ones."""
+        self._layout = Layout.of(classes, place, len(self.weights))
+
+    def interval(self, scores: Scores, *, coverage: float = 0.95, other_variance: float = 0.0) -> Interval:
+        """Of the weighted mean of class means of scores in [0, 1]."""
+        found = self._spread(_checked(scores, 0.0), True, other_variance)
+        return Interval(found.mean, *_bounds(found, coverage))
+
+    def difference(self, differences: Scores, *, coverage: float = 0.95) -> Interval:
+        """Of the weighted mean of class means of score differences in [-1, 1]."""
+        found = self._spread((_checked(differences, -1.0) + 1) / 2, False, 0.0)
+        return _widened(found.mean, _bounds(found, coverage))
+
+    def by_class(self, scores: Scores, *, coverage: float = 0.95) -> list[Interval]:
+        """Of each class's mean score in [0, 1]; a class without items has none to give, and is an error.
+
+        How alike the items of a product are is taken from all classes.
+        """
+        found = self._each_class(_checked(scores, 0.0), True)
+        return [Interval(one.mean, *_bounds(one, coverage)) for one in found]
+
+    def differences_by_class(self, differences: Scores, *, coverage: float = 0.95) -> list[Interval]:
+        """Of each class's mean score difference in [-1, 1]; otherwise as `by_class`."""
+        found = self._each_class((_checked(differences, -1.0) + 1) / 2, False)
+        return [_widened(one.mean, _bounds(one, coverage)) for one in found]
+
+    def _spread(self, scores: np.ndarray, yes_or_no: bool, other_variance: float) -> Spread:
+        cells = self._layout.cells(self._fitting(scores))
+        return spread(cells, self.weights, yes_or_no=yes_or_no, other_variance=other_variance)
+
+    def _each_class(self, scores: np.ndarray, yes_or_no: bool) -> Iterator[Spread]:
+        cells = self._layout.cells(self._fitting(scores))
+        rho = correlation(cells)
+        return (spread(one, np.ones(1), yes_or_no=yes_or_no, rho=rho) for one in cells.each_class())
+
+    def _fitting(self, scores: np.ndarray) -> np.ndarray:
+        if len(scores) != len(self._layout.place):
+            raise ValueError(f"{len(scores)} scores for {len(self._layout.place)} items")
+        return scores
 
 
 def mean_interval(
@@ -98,8 +162,7 @@ def balanced_interval(
     Raises:
         ValueError: as mean_interval; weights that are negative, do not add up to 1, or weigh a class without items.
     """
-    found = _spread(_checked(correct, 0.0), classes, products, weights, True, other_variance)
-    return Interval(found.mean, *_bounds(found, coverage))
+    return Sample(classes, products, weights).interval(correct, coverage=coverage, other_variance=other_variance)
 
 
 def paired_mean(
@@ -155,11 +218,11 @@ def compared(
     The interval is that of the differences, scaled to [0, 1]; the minimum detectable difference takes its standard
     error at 80% power and the interval's level.
     """
-    found = _spread((differences + 1) / 2, classes, products, weights, False, other_variance / 4)
-    low, high = _bounds(found, coverage)
+    found = Sample(classes, products, weights)._spread((differences + 1) / 2, False, other_variance / 4)
+    delta, low, high = _widened(found.mean, _bounds(found, coverage))
     reach = quantile((1 - coverage) / 2, np.inf) + quantile(1 - POWER, np.inf)
     detectable = min(2 * reach * np.sqrt(found.variance), 1.0)
-    return Difference(2 * found.mean - 1, 2 * low - 1, 2 * high - 1, p, float(detectable))
+    return Difference(delta, low, high, p, float(detectable))
 
 
 def _checked(scores: Scores, low: float) -> Float[np.ndarray, " items"]:
@@ -180,22 +243,9 @@ def _weights(classes: np.ndarray, weights: np.ndarray | None) -> Float[np.ndarra
     return weights.astype(np.float64)
 
 
-def _spread(
-    scores: np.ndarray,
-    classes: np.ndarray,
-    products: np.ndarray,
-    weights: np.ndarray | None,
-    yes_or_no: bool,
-    other_variance: float,
-) -> Spread:
-    if not len(scores) == len(classes) == len(products) or not len(scores):
-        raise ValueError(f"{len(scores)} scores, {len(classes)} classes and {len(products)} products; one each, please")
-    names, place = np.unique(products, return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(f"all {len(scores)} items are of one product, which says nothing about how products differ")
-    shares = _weights(classes, weights)
-    cells = tabulate(scores, classes, place, len(shares))
-    return spread(cells, shares, yes_or_no=yes_or_no, other_variance=other_variance)
+def _widened(mean: float, bounds: tuple[float, float]) -> Interval:
+    """From [0, 1], in which differences are computed, to [-1, 1]."""
+    return Interval(2 * mean - 1, *(2 * bound - 1 for bound in bounds))
 
 
 def _bounds(found: Spread, coverage: float) -> tuple[float, float]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.table import Table as Grid
 
-from clipadapt.prompt_scoring.paired import Difference
-from clipadapt.prompt_scoring.table import AttributeTable, Table
+from clipadapt.metrics.intervals import Interval
+from clipadapt.prompt_scoring.table import AttributeTable, Table, verdict
 from clipadapt.prompt_scoring.weigh import Weighing
 from clipadapt.statistics.rows import interval_text, points
 
@@ -87,8 +87,8 @@ def weighed(found: Sequence[Weighing]) -> Grid:
         grid.add_column(heading, justify="left" if heading in ("attribute", "before", "fitted", "") else "right")
     for one in found:
         weights = ("  ".join(f"{weight:g}" for weight in group) for group in (one.before, one.after))
-        verdict = "written" if one.claimed else "no gain that can be told: left as it was"
-        grid.add_row(one.attribute, str(one.items), str(one.products), *weights, _change(one.gain), verdict)
+        outcome = "written" if one.claimed else "no clear gain: left as it was"
+        grid.add_row(one.attribute, str(one.items), str(one.products), *weights, _change(one.gain), outcome)
     return grid
 
 
@@ -105,22 +105,22 @@ def _plain_data(thing: Any) -> Any:
     return [_plain_data(part) for part in thing] if isinstance(thing, tuple) else thing
 
 
-def _figure(figure: Difference) -> str:
+def _figure(figure: Interval) -> str:
     return f"{points(figure.mean)} {interval_text(figure.low, figure.high)}"
 
 
-def _change(change: Difference | None) -> str:
+def _change(change: Interval | None) -> str:
     if change is None:
         return "–"
     return f"{points(change.mean, signed=True)} {interval_text(change.low, change.high, signed=True)}"
 
 
-def _verdict(change: Difference) -> str:
+def _verdict(change: Interval) -> str:
     colours = {"helps": "[green]helps[/]", "hurts": "[red]hurts[/]"}
-    return colours.get(change.verdict, "")
+    return colours.get(verdict(change), "")
 
 
-def _by(before: Difference, after: Difference) -> str:
+def _by(before: Interval, after: Interval) -> str:
     change = after.mean - before.mean
     return f" ({points(change, signed=True)})" if abs(change) >= STILL else ""
 

@@ -5,20 +5,20 @@
     scorer.table(edited, against=other)              # attributes whose texts are as before cost nothing
 
 Per attribute: balanced accuracy over values with items enough, its paired difference to another file and to the same
-texts with random words, and to the ensemble without each template. Nothing here is fitted; what was fitted elsewhere on
-these very pictures is refused. Nothing here prints.
+texts with random words, and to the ensemble without each template; all with the intervals of metrics. Nothing here is
+fitted; what was fitted elsewhere on these very pictures is refused. Nothing here prints.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import PromptError
-from clipadapt.prompt_scoring.paired import Design, Difference, Estimate, average
+from clipadapt.metrics.intervals import Interval, Sample
 from clipadapt.prompt_scoring.random_words import controls
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.wording import Text
@@ -35,8 +35,8 @@ class ValueRow(NamedTuple):
     value: str
     items: int
     products: int
-    accuracy: Difference
-    gain: Difference | None
+    accuracy: Interval
+    gain: Interval | None
     """Against the other file."""
 
 
@@ -46,7 +46,7 @@ class TemplateRow(NamedTuple):
     line: int
     text: str
     weight: float
-    effect: Difference
+    effect: Interval
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class AttributeTable:
     attribute: str
     items: int
     products: int
-    accuracy: Difference
-    against: Difference | None
+    accuracy: Interval
+    against: Interval | None
     """The other file's own figure."""
-    gain: Difference | None
-    random: Difference
+    gain: Interval | None
+    random: Interval
     """The same texts with random words: the control."""
-    over_random: Difference
+    over_random: Interval
     values: tuple[ValueRow, ...]
     templates: tuple[TemplateRow, ...]
     """Empty where there is a single template."""
@@ -75,9 +75,9 @@ class Table:
     prompts: str
     against: str | None
     attributes: tuple[AttributeTable, ...]
-    accuracy: Difference
-    gain: Difference | None
-    over_random: Difference
+    accuracy: Interval
+    gain: Interval | None
+    over_random: Interval
     skipped: tuple[str, ...]
     """Attributes that could not be scored or compared, and why."""
 
@@ -102,22 +102,42 @@ class LabelledPictures(NamedTuple):
         return cls(vectors, values, catalogue.products, catalogue.fingerprint)
 
 
-class ScorableItems(NamedTuple):
+@dataclass(frozen=True)
+class ScorableItems:
     """The part of the labelled pictures that one attribute is scored on."""
 
     values: tuple[str, ...]
-    rows: Shaped[np.ndarray, " items"]
-    design: Design
+    rows: Int[np.ndarray, " items"]
+    codes: Int[np.ndarray, " items"]
+    """Value of each item, by number."""
+    products: Int[np.ndarray, " items"]
+    """Product of each item among all products of the split."""
+    sample: Sample
+
+    def counts(self) -> tuple[list[int], list[int]]:
+        """Items and distinct products of each value."""
+        pairs = np.unique(np.stack([self.codes, self.products]), axis=1)
+        items, products = (np.bincount(codes, minlength=len(self.values)) for codes in (self.codes, pairs[0]))
+        return items.tolist(), products.tolist()
+
+
+def joined(parts: Sequence[ScorableItems]) -> Sample:
+    """Several attributes as one sample in which each counts alike, and so does each of its values."""
+    sizes = [len(part.values) for part in parts]
+    starts = np.cumsum([0, *sizes[:-1]])
+    codes = np.concatenate([part.codes + start for part, start in zip(parts, starts, strict=True)])
+    weights = np.concatenate([np.full(size, 1 / size / len(parts)) for size in sizes])
+    return Sample(codes, np.concatenate([part.products for part in parts]), weights)
 
 
 class _Scored(NamedTuple):
-    """An attribute's table, with what averaging over attributes needs."""
+    """An attribute's table, with what the mean over attributes needs of each item."""
 
     table: AttributeTable
-    accuracy: Estimate
-    gain: Estimate | None
-    over_random: Estimate
-    effects: tuple[tuple[int, Difference], ...]
+    right: Float[np.ndarray, " items"]
+    gain: Float[np.ndarray, " items"] | None
+    over_random: Float[np.ndarray, " items"]
+    effects: tuple[tuple[int, Interval], ...]
     """(template's number, what the ensemble would lose without it); its line may move while its figures stay."""
 
 
@@ -135,7 +155,9 @@ class PromptScorer:
         """Random-word controls, whose scores are averaged."""
         self.seed = seed
         self._usable = np.isfinite(labelled.vectors).all(axis=1)
+        self._products = np.unique(labelled.products, return_inverse=True)[1]
         self._scorable: dict[str, ScorableItems | str] = {}
+        self._samples: dict[tuple[str, ...], Sample] = {}
         self._pictures: dict[str, np.ndarray] = {}
         self._kept: dict[str, tuple[object, _Scored]] = {}
         """Attribute -> the texts it was scored with last, and what came out."""
@@ -176,35 +198,46 @@ class PromptScorer:
             raise PromptError(
                 f"{prompts.path}: no attribute can be scored here: {'; '.join(skipped) or 'none in common'}"
             )
-        gains = [one.gain for one in scored if one.gain is not None]
+        everything = self._joined([one.table.attribute for one in scored])
+        compared = {one.table.attribute: one.gain for one in scored if one.gain is not None}
         return Table(
             prompts.path,
             name,
             tuple(one.table for one in scored),
-            average([one.accuracy for one in scored]).interval().share(),
-            average(gains).interval() if gains else None,
-            average([one.over_random for one in scored]).interval(),
+            everything.interval(np.concatenate([one.right for one in scored])),
+            self._joined([*compared]).difference(np.concatenate([*compared.values()])) if compared else None,
+            everything.difference(np.concatenate([one.over_random for one in scored])),
             tuple(skipped),
         )
+
+    def _joined(self, attributes: Sequence[str]) -> Sample:
+        """The sample of some attributes together, kept until others are asked for."""
+        key = tuple(attributes)
+        if key not in self._samples:
+            parts = [part for name in key if isinstance(part := self.scorable(name), ScorableItems)]
+            self._samples = {key: joined(parts)}
+        return self._samples[key]
 
     def scorable(self, attribute: str) -> ScorableItems | str:
         """The items and values an attribute is scored on, or why it cannot be."""
         if attribute not in self._scorable:
-            cells = np.array([value or "" for value in self.labelled.values[attribute]])
-            counts = {
-                value: int(((cells == value) & self._usable).sum()) for value in sorted(set(cells.tolist()) - {""})
-            }
-            values = tuple(value for value, items in counts.items() if items >= self.min_items)
-            if len(values) < 2:
-                reason = f"fewer than two values with at least {self.min_items} items"
-                self._scorable[attribute] = reason
-                return reason
-            place = {value: code for code, value in enumerate(values)}
-            codes = np.array([place.get(cell, -1) for cell in cells.tolist()])
-            rows = np.flatnonzero((codes >= 0) & self._usable)
-            names, products = np.unique(self.labelled.products, return_inverse=True)
-            self._scorable[attribute] = ScorableItems(values, rows, Design(codes[rows], products[rows], len(names)))
+            self._scorable[attribute] = self._choose(attribute)
         return self._scorable[attribute]
+
+    def _choose(self, attribute: str) -> ScorableItems | str:
+        cells = np.array([value or "" for value in self.labelled.values[attribute]])
+        names, place = np.unique(cells, return_inverse=True)
+        enough = np.bincount(place[self._usable], minlength=len(names)) >= self.min_items
+        enough &= names != ""
+        if enough.sum() < 2:
+            return f"fewer than two values with at least {self.min_items} items"
+        rows = np.flatnonzero(enough[place] & self._usable)
+        codes = (np.cumsum(enough) - 1)[place[rows]]
+        products = self._products[rows]
+        if (products == products[0]).all():
+            return "all its items are of one product"
+        values = tuple(names[enough].tolist())
+        return ScorableItems(values, rows, codes, products, Sample(codes, products))
 
     def pictures(self, attribute: str, scorable: ScorableItems) -> Float[np.ndarray, "scorable dim"]:
         """Their vectors, one block in memory."""
@@ -233,7 +266,7 @@ class PromptScorer:
         own: list[list[Text]],
         theirs: list[list[Text]] | None,
     ) -> _Scored:
-        design = scorable.design
+        sample = scorable.sample
         right = self.right(attribute, scorable, own)
         before = None if theirs is None else self.right(attribute, scorable, theirs)
         chance = np.mean(
@@ -243,31 +276,26 @@ class PromptScorer:
             ],
             axis=0,
         )
-        accuracy, over_random = design.balanced(right), design.balanced(right - chance)
-        gain = None if before is None else design.balanced(right - before)
+        gain = None if before is None else right - before
         used = sorted({text.template for texts in own for text in texts if text.template >= 0})
         effects = []
         for number in used if len(used) > 1 else ():
             rest = self.right(attribute, scorable, [without(texts, number) for texts in own])
-            effects.append((number, design.balanced(right - rest).interval()))
-        figures = [figure.share() for figure in design.by_value(right)]
-        gains = [None] * len(scorable.values) if before is None else design.by_value(right - before)
-        counts = zip(
-            scorable.values, design.items.tolist(), design.value_products.tolist(), figures, gains, strict=True
-        )
+            effects.append((number, sample.difference(right - rest)))
+        gains = [None] * len(scorable.values) if gain is None else sample.differences_by_class(gain)
         table = AttributeTable(
             attribute,
             len(scorable.rows),
-            design.distinct_products,
-            accuracy.interval().share(),
-            None if before is None else design.balanced(before).interval().share(),
-            None if gain is None else gain.interval(),
-            design.balanced(chance).interval().share(),
-            over_random.interval(),
-            tuple(ValueRow(*row) for row in counts),
+            sample.products,
+            sample.interval(right),
+            None if before is None else sample.interval(before),
+            None if gain is None else sample.difference(gain),
+            sample.interval(chance),
+            sample.difference(right - chance),
+            tuple(map(ValueRow, scorable.values, *scorable.counts(), sample.by_class(right), gains)),
             templates=(),
         )
-        return _Scored(table, accuracy, gain, over_random, tuple(effects))
+        return _Scored(table, right, gain, right - chance, tuple(effects))
 
     def right(
         self, attribute: str, scorable: ScorableItems, ensembles: Sequence[Sequence[Text]]
@@ -275,7 +303,14 @@ class PromptScorer:
         """1 where an item is recognised as what it is."""
         classifier = Classifier.cosine(ensemble_vectors(ensembles, self.encode))
         found = nearest(self.pictures(attribute, scorable), classifier)
-        return (found == scorable.design.codes).astype(np.float64)
+        return (found == scorable.codes).astype(np.float64)
+
+
+def verdict(change: Interval) -> Literal["helps", "hurts", "unclear"]:
+    """On which side of zero the interval of a difference is."""
+    if change.low > 0:
+        return "helps"
+    return "hurts" if change.high < 0 else "unclear"
 
 
 def plain_of(prompts: Prompts) -> Ensemble:

@@ -2,9 +2,8 @@
 
 One weight per template and attribute, shared by all values: a handful of parameters, drawn towards the file's own
 weights. Whether they help is judged out of fold: products are dealt into folds, each is recognised with weights fitted
-on the others, and only a gain whose interval clears zero at a level shared by all attributes is claimed. The interval
-is one that holds where a value has three products: under the usual one, labels dealt at random claimed gains in one of
-nine shuffles instead of one of forty (eval/benchmarks/prompt_shuffled.py).
+on the others, and only a gain whose interval clears zero at a level shared by all attributes is claimed: how often it
+is claimed where labels are dealt at random is measured by eval/benchmarks/prompt_shuffled.py.
 
 Without labels a template's weight is the softmax of how sure it makes the model: the mean over pictures of the largest
 logit, after the mean logit of each value is taken off, since words that fit every picture tell nothing. With labels it
@@ -23,8 +22,8 @@ from scipy import optimize
 
 from clipadapt.errors import PromptError
 from clipadapt.keyed import generator, integer
-from clipadapt.prompt_scoring.paired import Difference
-from clipadapt.prompt_scoring.table import PromptScorer, ScorableItems
+from clipadapt.metrics.intervals import Interval
+from clipadapt.prompt_scoring.table import PromptScorer, ScorableItems, verdict
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.nearest import nearest
 from clipadapt.recognition.values import Classifier
@@ -33,6 +32,8 @@ Method = Literal["labels", "no_labels"]
 FOLDS = 5
 MOST_ITEMS = 20_000
 """Pictures of one attribute that weights are fitted on; a handful of parameters needs no more."""
+MOST_COSINES = 1 << 27
+"""Of pictures, values and templates while fitting: 1 GB. Where values are many, fewer pictures are fitted on."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,13 @@ class Weighing:
     """The file's weights, one per template, mean 1 over those that count."""
     after: tuple[float, ...]
     """Fitted on everything; rounded as they are written."""
-    gain: Difference
+    gain: Interval
     """In balanced accuracy, out of fold; its interval leaves out 5% shared by all attributes."""
 
     @property
     def claimed(self) -> bool:
         """Whether the gain can be told from none."""
-        return self.gain.verdict == "helps"
+        return verdict(self.gain) == "helps"
 
 
 class Mixture(NamedTuple):
@@ -119,18 +120,20 @@ def _mixture(scorer: PromptScorer, prompts: Prompts, attribute: str, scorable: S
     used = sorted({text.template for texts in ensembles for text in texts if text.template >= 0})
     if len(used) < 2:
         return None
-    distinct = list(dict.fromkeys(text.text for texts in ensembles for text in texts))
-    encoded = scorer.encode(distinct).astype(np.float64)
-    place = {text: at for at, text in enumerate(distinct)}
-    shares = np.zeros((len(entries), len(ensembles), len(distinct)))
+    encoded = scorer.encode(list(dict.fromkeys(text.text for texts in ensembles for text in texts)))
+    means = np.zeros((len(entries), len(ensembles), encoded.shape[1]))
+    totals = np.zeros((len(entries), len(ensembles)))
+    place: dict[str, int] = {}
     for value, texts in enumerate(ensembles):
         for text in texts:
             template = text.template if text.template >= 0 else used[0]
-            shares[template, value, place[text.text]] += text.share
-    totals = shares.sum(axis=2, keepdims=True)
-    within = np.divide(shares, totals, out=np.zeros_like(shares), where=totals > 0)
+            vector = encoded[place.setdefault(text.text, len(place))]
+            means[template, value] += text.share * vector.astype(np.float64)
+            totals[template, value] += text.share
+    present = totals > 0
+    means[present] /= totals[present][:, None]
     weights = np.array([entry.weight for entry in entries])
-    return Mixture(within @ encoded, totals[:, :, 0] > 0, weights / weights.sum())
+    return Mixture(means, present, weights / weights.sum())
 
 
 def _weigh(
@@ -143,22 +146,22 @@ def _weigh(
     level: float,
     seed: int,
 ) -> Weighing:
-    design = scorable.design
-    fold = _folds(design.products, seed)
+    codes, products = scorable.codes, scorable.products
+    fold = _folds(products, seed)
     differences = np.zeros(len(pictures))
     base = nearest(pictures, Classifier.cosine(mixture.vectors(mixture.start)))
     for held in range(FOLDS):
         rest, own = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
         if not len(own) or not len(rest):
             continue
-        weights = _fit_rows(mixture, pictures, design.codes, design.products, rest, method, scale, seed)
+        weights = _fit_rows(mixture, pictures, codes, products, rest, method, scale, seed)
         found = nearest(pictures[own], Classifier.cosine(mixture.vectors(weights)))
-        differences[own] = (found == design.codes[own]).astype(float) - (base[own] == design.codes[own])
-    gain = design.gain(differences, 1 - level)
+        differences[own] = (found == codes[own]).astype(float) - (base[own] == codes[own])
+    gain = scorable.sample.difference(differences, coverage=1 - level)
     everything = np.arange(len(pictures))
-    weights = _fit_rows(mixture, pictures, design.codes, design.products, everything, method, scale, seed)
+    weights = _fit_rows(mixture, pictures, codes, products, everything, method, scale, seed)
     before, after = _readable(mixture.start), _readable(weights)
-    return Weighing(attribute, method, len(pictures), design.distinct_products, before, after, gain)
+    return Weighing(attribute, method, len(pictures), scorable.sample.products, before, after, gain)
 
 
 def _folds(products: Int[np.ndarray, " items"], seed: int) -> Int[np.ndarray, " items"]:
@@ -178,8 +181,9 @@ def _fit_rows(
     scale: float,
     seed: int,
 ) -> Float[np.ndarray, " templates"]:
-    if len(rows) > MOST_ITEMS:
-        rows = np.sort(generator(seed, "weigh").choice(rows, MOST_ITEMS, replace=False))
+    most = min(MOST_ITEMS, MOST_COSINES // mixture.present.size)
+    if len(rows) > most:
+        rows = np.sort(generator(seed, "weigh").choice(rows, most, replace=False))
     return fit(mixture, pictures[rows], codes[rows], len(np.unique(products[rows])), method, scale)
 
 

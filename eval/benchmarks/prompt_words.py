@@ -20,9 +20,17 @@ from machine import publish
 from clipadapt.config import Data
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
-from clipadapt.prompt_scoring.paired import Difference, Estimate, average
+from clipadapt.metrics.intervals import Interval
 from clipadapt.prompt_scoring.random_words import controls
-from clipadapt.prompt_scoring.table import Ensemble, LabelledPictures, PromptScorer, ScorableItems, plain_of, without
+from clipadapt.prompt_scoring.table import (
+    Ensemble,
+    LabelledPictures,
+    PromptScorer,
+    ScorableItems,
+    joined,
+    plain_of,
+    without,
+)
 from clipadapt.prompt_scoring.weigh import Method, weigh
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.weights import reweighed
@@ -108,25 +116,23 @@ def measure(scorer: PromptScorer, arms: Mapping[str, list[Ensemble]]) -> tuple[d
     }
     right = {arm: {name: _right(scorer, name, scorable[name], arms[arm]) for name in scorable} for arm in arms}
 
-    def gains(one: str, other: str) -> dict[str, Estimate]:
-        return {name: part.design.balanced(right[one][name] - right[other][name]) for name, part in scorable.items()}
+    everything = joined([*scorable.values()])
+
+    def gain(one: str, other: str) -> tuple[dict[str, Interval], Interval]:
+        """Per attribute, and on average."""
+        each = {name: right[one][name] - right[other][name] for name in scorable}
+        own = {name: part.sample.difference(each[name]) for name, part in scorable.items()}
+        return own, everything.difference(np.concatenate([*each.values()]))
 
     rows: dict[str, Any] = {}
     items = sum(len(part.rows) for part in scorable.values())
     for arm in arms:
-        own = {name: part.design.balanced(right[arm][name]) for name, part in scorable.items()}
-        gain = gains(arm, BASE)
-        rows[arm] = {
-            name: _row(own[name].interval().share(), gain[name].interval(), len(scorable[name].rows))
-            for name in scorable
-        }
-        rows[arm]["mean"] = _row(average([*own.values()]).interval().share(), _mean(gain), items)
-    compared = {f"{one} against {other}": _mean(gains(one, other))._asdict() for one, other in COMPARED}
+        own = {name: part.sample.interval(right[arm][name]) for name, part in scorable.items()}
+        gained, on_average = gain(arm, BASE)
+        rows[arm] = {name: _row(own[name], gained[name], len(part.rows)) for name, part in scorable.items()}
+        rows[arm]["mean"] = _row(everything.interval(np.concatenate([*right[arm].values()])), on_average, items)
+    compared = {f"{one} against {other}": gain(one, other)[1]._asdict() for one, other in COMPARED}
     return rows, compared
-
-
-def _mean(gains: Mapping[str, Estimate]) -> Difference:
-    return average([*gains.values()]).interval()
 
 
 def _right(
@@ -138,7 +144,7 @@ def _right(
     return np.mean(found, axis=0)
 
 
-def _row(accuracy: Difference, gain: Difference, items: int) -> dict[str, Any]:
+def _row(accuracy: Interval, gain: Interval, items: int) -> dict[str, Any]:
     return {"items": items, "accuracy": accuracy._asdict(), "against_one_template": gain._asdict()}
 
 

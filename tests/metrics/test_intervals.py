@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from clipadapt.metrics.effective import correlation, tabulate
-from clipadapt.metrics.intervals import balanced_interval, mean_interval, paired_balanced, paired_mean
+from clipadapt.metrics.effective import Layout, correlation
+from clipadapt.metrics.intervals import Sample, balanced_interval, mean_interval, paired_balanced, paired_mean
 
 
 def clustered(seed, products=12, classes=3, photos=4):
@@ -52,12 +52,12 @@ def test_correlation_is_found_where_there_is_enough_data(rho):
     generator = np.random.default_rng(5)
     place = np.repeat(np.arange(2_000), 3)
     scores = np.sqrt(rho) * generator.normal(size=2_000)[place] + np.sqrt(1 - rho) * generator.normal(size=6_000)
-    found = correlation(tabulate(scores, place % 2, place, 2))
+    found = correlation(Layout.of(place % 2, place, 2).cells(scores))
     assert found == pytest.approx(rho, abs=0.04)
 
 
 def test_correlation_cannot_be_told_from_single_photos():
-    assert correlation(tabulate(np.array([0.0, 1.0, 1.0]), np.zeros(3, int), np.arange(3), 1)) == pytest.approx(
+    assert correlation(Layout.of(np.zeros(3, int), np.arange(3), 1).cells(np.array([0.0, 1.0, 1.0]))) == pytest.approx(
         0.25, abs=0.01
     )
 
@@ -168,7 +168,7 @@ def test_faults_are_named():
         mean_interval(np.array([0.0, 1.5]), np.arange(2))
     with pytest.raises(ValueError, match="be numbers"):
         mean_interval(np.array([0.0, np.nan]), np.arange(2))
-    with pytest.raises(ValueError, match="0 scores"):
+    with pytest.raises(ValueError, match="0 classes and 0 products"):
         mean_interval(np.zeros(0), np.zeros(0))
     with pytest.raises(ValueError, match="add up to 1"):
         balanced_interval(good, place, place, np.array([0.5, 0.6]))
@@ -181,3 +181,21 @@ def test_a_class_without_weight_and_items_changes_nothing():
     plain = paired_balanced(left, right, classes, place)
     weights = np.array([1 / 3, 1 / 3, 1 / 3, 0.0])
     assert paired_balanced(left, right, classes, place, weights=weights) == plain
+
+
+def test_a_sample_gives_what_single_calls_give():
+    correct, classes, place, against = clustered(4)
+    weights = np.array([0.5, 0.3, 0.2])
+    sample = Sample(classes, place, weights)
+    assert sample.interval(correct) == balanced_interval(correct, classes, place, weights)
+    whole = paired_balanced(correct, against, classes, place, weights, draws=9)
+    assert sample.difference(correct - against) == pytest.approx(whole[:3])
+    only = np.eye(3)
+    for code, found in enumerate(sample.by_class(correct)):
+        assert found == pytest.approx(balanced_interval(correct, classes, place, only[code]))
+    for code, found in enumerate(sample.differences_by_class(correct - against)):
+        assert found == pytest.approx(paired_balanced(correct, against, classes, place, only[code], draws=9)[:3])
+    with pytest.raises(ValueError, match="2 scores for"):
+        sample.interval(correct[:2])
+    with pytest.raises(ValueError, match="of one product"):
+        Sample(classes, np.zeros(len(classes)))

@@ -5,24 +5,24 @@ import json
 
 from rich.console import Console
 
+from clipadapt.metrics.intervals import Interval
 from clipadapt.prompt_scoring import show
-from clipadapt.prompt_scoring.paired import Difference
 from clipadapt.prompt_scoring.table import AttributeTable, Table, TemplateRow, ValueRow
 from clipadapt.prompt_scoring.weigh import Weighing
 
-HALF = Difference(0.5, 0.4, 0.6)
+HALF = Interval(0.5, 0.4, 0.6)
 
 
 def table(checked: float = 0.25) -> Table:
     values = (
-        ValueRow("Checked", 12, 9, Difference(checked, None, None), Difference(0.1, 0.05, 0.15)),
-        ValueRow("Solid", 40, 30, HALF, Difference(0.0, -0.1, 0.1)),
+        ValueRow("Checked", 12, 9, Interval(checked, 0.1, 0.6), Interval(0.1, 0.05, 0.15)),
+        ValueRow("Solid", 40, 30, HALF, Interval(0.0, -0.1, 0.1)),
     )
     templates = (
-        TemplateRow(3, "a[ {value}] thing", 1.0, Difference(-0.02, -0.03, -0.01)),
-        TemplateRow(4, "{value}", 0.5, Difference(0.04, 0.01, 0.07)),
+        TemplateRow(3, "a[ {value}] thing", 1.0, Interval(-0.02, -0.03, -0.01)),
+        TemplateRow(4, "{value}", 0.5, Interval(0.04, 0.01, 0.07)),
     )
-    accuracy = Difference((checked + 0.5) / 2, 0.3, 0.45)
+    accuracy = Interval((checked + 0.5) / 2, 0.3, 0.45)
     one = AttributeTable("Pattern", 52, 39, accuracy, HALF, HALF, HALF, HALF, values, templates)
     return Table("p.yaml", "other.yaml", (one,), accuracy, HALF, HALF, ("Fit: too few",))
 
@@ -43,7 +43,6 @@ def test_prints_every_part():
         "helps",
         "+4.0 [+1.0, +7.0]",
         "against other.yaml",
-        "no interval",
         "Solid",
     ):
         assert part in text
@@ -66,7 +65,7 @@ def test_json_holds_the_whole_table():
 
 def test_weights_are_shown_with_what_becomes_of_them():
     console = Console(file=io.StringIO(), width=200)
-    gains = Difference(0.1, 0.05, 0.15), Difference(0.1, -0.05, 0.25), Difference(0.1, 0.0, 0.2)
+    gains = Interval(0.1, 0.05, 0.15), Interval(0.1, -0.05, 0.25), Interval(0.1, 0.0, 0.2)
     weighings = [Weighing("Fit", "labels", 9, 5, (1.0, 1.0), (1.5, 0.5), gain) for gain in gains]
     console.print(show.weighed(weighings))
     assert isinstance(console.file, io.StringIO)

@@ -5,6 +5,7 @@ import pytest
 
 from clipadapt.errors import PromptError
 from clipadapt.keyed import generator
+from clipadapt.metrics.intervals import balanced_interval, paired_balanced
 from clipadapt.prompt_scoring.random_words import controls
 from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer, plain_of
 from clipadapt.prompts import Prompts
@@ -88,21 +89,7 @@ def slow_scores(found: LabelledPictures, attribute: str, ensembles: dict[str, li
     return values, used, right
 
 
-def slow_difference(found: LabelledPictures, attribute: str, used: list[int], scores: list[float]):
-    labels = [str(found.values[attribute][at]) for at in used]
-    products = [found.products[at] for at in used]
-    values = sorted(set(labels))
-    means = {v: np.mean([s for s, label in zip(scores, labels, strict=True) if label == v]) for v in values}
-    influence = dict.fromkeys(products, 0.0)
-    for score, label, product in zip(scores, labels, products, strict=True):
-        own = len({p for p, other in zip(products, labels, strict=True) if other == label})
-        influence[product] += (score - means[label]) * np.sqrt(own / (own - 1)) / labels.count(label) / len(values)
-    return float(np.mean(list(means.values()))), float(sum(part**2 for part in influence.values()))
-
-
 def test_equals_a_slow_obvious_recomputation(found):
-    from scipy import stats
-
     prompts = Prompts.parse(FILE, "own.yaml")
     other = Prompts.parse(FILE.replace("a photo of {value} cloth", "fabric, {value}"), "other.yaml")
     table = PromptScorer(found, Tower(), replicates=2).table(prompts, other)
@@ -118,27 +105,29 @@ def test_equals_a_slow_obvious_recomputation(found):
         chance = np.mean(
             [slow_scores(found, row.attribute, {v: controls(t, n) for v, t in own.items()})[2] for n in (0, 1)], axis=0
         )
-        freedom = row.products - len(values)
-        for difference, scores in (
-            (row.accuracy, right),
-            (row.gain, np.subtract(right, before)),
-            (row.over_random, np.subtract(right, chance)),
-        ):
-            mean, variance = slow_difference(found, row.attribute, used, list(scores))
-            half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
-            bounds = [mean - half, mean + half]
-            expected = np.clip(bounds, 0, 1) if scores is right else bounds
-            assert difference == pytest.approx((mean, *expected), abs=1e-6)
+        codes = np.array([values.index(found.values[row.attribute][at]) for at in used])
+        products = found.products[used]
+        right, before = np.array(right), np.array(before)
+        assert row.accuracy == pytest.approx(balanced_interval(right, codes, products), abs=1e-6)
+        for difference, scores in ((row.gain, before), (row.over_random, chance)):
+            expected = paired_balanced(right, scores, codes, products, draws=9)
+            assert difference == pytest.approx(expected[:3], abs=1e-6)
         for value in row.values:
             own_right = [s for s, at in zip(right, used, strict=True) if found.values[row.attribute][at] == value.value]
             assert value.accuracy.mean == pytest.approx(np.mean(own_right), abs=1e-6) and value.items == len(own_right)
         for place, template in enumerate(row.templates):
             rest = {v: [t for t in texts if t.template != place] or texts for v, texts in own.items()}
             lacking = np.subtract(right, slow_scores(found, row.attribute, rest)[2])
-            mean, _ = slow_difference(found, row.attribute, used, list(lacking))
-            assert template.effect.mean == pytest.approx(mean, abs=1e-6)
+            means = [lacking[codes == code].mean() for code in range(len(values))]
+            assert template.effect.mean == pytest.approx(np.mean(means), abs=1e-6)
     assert [len(row.templates) for row in table.attributes] == [3, 0]
     assert [row.line for row in table.attributes[0].templates] == [3, 3, 3]
+    for figure, each in (
+        (table.accuracy, [row.accuracy for row in table.attributes]),
+        (table.over_random, [row.over_random for row in table.attributes]),
+    ):
+        assert figure.mean == pytest.approx(np.mean([one.mean for one in each]))
+        assert figure.low < figure.mean < figure.high
     assert table.gain is not None
     assert table.gain.mean == pytest.approx(np.mean([row.gain.mean for row in table.attributes if row.gain]))
 
@@ -182,6 +171,27 @@ def test_weights_fitted_on_these_pictures_are_not_scored_on_them(found):
 def test_nothing_to_score_is_said(found):
     with pytest.raises(PromptError, match="no attribute can be scored here: Fit: fewer than two values"):
         PromptScorer(found._replace(values={"Fit": [None] * 240}), Tower()).table(Prompts.parse(FILE))
+
+
+def test_a_handful_of_products_is_no_proof():
+    """Where three products of a value all got better nothing varies, and yet little is known."""
+    texts = {"Slim": "slim", "Loose": "loose"}
+    vectors = np.stack([Tower().vector(texts[fit]) for fit in ["Slim"] * 40 + ["Loose"] * 3])
+    products = np.array([f"p{at}" for at in range(43)])
+    few = LabelledPictures(vectors, {"Fit": ["Slim"] * 40 + ["Loose"] * 3}, products)
+    prompts = Prompts.parse("attributes: {Fit: {templates: ['{value}'], values: {Slim: slim, Loose: loose}}}")
+    swapped = Prompts.parse("attributes: {Fit: {templates: ['{value}'], values: {Slim: slim, Loose: baggy}}}")
+    (row,) = PromptScorer(few, Tower(), min_items=3).table(prompts, swapped).attributes
+    loose = next(value for value in row.values if value.value == "Loose")
+    assert (loose.items, loose.products, loose.accuracy.mean) == (3, 3, 1.0)
+    assert loose.accuracy.low < 0.7 and row.accuracy.low < 0.9
+    assert loose.gain is None or loose.gain.high - loose.gain.low > 0.3
+
+
+def test_items_of_one_product_are_not_scored():
+    one = labelled()._replace(products=np.array(["same"] * 240))
+    with pytest.raises(PromptError, match="Pattern: all its items are of one product"):
+        PromptScorer(one, Tower()).table(Prompts.parse(FILE))
 
 
 def test_random_words_keep_the_name_its_place_and_every_length():
