@@ -226,7 +226,7 @@ def _articles(prompts: Prompts, source: Source | None) -> Iterator[Finding]:
 
 
 def _article(name: Word) -> str:
-    return indefinite(name.text) if name.article is None else name.article
+    return indefinite(name.sound) if name.article is None else name.article
 
 
 def _literal_articles(phrase: Phrase) -> Iterator[tuple[str, Field]]:

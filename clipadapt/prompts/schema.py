@@ -175,13 +175,13 @@ class _Reader:
     def value(self, name: str, item: Item, what: str) -> ValueWords:
         """A name, a list of names, or a mapping with names, article, plural and descriptions."""
         if not isinstance(item.what, CommentedMap) or "text" in item.what:
-            names = self.names(item, what)
+            names = self.names(item, what, name)
             if not names:
                 self.document.fault(item, f"{what}: how is it said? give at least one name, or leave the line out")
             return ValueWords(names, place=item.key)
         entries = self.document.mapping(item, what, ("names", "article", "plural", "descriptions"))
-        names = self.names(entries["names"], what) if "names" in entries else ()
-        names = names or (Entry(Word(name.lower() if self.lowers else name), 1.0, item.key),)
+        names = self.names(entries["names"], what, name) if "names" in entries else ()
+        names = names or (Entry(Word(name.lower() if self.lowers else name, written=name), 1.0, item.key),)
         article = self.form(entries, "article")
         plural = self.form(entries, "plural")
         said = [
@@ -189,6 +189,7 @@ class _Reader:
                 entry.what.text,
                 article if entry.what.article is None else entry.what.article,
                 plural if entry.what.plural is None and at == 0 else entry.what.plural,
+                entry.what.written,
             )
             for at, entry in enumerate(names)
         ]
@@ -198,11 +199,12 @@ class _Reader:
         filled = tuple(Entry(word, entry.weight, entry.place) for word, entry in zip(said, names, strict=True))
         return ValueWords(filled, descriptions, item.key)
 
-    def names(self, item: Item, what: str) -> tuple[Entry[Word], ...]:
+    def names(self, item: Item, what: str, value: str) -> tuple[Entry[Word], ...]:
         """Names of a value: texts, or {text: ..., weight: ..., article: ..., plural: ...}."""
 
         def word(text: str, _: Item, entries: Entries) -> Word:
-            return Word(text, self.form(entries, "article"), self.form(entries, "plural"))
+            written = value if text.casefold() == value.casefold() else text
+            return Word(text, self.form(entries, "article"), self.form(entries, "plural"), written)
 
         return self.texts(item, what, word, ("article", "plural"))
 

@@ -14,6 +14,7 @@ A field outside all phrases is required: without it there is no text. Nothing he
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from clipadapt.prompts.words import Word, indefinite, pluralise, tidy
 
@@ -116,7 +117,7 @@ class Template:
         """The text for one item; empty when a required field is empty or nothing is left to say."""
         if self.missing(lookup):
             return ""
-        pieces: list[str | _Article] = []
+        pieces: list[_Piece | _Article] = []
         drawn = "".join(_draw(self.root, lookup, rules, pieces))
         text = _fill(tidy(drawn, rules.language), pieces)
         return text[:1].upper() + text[1:] if rules.sentence else text
@@ -131,6 +132,13 @@ class _Article:
     def before(self, following: str) -> str:
         word = indefinite(following) if following else ""
         return word.capitalize() if self.capital else word
+
+
+class _Piece(NamedTuple):
+    """What stands in the text for a field, and what an article before it goes by."""
+
+    text: str
+    sound: str
 
 
 def _said(word: Word | None) -> bool:
@@ -152,7 +160,7 @@ def _speaks(phrase: Phrase, lookup: Lookup) -> bool:
     return any(_speaks(part, lookup) for part in phrase.parts if isinstance(part, Phrase))
 
 
-def _draw(phrase: Phrase, lookup: Lookup, rules: Rules, pieces: "list[str | _Article]") -> Iterator[str]:
+def _draw(phrase: Phrase, lookup: Lookup, rules: Rules, pieces: "list[_Piece | _Article]") -> Iterator[str]:
     """Literal text with a numbered placeholder per value, so that tidying cannot touch what a value holds."""
     for part in phrase.parts:
         if isinstance(part, str):
@@ -166,17 +174,20 @@ def _draw(phrase: Phrase, lookup: Lookup, rules: Rules, pieces: "list[str | _Art
             yield " ".join(f"\0{number}\0" for number in range(len(pieces) - len(said), len(pieces)))
 
 
-def _field(field: Field, word: Word | None, rules: Rules) -> "list[str | _Article]":
+def _field(field: Field, word: Word | None, rules: Rules) -> "list[_Piece | _Article]":
     """The article, when one is wanted and there is one, then the value, when it is wanted here."""
-    said: list[str | _Article] = []
+    said: list[_Piece | _Article] = []
     if field.article:
         own = word.article if word is not None else None
         if own is None and rules.english:
             said.append(_Article(capital=field.article == "A"))
         elif own:
-            said.append(own[:1].upper() + own[1:] if field.article == "A" else own)
+            own = own[:1].upper() + own[1:] if field.article == "A" else own
+            said.append(_Piece(own, own))
     if word is not None and field.noun:
-        said.append(filtered(word, field.filters, rules))
+        plural = tuple(name for name in field.filters if name == "plural")
+        sound = filtered(word._replace(text=word.sound), plural, rules)
+        said.append(_Piece(filtered(word, field.filters, rules), sound))
     return said
 
 
@@ -206,17 +217,20 @@ def _several(word: Word, text: str, rules: Rules) -> str:
 _PLACEHOLDER = re.compile("\0(\\d+)\0")
 
 
-def _fill(drawn: str, pieces: "list[str | _Article]") -> str:
+def _fill(drawn: str, pieces: "list[_Piece | _Article]") -> str:
     """Puts values in from the last to the first, for an article has to see what follows it."""
-    text = ""
+    text = sound = ""
     end = len(drawn)
     for match in reversed(list(_PLACEHOLDER.finditer(drawn))):
-        text = drawn[match.end() : end] + text
+        text, sound = (drawn[match.end() : end] + rest for rest in (text, sound))
         piece = pieces[int(match[1])]
-        value = piece.before(text.lstrip()) if isinstance(piece, _Article) else piece
+        if isinstance(piece, _Article):
+            article = piece.before(sound.lstrip())
+            piece = _Piece(article, article)
+        value = piece.text
         if value and value[-1] in ".!?" and text.startswith(value[-1]):
             value = value[:-1]
-        text, end = value + text, match.start()
+        text, sound, end = value + text, piece.sound + sound, match.start()
     return (drawn[:end] + text).strip()
 
 

@@ -47,7 +47,7 @@ def drawn(things: Sequence[T], weights: Sequence[float], place: float) -> T:
 def own_name(library: Library, value: str) -> Word:
     """An unlisted value, by its own name."""
     text = " ".join(value.split())
-    return Word(text if library.case == "keep" else text.lower())
+    return Word(text) if library.case == "keep" else Word(text.lower(), written=text)
 
 
 def names_of(library: Library, words: AttributeWords | None, value: str) -> tuple[Entry[Word], ...]:
@@ -68,7 +68,11 @@ def cell_word(library: Library, column: str, cell: str, key: Sequence[int] | Non
     said = [word for value in values if (word := _value_word(library, words, column, value, key))]
     if len(said) < 2:
         return said[0] if said else None
-    return Word(joined([word.text for word in said], library.conjunction), said[0].article)
+    text, written = (
+        joined(list(texts), library.conjunction)
+        for texts in zip(*((word.text, word.written or word.text) for word in said), strict=True)
+    )
+    return Word(text, said[0].article, written=written)
 
 
 def _value_word(

@@ -6,6 +6,7 @@ knows of templates, YAML or rows.
 """
 
 import re
+import unicodedata
 from typing import NamedTuple
 
 
@@ -16,26 +17,65 @@ class Word(NamedTuple):
     article: str | None = None
     """Said before it in place of a or an: "a pair of", "eine", or "" for none."""
     plural: str | None = None
+    written: str = ""
+    """How the table writes it, where its case is another: capitals tell an abbreviation, so articles go by this."""
+
+    @property
+    def sound(self) -> str:
+        """The text that an article before it is chosen by; what stands wholly in capitals may be any word."""
+        text = self.written or self.text
+        return text.lower() if text == text.upper() else text
 
 
+_VOWEL_SOUND = re.compile(r"[aeioæœø]|u|y(?=[b-df-hj-np-tv-xz]+[aeiou])|hour|honest|honou?r|heir", re.IGNORECASE)
+"""Beginnings that sound like a vowel, as far as letters say: an Yves Saint Laurent bag, an hour."""
 _CONSONANT_SOUND = re.compile(
-    r"(eu|ewe|ubiq|ukr|uni(?!n|m|dent)|us[ae]|usu|ut[eio]|u(v|[^\w]|$)|one(\W|$)|once)", re.IGNORECASE
+    r"eu|ew|ubiq|ugan|uk[reu]|unanim|uni(?!n|m|dent|r|ll|ss)|ur[aeou]|us[ae]|usu|ut[eio]|uy|once|oui"
+    r"|one(s?(\W|$)|s?ie|ness)|u(sb|v|k|hd|tc|pc|rl|fo|i|x|n)?([^a-z]|$)",
+    re.IGNORECASE,
 )
-_SILENT_H = re.compile(r"(hour|honest|honou?r|heir)", re.IGNORECASE)
-_SPELLED_OUT = re.compile(r"[A-Z]{2,4}\d*s?(\W|$)|[A-Z](\W|$)")
-_EIGHT = re.compile(r"(8\d*|1[18](\d{3})*)(\D|$)")
+"""Those of them that begin like "you" or "one" all the same: a unisex bag, a euro, a USB cable, a one-piece."""
+_EIGHT = re.compile(r"(8\d*|1[18](\d{3})*|1[18]\d\d)(\D|$)")
+"""Numbers that begin with the sound of eight, eleven or eighteen; four digits are a year."""
+_VOWEL_LETTER = re.compile(r"[fhlmnrsx]", re.IGNORECASE)
+"""Consonants whose names begin with a vowel: an F-stop, an X-ray."""
+_READ_AS_A_WORD = re.compile(
+    r"[fhlmnrsx](?=[aeiouy])|f[jlr]|ll|m[cn]|ng(?=u)|rh|s[chklmnpqtvw]|(mrs?|ms|rd|sr|st)(\W|$)", re.IGNORECASE
+)
+"""How an English word begins with one of them, and titles that are read out; "fbi" and "mp3" cannot be words."""
+_WITHOUT_VOWEL = re.compile(r"[b-df-hj-np-tv-xz]+(?![a-z])", re.IGNORECASE)
+_SPELLED_OUT = re.compile(r"(led|suv|faq|sos|hiv|seo|raf)s?(?![a-z])", re.IGNORECASE)
+"""Abbreviations that could be read as a word and are not."""
+_CAPITALS_READ = re.compile(
+    r"(fifa|hepa|lan|lidar|mac|midi|nafta|nasa|nato|noaa|ram|rom|sar|sim|swat)(?![a-z])", re.IGNORECASE
+)
+"""Abbreviations that are read as a word."""
+_CAPITALS = re.compile(r"[A-Z]{2,4}\d*s?(?![A-Za-z])")
 
 
 def indefinite(following: str) -> str:
-    """`a` or `an` by the sound of the English word that follows: an hour, a unisex bag, an SUV, an 8-bit sensor."""
-    start = following.lstrip("\"'“‘(")
+    """`a` or `an` by the sound of the English text that follows: an hour, a unisex bag, an SUV, an mp3 player.
+
+    Hand in the text in its own case: an abbreviation that could be a word is known by its capitals. The rules are those
+    above; a value's `article:` overrules them.
+    """
+    start = unicodedata.normalize("NFKD", following.lstrip("\"'“”‘’«„([#"))
     if start[:1].isdigit():
         return "an" if _EIGHT.match(start) else "a"
-    if _SPELLED_OUT.match(start) and not start.startswith("A "):
-        return "an" if start[0] in "AEFHILMNORSX" else "a"
-    if _SILENT_H.match(start):
+    if _VOWEL_LETTER.match(start) and _is_spelled(start):
         return "an"
-    return "an" if start[:1].lower() in tuple("aeiou") and not _CONSONANT_SOUND.match(start) else "a"
+    return "an" if _VOWEL_SOUND.match(start) and not _CONSONANT_SOUND.match(start) else "a"
+
+
+def _is_spelled(start: str) -> bool:
+    """Whether a text begins with an abbreviation that is said letter by letter, or with a lone letter."""
+    if _CAPITALS_READ.match(start):
+        return False
+    if _SPELLED_OUT.match(start) or not _READ_AS_A_WORD.match(start):
+        return True
+    if _READ_AS_A_WORD.fullmatch(re.split(r"[\s-]", start)[0]):
+        return False
+    return bool(_WITHOUT_VOWEL.match(start) or _CAPITALS.match(start))
 
 
 _IRREGULAR = {"man": "men", "woman": "women", "child": "children", "person": "people", "foot": "feet", "tooth": "teeth"}

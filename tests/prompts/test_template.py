@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipadapt.prompts import Prompts
 from clipadapt.prompts.template import Rules, Template, TemplateError, from_mapping
 from clipadapt.prompts.words import Word, indefinite, pluralise, spoken, tidy
 
@@ -111,47 +112,57 @@ def test_any_template_parses_or_is_refused(template):
         assert "  " not in rendered and rendered == rendered.strip()
 
 
+AN = """
+X-ray | x-ray blue | FBI | fbi | MP3 | mp3 player | hour | hourglass | honest | umbrella | unpatterned |
+embroidered | SUV | suv | A-line | a-line | l-shaped | S-curve | NGO | ngo | heirloom | HTML | html page | LED
+lamp | led lamp | LCD | MRI | rgb | RGB image | ECG | NDVI | fm radio | lp record | hdmi | sd card | XL | xxl
+| M | s | L'Oréal | onyx | unimportant | unironed | unidentified | urban | utter | ushanka | m&m | r&b | H&M |
+f1 | n95 mask | élégant | éclair | øre | FAQ page | sms | Yves Saint Laurent | 8 | 80 | 800 | 8-bit | 11-inch
+| 18th | 1895 | 1890s | 8mm | “off” white
+"""
+A = """
+shirt | red | SAR image | NASA | NASA image | USB | usb cable | UV | uv filter | UFO | URL | uk flag | unisex
+| uniform | unicorn | European | one-piece | one-shoulder | onesie | one | once | ouija | T-shirt | V-neck |
+u-neck | herb | hotel | historic | used | ukulele | eucalyptus | ewe | union | universal | utility | utensil |
+uranium | Ugandan | xerox | laser | radar | St Bernard | St. Bernard | mr | llama | scarf | school | spring |
+sphere | rhombus | Nguyen | mnemonic | fjord | flat | hybrid | YSL bag | y-shaped | 1 | 12 | 100 | 180 | 1950s
+| 10 m
+"""
+
+
 @pytest.mark.parametrize(
     ("following", "article"),
-    [
-        *[
-            (word, "a")
-            for word in [
-                "shirt",
-                "unisex",
-                "uniform",
-                "used",
-                "one-shoulder",
-                "European",
-                "100",
-                "12",
-                "T-shirt",
-                "V-neck",
-                "UV",
-                "utility",
-            ]
-        ],
-        *[
-            (word, "an")
-            for word in [
-                "embroidered",
-                "umbrella",
-                "unpatterned",
-                "hour",
-                "heirloom",
-                "8",
-                "18",
-                "80",
-                "11",
-                "X-ray",
-                "SUV",
-                "A-line",
-            ]
-        ],
-    ],
+    [(text.strip(), article) for texts, article in ((AN, "an"), (A, "a")) for text in texts.split("|")],
 )
 def test_articles_by_sound(following, article):
     assert indefinite(following) == article
+
+
+@pytest.mark.parametrize(
+    ("cell", "caption"),
+    [
+        ("X-ray Blue", "an x-ray blue car"),
+        ("FBI", "an fbi car"),
+        ("MP3", "an mp3 car"),
+        ("LAPD issue", "an lapd issue car"),
+        ("RED", "a red car"),
+        ("SILK", "a silk car"),
+        ("NASA", "a nasa car"),
+        ("SUV", "an suv car"),
+    ],
+)
+def test_articles_go_by_the_tables_own_case(cell, caption):
+    """Lower case is chosen after the article, and a table all in capitals is not one of abbreviations."""
+    field = {"colour": cell, "thing": "car"}
+    assert Prompts.parse('captions: ["{a colour} {thing}"]').captions(field) == [caption]
+    assert Prompts.parse('captions: ["{a for thing} {colour} {thing}"]').captions(field) == [caption]
+    listed = (
+        f'captions: ["{{a colour}} {{thing}}"]\nattributes: {{colour: {{templates: ["{{a value}}"], values: {{{cell}: '
+    )
+    assert Prompts.parse(listed + f"[{cell.lower()}]" + "}}}").captions(field) == [caption]
+    assert Prompts.parse(listed + "{descriptions: [x]}" + "}}}").captions(field) == [caption]
+    kept = Prompts.parse('case: keep\ncaptions: ["{a colour} {thing}", "{a colour|upper} thing"]').captions(field)
+    assert kept == [f"{caption.split()[0]} {cell} car", f"{caption.split()[0]} {cell.upper()} thing"]
 
 
 @pytest.mark.parametrize(
