@@ -24,6 +24,7 @@ from clipadapt.errors import ExportError, ModelError
 from clipadapt.towers.backend import ModelBackend
 
 TOKENIZER = "tokenizer.json"
+LOWERCASE = "lowercase"
 _CLEANINGS = ("lower", "whitespace", "canonicalize")
 _AWKWARD = (
     "",
@@ -46,7 +47,7 @@ class TextInput:
     """With truncation and padding to `context_length` set."""
     context_length: int
     clean: str | None
-    """open_clip's cleaning before tokenizing: lower, whitespace, canonicalize; null: none."""
+    """Cleaning before tokenizing: open_clip's lower, whitespace or canonicalize; lowercase and no more; null: none."""
     bpe: Any = field(repr=False)
     """open_clip's SimpleTokenizer, where the model is one of those; null: `tokenizer` is exact."""
     end: int | None
@@ -77,7 +78,7 @@ class TextInput:
         made.enable_truncation(backend.context_length)
         made.enable_padding(length=backend.context_length, pad_id=pad, pad_token=token)
         own = None if fast is not None else tokenizer
-        found = cls(made, backend.context_length, _cleaning(tokenizer), own, _end(backend))
+        found = cls(made, backend.context_length, _cleaning(backend, tokenizer), own, _end(backend))
         found._check(backend)
         return found
 
@@ -129,7 +130,7 @@ class TextInput:
         return self._by_file(texts)
 
     def _by_file(self, texts: Sequence[str]) -> Int[np.ndarray, "t context"]:
-        clean = _identity if self.clean is None else _open_clip_cleaning(self.clean)
+        clean = _cleaning_function(self.clean)
         encoded = self.tokenizer.encode_batch([clean(text) for text in texts])
         return np.array([one.ids for one in encoded], np.int64).reshape(-1, self.context_length)
 
@@ -182,7 +183,9 @@ def _simple_tokenizer(context_length: int, clean: str) -> Any:
     return SimpleTokenizer(context_length=context_length, clean=clean)
 
 
-def _cleaning(tokenizer: Any) -> str | None:
+def _cleaning(backend: ModelBackend, tokenizer: Any) -> str | None:
+    if getattr(backend, "lowercases", False):
+        return LOWERCASE
     used = getattr(tokenizer, "clean_fn", None)
     if used is None:
         return None
@@ -190,6 +193,12 @@ def _cleaning(tokenizer: Any) -> str | None:
     if not named:
         raise ExportError(f"{used}: a cleaning of texts that open_clip does not name; export to open_clip")
     return named[0]
+
+
+def _cleaning_function(name: str | None) -> Callable[[str], str]:
+    if name is None:
+        return _identity
+    return str.lower if name == LOWERCASE else _open_clip_cleaning(name)
 
 
 def _open_clip_cleaning(name: str) -> Callable[[str], str]:

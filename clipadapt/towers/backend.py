@@ -155,6 +155,8 @@ class Transformers:
         text = self.model.config.text_config
         self.context_length: int | None = int(text.max_position_embeddings)
         self._causal = self.model.config.model_type == "clip"
+        self.lowercases = self.model.config.model_type == "siglip" and "Gemma" in type(tokenizer).__name__
+        """SigLIP 2 was trained on lower case; its Gemma tokenizer leaves that to the caller (transformers PR 43101)."""
         self._end: int | None = None if text.eos_token_id == 2 else text.eos_token_id
         config = self.model.config
         self.dim = int(config.projection_dim if self._causal else config.vision_config.hidden_size)
@@ -166,6 +168,8 @@ class Transformers:
         return _pooled(self.model.get_text_features(input_ids=tokens))
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
+        if self.lowercases:
+            texts = [text.lower() for text in texts]
         padded = self.tokenizer(
             list(texts), padding="max_length", truncation=True, max_length=self.context_length, return_tensors="pt"
         )

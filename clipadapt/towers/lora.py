@@ -37,6 +37,10 @@ _OURS = frozenset(
     )
 )
 """peft options that the plan, rank, alpha, dropout and norms of the config decide."""
+OPTIONS = ("use_dora", "use_rslora", "lora_bias", "init_lora_weights", "use_qalora", "qalora_group_size")
+"""peft options whose adapter loads as it was trained, merges exactly, and is the base at strength 0 (peft 0.21.2; tests
+hold each). Others are refused before training: KaSA, VeLoRA, MonteCLoRA and BD-LoRA train adapters that do not load or
+change the base, arrow and runtime settings fail, and aLoRA trains nothing here; docs/libraries.md has the table."""
 _NEED_DATA = ("eva", "corda", "lora_ga", "loftq")
 """Initialisations that need passes over data, or a quantized base, before training."""
 
@@ -249,6 +253,11 @@ def _peft_config(lora: config.Lora, targets: Mapping[str, int], base: str) -> Lo
         elif option not in known:
             close = difflib.get_close_matches(option, known - _OURS, n=1)
             faults.append(f"{option}: no option of peft.LoraConfig" + (f"; did you mean {close[0]}?" if close else ""))
+        elif option not in OPTIONS:
+            faults.append(
+                f"{option}: not used here, for its adapter does not load or merge as it was trained; "
+                f"options that do: {', '.join(OPTIONS)}"
+            )
     initial = lora.options.get("init_lora_weights", True)
     if initial in _NEED_DATA:
         faults.append(f"init_lora_weights: {initial} needs passes over data before training, which is not supported")

@@ -18,6 +18,7 @@ from clipadapt.errors import AdapterError, ModelError
 from clipadapt.towers.adapter import load_adapter, read_adapter_card, save_adapter
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.load import load
+from clipadapt.towers.lora import OPTIONS as ALLOWED
 from clipadapt.towers.lora import add_adapters, select_trainable
 from clipadapt.towers.packed import split_attention
 
@@ -81,7 +82,12 @@ OPTIONS = [
     {"init_lora_weights": "olora"},
     {"init_lora_weights": "pissa", "use_rslora": True},
     {"init_lora_weights": "pissa", "use_dora": True},
+    {"use_qalora": True, "qalora_group_size": 8},
 ]
+
+
+def test_every_option_that_is_allowed_has_a_round_trip_and_no_other():
+    assert {name for options in OPTIONS for name in options} == set(ALLOWED)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(f"{k}={v}" for k, v in options.items()))

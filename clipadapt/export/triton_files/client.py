@@ -67,8 +67,8 @@ def tokens(texts: list[str]) -> np.ndarray:
 def clean(text: str) -> str:
     """Mends and folds a text as the model's own tokenizer does."""
     how = INPUTS["text"]["clean"]
-    if how is None:
-        return text
+    if how is None or how == "lowercase":
+        return text if how is None else text.lower()
     import ftfy
 
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
