@@ -133,13 +133,19 @@ class Step:
         # Lengths in steps of 8, so that a compiled tower meets at most ten of them; other towers take the exact one.
         multiple = 8 if self._config.model.compile else 1
 
-        def encode(piece: Sequence[str]) -> Tensor:
-            tokens = self._encoder.tokenize(piece, multiple=multiple)
+        def encode(at: slice) -> Tensor:
+            piece = mine[at]
+            if (
+                at.start not in tokenized
+            ):  # a piece is encoded twice; with thousands of values its tokens are half the time
+                tokenized[at.start] = self._encoder.tokenize(piece, multiple=multiple)
+            tokens = tokenized[at.start]
             self._dropouts["text"].draw(step=step, items=piece, device=self._encoder.device)
             with self._attention():
                 return F.normalize(self._encoder.text_features(tokens), dim=-1)
 
-        stream = Stream(encode, [mine[at : at + size] for at in range(0, len(mine), size)])
+        tokenized: dict[int, Tensor] = {}
+        stream = Stream(encode, [slice(at, at + size) for at in range(0, len(mine), size)])
         return stream if "text" in self.learning else _frozen(stream)
 
     def _attention(self) -> AbstractContextManager[object]:

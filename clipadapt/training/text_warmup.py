@@ -41,6 +41,10 @@ ITEMS = 4096
 PROBE_STEPS = 100
 """Past about 100 full-batch steps the rare values' directions fit their few items rather than the value."""
 PROBE_RATE = 0.01
+PROBE_LOGITS = 1 << 26
+"""Items x values of one step: 256 MB for each copy that the backward pass holds."""
+PROBE_ITEMS = 4096
+"""Items of a step at least, however many values there are."""
 PROBE_NOISE = 0.02
 """Size of the first directions' spread around the pictures' mean, which separates nothing yet."""
 EVERYDAY = (
@@ -130,6 +134,8 @@ def probe_directions(
 ) -> Mapping[str, Float[Tensor, "v d"]]:
     """Attribute -> unit vector of each of its values, fitted by logit-adjusted cross-entropy over all items at once.
 
+    Where items x values would not fit in memory, each step takes another share of the items. Time grows with both.
+
     Args:
         labels: the attributes of a catalogue, and what each item has.
         pictures: unit vectors of its items, in order; no gradient reaches them.
@@ -145,9 +151,13 @@ def probe_directions(
         spread = PROBE_NOISE * torch.randn(len(attribute.values), pictures.shape[1], generator=draws)
         free = (pictures.mean(0) + spread.to(pictures)).requires_grad_()
         optimizer = torch.optim.Adam([free], lr=PROBE_RATE)
+        size = max(PROBE_ITEMS, PROBE_LOGITS // len(attribute.values))
         for _ in range(PROBE_STEPS):
+            some = items
+            if len(items) > size:
+                some = torch.randperm(len(items), generator=draws)[:size].to(items.device)
             optimizer.zero_grad()
-            attribute.terms(items, pictures, F.normalize(free, dim=-1), factor, None, tau).mean().backward()
+            attribute.terms(some, pictures[some], F.normalize(free, dim=-1), factor, None, tau).mean().backward()
             optimizer.step()
         found[attribute.attribute] = F.normalize(free.detach(), dim=-1)
     return found

@@ -1,7 +1,9 @@
 """The text warm-up's targets: right for rare values too, reached by texts; anchors stay where the base has them."""
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -10,7 +12,8 @@ from clipadapt.data.splits import load_splits
 from clipadapt.prompts import Prompts
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.load import load
-from clipadapt.training.labels import labels_of
+from clipadapt.training import text_warmup
+from clipadapt.training.labels import Labels, labels_of
 from clipadapt.training.text_warmup import EVERYDAY, anchor_texts, probe_directions
 from clipadapt.training.trainer import train
 
@@ -39,6 +42,30 @@ def test_directions_tell_values_apart_that_a_wide_common_part_hides(configured: 
         right = (pictures[known] @ vectors.T).argmax(1) == target[known]
         for value in range(len(vectors)):
             assert right[target[known] == value].float().mean() > 0.8
+
+
+def test_where_all_items_do_not_fit_each_step_takes_another_share(
+    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = labels_of(load_splits(configured().data, 0).train, {})
+    draws = torch.Generator().manual_seed(3)
+    pictures = F.normalize(torch.randn(24, 16, generator=draws), dim=-1)
+    whole = probe_directions(labels, pictures, scale=50.0, tau=1.0, seed=0)
+    sizes = []
+    real = Labels.terms
+
+    def counted(self: Labels, items: torch.Tensor, *arguments: Any) -> Any:
+        sizes.append(len(items))
+        return real(self, items, *arguments)
+
+    monkeypatch.setattr(Labels, "terms", counted)
+    monkeypatch.setattr(text_warmup, "PROBE_LOGITS", 1)
+    monkeypatch.setattr(text_warmup, "PROBE_ITEMS", 20)
+    shares = probe_directions(labels, pictures, scale=50.0, tau=1.0, seed=0)
+    assert set(sizes) == {20}
+    for attribute in labels:
+        cosines = (whole[attribute.attribute] * shares[attribute.attribute]).sum(1)
+        assert (cosines > 0.8).all() and not torch.equal(whole[attribute.attribute], shares[attribute.attribute])
 
 
 def test_anchors_are_distinct_and_leave_out_what_is_trained(configured: Callable[..., Config]) -> None:
