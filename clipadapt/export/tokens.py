@@ -75,8 +75,9 @@ class TextInput:
                 f"{type(inner).__name__}: a tokenizer that {TOKENIZER} cannot hold (no fast form, or random masking); "
                 "export to open_clip or transformers"
             )
-        made.enable_truncation(backend.context_length)
-        made.enable_padding(length=backend.context_length, pad_id=pad, pad_token=token)
+        made.enable_truncation(backend.context_length, direction=getattr(inner, "truncation_side", "right"))
+        side = getattr(inner, "padding_side", "right")
+        made.enable_padding(direction=side, length=backend.context_length, pad_id=pad, pad_token=token)
         own = None if fast is not None else tokenizer
         found = cls(made, backend.context_length, _cleaning(backend, tokenizer), own, _end(backend))
         found._check(backend)
