@@ -2,15 +2,17 @@
 
     plan = Plan.of(model)              its products, grouped into sites: one tensor and all products that read it
     plan.switchable(ranges)            the float graph with rounding at each site behind a switch, to measure
-    plan.quantised(ranges, forms)      the graph to ship; per site: static, dynamic or float
+    plan.quantised(ranges, forms)      the graph to ship; per site: static or float
 
 Weights are int8 with one scale per output channel, embeddings with one per row, whatever a site's form: a float site
 multiplies in float32 by weights that onnxruntime unpacks once, on loading, so exceptions cost speed but no bytes. A
 static site rounds its input to uint8 by a fixed scale, and multiplies and adds its bias in onnxruntime's
-MatMulIntegerToFloat: results stay float, so nothing is rounded twice. A dynamic site takes its scale from each input.
+MatMulIntegerToFloat: results stay float, so nothing is rounded twice. Scales are fixed, never taken from the input:
+onnxruntime's dynamic operators have one for the whole batch, so a text's vector would depend on those beside it.
 Products of two activations, norms and softmax stay float. Nothing here knows pictures or decides forms.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -20,7 +22,7 @@ import onnx
 from jaxtyping import Float, Int8
 from onnx import helper, numpy_helper
 
-Form = Literal["static", "dynamic", "float"]
+Form = Literal["static", "float"]
 SMALL = 1_024
 """Weights of fewer numbers stay float32: they are not worth a node."""
 _MICROSOFT = "com.microsoft"
@@ -83,8 +85,19 @@ class Plan:
         return cls(model, sites)
 
     def names(self) -> dict[str, str]:
-        """Site -> where it is, for people: `visual.trunk.blocks.0.attn.q_proj`, the first of its products."""
-        return {site: products[0].node.name.partition("/")[0] for site, products in self.sites.items()}
+        """Site -> where it is, for people: `visual.trunk.blocks.0.attn.q_proj`, the first of its products.
+
+        Outside any module that is the weight's name; of several sites in one module each has its number.
+        """
+        first = {site: products[0].node for site, products in self.sites.items()}
+        places = {site: node.name.partition("/")[0] or node.input[1] for site, node in first.items()}
+        alike = Counter(places.values())
+        seen: Counter[str] = Counter()
+        names = {}
+        for site, place in places.items():
+            seen[place] += 1
+            names[site] = place if alike[place] == 1 else f"{place} ({seen[place]} of {alike[place]})"
+        return names
 
     def watching(self) -> onnx.ModelProto:
         """The float graph with every site's tensor among its outputs."""
@@ -100,7 +113,7 @@ class Plan:
         """
         model = _copy(self.model)
         model.graph.input.append(helper.make_tensor_value_info("on", onnx.TensorProto.BOOL, [len(self.sites)]))
-        made = _Maker(model)
+        made = _GraphBuilder(model)
         rounded: dict[str, str] = {}
         before: dict[str, list[onnx.NodeProto]] = {}
         for number, (site, products) in enumerate(self.sites.items()):
@@ -132,7 +145,7 @@ class Plan:
             forms: of every site.
         """
         model = _copy(self.model)
-        made = _Maker(model)
+        made = _GraphBuilder(model)
         by_name = {product.node.name: (site, product) for site, group in self.sites.items() for product in group}
         absorbed = {
             product.added.name
@@ -149,9 +162,9 @@ class Plan:
                 continue
             site, product = by_name[node.name]
             if site not in entered:
-                nodes += _entrance(made, site, forms[site], ranges)
+                nodes.append(_entrance(made, site, ranges[site]))
                 entered.add(site)
-            nodes += _static(made, site, product) if forms[site] == "static" else _dynamic(made, site, product)
+            nodes.append(_static(made, site, product))
         made.replace(nodes)
         _narrow_weights(made, {name for name, (site, _) in by_name.items() if forms[site] == "float"})
         made.drop_unused()
@@ -168,38 +181,19 @@ def narrow(weight: Float[np.ndarray, "..."], axis: int) -> tuple[Int8[np.ndarray
     return np.clip(np.rint(weight / scale.reshape(shape)), -127, 127).astype(np.int8), scale
 
 
-def _entrance(made: "_Maker", site: str, form: Form, ranges: Mapping[str, Range]) -> list[onnx.NodeProto]:
+def _entrance(made: "_GraphBuilder", site: str, within: Range) -> onnx.NodeProto:
     """Rounds a site's tensor to uint8, once for all its products."""
-    if form == "dynamic":
-        outputs = [f"{site}_q", f"{site}_step", f"{site}_zero"]
-        return [helper.make_node("DynamicQuantizeLinear", [site], outputs)]
-    step, zero = (made.constant(f"{site}_{name}", value) for name, value in _named(ranges[site]))
-    return [helper.make_node("QuantizeLinear", [site, step, zero], [f"{site}_q"])]
+    step, zero = (made.constant(f"{site}_{name}", value) for name, value in _named(within))
+    return helper.make_node("QuantizeLinear", [site, step, zero], [f"{site}_q"])
 
 
-def _static(made: "_Maker", site: str, product: Product) -> list[onnx.NodeProto]:
+def _static(made: "_GraphBuilder", site: str, product: Product) -> onnx.NodeProto:
     output = product.output
     weight, scale = (made.constant(f"{output}_{name}", value) for name, value in _pair(product))
     zero = made.constant(f"{output}_w_zero", np.zeros(product.weight.shape[1], np.int8))
     inputs = [f"{site}_q", weight, f"{site}_step", scale, f"{site}_zero", zero]
     inputs += [] if product.bias is None else [product.bias]
-    return [helper.make_node("MatMulIntegerToFloat", inputs, [output], product.node.name, domain=_MICROSOFT)]
-
-
-def _dynamic(made: "_Maker", site: str, product: Product) -> list[onnx.NodeProto]:
-    """Plain ONNX, in the shape that onnxruntime fuses into one operator."""
-    output = product.output
-    weight, scale = (made.constant(f"{output}_{name}", value) for name, value in _pair(product))
-    last = f"{output}_product" if product.bias is not None else output
-    nodes = [
-        helper.make_node("MatMulInteger", [f"{site}_q", weight, f"{site}_zero"], [f"{output}_int"], product.node.name),
-        helper.make_node("Cast", [f"{output}_int"], [f"{output}_wide"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{site}_step", scale], [f"{output}_both"]),
-        helper.make_node("Mul", [f"{output}_wide", f"{output}_both"], [last]),
-    ]
-    if product.bias is not None:
-        nodes.append(helper.make_node("Add", [last, product.bias], [output]))
-    return nodes
+    return helper.make_node("MatMulIntegerToFloat", inputs, [output], product.node.name, domain=_MICROSOFT)
 
 
 def _named(within: Range) -> Iterable[tuple[str, np.ndarray]]:
@@ -210,7 +204,7 @@ def _pair(product: Product) -> Iterable[tuple[str, np.ndarray]]:
     return zip(("w", "w_scale"), narrow(product.weight, 1), strict=True)
 
 
-def _narrow_weights(made: "_Maker", products: Container[str]) -> None:
+def _narrow_weights(made: "_GraphBuilder", products: Container[str]) -> None:
     """int8 for the weights of those products, of convolutions and of embeddings, unpacked where they are read."""
     constants = {tensor.name: tensor for tensor in made.graph.initializer}
     nodes: list[onnx.NodeProto] = []
@@ -231,7 +225,7 @@ def _narrow_weights(made: "_Maker", products: Container[str]) -> None:
 _TABLES = ("Conv", "Gather")
 
 
-def _rows(made: "_Maker", node: onnx.NodeProto, table: np.ndarray) -> list[onnx.NodeProto]:
+def _rows(made: "_GraphBuilder", node: onnx.NodeProto, table: np.ndarray) -> list[onnx.NodeProto]:
     """Rows are looked up as int8 and only those that were are widened."""
     output = node.output[0]
     numbers, scale = narrow(table, 0)
@@ -244,7 +238,7 @@ def _rows(made: "_Maker", node: onnx.NodeProto, table: np.ndarray) -> list[onnx.
     ]
 
 
-class _Maker:
+class _GraphBuilder:
     """Constants and nodes of a graph under construction."""
 
     def __init__(self, model: onnx.ModelProto) -> None:

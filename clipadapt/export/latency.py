@@ -145,7 +145,7 @@ def _subject(encoder: Encoder, folder: Path) -> _Subject:
         files[tower, "onnxruntime int8"] = folder / file_of(tower, "int8")
         plan = Plan.of(onnx.load(files[tower, "onnxruntime"]))
         ranges = measure_ranges(plan, _INPUTS[tower], [example])
-        graph = plan.quantised(ranges, dict.fromkeys(plan.sites, "static" if tower == "image" else "dynamic"))
+        graph = plan.quantised(ranges, dict.fromkeys(plan.sites, "static"))
         onnx.save_model(graph, files[tower, "onnxruntime int8"])
     unmerged: dict[Form, TorchEncoder] = {"torch unmerged": encoder} if encoder.adapters is not None else {}
     return _Subject(inputs, {**unmerged, "torch": whole}, files)

@@ -1,16 +1,16 @@
 """INT8 after training: ranges from calibration, exceptions by measurement, and what it costs, measured.
 
-    report = quantise(folder, calibration)     image.int8.onnx and text.int8.onnx beside the float files of `folder`
+    report = quantise(folder, calibration, write)     image.int8.onnx and text.int8.onnx beside the float files
 
 Every site (a tensor and the products that read it) could be rounded by a fixed range. Each is tried alone, on tune, and
 ranked by how far it turns vectors; from a graph in which all are rounded, the worst are put back to float until
-decisions agree with the float model's. The text tower is also tried with ranges taken from each input, and has
-whichever form agrees better. The trade: seconds to minutes of forward passes, no training.
+decisions agree with the float model's. A choice of exceptions that loses too much is given up as soon as it has, so
+most are judged by a part of tune. The trade: seconds to minutes of forward passes, no training.
 Weights are int8 everywhere (see int8_graph), so exceptions cost time, not bytes. CPUs with VNNI or AMX multiply these
 exactly; older ones may saturate, which costs accuracy. Nothing here knows how a graph is cut.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,10 +35,11 @@ up, and tune is small: at 0.995 the two together kept 98.9% of the decisions on 
 LOWEST = 0.9
 """Mean cosine under which an INT8 tower is taken for broken."""
 _RANKED, _SAMPLES, _SHRINKS = 16, 2_048, (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-_STEPS = (0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_STEPS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 Batches = Sequence[np.ndarray]
-Judge = Callable[[Float[np.ndarray, "n d"]], float]
+Loss = Callable[[Float[np.ndarray, "n d"]], float]
+"""Vectors of the first inputs of tune -> the share of all its decisions that they change; grows with their number."""
 
 
 class Tuned(NamedTuple):
@@ -52,6 +53,8 @@ class Tuned(NamedTuple):
     cosine: float
     """Mean over the inputs."""
     graph: onnx.ModelProto
+    vectors: Float[np.ndarray, "n d"]
+    """Of tune."""
 
 
 def quantise(folder: Path, calibration: Calibration, write: Callable[[onnx.ModelProto, Path], None]) -> dict[str, Any]:
@@ -69,21 +72,24 @@ def quantise(folder: Path, calibration: Calibration, write: Callable[[onnx.Model
     values = {name: _vectors(encoder, texts) for name, texts in calibration.values.items()}
     float_pictures = np.concatenate([encoder.run_images(batch) for batch in tune])
 
-    def judge_pictures(found: Float[np.ndarray, "n d"]) -> float:
-        shares = agreement((found, float_pictures), {name: (own, own) for name, own in values.items()})
-        return shares.get("all", _cosine(found, float_pictures))
+    decided = {name: (float_pictures @ own.T).argmax(axis=1) for name, own in values.items()}
+
+    def loss(found: Float[np.ndarray, "n d"]) -> float:
+        if not values:
+            return (len(found) - _cosine(found, float_pictures[: len(found)]) * len(found)) / len(float_pictures)
+        changed = [(found @ own.T).argmax(axis=1) != decided[name][: len(found)] for name, own in values.items()]
+        return sum(int(one.sum()) for one in changed) / (len(values) * len(float_pictures))
 
     report: dict[str, Any] = {}
-    image = _tune(_plan(folder, "image"), "pixels", pictures, tune, float_pictures, judge_pictures, ("static",))
+    image = _tune(_plan(folder, "image"), "pixels", pictures, tune, float_pictures, loss)
     write(image.graph, folder / file_of("image", "int8"))
-    report["image"] = _told(image)
-    vectors = {"image": _run(image.graph, "pixels", tune)}
+    report["image"] = _summary(image)
     if encoder.text_input is not None:
         text, own = _text(encoder, folder, calibration, values, float_pictures)
         write(text.graph, folder / file_of("text", "int8"))
-        report["text"] = _told(text)
+        report["text"] = _summary(text)
         pairs = {name: (own[name], values[name]) for name in values}
-        report["agreement"] = agreement((vectors["image"], float_pictures), pairs)
+        report["agreement"] = agreement((image.vectors, float_pictures), pairs)
     for tower in report.keys() & {"image", "text"}:
         if not report[tower]["cosine"] >= LOWEST:
             raise ParityError(
@@ -106,8 +112,8 @@ def _text(
 ) -> tuple[Tuned, dict[str, np.ndarray]]:
     """The text tower, tuned, and its vectors of the values."""
     assert encoder.text_input is not None
-    asked = [text for texts in calibration.values.values() for text in texts]
-    inputs = asked or calibration.captions
+    labels = [text for texts in calibration.values.values() for text in texts]
+    inputs = labels or calibration.captions
     order, batches = _tokens(encoder, inputs)
     expected = np.concatenate([encoder.run_texts(batch) for batch in batches])
     ends = np.cumsum([len(texts) for texts in calibration.values.values()])[:-1]
@@ -115,44 +121,30 @@ def _text(
     def by_attribute(found: Float[np.ndarray, "n d"]) -> dict[str, np.ndarray]:
         placed = np.empty_like(found)
         placed[order] = found
-        return dict(zip(calibration.values, np.split(placed, ends), strict=True)) if asked else {}
+        return dict(zip(calibration.values, np.split(placed, ends), strict=True)) if labels else {}
 
-    def judge(found: Float[np.ndarray, "n d"]) -> float:
+    def loss(found: Float[np.ndarray, "n d"]) -> float:
+        if len(found) < len(expected):
+            return 0.0  # a picture's decision needs all texts
         own = by_attribute(found)
         shares = agreement((pictures, pictures), {name: (own[name], values[name]) for name in own})
-        return shares.get("all", _cosine(found, expected))
+        return 1.0 - shares.get("all", _cosine(found, expected))
 
-    plan = _plan(folder, "text")
-    tuned = _tune(
-        plan, "tokens", _tokens(encoder, calibration.captions)[1], batches, expected, judge, ("dynamic", "static")
-    )
-    return tuned, by_attribute(_run(tuned.graph, "tokens", batches))
+    captions = _tokens(encoder, calibration.captions)[1]
+    tuned = _tune(_plan(folder, "text"), "tokens", captions, batches, expected, loss)
+    return tuned, by_attribute(tuned.vectors)
 
 
 def _tune(
-    plan: Plan,
-    name: str,
-    inputs: Batches,
-    tune: Batches,
-    expected: Float[np.ndarray, "n d"],
-    judge: Judge,
-    forms: tuple[Form, ...],
+    plan: Plan, name: str, inputs: Batches, tune: Batches, expected: Float[np.ndarray, "n d"], loss: Loss
 ) -> Tuned:
-    """The first of `forms` that reaches the goal without exceptions, else the best with exceptions."""
+    """One tower, with the fewest exceptions that reach the goal."""
     ranges = measure_ranges(plan, name, inputs)
-    found: list[Tuned] = []
-    for form in forms:
-        whole: dict[str, Form] = dict.fromkeys(plan.sites, form)
-        kept: list[str] = []
-        if form == "static":
-            whole, kept = _exceptions(plan, name, ranges, tune, expected, judge)
-        graph = plan.quantised(ranges, whole)
-        vectors = _run(graph, name, tune)
-        names = plan.names()
-        found.append(Tuned(whole, [names[site] for site in kept], judge(vectors), _cosine(vectors, expected), graph))
-        if found[-1].agreement >= GOAL and not kept:
-            break
-    return max(found, key=lambda one: (min(one.agreement, GOAL), -len(one.kept), one.cosine))
+    forms, kept = _exceptions(plan, name, ranges, tune, expected, loss)
+    graph = plan.quantised(ranges, forms)
+    vectors = _run(graph, name, tune)
+    names = plan.names()
+    return Tuned(forms, [names[site] for site in kept], 1.0 - loss(vectors), _cosine(vectors, expected), graph, vectors)
 
 
 def measure_ranges(plan: Plan, name: str, inputs: Batches) -> dict[str, Range]:
@@ -190,25 +182,37 @@ def _exceptions(
     ranges: Mapping[str, Range],
     tune: Batches,
     expected: Float[np.ndarray, "n d"],
-    judge: Judge,
+    loss: Loss,
 ) -> tuple[dict[str, Form], list[str]]:
     """Forms of all sites, and the fewest exceptions of the tried numbers that reach the goal; at most half."""
     switchable = session(plan.switchable(ranges).SerializeToString(), threads=torch.get_num_threads())
     sites = list(plan.sites)
 
-    def run(on: np.ndarray, batches: Batches) -> np.ndarray:
-        return np.concatenate([switchable.run(None, {name: batch, "on": on})[0] for batch in batches])
+    def run(on: np.ndarray, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        return (switchable.run(None, {name: batch, "on": on})[0] for batch in batches)
 
-    few = _first(tune, _RANKED)
-    reference = expected[: sum(len(batch) for batch in few)]
-    places = track(range(len(sites)), total=len(sites), label="which layers hurt", unit="layers")
-    damage = [1 - _cosine(run(np.arange(len(sites)) == place, few), reference) for place in places]
-    order = np.argsort(damage)[::-1]
-    kept: np.ndarray = order[:0]
-    for count in (step for step in _STEPS if step <= len(sites) // 2):
-        kept = order[:count]
-        if judge(run(~np.isin(np.arange(len(sites)), kept), tune)) >= GOAL:
-            break
+    def reaches_goal(kept: np.ndarray) -> bool:
+        found: list[np.ndarray] = []
+        for vectors in run(~np.isin(np.arange(len(sites)), kept), tune):
+            found.append(vectors)
+            if loss(np.concatenate(found)) > 1.0 - GOAL:
+                return False
+        return True
+
+    kept = np.arange(0)
+    if not reaches_goal(kept):
+        few = _first(tune, _RANKED)
+        reference = expected[: sum(len(batch) for batch in few)]
+        places = track(range(len(sites)), total=len(sites), label=f"which layers hurt ({name})", unit="layers")
+        damage = [
+            1 - _cosine(np.concatenate(list(run(np.arange(len(sites)) == place, few))), reference) for place in places
+        ]
+        order = np.argsort(damage)[::-1]
+        counts = [step for step in _STEPS if step <= len(sites) // 2]
+        for count in track(counts, total=len(counts), label=f"layers kept in float ({name})", unit="choices"):
+            kept = order[:count]
+            if reaches_goal(kept):
+                break
     exceptions = [sites[place] for place in kept]
     forms: dict[str, Form] = {site: "float" if site in exceptions else "static" for site in sites}
     return forms, exceptions
@@ -266,6 +270,6 @@ def _cosine(found: Float[np.ndarray, "n d"], expected: Float[np.ndarray, "n d"])
     return float(np.nan_to_num((found.astype(np.float64) * expected).sum(axis=1), nan=0.0).mean())
 
 
-def _told(tuned: Tuned) -> dict[str, Any]:
-    counts = {form: list(tuned.forms.values()).count(form) for form in ("static", "dynamic", "float")}
+def _summary(tuned: Tuned) -> dict[str, Any]:
+    counts = {form: list(tuned.forms.values()).count(form) for form in ("static", "float")}
     return {"sites": counts, "kept_in_float": tuned.kept, "agreement": tuned.agreement, "cosine": tuned.cosine}

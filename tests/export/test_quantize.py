@@ -77,14 +77,12 @@ def test_the_graph_computes_what_rounding_by_hand_computes(form: Form, gemm: boo
     assert [tensor.name for tensor in model.graph.initializer] == ["w", "b", "v"], "the float graph stays as it was"
 
 
-def test_dynamic_takes_its_range_from_the_input() -> None:
-    model, w, b, v = two_layers()
-    plan = Plan.of(model)
-    found = plan.quantised({}, {"x": "dynamic", "r": "dynamic"})
-    for scale in (1.0, 100.0):
-        x = np.random.default_rng(1).normal(0, scale, (5, 64)).astype(np.float32)
-        exact = np.maximum(x @ w + b, 0) @ v
-        assert np.abs(run(found, x=x) - exact).max() < 0.03 * np.abs(exact).max()
+def test_every_site_has_a_name_of_its_own() -> None:
+    model = two_layers()[0]
+    model.graph.node[0].name, model.graph.node[3].name = "attn/one", "attn/two"
+    assert list(Plan.of(model).names().values()) == ["attn (1 of 2)", "attn (2 of 2)"]
+    model.graph.node[0].name, model.graph.node[3].name = "/one", "mlp/two"
+    assert list(Plan.of(model).names().values()) == ["w", "mlp"], "outside any module, the weight's name"
 
 
 def test_one_exception_leaves_the_rest_in_integers() -> None:
