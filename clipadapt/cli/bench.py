@@ -4,9 +4,15 @@ The table goes to stderr and one JSON list to stdout, so that a script reads wha
 """
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from clipadapt.export.latency import Figure
 
 
 def command(
@@ -18,17 +24,24 @@ def command(
 ) -> None:
     """Print p50, p95, p99 and throughput per tower, form, batch and threads; forms take turns in one process."""
     from rich.console import Console
-    from rich.table import Table
 
     from clipadapt.export.latency import bench
 
     figures = bench(model, batches=batch or (1, 8), threads=threads or (), rounds=rounds, budget_ms=budget_ms)
-    table = Table(title=f"{model}, milliseconds per call, budget {budget_ms:g}")
+    Console(stderr=True).print(table(figures, f"{model}, milliseconds per call, budget {budget_ms:g}"))
+    typer.echo(json.dumps([one._asdict() for one in figures]))
+
+
+def table(figures: "Sequence[Figure]", title: str) -> "Table":
+    """One line per figure; whole in 80 columns, for a number that is cut is a wrong one."""
+    from rich.table import Table
+
+    made = Table(title=title, padding=0)
     for name in ("tower", "form", "n", "threads", "p50", "p95", "p99", "per s", "budget"):
-        table.add_column(name, justify="left" if name in ("tower", "form", "budget") else "right", no_wrap=True)
+        words = name in ("tower", "form", "budget")
+        made.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for one in figures:
         times = [f"{value:.2f}" for value in (one.p50, one.p95, one.p99)]
         verdict = "met" if one.met else "missed"
-        table.add_row(one.tower, one.form, str(one.batch), str(one.threads), *times, f"{one.throughput:,.0f}", verdict)
-    Console(stderr=True).print(table)
-    typer.echo(json.dumps([one._asdict() for one in figures]))
+        made.add_row(one.tower, one.form, str(one.batch), str(one.threads), *times, f"{one.throughput:,.0f}", verdict)
+    return made

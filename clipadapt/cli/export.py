@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from clipadapt.cli.options import Image, Product, Prompts
+
 
 def command(
     model: Annotated[str, typer.Argument(help="A MODEL string; run:PATH for what a training left behind.")],
@@ -28,11 +30,12 @@ def command(
     calibrate: Annotated[
         str | None, typer.Option(help="INT8: SOURCE whose training pictures ranges are measured on.")
     ] = None,
-    prompts: Annotated[
-        str, typer.Option(help="INT8: words of the captions and values to measure with.")
-    ] = "prompts/generic.yaml",
+    image: Image = None,
+    product: Product = None,
+    prompts: Prompts = None,
     attribute: Annotated[
-        list[str] | None, typer.Option(help="INT8: column whose decisions are to stay; may be repeated.")
+        list[str] | None,
+        typer.Option(help="INT8: column whose decisions are to stay; may be repeated. Default: the run's attributes."),
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="onnx: fp16 files too; triton: instead of float ones.")] = False,
     push: Annotated[
@@ -57,11 +60,15 @@ def command(
         hub.check(push, to)
     calibration = None
     if calibrate is not None:
-        calibration = Calibration.of(calibrate, prompts=prompts, attributes=attribute or ())
+        calibration = Calibration.of(
+            calibrate, model=model, image=image, product=product, prompts=prompts, attributes=attribute or ()
+        )
     chosen = find_strength(model, retain=retain or ()) if strength == AUTO else parse_strength(strength)
     done = export(model, to, out, strength=chosen, calibration=calibration, fp16=fp16)
     typer.echo(f"wrote {done.path} and compared its vectors with the model's", err=True)
     said = {"path": str(done.path), "agreement": done.agreement._asdict(), "image_space": done.image_space}
+    if calibration is not None:
+        said["int8"] = _int8(done.path)
     if isinstance(chosen, Curve):
         chosen.save(run_of(model).report)
         said["strength"] = chosen.chosen
@@ -75,3 +82,17 @@ def command(
         said["pushed"] = hub.push(done, push)
         typer.echo(f"uploaded; this very version is {said['pushed']}", err=True)
     typer.echo(json.dumps(said))
+
+
+def _int8(folder: Path) -> dict:
+    """What INT8 keeps of the float files' decisions and vectors, said in a line and given for the JSON."""
+    from clipadapt.towers.identity import read_card
+
+    card = read_card(folder) or {}
+    report = card["int8"]
+    towers = [tower for tower in ("image", "text") if tower in report]
+    together = report.get("agreement", {}).get("all")
+    cosines = ", ".join(f"{tower} {report[tower]['cosine']:.5f}" for tower in towers)
+    decisions = "" if together is None else f"{together:.2%} of the decisions on pictures kept aside stay; "
+    typer.echo(f"INT8: {decisions}mean cosine with the float vectors: {cosines}", err=True)
+    return {"agreement": together, "cosine": {tower: report[tower]["cosine"] for tower in towers}}

@@ -15,17 +15,16 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float
 
-from clipadapt.config import Data
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import carve
 from clipadapt.errors import PromptError, UsageError
+from clipadapt.inputs import resolve
 from clipadapt.keyed import generator
 from clipadapt.prompts import Prompts
 
 FEWEST = 32
 """Calibration pictures below which the ends of activations are a matter of luck."""
 PICTURES, TUNE, CAPTIONS = 64, 240, 256
-GENERIC = "prompts/generic.yaml"
 _TUNE_SHARE = 0.25
 
 
@@ -47,8 +46,11 @@ class Calibration:
         cls,
         source: str | Path,
         *,
+        model: str | None = None,
         split: str = "train",
-        prompts: str | Path = GENERIC,
+        image: str | None = None,
+        product: str | None = None,
+        prompts: str | Path | None = None,
         attributes: Sequence[str] = (),
         pictures: int = PICTURES,
         tune: int = TUNE,
@@ -57,7 +59,11 @@ class Calibration:
         """Draws them from one split of a source.
 
         Args:
-            attributes: columns to make decisions on; none: those of a default config that the source has.
+            model: a MODEL string; a run brings columns, attributes, prompts and the train split of its training.
+            split: of a source that the run was not trained on.
+            image: column of pictures; likewise `product`.
+            prompts: null: the run's, else the generic ones.
+            attributes: columns to make decisions on; none: the run's, else a default config's that the source has.
             pictures: how many to measure ranges on.
             tune: how many to choose exceptions by.
 
@@ -66,7 +72,11 @@ class Calibration:
             CatalogueError: no such source, split or column.
             PromptError: the prompts file is at fault.
         """
-        whole = Catalogue.load(source, split)
+        words = None if prompts is None else str(prompts)
+        found = resolve(
+            model=model, source=str(source), image=image, product=product, attributes=attributes, prompts=words
+        )
+        whole = found.splits.train if found.known_source else found.items(split)
         if pictures < FEWEST or len(whole) < FEWEST + 1:
             raise UsageError(
                 f"{source}, split {split!r}: {min(pictures, len(whole))} picture(s) to calibrate INT8 with; it needs "
@@ -78,13 +88,14 @@ class Calibration:
                 f"{source}, split {split!r}: {len(rest)} picture(s) to calibrate INT8 with once other products are set "
                 f"aside to choose exceptions by; it needs {FEWEST}; name a larger --calibrate source"
             )
-        words = Prompts.load(prompts)
-        named = attributes or [name for name in Data(source=str(source)).kinds() if name in whole.columns]
-        values = {name: texts for name in named if len(texts := _texts(whole, words, name)) > 1}
+        named = [name for name in found.data.kinds() if name in whole.columns]
+        values = {name: texts for name in named if len(texts := _texts(whole, found.prompts, name)) > 1}
         drawn = [_draw(part, count, seed) for part, count in ((rest, pictures), (carved, tune))]
-        captions = _captions(drawn[0], words, values)
+        captions = _captions(drawn[0], found.prompts, values)
         if not captions:
-            raise PromptError(f"{prompts}: gives no caption and no value text for {source}; name others with --prompts")
+            raise PromptError(
+                f"{found.words}: gives no caption and no value text for {source}; name others with --prompts"
+            )
         return cls(str(source), drawn[0], drawn[1], captions, values)
 
 
@@ -97,13 +108,12 @@ def agreement(
         name: (pictures[0] @ one.T).argmax(axis=1) == (pictures[1] @ other.T).argmax(axis=1)
         for name, (one, other) in texts.items()
     }
-    shares = {name: float(told.mean()) for name, told in same.items()}
+    shares = {name: float(unchanged.mean()) for name, unchanged in same.items()}
     return shares | {"all": float(np.concatenate(list(same.values())).mean())} if same else {}
 
 
 def _texts(catalogue: Catalogue, words: Prompts, attribute: str) -> list[str]:
-    values = {value for value in catalogue.values(attribute) if value is not None}
-    return [words.plain(attribute, value) for value in sorted(values)]
+    return [words.plain(attribute, value) for value in sorted(catalogue.counts(attribute))]
 
 
 def _draw(catalogue: Catalogue, count: int, seed: int) -> Catalogue:

@@ -12,6 +12,7 @@ from tiny_models import OPEN_CLIP, write_open_clip
 
 from clipadapt.cli import main
 from clipadapt.export import push as hub
+from clipadapt.export.calibration import Calibration
 from clipadapt.runs import Run
 from clipadapt.towers.load import load
 
@@ -83,3 +84,33 @@ def test_push_uploads_what_was_written(
     assert json.loads(shown.out)["pushed"] == "hf-hub:shop/shirts@0dd"
     assert "this very version is hf-hub:shop/shirts@0dd" in shown.err
     assert sent["files"] == {"README.md", "clipadapt.json", "open_clip_config.json", "open_clip_model.safetensors"}
+
+
+def test_int8_is_fitted_on_what_the_run_knows_and_its_own_agreement_is_said(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """README's line, as it stands there: the run's prompts and attributes, not those of a default config."""
+    out = tmp_path / "out"
+    assert export(run, out, "--int8", "--calibrate", run.config.data.source, to="onnx") == 0
+    shown = capsys.readouterr()
+    said = json.loads(shown.out)
+    card = json.loads((out / "clipadapt.json").read_text())["int8"]
+    assert card["calibration"]["decisions"] == ["Pattern", "baseColour"]
+    assert said["int8"]["agreement"] == card["agreement"]["all"]
+    assert said["int8"]["cosine"]["text"] == card["text"]["cosine"] < 1.0
+    assert "INT8: " in shown.err and "of the decisions on pictures kept aside stay" in shown.err
+    kept = card["image"]["kept_in_float"] + card["text"]["kept_in_float"]
+    assert "" not in kept
+
+
+def test_a_source_that_names_its_columns_otherwise_can_calibrate(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = write_catalogue(tmp_path / "shop", 120)
+    table = shop / "train" / "metadata.csv"
+    table.write_text(table.read_text().replace("file_name,", "photo,", 1))
+    more = ("--int8", "--calibrate", str(shop))
+    assert export(run, tmp_path / "out", *more, to="onnx") != 0
+    assert "photo" in capsys.readouterr().err
+    found = Calibration.of(shop, model=f"run:{run.path}", image="photo")
+    assert list(found.values) == ["Pattern", "baseColour"]
