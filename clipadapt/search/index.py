@@ -35,7 +35,8 @@ from clipadapt.search.searcher import Hit, Searcher
 from clipadapt.search.tune import QUERIES, Tuned, choose, choose_params, remeasure, sample_texts
 from clipadapt.search.vectors import Vectors
 from clipadapt.search.versions import Versions
-from clipadapt.towers.protocol import Encoder
+from clipadapt.towers.protocol import Encoder, TextEncoder
+from clipadapt.towers.text_only import text_tower
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Index:
     ) -> None:
         self._versions = versions
         self._encoder = encoder
+        self._words: TextEncoder | None = None
         self._model = model
         self._expand = expand
         self._mapped = mapped
@@ -309,7 +311,16 @@ class Index:
                 self._check_space(encoder.image_space, encoder.name)
             return encoder or self._default_encoder()
 
-        return Compiler(self.meta.dim, chosen, chosen, self._searcher.vector, self._searcher.spread, self._expand)
+        def words() -> TextEncoder:
+            return self._text_encoder() if encoder is None else chosen()
+
+        return Compiler(self.meta.dim, words, chosen, self._searcher.vector, self._searcher.spread, self._expand)
+
+    def _text_encoder(self) -> TextEncoder:
+        """The whole encoder where it is loaded already, else the text tower alone where that can be had."""
+        if self._encoder is None and self._words is None:
+            self._words = text_tower(self.model, self.meta.image_space)
+        return self._words if self._encoder is None and self._words is not None else self._default_encoder()
 
     def _default_encoder(self) -> Encoder:
         if self._encoder is None:

@@ -11,7 +11,11 @@ Modules in the order in which they may import one another:
     hub            MODEL strings taken apart; where weights come from, and what to say when they do not
     build          a parsed MODEL string -> a library's model and its preprocessing
     classifier     a linear head over picture vectors, and its file
-    encoder        the protocol all encoders share, and the torch one
+    protocol       what search, evaluation and serving know of a model; without torch
+    byte_pairs     CLIP's tokenizer, without torch
+    clip_text      the text tower of an open_clip folder in NumPy
+    text_only      the text tower alone of a model: its ONNX or open_clip export
+    encoder        the torch encoder
     text           each distinct text once, only as many tokens as needed
     adapter_state  what was put on an encoder: adapters, or weights trained in place
     lora           adapters by the plan, with the guards that stop a silent failure

@@ -17,12 +17,15 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
+import numpy as np
 
 from clipadapt import places
 from clipadapt.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 Tower = Literal["image", "text"]
 TOWERS: tuple[Tower, Tower] = ("image", "text")
@@ -31,12 +34,15 @@ _SCHEMA = 1
 _PROBES = ("a photo of a red cotton t-shirt.", "Pleated MIDI skirt, 3/4 sleeves; größe 38!", "  é\u00a0half-zip ")
 
 
-def weights_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """blake2b over names, shapes and float32 values, in order of name; the same on any device, in any wider dtype."""
+def weights_digest(tensors: "Iterable[tuple[str, torch.Tensor | np.ndarray]]") -> str:
+    """blake2b over names, shapes and float32 values, in order of name; the same on any device, in any wider dtype, and
+    for arrays.
+    """
 
-    def one(pair: tuple[str, torch.Tensor]) -> bytes:
+    def one(pair: "tuple[str, torch.Tensor | np.ndarray]") -> bytes:
         name, tensor = pair
-        values = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+        values = tensor if isinstance(tensor, np.ndarray) else tensor.detach().float().cpu().numpy()
+        values = np.asarray(values, np.float32, order="C")
         hasher = hashlib.blake2b(f"{name}{list(values.shape)}".encode(), digest_size=32)
         hasher.update(values.data)
         return hasher.digest()
@@ -54,7 +60,7 @@ def tokenizer_digest(tokenize: Any, vocabulary: Mapping[str, int] | None, contex
     hasher = hashlib.blake2b(f"{context_length}".encode(), digest_size=16)
     if vocabulary is not None:
         hasher.update(json.dumps(sorted(vocabulary.items()), ensure_ascii=True).encode())
-    hasher.update(json.dumps(torch.as_tensor(tokenize(list(_PROBES))).tolist()).encode())
+    hasher.update(json.dumps(np.asarray(tokenize(list(_PROBES))).tolist()).encode())
     return hasher.hexdigest()
 
 
