@@ -25,6 +25,7 @@ from clipadapt.errors import SpaceError, UsageError
 from clipadapt.search.contents import Contents, unit_vectors
 from clipadapt.search.engine import FAISS, Engine
 from clipadapt.search.factory import choose_factory
+from clipadapt.search.faiss_version import check_faiss
 from clipadapt.search.filters import Where, parse_all, unmatched
 from clipadapt.search.items import Items
 from clipadapt.search.meta import Meta, Target
@@ -194,9 +195,13 @@ class Index:
         Raises:
             UsageError: k below 1, a query or condition at fault, an item that is not there.
             SpaceError: an encoder or vectors of another space.
+            StoreError: an older faiss finds less in this index than was measured.
         """
         if k < 1:
             raise UsageError(f"k is {k}; ask for 1 result or more")
+        if not self._checked:  # here and not on opening, so that `tune` can mend an index
+            check_faiss(self._searcher.contents, str(self._versions))
+            self._checked = True
         compiled = self._compiler(encoder).compile([Query.of(part) for part in _several(queries)])
         return self._searcher.search(compiled, k, parse_all(where), collapse)
 
@@ -304,6 +309,7 @@ class Index:
 
     def _load(self, *, verify: bool) -> None:
         self._searcher = Searcher(self._versions.read(mapped=self._mapped, verify=verify))
+        self._checked = False
 
     def _compiler(self, encoder: Encoder | None) -> Compiler:
         def chosen() -> Encoder:

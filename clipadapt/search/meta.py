@@ -21,7 +21,8 @@ from clipadapt.sections import describe
 _GROWTH = 2.0
 """Vectors over those trained on, from which cells no longer fit what is in them."""
 _REMOVED = 0.25
-_SHORTFALL = 0.01
+SHORTFALL = 0.01
+"""Recall under what is wanted, or was measured, from which something must be done."""
 
 
 class _Part(BaseModel):
@@ -104,7 +105,7 @@ class Meta(_Part):
         reasons = [
             f"recall@{AT} of {kind} queries is {found.recall:.3f}, the target is {self.target.recall:.2f}"
             for kind, found in self.measured.items()
-            if found.recall < self.target.recall - _SHORTFALL
+            if found.recall < self.target.recall - SHORTFALL
         ]
         if self.factory != "Flat" and vectors > _GROWTH * self.trained_on:
             reasons.append(f"it holds {vectors:,} vectors and was trained on {self.trained_on:,}")

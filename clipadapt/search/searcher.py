@@ -37,6 +37,7 @@ class Searcher:
     """The contents of a version, and what was computed from them so far."""
 
     def __init__(self, contents: Contents) -> None:
+        self.contents = contents
         self.engine, self.items, self.meta = contents.engine, contents.items, contents.meta
         self._selections: OrderedDict[tuple[Condition, ...], Selection] = OrderedDict()
         self._sample: np.ndarray | None = None

@@ -1,0 +1,48 @@
+"""What a version of faiss measured, another need not find: recall is measured again where an older one searches.
+
+Up to 1.12, inverted lists with 4-bit codes of residuals found less the more cells were looked into, and said nothing.
+pyproject.toml asks for a newer one, but an index travels, and a machine may have another. Knows nothing of versions of
+an index.
+"""
+
+import logging
+import re
+
+import numpy as np
+
+from clipadapt.errors import StoreError
+from clipadapt.search.contents import Contents
+from clipadapt.search.engine import FAISS
+from clipadapt.search.meta import SHORTFALL
+from clipadapt.search.tune import remeasure
+
+log = logging.getLogger(__name__)
+
+
+def check_faiss(contents: Contents, name: str, running: str = FAISS) -> None:
+    """Measures again where the faiss that runs is older than the one that measured.
+
+    Raises:
+        StoreError: recall is lower than what was measured; says what to do.
+    """
+    meta = contents.meta
+    if meta.faiss is None or _parts(running) >= _parts(meta.faiss) or contents.engine.exhaustive:
+        return
+    live = np.flatnonzero(~contents.items.removed)
+    now = remeasure(contents.engine, meta.factory, meta.search_params, contents.texts, live)
+    worse = [
+        f"recall@10 of {kind} queries is {found.recall:.3f} and was measured as {meta.measured[kind].recall:.3f}"
+        for kind, found in now.items()
+        if kind in meta.measured and found.recall < meta.measured[kind].recall - SHORTFALL
+    ]
+    if worse:
+        raise StoreError(
+            f"{name}: was measured with faiss {meta.faiss}, and the older {running} here finds less in it "
+            f"({'; '.join(worse)}); pip install 'faiss-cpu>={meta.faiss}', or run clipadapt index tune {name}"
+        )
+    log.warning("%s: was measured with faiss %s; measured again with the older %s here: recall is as it was",
+                name, meta.faiss, running)  # fmt: skip
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
