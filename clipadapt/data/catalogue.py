@@ -17,37 +17,27 @@ import hashlib
 import logging
 import operator
 import weakref
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, Self, SupportsIndex, runtime_checkable
+from typing import NamedTuple, Protocol, Self, SupportsIndex, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from clipadapt.data.cells import JOINT, TextTable, text_table, unknown_blanked
+from clipadapt.data.cells import TextTable, text_table
 from clipadapt.data.columns import Roles, choose_columns
 from clipadapt.data.decode import Decoding, PixelPolicy, decode
 from clipadapt.data.deep import Limits
 from clipadapt.data.folders import Rows
 from clipadapt.data.items import item_ids
-from clipadapt.data.members import members
 from clipadapt.data.pictures import Pictures, content_digest
 from clipadapt.data.sources import Source, open_source
-from clipadapt.data.spelling import Normalise, folded
+from clipadapt.data.spelling import Normalise
+from clipadapt.data.values import Attribute, Cells
 from clipadapt.errors import CatalogueError
 
 log = logging.getLogger(__name__)
-
-
-class Attribute(NamedTuple):
-    """A column and how its values relate."""
-
-    name: str
-    kind: Literal["exclusive", "multi"] = "exclusive"
-    """exclusive: one value at most per item; multi: any number, separated by `separator` in the cell."""
-    separator: str = JOINT
 
 
 class Place(NamedTuple):
@@ -93,7 +83,7 @@ def _first_pictures(source: Source, image: str) -> Pictures:
     return source.read(source.splits()[0], image).pictures
 
 
-class Catalogue:
+class Catalogue(Cells):
     """One split of a source. Made by `load`, `subset` or `splits.load_splits`."""
 
     def __init__(
@@ -109,24 +99,9 @@ class Catalogue:
         decoding: Decoding | None = None,
         normalise: Normalise = "spaces",
     ) -> None:
+        super().__init__(texts, rows.file, attributes=attributes, unknown=unknown, normalise=normalise)
         self.source = source
         self.split = split
-        self.attributes = tuple(_as_in_source(attribute, texts.lists) for attribute in attributes)
-        lists = dict(texts.lists) | {
-            attribute.name: attribute.separator for attribute in self.attributes if attribute.kind == "multi"
-        }
-        self.separators: Mapping[str, str] = lists
-        """Columns whose cells hold several values -> what separates them: declared ones, and lists of the source."""
-        self.unread_columns: Mapping[str, str] = texts.left_out
-        """Columns of the source that have no text -> why."""
-        names = {attribute.name for attribute in self.attributes}
-        blanked = {
-            name: _cleaned(
-                unknown_blanked(texts.table.column(name), unknown), unknown, lists.get(name),
-                normalise if name in names else "unicode",
-            )
-            for name in texts.table.column_names
-        }  # fmt: skip
         self.product_column = roles.product
         """Column of products; None when every item is a product of its own."""
         self.id_column = roles.id
@@ -139,15 +114,12 @@ class Catalogue:
         self.prepared: Decoded | None = None
         """Cache that `picture` reads from; None decodes the original."""
         self._prepared_rows = np.arange(0)
-        self._texts = pa.table(blanked).combine_chunks()
-        self._names = dict.fromkeys(self._texts.column_names)
         self.pictures = rows.pictures
         """Encoded pictures by index, whose errors do not name the item."""
         self.decoding = decoding or Decoding(sample=lambda: rows.pictures)
         """How pictures become 8 bits; one for all splits of a source."""
-        self._file = rows.file
         self._lines = np.arange(1, len(self.ids) + 1) if rows.lines is None else rows.lines
-        self.products = self._own_products(blanked)
+        self.products = self._own_products()
 
     @classmethod
     def load(
@@ -232,11 +204,6 @@ class Catalogue:
     def __repr__(self) -> str:
         return f"Catalogue({self.source!r}, {self.split!r}: {len(self)} items, {len(set(self.products))} products)"
 
-    @property
-    def columns(self) -> list[str]:
-        """Every column that has a text; the pictures' own is not among them."""
-        return list(self._names)
-
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of every cell, the order of the rows, and the size in bytes of every picture.
@@ -246,55 +213,11 @@ class Catalogue:
         """
         hasher = hashlib.sha256()
         for name in ("", *sorted(self.columns)):
-            texts = self.ids if name == "" else self._texts.column(name).to_pylist()
+            texts = self.ids if name == "" else self.texts(name)
             for text in (name, *texts):
                 hasher.update(len(encoded := text.encode()).to_bytes(8, "little") + encoded)
         hasher.update("\0".join(self.products.tolist()).encode() + self.pictures.sizes().tobytes())
         return hasher.hexdigest()
-
-    def row(self, index: SupportsIndex) -> dict[str, str]:
-        """Every column of one item as text; "" where nobody knows."""
-        at = operator.index(index)
-        return {name: self._texts.column(name)[at].as_py() for name in self.columns}
-
-    def values(self, attribute: str) -> list[str | None]:
-        """The value of each item, None where unknown; of any column.
-
-        Raises:
-            CatalogueError: no such column, or a multi attribute, whose items have several.
-        """
-        if self._attribute(attribute).kind == "multi":
-            raise CatalogueError(f"attribute {attribute!r} holds several values per item; ask for value_sets")
-        return [text or None for text in self._column(attribute)]
-
-    def texts(self, column: str) -> list[str]:
-        """The cell of each item as text, "" where unknown; of any column, lists included.
-
-        Raises:
-            CatalogueError: no such column.
-        """
-        self._attribute(column)
-        return self._column(column)
-
-    def value_sets(self, attribute: str) -> list[frozenset[str]]:
-        """The values of each item; empty where unknown.
-
-        Raises:
-            CatalogueError: no such column.
-        """
-        declared = self._attribute(attribute)
-        if declared.kind == "exclusive":
-            return [frozenset((text,)) if text else frozenset() for text in self._column(attribute)]
-        sets: dict[str, frozenset[str]] = {}
-        return [
-            sets.get(text) or sets.setdefault(text, frozenset(part for part in text.split(declared.separator) if part))
-            for text in self._column(attribute)
-        ]
-
-    def counts(self, attribute: str) -> dict[str, int]:
-        """Value -> number of items that have it, most frequent first, then by name."""
-        found = Counter(value for values in self.value_sets(attribute) for value in values)
-        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def labelled(self) -> np.ndarray:
         """Which items have a known value of at least one declared attribute; bool[n]."""
@@ -393,25 +316,14 @@ class Catalogue:
                 columns[f"{name} (source)"] = column
         return pa.table(columns)
 
-    def _column(self, name: str) -> list[str]:
-        return self._texts.column(name).to_pylist()
-
-    def _attribute(self, name: str) -> Attribute:
-        declared = next((attribute for attribute in self.attributes if attribute.name == name), None)
-        if name not in self._names:
-            choose_columns(
-                self.columns, self._file, attributes=[name], product=None, item_id=None, left_out=self.unread_columns
-            )
-        return declared or _as_in_source(Attribute(name), self.separators)
-
     def _blame(self, index: SupportsIndex, error: CatalogueError) -> str:
         return f"item {self.ids[index]!r}, {self.place(index)}: {error}"
 
-    def _own_products(self, texts: dict[str, pa.ChunkedArray]) -> np.ndarray:
+    def _own_products(self) -> np.ndarray:
         """Products as named; an item without one is a product of its own, and counted."""
         if self.product_column is None:
             return np.array(self.ids, dtype=np.str_)
-        named = texts[self.product_column].to_pylist()
+        named = self.texts(self.product_column)
         nameless = sum(not name for name in named)
         if nameless:
             log.warning(
@@ -420,26 +332,3 @@ class Catalogue:
             )  # fmt: skip
         named = [name.strip() for name in named]
         return np.array([name or f"item {item}" for name, item in zip(named, self.ids, strict=True)], dtype=np.str_)
-
-
-def _as_in_source(attribute: Attribute, lists: Mapping[str, str]) -> Attribute:
-    """A column of lists is multi-valued, whether or not anybody declared it."""
-    if attribute.name not in lists:
-        return attribute
-    return Attribute(attribute.name, "multi", lists[attribute.name])
-
-
-def _cleaned(
-    column: pa.ChunkedArray, unknown: Sequence[str], separator: str | None, normalise: Normalise
-) -> pa.ChunkedArray:
-    """Cells in one spelling; of lists, the members that are known, each once, joined by their separator."""
-    cells = column.to_pylist()
-    clean = {cell: _clean(cell, unknown, separator, normalise) for cell in dict.fromkeys(cells)}
-    return pa.chunked_array([pa.array([clean[cell] for cell in cells], pa.string())])
-
-
-def _clean(cell: str, unknown: Sequence[str], separator: str | None, normalise: Normalise) -> str:
-    if separator is None:
-        return folded(cell, normalise)
-    parts = members(cell, separator, {mark.strip() for mark in unknown})
-    return separator.join(dict.fromkeys(folded(part, normalise) for part in parts))

@@ -15,7 +15,7 @@
 import datetime
 import decimal
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,6 +65,8 @@ def text_table(table: pa.Table, separators: Mapping[str, str]) -> TextTable:
                 left_out[name] = reason
             else:
                 columns[name], lists[name] = pa.chunked_array([pa.array(texts, pa.string())]), separator
+        elif pa.types.is_string(column.type):
+            columns[name] = column.fill_null("")
         else:
             texts = _texts(column)
             if texts is None:
@@ -72,13 +74,6 @@ def text_table(table: pa.Table, separators: Mapping[str, str]) -> TextTable:
             else:
                 columns[name] = pa.chunked_array([pa.array(texts, pa.string())])
     return TextTable(pa.table(columns), lists, left_out)
-
-
-def unknown_blanked(column: pa.ChunkedArray, unknown: Sequence[str]) -> pa.ChunkedArray:
-    """Cells that mean nobody knows become "": those listed, and blank ones, whatever the spaces around them."""
-    marks = {"", *(mark.strip() for mark in unknown)}
-    kept = ("" if text.strip() in marks else text for text in column.to_pylist())
-    return pa.chunked_array([pa.array(kept, pa.string())])
 
 
 def plain_text(value: object) -> str:
@@ -101,6 +96,8 @@ def plain_text(value: object) -> str:
 def _texts(column: pa.ChunkedArray | pa.Array) -> list[str] | None:
     """The text of every cell; None when the type has none."""
     kind = column.type
+    if pa.types.is_string(kind):
+        return column.fill_null("").to_pylist()
     if pa.types.is_floating(kind):
         values = column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
         known: dict[Any, str] = {}

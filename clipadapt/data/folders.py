@@ -44,6 +44,8 @@ PICTURE_ENDINGS = (
     ".jp2",
     ".ppm",
 )
+_LOOKED_AT = 20
+"""Cells of a column by which it is judged to hold file names."""
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
@@ -89,6 +91,15 @@ class Table(NamedTuple):
         paths = [f"{self.file.parent}{os.sep}{name}" if name else "" for name in names]
         return Rows(table.drop_columns([column]), FilePictures(paths), str(self.file), lines, named)
 
+    def first_cells(self) -> dict[str, list[str]]:
+        """Column -> its first known cells, of columns of text."""
+        table, _ = read_table(self.file)
+        return {
+            field.name: [cell for cell in table.column(field.name).slice(0, _LOOKED_AT).to_pylist() if cell]
+            for field in table.schema
+            if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        }
+
 
 class ClassFolders(NamedTuple):
     """A folder whose sub-folders are classes."""
@@ -102,6 +113,15 @@ class ClassFolders(NamedTuple):
         table = pa.table({"label": pa.array([name.partition("/")[0] for name in names], pa.string())})
         paths = [str(self.folder / name) for name in names]
         return Rows(table, FilePictures(paths), str(self.folder), None, names)
+
+    def first_cells(self) -> dict[str, list[str]]:
+        """Pictures are the folder's own; no column is theirs."""
+        return {}
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a cell names a picture file; addresses are none."""
+    return name.lower().endswith(PICTURE_ENDINGS) and "://" not in name
 
 
 def no_split(source: str, split: str, found: list[str]) -> CatalogueError:

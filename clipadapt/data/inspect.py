@@ -1,17 +1,22 @@
 """Looks at an unfamiliar source and says what its columns seem to be: attributes, product, id, caption, price.
 
-Judged by names and by cells: how many are filled, how many differ, whether they repeat within what would be a product.
-A guess is only a proposal, with its reason, for a person to confirm; a column that cannot be told stays out rather
-than in. Cells are read once, a few pictures are opened. Nothing here writes files or knows of prompts.
+Names count first (clipadapt.data.role_names), and cells may contradict them; then cells alone: how many are filled, how
+many differ, whether they repeat within what would be a product. A guess is only a proposal, with its reason, for a
+person to confirm; a column that gives no sign stays out rather than in. Cells are read once, a few pictures are opened.
+Nothing here writes files or knows of prompts.
 """
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from clipadapt.data.catalogue import Attribute, Catalogue
+from clipadapt.data.cells import JOINT
+from clipadapt.data.folders import is_picture_name
+from clipadapt.data.members import list_in_text, members
+from clipadapt.data.role_names import NameOf, named
 from clipadapt.data.sources import Source, open_source
 from clipadapt.errors import CatalogueError
 
@@ -21,36 +26,23 @@ UNKNOWN_MARKS = ("NA", "N/A", "n/a", "nan", "NaN", "NULL", "null", "unknown", "U
 """Cells that usually mean that nobody knows; None is not among them, for it may mean "no pattern"."""
 ABSENT_MARKS = ("Not Applicable", "not applicable", "Not applicable")
 """Cells that mean that there is no such thing."""
-PICTURE_COLUMNS = (
-    "image",
-    "filename",
-    "file",
-    "path",
-    "image_path",
-    "picture",
-    "photo",
-    "img",
-    "filepath",
-    "image_file",
-)
-"""Tried in turn as the column that holds pictures or their paths; file_name is understood by "image"."""
 MOST_VALUES = 200
 """A column with more values than this is no attribute: hardly any would have items enough to measure."""
 LOOKED_AT = 20
 """Pictures opened to see whether they can be."""
 
+_FEW_PRODUCTS = 20
+"""A column such as `style` or `model` with no more values than this is an attribute."""
+
 _SEPARATORS = ("|", ";", ",")
-_NUMBER = re.compile(r"[-+]?[£$€¥₹]?\s?\d{1,3}([, ]?\d{3})*([.,]\d+)?\s?([£$€¥₹%]|[A-Z]{3})?")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|&[a-z]+;|&#\d+;")
+_NUMBER = re.compile(r"[-+]?[£$€¥₹]?\s?\d{1,3}([.,' ]?\d{3})*([.,]\d+)?([eE][-+]?\d+)?\s?([£$€¥₹%]|[A-Z]{3})?")
 _NOT_SEEN = re.compile(
     r"brand|vendor|supplier|season|year|date|time|country|currency|language|status|stock|split|source|url|link|licen[cs]e"
     r"|author|photographer|copyright|price|rating|owner|user|warehouse",
     re.IGNORECASE,
 )
 """Names of columns that repeat as attributes do but cannot be seen in a picture."""
-_PRODUCT = re.compile(
-    r"^(product|item|style|model|group|parent|article|asset|scene)([ _-]?(id|no|nr|number|code|key|group))?$"
-)
-_ID = re.compile(r"^(id|uid|uuid|sku|asin|ean|gtin|key|image[ _-]?id|item[ _-]?id|.*[ _-]id)$")
 _CAPTIONS = ("caption", "title", "name", "headline", "alt", "description", "text", "summary")
 
 
@@ -123,7 +115,10 @@ def inspect(source: str, split: str | None = None, image: str | None = None, rev
         name: ["" if cell.strip() in unknown else cell.strip() for cell in catalogue.texts(name)]
         for name in catalogue.columns
     }
-    columns = _one_of_each([_column(name, known, len(catalogue)) for name, known in cells.items()], cells)
+    separators = catalogue.separators
+    columns = _one_of_each(
+        [_column(name, known, len(catalogue), separators.get(name, "")) for name, known in cells.items()], cells
+    )
     sizes, broken = _pictures(catalogue)
     return Inspection(
         source, chosen, tuple(splits), len(catalogue), tuple(columns), image, unknown, absent, sizes, broken
@@ -131,14 +126,29 @@ def inspect(source: str, split: str | None = None, image: str | None = None, rev
 
 
 def _load(source: Source, split: str, image: str | None) -> tuple[Catalogue, str]:
+    """The catalogue, and the column of its pictures: the one given, one named so, or one whose cells name pictures."""
+    found = [image] if image is not None else _picture_columns(source.first_cells(split))
     first: CatalogueError | None = None
-    for candidate in (image,) if image is not None else PICTURE_COLUMNS:
+    for candidate in (*found, "image"):
         try:
             return Catalogue.of(source, split, product=None, image=candidate, unknown=("",)), candidate
         except CatalogueError as error:
             first = first or error
     assert first is not None, "at least one candidate was tried"
     raise first
+
+
+def _picture_columns(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Columns that may hold pictures, the likeliest first: by name, whose cells name files; by name; by cells."""
+    if {"image", "file_name"} & columns.keys():
+        return ["image"]
+
+    def files(name: str) -> bool:
+        return all(is_picture_name(cell) for cell in columns[name])  # no cells: pictures themselves
+
+    likely = [name for name in columns if named(name) == "image"]
+    ranked = sorted(likely, key=lambda name: (not files(name), len(name)))
+    return [*ranked, *(name for name in columns if files(name) and name not in likely)]
 
 
 def _pictures(catalogue: Catalogue) -> tuple[tuple[tuple[int, int], ...], tuple[str, ...]]:
@@ -154,12 +164,14 @@ def _pictures(catalogue: Catalogue) -> tuple[tuple[tuple[int, int], ...], tuple[
     return tuple(sizes), tuple(broken)
 
 
-def _column(name: str, cells: Sequence[str], items: int) -> Column:
-    """What a column seems to be by itself; which of several candidates is the product is decided after."""
+def _column(name: str, cells: Sequence[str], items: int, separator: str) -> Column:
+    """What a column seems to be by itself; which of several candidates is the product is decided after.
+
+    `separator` is that of a column whose cells are lists in the source.
+    """
     known = [cell for cell in cells if cell]
     counts = Counter(known)
     values = tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-    plain = name.strip().lower()
 
     def taken(part: Part, why: str, proposed: bool = True) -> Column:
         return Column(name, part, why, len(known), values, proposed=proposed)
@@ -169,30 +181,67 @@ def _column(name: str, cells: Sequence[str], items: int) -> Column:
     if len(counts) == 1:
         return taken("same", f"always {values[0][0]!r}")
     numeric = sum(bool(_NUMBER.fullmatch(cell)) for cell in counts) / len(counts)
-    if "price" in plain or plain in ("cost", "msrp", "rrp", "amount"):
-        return taken("price" if numeric > 0.9 else "text", "named so, and its cells are numbers")
-    repeats = len(known) / len(counts)
-    if _PRODUCT.match(plain) and (len(counts) > MOST_VALUES or repeats < 5) and len(known) > 0.5 * items:
-        return taken("product", f"named so; {len(counts)} values, {repeats:.1f} items each")
-    if len(counts) == len(known) == items and (_ID.match(plain) or numeric > 0.9 or plain == "id"):
-        return taken("id", "every item has another one")
+    by_name = _by_name(named(name), counts, len(known), items, numeric)
+    if by_name is not None:
+        part, why = by_name
+        return taken(part, why, proposed=part != "number")
     if numeric > 0.9:
-        return taken("number", f"numbers, {len(counts)} different ones", proposed=False)
-    separator = _separator(counts)
-    if separator:
-        members = Counter(part for cell in known for part in _parts(cell, separator))
-        if _repeats_enough(members, items):
-            ordered = tuple(sorted(members.items(), key=lambda pair: (-pair[1], pair[0])))
-            why = f"lists separated by {separator!r}; {len(members)} values"
-            return Column(name, "attribute", why, len(known), ordered, separator, not _NOT_SEEN.search(plain))
+        return taken("number", f"its cells are numbers, {len(counts)} different ones", proposed=False)
+    if sum(bool(_TAG.search(cell)) for cell in counts) > 0.1 * len(counts):
+        return taken("text", "its cells hold HTML: strip the tags to use them", proposed=False)
+    if (lists := _lists(name, known, counts, items, separator)) is not None:
+        return lists
+    repeats = len(known) / len(counts)
     words = sum(len(cell.split()) * count for cell, count in counts.items()) / len(known)
     if _repeats_enough(counts, items) and words < 4:
-        if _NOT_SEEN.search(plain):
+        if _NOT_SEEN.search(name):
             return taken("attribute", f"{len(counts)} values, but a picture hardly shows it", proposed=False)
         return taken("attribute", f"{len(counts)} values, {len(known) / items:.0%} filled")
-    if (words >= 2 and repeats < 5) or plain in _CAPTIONS:
-        return taken("caption", f"texts of {words:.1f} words")
+    if (words >= 2 and repeats < 5) or named(name) in ("title", "text") or _rank(name) == 0:
+        return taken("caption", f"its cells are texts of {words:.1f} words")
     return taken("text", f"{len(counts)} different cells, {repeats:.1f} items each", proposed=False)
+
+
+def _by_name(
+    name: NameOf | None, counts: Counter[str], known: int, items: int, numeric: float
+) -> tuple[Part, str] | None:
+    """The part that a name says, where the cells do not contradict it, and the reason."""
+    repeats, unique = known / len(counts), len(counts) == known == items
+    each = f"{len(counts)} values, {repeats:.1f} items each"
+    if name == "price":
+        return ("price", "named so, and its cells are numbers") if numeric > 0.9 else None
+    if name == "number" and numeric > 0.9:
+        return "number", f"named so; {len(counts)} different ones"
+    if name in ("id", "code", "product") and unique:
+        return "id", "named so, and every item has another one"
+    filled = known > 0.5 * items
+    if name in ("group", "product", "code") and filled:
+        return "product", f"named so; {each}"
+    if name == "maybe product" and filled and (len(counts) > MOST_VALUES or repeats < 5):
+        return "product", f"named so; {each}"
+    return None
+
+
+def _lists(name: str, known: Sequence[str], counts: Counter[str], items: int, separator: str) -> Column | None:
+    """The column as a multi-valued attribute, where its cells are lists whose members repeat."""
+    if separator:
+        why = "lists in the source"
+    elif sum(list_in_text(cell) is not None for cell in counts) > 0.5 * len(counts):
+        separator, why = JOINT, f"lists written as text, such as {known[0][:30]}"
+    elif found := _separator(counts):
+        separator, why = found, f"lists separated by {found!r}"
+    else:
+        return None
+    parts = Counter(part for cell in known for part in members(cell, separator))
+    ordered = tuple(sorted(parts.items(), key=lambda pair: (-pair[1], pair[0])))
+    if not parts or not _repeats_enough(parts, items):
+        if why.startswith("lists separated"):
+            return None
+        return Column(
+            name, "text", f"{why}; {len(parts)} values that hardly repeat", len(known), ordered, proposed=False
+        )
+    seen = not _NOT_SEEN.search(name)
+    return Column(name, "attribute", f"{why}; {len(parts)} values", len(known), ordered, separator, seen)
 
 
 def _repeats_enough(counts: Counter[str], items: int) -> bool:
@@ -207,25 +256,25 @@ def _separator(counts: Counter[str]) -> str:
     """What separates the members of lists, when a tenth of the different cells are lists of repeating short members."""
     for separator in _SEPARATORS:
         lists = [cell for cell in counts if separator in cell]
-        parts = {part for cell in counts for part in _parts(cell, separator)}
+        parts = {part for cell in counts for part in members(cell, separator)}
         short = all(len(part.split()) <= 4 for part in parts)
         if len(lists) >= max(0.1 * len(counts), 2) and len(parts) <= len(counts) and short:
             return separator
     return ""
 
 
-def _parts(cell: str, separator: str) -> list[str]:
-    return [part.strip() for part in cell.split(separator) if part.strip()]
-
-
 def _one_of_each(columns: list[Column], cells: dict[str, list[str]]) -> list[Column]:
     """Keeps one product, one id, one caption and one price; a product that no column is named for is looked for."""
     products = [column for column in columns if column.part == "product"]
-    if not products:
-        candidates = [column for column in columns if column.part == "text" and _ID.match(column.name.strip().lower())]
+    found = min(products, key=_product_rank, default=None)
+    if found is None:
         attributes = [column.name for column in columns if column.part == "attribute"]
-        products = [column for column in candidates if _holds_together(column, cells, attributes)]
-    product = min(products, key=lambda column: (column.name.lower() != "product", len(column.name)), default=None)
+        candidates = [column for column in columns if column.part in ("text", "attribute") and _may_be_product(column)]
+        agreeing = [column for column in candidates if _holds_together(column, cells, attributes)]
+        found = min(agreeing, key=_product_rank, default=None)
+        if found is not None:
+            found = replace(found, why="by its cells: items that share one agree in their attributes")
+    product = found
     captions = [column for column in columns if column.part == "caption"]
     caption = min(captions, key=lambda column: (_rank(column.name), -len(column.values)), default=None)
     identities = [column for column in columns if column.part == "id"]
@@ -234,7 +283,7 @@ def _one_of_each(columns: list[Column], cells: dict[str, list[str]]) -> list[Col
     kept: list[Column] = []
     for column in columns:
         if product is not None and column.name == product.name:
-            kept.append(replace(column, part="product", proposed=True))
+            kept.append(replace(product, part="product", separator="", proposed=True))
         elif column.part in ("product", "caption", "id") and column.name not in best:
             kept.append(replace(column, part="text", why=f"{column.why}; another column serves", proposed=False))
         else:
@@ -242,8 +291,23 @@ def _one_of_each(columns: list[Column], cells: dict[str, list[str]]) -> list[Col
     return kept
 
 
+def _product_rank(column: Column) -> tuple[bool, int, int]:
+    """The best candidate for the product first: one that groups items, by what its name says, the shorter name."""
+    order: tuple[NameOf | None, ...] = ("group", "product", "maybe product", "code")
+    name = named(column.name)
+    rank = -1 if column.name.strip().lower() == "product" else order.index(name) if name in order else len(order)
+    return len(column.values) == column.filled, rank, len(column.name)
+
+
+def _may_be_product(column: Column) -> bool:
+    """Whether cells are worth a look: ids of something, or a product by name with more values than an attribute has."""
+    name = named(column.name)
+    return name == "id" or (name == "maybe product" and len(column.values) > _FEW_PRODUCTS)
+
+
 def _holds_together(column: Column, cells: dict[str, list[str]], attributes: Sequence[str]) -> bool:
     """Whether items that share a cell agree in their attributes nearly always, as photos of one product do."""
+    attributes = [name for name in attributes if name != column.name]
     if not attributes or len(column.values) < 2:
         return False
     groups: dict[str, list[int]] = {}

@@ -90,6 +90,15 @@ class Loaded:
     def splits(self) -> list[str]:
         return list(self._splits)
 
+    def first_cells(self, split: str) -> dict[str, list[str]]:
+        if split not in self._splits:
+            raise no_split(self.name, split, self.splits())
+        rows = self._splits[split]
+        texts = [name for name, feature in rows.features.items() if feature == datasets.Value("string")]
+        head = rows.select_columns(texts).data.table.slice(0, 20).to_pydict() if texts else {}
+        cells = {name: [cell for cell in head[name] if cell] for name in texts if name not in _BOOKKEEPING}
+        return {name: [] for name in _media(rows.features)} | cells
+
     def read(self, split: str, image: str) -> Rows:
         if split not in self._splits:
             raise no_split(self.name, split, self.splits())
@@ -141,15 +150,31 @@ def _tar_members(shard: str) -> Iterator[tuple[str, dict[str, object]]]:
 
 def _picture_column(features: datasets.Features, image: str, source: str) -> str:
     """The column that holds the pictures: the one named, or the only one there is."""
-    held = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    pictures = _media(features)
     if image in features:
         return image
-    if image == "image" and len(held) == 1:
-        return held[0]
+    if image == "image" and len(pictures) == 1:
+        return pictures[0]
     raise CatalogueError(
-        f"{source}: no picture column {image!r}; columns with pictures: {', '.join(held) or 'none'}; "
+        f"{source}: no picture column {image!r}; columns with pictures: {', '.join(pictures) or 'none'}; "
         f"all columns: {', '.join(features)}; name one with {option('image')}"
     )
+
+
+def _media(features: datasets.Features) -> list[str]:
+    """Columns that hold pictures, as datasets declares them or as other writers store them: bytes, with or without a
+    path.
+    """
+
+    def stored(feature: Any) -> bool:
+        if isinstance(feature, dict):
+            return {"bytes", "path"} == feature.keys()
+        return isinstance(feature, datasets.Image) or feature in (
+            datasets.Value("binary"),
+            datasets.Value("large_binary"),
+        )
+
+    return [name for name, feature in features.items() if stored(feature)]
 
 
 def _class_names(column: pa.ChunkedArray, feature: datasets.ClassLabel) -> pa.ChunkedArray:

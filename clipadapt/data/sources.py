@@ -32,6 +32,14 @@ class Source(Protocol):
         """Names of the splits there are."""
         ...
 
+    def first_cells(self, split: str) -> dict[str, list[str]]:
+        """Every column that may be the pictures' -> its first known cells as text, to tell what it holds.
+
+        Raises:
+            CatalogueError: no such split, or a file that cannot be read.
+        """
+        ...
+
     def read(self, split: str, image: str) -> Rows:
         """The rows of one split, with pictures taken from the column `image`.
 
@@ -93,6 +101,11 @@ class _Local:
 
     def splits(self) -> list[str]:
         return list(self._holders)
+
+    def first_cells(self, split: str) -> dict[str, list[str]]:
+        if split not in self._holders:
+            raise no_split(self.name, split, self.splits())
+        return self._holders[split].first_cells()
 
     def read(self, split: str, image: str) -> Rows:
         if split not in self._holders:

@@ -34,6 +34,10 @@ class DrawnGarments:
         """The one name."""
         return [SPLIT]
 
+    def first_cells(self, split: str) -> dict[str, list[str]]:
+        """None: the pictures are in no column."""
+        return {}
+
     def read(self, split: str, image: str) -> Rows:
         """All rows, the same on every call.
 
