@@ -1,5 +1,7 @@
+import dataclasses
 import io
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,8 +11,9 @@ from rich.console import Console
 
 from clipadapt.cli.console import stdout_console
 from clipadapt.errors import ConfigError
-from clipadapt.evaluation.details import Answer, Confusion, Details, Example, Missing, Reliability
-from clipadapt.evaluation.report.summary import findings, retention
+from clipadapt.evaluation.details import Answer, Confusion, Details, Example, Missing, Reliability, Training
+from clipadapt.evaluation.report import page as page_module
+from clipadapt.evaluation.report.summary import findings, plain_sentence, retention
 from clipadapt.evaluation.results import Results
 
 EVIL = '<script>alert("x")</script>|*'
@@ -212,3 +215,67 @@ def test_a_page_of_one_model(record, row, tmp_path: Path):
     text = (Results(alone, rows).save(tmp_path) / "report.html").read_text(encoding="utf-8")
     assert "Improved" not in text
     assert "No probabilities" not in text
+
+
+def moved(compared):
+    """A headline that rose, and falls by value, in search and in calibration."""
+    whole = {"attribute": None, "task": "headline"}
+    return [
+        *compared(0.2, 0.1, 0.3, 0.001, **whole),
+        *compared(0.1, -0.1, 0.3, 0.3, metric="rare_balanced_accuracy", bin="rare", **whole),
+        *compared(0.1, 0.05, 0.2, 0.01, attribute="Fabric"),
+        *compared(-0.18, -0.3, -0.02, 0.03, attribute="Fabric", value="Cotton", metric="recall", n=1183),
+        *compared(0.02, -0.1, 0.1, 0.6, attribute="Fabric", value="Silk", metric="recall"),
+        *compared(-0.3, -0.4, -0.2, 0.001, task="text_to_image", attribute="colour", metric="average_precision"),
+        *compared(0.05, 0.02, 0.08, 0.01, attribute="Fabric", metric="calibration_error"),
+        *compared(-0.05, -0.08, -0.02, 0.01, attribute="colour", metric="calibration_error"),
+    ]
+
+
+def test_what_got_worse_is_named_by_value_in_search_and_in_calibration(compared):
+    found = findings(moved(compared))
+    assert [one.subject for one in found if one.verdict == "worse"] == [
+        "colour: search by text, mAP", "Fabric Cotton: recall", "Fabric: calibration error",
+    ], "by size; what is unclear of single values is not named"  # fmt: skip
+    assert "1,183 items" in next(one for one in found if "Cotton" in one.subject).sentence
+    assert [one.subject for one in found if one.verdict == "better"][-1] == "colour: calibration error"
+    assert not [one for one in found if "Silk" in one.subject]
+
+
+def test_one_sentence_says_what_came_out(compared, record):
+    assert plain_sentence(record, moved(compared), {}) == (
+        "On 60 pictures, adapted is better than base: balanced accuracy went from 30.0% to 50.0% (+20.0 points; with "
+        "other pictures, likely between +10.0 and +30.0). For rare values it went from 40.0% to 50.0%, which may be "
+        "chance. 3 figures got worse, most of all colour: search by text, mAP: 80.0% to 50.0%."
+    )
+    only = compared(0.0, -0.1, 0.1, 0.9, attribute=None, task="headline")
+    assert "is not clearly better or worse than base" in plain_sentence(record, only, {})
+    assert "Nothing that was measured got clearly worse." in plain_sentence(record, only, {})
+    lost = [*only, *compared(-0.2, -0.3, -0.1, 0.5, task="retention:clothing")]
+    assert "More than the margin was lost on clothing." in plain_sentence(record, lost, {"clothing": 0.01})
+    assert plain_sentence(record, [], {}) == ""
+
+
+def test_the_page_has_contents_a_difference_of_confusions_and_the_training(results, compared, tmp_path: Path):
+    training = Training(
+        ((0.5, 3.0), (1.0, 1.0)), "balanced_accuracy", {"balanced_accuracy": ((0.0, 0.1), (1.0, 0.4))}, 1, 9, 576, 130.0
+    )
+    details = dataclasses.replace(results.details, training=training)
+    rows = (*results.rows, *moved(compared))
+    text = (Results(results.config, rows, details).save(tmp_path) / "report.html").read_text(encoding="utf-8")
+    anchors = re.findall(r'<li><a href="#(\w+)">', text)
+    assert {"headline", "confusions", "examples", "calibration", "training", "left_out", "everything"} <= set(anchors)
+    assert all(f'id="{anchor}"' in text for anchor in anchors)
+    assert "adapted minus base, points" in text
+    assert 'class="cell up' in text and 'class="cell down' in text
+    assert "9 steps, 576 pictures in 2 minutes" in text
+    assert "balanced accuracy on tune by epoch, in percent; the best is 40.0 after 1 epochs" in text
+    assert text.index("Got worse") < text.index("Improved")
+    assert "stated, %" in text and "right, %" in text
+
+
+def test_a_difference_of_confusions_is_for_the_better_on_the_diagonal_alone(results):
+    (block,) = [page_module._confusion(one, ["base", "adapted"]) for one in results.details.confusions]
+    difference = block.tables[2]
+    assert [[round(cell.share, 3) for cell in line.cells] for line in difference.lines] == [[0, 0], [-0.167, 0.167]]
+    assert [cell.css for cell in difference.lines[1].cells] == ["up", "up"]

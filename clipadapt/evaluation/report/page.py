@@ -195,7 +195,7 @@ def environment() -> jinja2.Environment:
         "interval": lambda row: interval_text(row.low, row.high),
         "delta_interval": lambda row: interval_text(row.delta_low, row.delta_high, signed=True),
         "p_text": p_text,
-        "change": lambda share: f"{100 * share:+.0f}".replace("-", "−"),
+        "change": lambda share: f"{round(100 * share):+d}".replace("-", "−") if round(100 * share) else "",
         "base64": lambda data: base64.b64encode(data).decode("ascii"),
     }
     return environment
