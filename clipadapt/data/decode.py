@@ -8,11 +8,13 @@ caller says which.
 import contextlib
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
-from clipadapt.data.deep import Deep, Limits, deep_array, eight_bits, found_limits, is_deep, of_pillow
+from clipadapt.data.deep import Deep, Limits, deep_array, deep_of, eight_bits, found_limits, is_deep, of_pillow
 from clipadapt.data.pictures import Pictures
 from clipadapt.data.profiles import profile_of, to_srgb
 from clipadapt.errors import CatalogueError
@@ -146,6 +148,35 @@ def decode(data: bytes, how: Decoding | None = None) -> Image.Image:
         ) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
         raise CatalogueError(f"broken or truncated picture ({error}); replace it or take it out") from error
+
+
+def picture_of(given: Any) -> Image.Image:
+    """What callers hand over as a picture, as `decode` gives it: the path of a file, a Pillow picture, or its pixels.
+
+    Pixels are [h, w], [h, w, 3] or [h, w, 4], the fourth being opacity; black and white are the ends of what their type
+    can hold, 0 and 1 for floats that fit there.
+
+    Raises:
+        CatalogueError: a file that is not there or cannot be decoded, pixels of another shape.
+        TypeError: neither of them.
+    """
+    if isinstance(given, str | Path):
+        try:
+            return decode(Path(given).expanduser().read_bytes())
+        except OSError as error:
+            raise CatalogueError(f"cannot be read: {error.strerror}; check the path") from error
+    if isinstance(given, Image.Image):
+        return rgb_of(given)
+    if not isinstance(given, np.ndarray) or given.dtype.kind not in "uif":
+        kind = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise TypeError(f"{kind} is no picture; pass a path, a PIL picture or an array of numbers")
+    if given.ndim not in (2, 3) or (given.ndim == 3 and given.shape[2] not in (1, 3, 4)) or not given.size:
+        raise CatalogueError(f"pixels of shape {given.shape}; they are [h, w], [h, w, 3] or [h, w, 4]")
+    values = np.atleast_3d(given)
+    if values.dtype == np.uint8:
+        return rgb_of(Image.fromarray(values[..., 0] if values.shape[2] == 1 else values))
+    opacity = values.shape[2] == 4
+    return _from_deep(deep_of(values[..., :3], values[..., 3] if opacity else None), Decoding())
 
 
 def rgb_of(image: Image.Image, how: Decoding | None = None) -> Image.Image:

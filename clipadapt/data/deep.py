@@ -54,6 +54,12 @@ def deep_array(data: bytes) -> Deep | None:
     return None
 
 
+def deep_of(values: np.ndarray, opacity: np.ndarray | None = None) -> Deep:
+    """Pixels [h, w, bands] and their opacity [h, w], in the range of their type."""
+    alpha = None if opacity is None else opacity.astype(np.float32) / _full(opacity.dtype)
+    return Deep(values, alpha=alpha)
+
+
 def of_pillow(image: Image.Image) -> Deep:
     """One band of integers or floats, as Pillow reads it (modes I, I;16, F)."""
     return Deep(np.asarray(image)[..., None])
@@ -168,7 +174,7 @@ def _with_alpha(values: np.ndarray, *, alpha: bool) -> Deep:
     values = values.reshape(*values.shape[:2], -1)
     if not alpha:
         return Deep(values)
-    return Deep(values[..., :-1], alpha=values[..., -1].astype(np.float32) / _full(values.dtype))
+    return deep_of(values[..., :-1], values[..., -1])
 
 
 def _full(kind: np.dtype) -> float:

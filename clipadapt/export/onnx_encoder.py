@@ -11,22 +11,23 @@ one to the other. Nothing here exports or quantises.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from clipadapt.atomic import sha256_file
 from clipadapt.data.images import Preprocess
 from clipadapt.errors import ModelError
 from clipadapt.export.tokens import TextInput
+from clipadapt.towers.arguments import Picture, pictures_of, several, texts_of
 from clipadapt.towers.encoder import Precision
 from clipadapt.towers.identity import CARD, Tower, read_card
+from clipadapt.towers.long_texts import LongTexts
 
 PREPROCESS = "preprocess.json"
 Form = Literal["fp32", "int8", "fp16"]
@@ -65,26 +66,34 @@ class OnnxEncoder:
         self.preprocess = image
         self.text_input = text
         self.context_length = None if text is None else text.context_length
+        self._long_texts = LongTexts(self.name, self.context_length or 0)
         count, half = threads or torch.get_num_threads(), form == "fp16"
         self._image = session(self._checked("image"), device, count, fp16=half)
         self._text = None if text is None else session(self._checked("text"), device, count, fp16=half)
 
-    def encode_images(self, pictures: Sequence[Image.Image] | Tensor) -> Float[Tensor, "b dim"]:
-        """Unit-length float32 vectors on the CPU; pictures are preprocessed, tensors already are."""
+    def encode_images(self, pictures: Iterable[Picture] | Tensor) -> Float[Tensor, "b dim"]:
+        """Unit-length float32 vectors on the CPU; arguments and errors as those of `TorchEncoder.encode_images`."""
+        given = pictures if isinstance(pictures, Tensor) else several(pictures)
         chunks = []
-        for start in range(0, len(pictures), _IMAGES):
-            some = pictures[start : start + _IMAGES]
-            pixels = some if isinstance(some, Tensor) else torch.stack([self.preprocess(one) for one in some])
-            chunks.append(self.run_images(pixels.cpu().float().numpy()))
+        for start in range(0, len(given), _IMAGES):
+            some = given[start : start + _IMAGES]
+            if not isinstance(some, Tensor):
+                some = torch.stack([self.preprocess(one) for one in pictures_of(some, start)])
+            chunks.append(self.run_images(some.cpu().float().numpy()))
         return torch.from_numpy(np.concatenate(chunks)) if chunks else torch.empty(0, self.dim)
 
-    def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "t dim"]:
-        """As encode_images, for texts; longer ones than context_length are truncated by the tokenizer."""
+    def encode_texts(self, texts: Iterable[str]) -> Float[Tensor, "t dim"]:
+        """As encode_images, for a list of texts; a warning names those of which the end is not read."""
         if self.text_input is None:
             raise ModelError(f"{self.name} is an image tower alone; for texts export a model with two towers")
-        tokens = self.text_input.tokens
-        starts = range(0, len(texts), _TEXTS)
-        chunks = [self.run_texts(tokens(texts[start : start + _TEXTS])) for start in starts]
+        listed, padded = texts_of(texts), self.text_input.padded
+        chunks = []
+        for start in range(0, len(listed), _TEXTS):
+            some = listed[start : start + _TEXTS]
+            tokens = self.text_input.tokens(some)
+            if tokens.shape[1] == self.context_length:
+                self._long_texts.say(some, lambda few, length: padded(few, length).tolist())
+            chunks.append(self.run_texts(tokens))
         return torch.from_numpy(np.concatenate(chunks)) if chunks else torch.empty(0, self.dim)
 
     def run_images(self, pixels: np.ndarray) -> np.ndarray:

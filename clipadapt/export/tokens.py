@@ -124,16 +124,21 @@ class TextInput:
             "end": self.end,
         }
 
-    def padded(self, texts: Sequence[str]) -> Int[np.ndarray, "t context"]:
-        """Ids of all columns, int64."""
+    def padded(self, texts: Sequence[str], length: int | None = None) -> Int[np.ndarray, "t context"]:
+        """Ids of all columns, int64; cut or padded to context_length, or to another length."""
         if self.bpe is not None and len(texts):
-            return self.bpe(list(texts)).numpy()
-        return self._by_file(texts)
+            return self.bpe(list(texts), context_length=length or self.context_length).numpy()
+        return self._by_file(texts, length)
 
-    def _by_file(self, texts: Sequence[str]) -> Int[np.ndarray, "t context"]:
+    def _by_file(self, texts: Sequence[str], length: int | None = None) -> Int[np.ndarray, "t context"]:
         clean = _cleaning_function(self.clean)
-        encoded = self.tokenizer.encode_batch([clean(text) for text in texts])
-        return np.array([one.ids for one in encoded], np.int64).reshape(-1, self.context_length)
+        tokenizer, columns = self.tokenizer, length or self.context_length
+        if columns != self.context_length:
+            tokenizer = Tokenizer.from_str(tokenizer.to_str())
+            tokenizer.enable_truncation(columns)
+            tokenizer.enable_padding(**{**(self.tokenizer.padding or {}), "length": columns})
+        encoded = tokenizer.encode_batch([clean(text) for text in texts])
+        return np.array([one.ids for one in encoded], np.int64).reshape(-1, columns)
 
     def tokens(self, texts: Sequence[str]) -> Int[np.ndarray, "t length"]:
         """Ids, cut to the longest text where the tower cannot see beyond a text's end."""

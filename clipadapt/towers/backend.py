@@ -37,8 +37,8 @@ class ModelBackend(Protocol):
         """Unnormalised text features; fewer columns than context_length are fine where `needed` says so."""
         ...
 
-    def tokens(self, texts: Sequence[str]) -> Int[Tensor, "t context"]:
-        """Token ids padded to context_length."""
+    def tokens(self, texts: Sequence[str], length: int | None = None) -> Int[Tensor, "t context"]:
+        """Token ids cut or padded to context_length, or to another length."""
         ...
 
     def needed(self, tokens: Int[Tensor, "t context"]) -> int:
@@ -116,8 +116,8 @@ class OpenClip:
             return pooled
         return pooled @ projection if isinstance(projection, Tensor) else projection(pooled)
 
-    def tokens(self, texts: Sequence[str]) -> Tensor:
-        return self.tokenizer(list(texts))
+    def tokens(self, texts: Sequence[str], length: int | None = None) -> Tensor:
+        return self.tokenizer(list(texts), context_length=length or self.context_length)
 
     def needed(self, tokens: Tensor) -> int:
         return int(self._ends(tokens).max()) + 1 if self._cuts and len(tokens) else tokens.shape[1]
@@ -167,11 +167,12 @@ class Transformers:
     def text(self, tokens: Tensor) -> Tensor:
         return _pooled(self.model.get_text_features(input_ids=tokens))
 
-    def tokens(self, texts: Sequence[str]) -> Tensor:
+    def tokens(self, texts: Sequence[str], length: int | None = None) -> Tensor:
+        most = length or self.context_length
         if self.lowercases:
             texts = [text.lower() for text in texts]
         padded = self.tokenizer(
-            list(texts), padding="max_length", truncation=True, max_length=self.context_length, return_tensors="pt"
+            list(texts), padding="max_length", truncation=True, max_length=most, return_tensors="pt"
         )
         return padded.input_ids
 
@@ -217,7 +218,7 @@ class Timm:
     def text(self, tokens: Tensor) -> Tensor:
         raise _no_text()
 
-    def tokens(self, texts: Sequence[str]) -> Tensor:
+    def tokens(self, texts: Sequence[str], length: int | None = None) -> Tensor:
         raise _no_text()
 
     def needed(self, tokens: Tensor) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Int
 
 from clipadapt.errors import ModelError
+from clipadapt.towers.long_texts import LongTexts
 
 _FILE = "bpe_simple_vocab_16e6.txt.gz"
 _START, _END = "<start_of_text>", "<end_of_text>"
@@ -28,12 +29,16 @@ SIZE = 49_408
 
 
 class BytePairs:
-    """One vocabulary, for texts of at most `context_length` ids; longer ones are cut before their end token."""
+    """One vocabulary, for texts of at most `context_length` ids; longer ones are cut before their end token.
+
+    A warning names those that are cut.
+    """
 
     def __init__(self, context_length: int) -> None:
         import regex  # which knows the classes of Unicode; as open_clip
 
         self.context_length = context_length
+        self._long_texts = LongTexts("the text tower", context_length)
         symbols = list(_symbols().values())
         merges = _merges()
         names = [*symbols, *(symbol + _LAST for symbol in symbols), *(left + right for left, right in merges)]
@@ -47,6 +52,8 @@ class BytePairs:
     def ids(self, texts: Sequence[str]) -> Int[np.ndarray, "t length"]:
         """Start token, the text, end token, then zeros up to the longest text's end."""
         rows = [[self._id[_START], *self._of_text(text), self._id[_END]] for text in texts]
+        over = {text: len(row) - self.context_length for text, row in zip(texts, rows, strict=True)}
+        self._long_texts.warn({text: tokens for text, tokens in over.items() if tokens > 0})
         rows = [row if len(row) <= self.context_length else [*row[: self.context_length - 1], row[-1]] for row in rows]
         padded = np.zeros((len(rows), max(map(len, rows), default=0)), np.int64)
         for row, ids in enumerate(rows):

@@ -8,21 +8,22 @@ Nothing here knows how models are found, adapted or merged, or what they are for
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from PIL import Image
 from torch import Tensor, nn
 
 from clipadapt.data.images import Preprocess
 from clipadapt.errors import AdapterError, ModelError
+from clipadapt.towers.arguments import Picture, pictures_of, several, texts_of
 from clipadapt.towers.backend import Family, ModelBackend, weights
 from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.identity import Lineage, Tower, adapted_space
+from clipadapt.towers.long_texts import LongTexts
 from clipadapt.towers.names import logical_names
 from clipadapt.towers.packed import is_split
 from clipadapt.towers.protocol import Encoder as Encoder
@@ -76,6 +77,7 @@ class TorchEncoder(nn.Module):
         self.adapters: AdapterState | None = None
         self.head: LinearHead | None = None
         """Tells attributes from picture vectors, where a run trained one."""
+        self._long_texts: LongTexts | None = None
         self.base_probe: LinearHead | None = None
         """The linear probe on the base's own vectors that the head started from."""
 
@@ -171,24 +173,49 @@ class TorchEncoder(nn.Module):
         length = -(-self.backend.needed(tokens) // multiple) * multiple
         return tokens[:, :length]
 
-    def encode_images(self, pictures: Sequence[Image.Image] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b dim"]:
-        """Unit-length float32 vectors without gradient, dropout off; pictures are preprocessed, tensors already are."""
+    def encode_images(self, pictures: Iterable[Picture] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b dim"]:
+        """Unit-length float32 vectors without gradient, dropout off.
+
+        Args:
+            pictures: PIL pictures, arrays [h, w], [h, w, 3] or [h, w, 4], or paths, decoded as a catalogue's are; or
+                a tensor that is preprocessed already.
+
+        Raises:
+            UsageError: one picture instead of several, or something that is no picture.
+            CatalogueError: a picture that cannot be read; names it.
+        """
+        given = pictures if isinstance(pictures, Tensor) else several(pictures)
         chunks = []
         with evaluating(self), torch.no_grad():
-            for start in range(0, len(pictures), _IMAGES):
-                some = pictures[start : start + _IMAGES]
-                pixels = some if isinstance(some, Tensor) else torch.stack([self.preprocess(one) for one in some])
-                chunks.append(F.normalize(self.image_features(pixels).float(), dim=-1))
+            for start in range(0, len(given), _IMAGES):
+                some = given[start : start + _IMAGES]
+                if not isinstance(some, Tensor):
+                    some = torch.stack([self.preprocess(one) for one in pictures_of(some, start)])
+                chunks.append(F.normalize(self.image_features(some).float(), dim=-1))
         return torch.cat(chunks) if chunks else torch.empty(0, self.dim, device=self.device)
 
-    def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "t dim"]:
-        """As encode_images, for texts; longer ones than context_length are truncated by the tokenizer."""
+    def encode_texts(self, texts: Iterable[str]) -> Float[Tensor, "t dim"]:
+        """As encode_images, for a list of texts; a warning names those of which the end is not read.
+
+        Raises:
+            UsageError: a bare string, or something that is no text.
+            ModelError: an image tower alone.
+        """
+        listed = texts_of(texts)
         chunks = []
         with evaluating(self), torch.no_grad():
-            for start in range(0, len(texts), _TEXTS):
-                tokens = self.tokenize(texts[start : start + _TEXTS])
+            for start in range(0, len(listed), _TEXTS):
+                some = listed[start : start + _TEXTS]
+                tokens = self.tokenize(some)
+                if tokens.shape[1] == self.context_length:
+                    self._say_cut(some)
                 chunks.append(F.normalize(self.text_features(tokens).float(), dim=-1))
         return torch.cat(chunks) if chunks else torch.empty(0, self.dim, device=self.device)
+
+    def _say_cut(self, texts: Sequence[str]) -> None:
+        if self._long_texts is None:
+            self._long_texts = LongTexts(self.name, self.context_length or 0)
+        self._long_texts.say(texts, lambda some, length: self.backend.tokens(some, length).tolist())
 
     def cast_frozen(self, dtype: torch.dtype) -> None:
         """Holds weights that are not trained in `dtype`; set `precision` to match before training on it."""
