@@ -3,6 +3,7 @@
 import logging
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,10 +17,10 @@ import pytest
 import torch
 from training_material import configured, material
 
-from clipadapt import export, launch, load
+from clipadapt import cli, export, launch, load
 from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
-from clipadapt.errors import ConfigError, UsageError
+from clipadapt.errors import ConfigError, TrainingError, UsageError
 from clipadapt.export import formats
 from clipadapt.launch import Step, adapt, main, take
 from clipadapt.prompts import Prompts
@@ -127,6 +128,33 @@ def test_what_fails_late_leaves_the_rest_done_and_names_its_command(
     assert f"clipadapt export run:{run} --to open_clip --out {run / 'export' / 'open_clip'}" in text
     assert "gate failed" in text and "Traceback" not in text
     assert "Where things are" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_commands_that_are_named_make_up_for_what_failed(
+    written: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(self: launch.Ending, run: Run) -> None:
+        raise TrainingError("not this time")
+
+    monkeypatch.setenv("CLIPADAPT_CACHE", str(tmp_path / "cache"))
+    with monkeypatch.context() as broken:
+        broken.setattr(launch.Ending, "measure", fails)
+        broken.setattr(launch.Ending, "index", fails)
+        broken.setattr(formats.checkpoint, "export", lambda *_, **__: [][0])
+        with pytest.raises(SystemExit):
+            adapt(str(written()))
+    run = tmp_path / "run"
+    assert not any((run / place).exists() for place in ("report", "index", "export/open_clip"))
+    named = [line.partition("to do it again: ")[2] for line in caplog.text.splitlines() if "to do it again" in line]
+    assert len(named) == 3
+    for command in named:
+        assert cli.main(shlex.split(command)[1:]) == 0, command
+    assert (run / "report/results.json").is_file() and (run / "index").is_dir()
+    assert (run / "export/open_clip/open_clip_model.safetensors").is_file()
 
 
 def test_a_gate_alone_ends_with_its_own_code(written: Callable[..., Path]) -> None:
