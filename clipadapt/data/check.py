@@ -10,13 +10,16 @@ from collections.abc import Mapping
 from clipadapt import config
 from clipadapt.data.catalogue import Attribute, Catalogue, decoding_of
 from clipadapt.data.cells import text_table
+from clipadapt.data.check_columns import check_columns
 from clipadapt.data.check_pictures import check_pictures
+from clipadapt.data.check_spellings import Written, as_written, check_spellings
 from clipadapt.data.check_values import check_values, summary
 from clipadapt.data.columns import Roles, near, nearest, option
 from clipadapt.data.faults import Fault, Report
 from clipadapt.data.inspect import inspect
 from clipadapt.data.items import clashing, ids_of
 from clipadapt.data.sources import Source, open_source, passed_over
+from clipadapt.data.spelling import folded
 from clipadapt.data.splits import declared_attributes, shared_products
 from clipadapt.errors import CatalogueError
 
@@ -37,12 +40,16 @@ def check(data: config.Data, *, attributes_given: bool = True, size: int | None 
     attributes = declared_attributes(data) if attributes_given else _proposed(data)
     faults += [Fault("warning", source.name, None, line, "") for line in passed_over(data.source)]
     catalogues: dict[str, Catalogue] = {}
+    written: dict[str, Written] = {}
     for split in source.splits():
-        catalogue = _load(source, split, data, attributes, faults)
-        if catalogue is not None:
-            catalogues[split] = catalogue
+        loaded = _load(source, split, data, attributes, faults)
+        if loaded is not None:
+            catalogues[split], written[split] = loaded
     _check_splits(source.name, catalogues, data, faults)
+    for catalogue in catalogues.values():
+        check_columns(catalogue, faults)
     check_values(catalogues, data, faults)
+    check_spellings(catalogues, written, data, faults)
     seen = check_pictures(catalogues, data, size, faults)
     faults.sort(key=lambda fault: _ORDER[fault.level])
     return Report(tuple(faults), {split: summary(catalogue) | seen[split] for split, catalogue in catalogues.items()})
@@ -58,8 +65,8 @@ def _proposed(data: config.Data) -> list[Attribute]:
 
 def _load(
     source: Source, split: str, data: config.Data, attributes: list[Attribute], faults: list[Fault]
-) -> Catalogue | None:
-    """The split with what can be used of it; the rest is reported."""
+) -> tuple[Catalogue, Written] | None:
+    """The split with what can be used of it, and its values as they are written; the rest is reported."""
     try:
         rows = source.read(split, data.image)
         texts = text_table(rows.table, {attribute.name: attribute.separator for attribute in attributes})
@@ -87,11 +94,11 @@ def _load(
     if clashes:
         rows, item = rows._replace(names=[]), None
     roles = Roles(product, item)
-    return Catalogue(
+    catalogue = Catalogue(
         rows, texts, roles, source=source.name, split=split, attributes=present, unknown=data.unknown,
-        normalise="unicode",  # so that spellings that data.normalise folds are seen
-        decoding=decoding_of(source, data.image, data.range, data.bands),
+        normalise=data.normalise, decoding=decoding_of(source, data.image, data.range, data.bands),
     )  # fmt: skip
+    return catalogue, as_written(texts.table, catalogue, data.unknown)
 
 
 def _column(name: str | None, part: str, file: str, available: list[str], faults: list[Fault]) -> str | None:
@@ -120,3 +127,18 @@ def _check_splits(source: str, catalogues: Mapping[str, Catalogue], data: config
         place = first.place(first.products.tolist().index(product))
         what = f"product {product!r} is in {' and '.join(map(repr, splits))}"
         faults.append(Fault("error", place.file, place.row, what, "move all its items to one split"))
+    _check_near_products(catalogues, faults)
+
+
+def _check_near_products(catalogues: Mapping[str, Catalogue], faults: list[Fault]) -> None:
+    """Products of two splits whose names differ by case or spaces only: one product, most likely, in both."""
+    first: dict[str, tuple[str, str]] = {}
+    for split, catalogue in catalogues.items():
+        if catalogue.product_column is None:
+            continue
+        for index, product in enumerate(catalogue.products.tolist()):
+            name, other = first.setdefault(folded(product, "case"), (product, split))
+            if name != product and other != split:
+                place = catalogue.place(index)
+                what = f"product {product!r} is called {name!r} in {other!r}"
+                faults.append(Fault("warning", place.file, place.row, what, "if they are one product, write one name"))

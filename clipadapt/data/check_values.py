@@ -1,4 +1,4 @@
-"""Faults of cells: unknown values, spellings, values that training never sees, values with few items.
+"""Faults of cells: unknown values, values that training never sees, values with few items.
 
 Nothing here opens a picture.
 """
@@ -27,7 +27,6 @@ def check_values(catalogues: Mapping[str, Catalogue], data: config.Data, faults:
     train = catalogues.get(data.splits.train)
     for name in names:
         holding = [c for c in catalogues.values() if name in {attribute.name for attribute in c.attributes}]
-        _spellings(name, holding, faults)
         if train is not None and train in holding:
             _unseen(name, train, [other for other in holding if other is not train], faults)
             _few(name, train, faults)
@@ -73,25 +72,9 @@ def _unknown_words(catalogue: Catalogue, name: str, data: config.Data, faults: l
     words = {mark.casefold() for mark in (*UNKNOWN_MARKS, "None")} - {mark.casefold() for mark in data.unknown}
     for value, count in counts.items():
         if value.strip().casefold() in words:
-            place = _first(catalogue, name, value)
+            place = first_place(catalogue, name, value)
             what = f"{name}: {value!r} counts as a value ({count} item(s))"
             faults.append(Fault("warning", place.file, place.row, what, "add it to data.unknown if it means unknown"))
-
-
-def _spellings(name: str, catalogues: list[Catalogue], faults: list[Fault]) -> None:
-    """Values that differ by case, spaces, hyphens or underscores only."""
-    written: dict[str, dict[str, int]] = {}
-    for catalogue in catalogues:
-        for value, count in catalogue.counts(name).items():
-            same = written.setdefault("".join(letter for letter in value.casefold() if letter not in " -_\t\n\xa0"), {})
-            same[value] = same.get(value, 0) + count
-    for forms in written.values():
-        if len(forms) > 1:
-            rarest = min(forms, key=lambda form: (forms[form], form))
-            place = next(_first(c, name, rarest) for c in catalogues if rarest in c.counts(name))
-            shown = ", ".join(f"{form!r} ({count})" for form, count in sorted(forms.items(), key=lambda pair: -pair[1]))
-            what = f"{name}: written in {len(forms)} ways: {shown}; here the rarest"
-            faults.append(Fault("warning", place.file, place.row, what, "they count as different values: write one"))
 
 
 def _unseen(name: str, train: Catalogue, others: list[Catalogue], faults: list[Fault]) -> None:
@@ -99,7 +82,7 @@ def _unseen(name: str, train: Catalogue, others: list[Catalogue], faults: list[F
     for other in others:
         unseen = {value: count for value, count in other.counts(name).items() if value not in trained}
         for value, count in unseen.items():
-            place = _first(other, name, value)
+            place = first_place(other, name, value)
             what = f"{name}: {value!r} ({count} item(s)) is in {other.split!r} and not in {train.split!r}"
             faults.append(Fault("warning", place.file, place.row, what, "it cannot be learnt"))
 
@@ -113,6 +96,6 @@ def _few(name: str, train: Catalogue, faults: list[Fault]) -> None:
         faults.append(Fault("info", train.place(0).file, None, what, ""))
 
 
-def _first(catalogue: Catalogue, name: str, value: str) -> Place:
+def first_place(catalogue: Catalogue, name: str, value: str) -> Place:
     index = next(index for index, values in enumerate(catalogue.value_sets(name)) if value in values)
     return catalogue.place(index)

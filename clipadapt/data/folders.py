@@ -20,7 +20,9 @@ import pyarrow as pa
 
 from clipadapt.data.columns import option
 from clipadapt.data.filenames import as_stored, refuse_unusable
+from clipadapt.data.label_formats import label_studio_path
 from clipadapt.data.pictures import FilePictures, Pictures
+from clipadapt.data.records import looks_like_table
 from clipadapt.data.tables import FILE_ENDINGS, TABLE_ENDINGS, read_table
 from clipadapt.errors import CatalogueError
 
@@ -46,6 +48,7 @@ PICTURE_ENDINGS = (
 )
 _LOOKED_AT = 20
 """Cells of a column by which it is judged to hold file names."""
+_ARCHIVES = (".zip", ".tar", ".parquet", ".arrow")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
@@ -85,7 +88,7 @@ class Table(NamedTuple):
                 f"{self.file}: no column of picture paths: looked for {' and '.join(wanted)}, "
                 f"found {', '.join(table.column_names)}; name it with {option('image')}"
             )
-        named = [name or "" for name in table.column(column).cast(pa.string()).to_pylist()]
+        named = [label_studio_path(name or "") for name in table.column(column).cast(pa.string()).to_pylist()]
         refuse_unusable(named, lines, self.file, column)
         names = as_stored(named, self.file.parent)
         paths = [f"{self.file.parent}{os.sep}{name}" if name else "" for name in names]
@@ -186,7 +189,9 @@ def passed_over(source: Path) -> list[str]:
 
 
 def _holder(folder: Path) -> Table | ClassFolders | None:
-    """What holds one split: a metadata table, or at least two class folders and nothing else."""
+    """What holds one split: a metadata table, at least two class folders and nothing else, or the one JSON beside the
+    pictures that is a table.
+    """
     found = [folder / name for name in _METADATA if (folder / name).is_file()]
     if len(found) > 1:
         raise CatalogueError(f"{folder}: holds {' and '.join(file.name for file in found)}; keep one of them")
@@ -196,11 +201,22 @@ def _holder(folder: Path) -> Table | ClassFolders | None:
     for entry in _entries(folder):
         if entry.is_dir():
             if not all(inner.is_file() for inner in _entries(Path(entry))):
-                return None
+                break
             labels.append(entry.name)
-        elif entry.name.lower().endswith((*PICTURE_ENDINGS, ".zip", ".tar", ".parquet", *TABLE_ENDINGS)):
-            return None
-    return ClassFolders(folder, tuple(sorted(labels))) if len(labels) > 1 else None
+        elif entry.name.lower().endswith((*PICTURE_ENDINGS, *_ARCHIVES, *TABLE_ENDINGS)):
+            break
+    else:
+        if len(labels) > 1:
+            return ClassFolders(folder, tuple(sorted(labels)))
+    json = _json_tables(folder)
+    other = any(entry.name.lower().endswith((*_ARCHIVES, *TABLE_ENDINGS)) for entry in _entries(folder))
+    return Table(json[0]) if len(json) == 1 and not other else None
+
+
+def _json_tables(folder: Path) -> list[Path]:
+    """JSON files that hold a table or what a labelling tool wrote, and not just settings."""
+    files = [Path(entry) for entry in _entries(folder) if entry.name.endswith(".json")]
+    return [file for file in files if looks_like_table(file)]
 
 
 def _tables(folder: Path) -> dict[str, Table | ClassFolders] | None:
@@ -211,7 +227,6 @@ def _tables(folder: Path) -> dict[str, Table | ClassFolders] | None:
             _once(named, split, file)
     if named:
         return {split: Table(named[split]) for split in SPLIT_WORDS if split in named}
-    files = files or [Path(entry) for entry in _entries(folder) if entry.name.endswith(".json")]
     return {"train": Table(files[0])} if len(files) == 1 else None
 
 
@@ -242,7 +257,7 @@ def _holds_pictures(folder: Path) -> bool:
     """Whether a folder holds pictures, and no folders, tables or archives."""
     entries = list(_entries(folder))
     return bool(_pictures(folder)) and not any(
-        entry.is_dir() or entry.name.lower().endswith((".zip", ".tar", ".parquet", *TABLE_ENDINGS)) for entry in entries
+        entry.is_dir() or entry.name.lower().endswith((*_ARCHIVES, *TABLE_ENDINGS)) for entry in entries
     )
 
 

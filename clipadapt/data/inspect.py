@@ -8,7 +8,7 @@ Nothing here writes files or knows of prompts.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -187,7 +187,7 @@ def _column(name: str, cells: Sequence[str], items: int, separator: str) -> Colu
         return taken(part, why, proposed=part != "number")
     if numeric > 0.9:
         return taken("number", f"its cells are numbers, {len(counts)} different ones", proposed=False)
-    if sum(bool(_TAG.search(cell)) for cell in counts) > 0.1 * len(counts):
+    if sum(map(holds_html, counts)) > 0.1 * len(counts):
         return taken("text", "its cells hold HTML: strip the tags to use them", proposed=False)
     if (lists := _lists(name, known, counts, items, separator)) is not None:
         return lists
@@ -228,7 +228,7 @@ def _lists(name: str, known: Sequence[str], counts: Counter[str], items: int, se
         why = "lists in the source"
     elif sum(list_in_text(cell) is not None for cell in counts) > 0.5 * len(counts):
         separator, why = JOINT, f"lists written as text, such as {known[0][:30]}"
-    elif found := _separator(counts):
+    elif found := list_separator(counts):
         separator, why = found, f"lists separated by {found!r}"
     else:
         return None
@@ -244,6 +244,11 @@ def _lists(name: str, known: Sequence[str], counts: Counter[str], items: int, se
     return Column(name, "attribute", f"{why}; {len(parts)} values", len(known), ordered, separator, seen)
 
 
+def holds_html(cell: str) -> bool:
+    """Whether a cell has tags or entities in it."""
+    return _TAG.search(cell) is not None
+
+
 def _repeats_enough(counts: Counter[str], items: int) -> bool:
     """Whether a column's values have items enough to be learnt: two of them at least five each (two when few items)."""
     enough = 5 if items >= 50 else 2
@@ -252,7 +257,7 @@ def _repeats_enough(counts: Counter[str], items: int) -> bool:
     return len(frequent) >= 2 and len(counts) <= MOST_VALUES and covered > 0.7
 
 
-def _separator(counts: Counter[str]) -> str:
+def list_separator(counts: Collection[str]) -> str:
     """What separates the members of lists, when a tenth of the different cells are lists of repeating short members."""
     for separator in _SEPARATORS:
         lists = [cell for cell in counts if separator in cell]

@@ -76,6 +76,17 @@ def json_document(file: Path) -> tuple[pa.Table, np.ndarray | None]:
     return table_of(document), None
 
 
+def looks_like_table(file: Path) -> bool:
+    """Whether a JSON file begins as an array of objects, or is an export of COCO; not whether it can be read."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return False
+    start = text[:1000].split()
+    coco_keys = '"images"' in text and '"annotations"' in text and '"image_id"' in text
+    return bool(start) and ("".join(start)[:2] == "[{" or (start[0].startswith("{") and coco_keys))
+
+
 def table_of(records: Sequence[Record]) -> pa.Table:
     """A column per key; objects within are opened, and lists become lists of text."""
     cells: dict[tuple[str, ...], list[Any]] = {}

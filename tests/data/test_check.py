@@ -1,4 +1,6 @@
+import csv
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -182,3 +184,93 @@ def test_real_photos_have_no_errors(photos):
     report = check(config.Data(source=str(photos / "clothing10"), attributes=("articleType",)), size=224)
     assert not report.failed
     assert report.splits["validation"]["items"] == 341
+
+
+def plain(folder, cells, column="Pattern", **columns):
+    """A catalogue with these cells, a product each."""
+    rows = [
+        {"file_name": f"{item}.png", column: cell} | {name: values[item] for name, values in columns.items()}
+        for item, cell in enumerate(cells)
+    ]
+    return write_table(folder, rows)
+
+
+CAFE = unicodedata.normalize("NFD", "Café")
+
+
+@pytest.mark.parametrize(
+    ("cells", "level", "kind", "parts"),
+    [
+        ((CAFE, "Café"), "unicode", "info", (r"'Cafe\\u0301'", r"'Caf\\xe9'", "count as one value")),
+        (("Solid ", "Solid"), "unicode", "warning", ("different values", "data.normalise: spaces")),
+        (("Solid ", "Solid"), "spaces", "info", ("'Solid '", "count as one value (data.normalise: spaces)")),
+        (("So\xadlid", "Solid", "Off\xa0White", "Off White"), "spaces", "info", (r"'So\\xadlid'", "one value")),
+        (("SOLID", "solid", "Solid"), "spaces", "warning", ("3 ways", "set data.normalise: case")),
+        (("SOLID", "solid", "Solid"), "case", "info", ("3 ways", "count as one value")),
+        (("T-Shirt", "T Shirt"), "case", "warning", ("2 ways", "write one")),
+    ],
+)
+def test_spellings_are_grouped_with_what_joins_them(tmp_path, cells, level, kind, parts):
+    report = run(plain(tmp_path, cells), attributes=["Pattern"], normalise=level)
+    parts = [part.replace("\\\\", "\\") for part in parts]
+    found(report, kind, "Pattern: written in", *parts)
+    others = [fault for fault in report.faults if "written in" in fault.what and fault.level != kind]
+    assert not others
+
+
+def test_members_of_lists_are_grouped_too(tmp_path):
+    folder = plain(tmp_path, ["Red|NA", "red |Blue"])
+    report = run(folder, attributes={"Pattern": {"kind": "multi"}})
+    found(report, "warning", "Pattern: written in 2 ways: 'Red' (1), 'red' (1)")
+    assert report.splits["train"]["attributes"]["Pattern"]["counts"] == {"Blue": 1, "Red": 1, "red": 1}
+
+
+def test_lists_and_html_in_text_are_said_with_the_cure(tmp_path):
+    lists = ['["a", "b"]', "['a']", '["b"]']
+    folder = plain(
+        tmp_path, lists, sizes=["S|M", "M|S", "S"], notes=["<p>x</p>", "", "a &amp; b"], tags=["['x', 'y']", "", ""]
+    )
+    report = run(folder, attributes=["Pattern", "sizes"])
+    (fault,) = found(
+        report, "warning", "'Pattern' holds lists written as text", "Pattern: {kind: multi} in data.attributes"
+    )
+    assert fault.row == 2
+    found(report, "warning", "'sizes' has cells that look like lists, such as 'S|M'", 'separator: "|"')
+    found(report, "info", "'notes' holds HTML")
+    found(report, "info", "'tags' holds lists written as text")
+    quiet = run(folder, attributes={"Pattern": {"kind": "multi"}, "sizes": {"kind": "multi"}})
+    assert not [fault for fault in quiet.faults if "Pattern' holds" in fault.what or "sizes' has" in fault.what]
+
+
+def test_what_no_split_reads_and_columns_left_out_are_named(shop, tmp_path):
+    (shop / "extra").mkdir()
+    shutil.copy(shop / "train/0000.png", shop / "extra/1.png")
+    found(run(shop), "warning", "'extra' is not read (1 pictures)")
+    lines = ['{"file_name": "0000.png", "Pattern": "Solid", "boxes": [[1, 2]]}']
+    (shop / "train/metadata.csv").unlink()
+    (shop / "train/metadata.jsonl").write_text("\n".join(lines))
+    found(run(shop, attributes=["Pattern"]), "info", "column 'boxes' is left out: lists within lists")
+
+
+def test_products_that_differ_by_case_only_in_two_splits(shop):
+    table = shop / "validation/metadata.csv"
+    with table.open(newline="") as lines:
+        rows = list(csv.reader(lines))
+    rows[1][6] = "P000"
+    with table.open("w", newline="") as lines:
+        csv.writer(lines).writerows(rows)
+    found(run(shop), "warning", "product 'P000' is called 'p000' in 'train'")
+
+
+def test_many_columns_are_listed_once(tmp_path, monkeypatch):
+    """12 rows and 3,000 columns took two minutes: all names were listed anew for every column that was read."""
+    from clipadapt.data.values import Cells
+
+    listed = []
+    columns = Cells.columns.fget
+    monkeypatch.setattr(Cells, "columns", property(lambda self: listed.append(1) or columns(self)))
+    names = [f"c{number}" for number in range(300)]
+    folder = plain(tmp_path, ["a", "b"] * 6, **{name: ["x", "y"] * 6 for name in names})
+    report = run(folder, attributes=names)
+    assert len(report.splits["train"]["attributes"]) == 300
+    assert len(listed) < 20

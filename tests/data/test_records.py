@@ -5,7 +5,8 @@ import json
 import pytest
 from data_factory import paint
 
-from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.catalogue import Attribute, Catalogue
+from clipadapt.data.folders import recognise
 from clipadapt.data.records import table_of
 from clipadapt.data.tables import read_table
 from clipadapt.errors import CatalogueError
@@ -121,3 +122,26 @@ def test_label_studio_in_both_json_forms(tmp_path):
     assert read(tmp_path, "small.json", small) == {
         "file_name": ["abc-1.png", "abc-2.png"], "id": ["1", "2"], "Colour": [["Red", "Blue"], ["Red"]],
     }  # fmt: skip
+
+
+def test_coco_in_the_folders_of_its_splits_and_settings_beside_pictures(tmp_path):
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        for name in ("1.png", "2.png"):
+            paint("Red", "", 16, 0).save(tmp_path / split / name)
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(coco(), indent=1))
+    catalogue = Catalogue.load(tmp_path, "validation", attributes=["category"])
+    assert catalogue.value_sets("category") == [{"hat", "bag"}, frozenset()]
+    (tmp_path / "train/_annotations.coco.json").write_text('{"version": 1}')
+    assert recognise(tmp_path) is None
+
+
+def test_label_studio_in_csv(tmp_path):
+    for name in ("a-1.png", "a-2.png"):
+        paint("Red", "", 16, 0).save(tmp_path / name)
+    (tmp_path / "export.csv").write_text(
+        'image,id,Colour\n/data/upload/1/a-1.png,1,"{""choices"": [""Red"", ""Blue""]}"\n/data/upload/1/a-2.png,2,Red\n'
+    )
+    catalogue = Catalogue.load(tmp_path / "export.csv", attributes=[Attribute("Colour", "multi")])
+    assert catalogue.value_sets("Colour") == [{"Red", "Blue"}, {"Red"}]
+    assert catalogue.picture(1).size == (16, 16)
