@@ -1,7 +1,7 @@
 """A model repository for NVIDIA Triton: both towers on its ONNX Runtime backend.
 
     export_triton("run:runs/fashion", "repository")      image/1/model.onnx, text/1/model.onnx, a config.pbtxt each,
-                                                         and beside them client.py, what it needs, and README.md
+                                                         and beside them client.py with pictures.py, README.md
                                                          with the docker line
 
 Servers batch requests that wait together (dynamic batching), answer the first request as fast as the rest (warm-up) and
@@ -21,6 +21,7 @@ from typing import Any
 from clipadapt.atomic import atomic_folder
 from clipadapt.errors import ExportError, UsageError
 from clipadapt.export.calibration import Calibration
+from clipadapt.export.client_pictures import standalone_source
 from clipadapt.export.onnx import bytes_share, write_onnx
 from clipadapt.export.onnx_encoder import PREPROCESS, Form, file_of
 from clipadapt.export.preparation import Exported, prepare
@@ -86,6 +87,7 @@ def export_triton(
         for name in (PREPROCESS, CARD, *((TOKENIZER,) if text is not None else ())):
             shutil.copyfile(flat / name, staging / name)
         shutil.copyfile(_TEMPLATES / "client.py", staging / "client.py")
+        (staging / "pictures.py").write_text(standalone_source(), encoding="utf-8")
         said = {"docker": IMAGE, "form": form, "space": card["image_space"], "towers": " and ".join(towers)}
         readme = Template((_TEMPLATES / "README.md").read_text(encoding="utf-8")).substitute(said)
         (staging / "README.md").write_text(readme, encoding="utf-8")

@@ -69,6 +69,7 @@ def test_stock_open_clip_gives_the_adapted_vectors(base: Path, tmp_path: Path) -
         == load_file(base / "open_clip_model.safetensors").keys()
     )
     again = load(str(done.path))
+    assert isinstance(again, TorchEncoder)
     assert (again.image_space, again.text_space) == spaces == (done.image_space, done.text_space)
     card = json.loads((done.path / "clipadapt.json").read_text())
     assert card["base"].startswith("local-dir:../") and again.lineage.base == f"local-dir:{base}"

@@ -26,7 +26,7 @@ def repository(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_only_models_are_folders(repository: Path) -> None:
     assert {path.name for path in repository.iterdir() if path.is_dir()} == {"image", "text"}
-    files = {"client.py", "README.md", "preprocess.json", "tokenizer.json", "clipadapt.json"}
+    files = {"client.py", "pictures.py", "README.md", "preprocess.json", "tokenizer.json", "clipadapt.json"}
     assert {path.name for path in repository.iterdir() if path.is_file()} == files
     for tower in ("image", "text"):
         assert {path.name for path in (repository / tower).iterdir()} == {"1", "config.pbtxt"}

@@ -2,13 +2,14 @@
 
 python client.py --image photo.jpg --text "a striped shirt" [--url localhost:8001]
 
-Needs: pip install "tritonclient[grpc]" tokenizers pillow numpy ftfy
+Needs: pip install "tritonclient[grpc]" tokenizers ftfy pillow numpy tifffile imagecodecs
 """
 
 import argparse
 import html
 import json
 import string
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from pictures import decode, rgb_of  # noqa: E402 # pyright: ignore[reportMissingImports]
+
 INPUTS = json.loads((HERE / "preprocess.json").read_text(encoding="utf-8"))
 
 
@@ -23,7 +28,7 @@ def pixels(picture: Image.Image) -> np.ndarray:
     """[3, size, size] float32, resized, cropped and normalised as the model was measured with."""
     how = INPUTS["image"]
     size, edge = how["size"], how["edge"] or how["size"]
-    picture = picture.convert("RGB")
+    picture = rgb_of(picture)
     width, height = picture.size
     if how["resize_mode"] == "squash":
         target = (edge, edge)
@@ -97,7 +102,9 @@ def main() -> None:
 
     found = []
     if arguments.image:
-        found.append(ask("image", "pixels", "FP32", np.stack([pixels(Image.open(file)) for file in arguments.image])))
+        found.append(
+            ask("image", "pixels", "FP32", np.stack([pixels(decode(file.read_bytes())) for file in arguments.image]))
+        )
     if arguments.text:
         found.append(ask("text", "tokens", "INT64", tokens(arguments.text)))
     print(json.dumps((found[0] @ found[1].T if len(found) == 2 else found[0]).tolist()))
