@@ -54,6 +54,7 @@ def refuse_broken_world(count: int) -> None:
 
 
 _REMEDY = (
-    "Without GPUs, start several processes with `torchrun --nproc_per_node N train.py --config ...`, on several "
-    "machines with its --nnodes, --node_rank and --master_addr; or one with `accelerate launch --num_processes 1`"
+    "Without GPUs, start several processes with `torchrun --nproc_per_node N -m clipadapt.launch --config ...`, on "
+    "several machines with its --nnodes, --node_rank and --master_addr; or one with `accelerate launch "
+    "--num_processes 1`"
 )

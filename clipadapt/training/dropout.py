@@ -91,14 +91,9 @@ def _keep(bits: Tensor, p: float) -> Float[Tensor, "items features"]:
 
 
 def train_adapters(tower: nn.Module) -> None:
-    """Train mode for adapters alone: a frozen base keeps to its evaluation behaviour (BatchNorm, drop path).
-
-    peft otherwise casts each adapter's input to float32, though autocast casts it back for the product: a third of a
-    step's memory for nothing (peft 0.21, BaseTunerLayer.cast_input_dtype_enabled).
-    """
+    """Train mode for adapters alone: a frozen base keeps to its evaluation behaviour (BatchNorm, drop path)."""
     tower.eval()
     for module in tower.modules():
         if isinstance(module, LoraLayer):
             cast("nn.Module", module).train()
-            module.cast_input_dtype_enabled = False
             cast("nn.Module", module.get_base_layer()).eval()

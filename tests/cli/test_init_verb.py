@@ -1,7 +1,9 @@
 """clipadapt init on sources laid out in four ways: the two files load, fit the source, and leave others alone."""
 
 import csv
+import errno
 import json
+import os
 import shlex
 import zlib
 from pathlib import Path
@@ -185,3 +187,21 @@ def test_without_a_product_column_titles_stand_for_products_and_a_name_with_a_sp
     splits = load_splits(config.data, config.seed)
     titles = [{part.row(item)["title"] for item in range(len(part))} for part in splits]
     assert not titles[0] & titles[1] and not titles[0] & titles[2]
+
+
+@pytest.mark.parametrize("place", ["pathlib.Path.write_text", "clipadapt.atomic.atomic_write"])
+def test_a_full_disk_is_a_message_and_leaves_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """When the draft that is tried first is written, and when the files themselves are."""
+    imagefolder(tmp_path / "shop")
+    monkeypatch.chdir(tmp_path)
+
+    def full(file: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+
+    monkeypatch.setattr(place, full)
+    assert main(["init", "shop", "--name", "shop"]) == 1
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and "free some space" in said
+    assert not list(tmp_path.rglob("*.yaml")) and not list(tmp_path.rglob("*.part"))
