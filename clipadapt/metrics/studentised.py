@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+from scipy.sparse import csr_matrix
 
 from clipadapt import keyed
 
 EXACT = 14
 """Up to this many products with any difference all 2**14 swaps are tried; more are sampled."""
-_HELD = 8_000_000
-"""Signs held at once: 64 MB."""
+_HELD = 4_000_000
+"""Signs, or differences of classes, held at once: 32 MB."""
 
 
 def balanced_swap_p(
@@ -44,7 +45,8 @@ def balanced_swap_p(
         seed: of those.
     """
     used = weights[classes] > 0
-    test = _Test.of(differences[used], classes[used], products[used], weights)
+    weighed, places = np.unique(classes[used], return_inverse=True)
+    test = _Test.of(differences[used], places, products[used], weights[weighed])
     apart = len(test.sums)
     if not apart:
         return 1.0
@@ -53,7 +55,7 @@ def balanced_swap_p(
         bits = np.arange(2**apart)[:, None] >> np.arange(apart) & 1
         return float((test.squared(1.0 - 2.0 * bits) >= level).mean())
     generator = keyed.generator(seed, "studentised swaps", apart)
-    reached, rows = 0, max(1, _HELD // apart)
+    reached, rows = 0, max(1, _HELD // max(apart, len(weighed)))
     for start in range(0, draws, rows):
         bits = generator.integers(0, 2, (min(rows, draws - start), apart), dtype=np.int8)
         reached += int((test.squared(1.0 - 2.0 * bits) >= level).sum())
@@ -61,32 +63,32 @@ def balanced_swap_p(
 
 
 class _Test(NamedTuple):
-    """What the statistic needs of products that differ at all."""
+    """What the statistic needs of products that differ at all; sparse, for a product has items of few classes."""
 
-    moved: Float[np.ndarray, "products classes"]
-    """What each product adds to the weighted difference, by class."""
-    present: Float[np.ndarray, "products classes"]
-    """The product's share of each class's items."""
+    moved: csr_matrix
+    """[classes, products]: what each product adds to the weighted difference, by class."""
+    present: csr_matrix
+    """[classes, products]: the product's share of each class's items."""
     sums: Float[np.ndarray, " products"]
-    together: Float[np.ndarray, "classes classes"]
+    together: csr_matrix
     """Products of shares, summed over all products, also those without difference."""
 
     @classmethod
     def of(cls, differences: np.ndarray, classes: np.ndarray, products: np.ndarray, weights: np.ndarray) -> "_Test":
         names, place = np.unique(products, return_inverse=True)
         counts = np.maximum(np.bincount(classes, minlength=len(weights)), 1)
-        cell, size = place * len(weights) + classes, len(names) * len(weights)
-        shape = (len(names), len(weights))
-        moved = np.bincount(cell, differences * (weights / counts)[classes], minlength=size).reshape(shape)
-        present = np.bincount(cell, 1 / counts[classes], minlength=size).reshape(shape)
-        apart = (moved != 0).any(axis=1)
-        return cls(moved[apart], present[apart], moved[apart].sum(axis=1), present.T @ present)
+        shape = (len(weights), len(names))
+        moved = csr_matrix((differences * (weights / counts)[classes], (classes, place)), shape=shape)
+        present = csr_matrix((1 / counts[classes], (classes, place)), shape=shape)
+        apart = np.flatnonzero(np.asarray(abs(moved).sum(axis=0)).ravel() > 0)
+        sums = np.asarray(moved.sum(axis=0)).ravel()[apart]
+        return cls(moved[:, apart], present[:, apart], sums, csr_matrix(present @ present.T))
 
     def squared(self, signs: Float[np.ndarray, "swaps products"]) -> Float[np.ndarray, " swaps"]:
         """The square of the difference over its variance, for each swap."""
-        means = signs @ self.moved
-        crossed = ((signs * self.sums) @ self.present * means).sum(axis=1)
-        around = (self.sums**2).sum() - 2 * crossed + ((means @ self.together) * means).sum(axis=1)
+        means = self.moved @ np.ascontiguousarray(signs.T)
+        crossed = (self.present @ np.ascontiguousarray((signs * self.sums).T) * means).sum(axis=0)
+        around = (self.sums**2).sum() - 2 * crossed + ((self.together @ means) * means).sum(axis=0)
         # One product's worth on top: with a product per class nothing varies around the means.
         typical = (self.sums**2).mean()
-        return means.sum(axis=1) ** 2 / np.maximum(np.maximum(around, 0.0) + typical, 1e-300)
+        return means.sum(axis=0) ** 2 / np.maximum(np.maximum(around, 0.0) + typical, 1e-300)

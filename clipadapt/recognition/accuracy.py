@@ -37,6 +37,15 @@ def recall(predictions: Predictions, places: Sequence[int] | Int[np.ndarray, " s
     return ClassMeans(_scores(predictions.hit), predictions.cases[:, 1], predictions.rows, weights)
 
 
+def recalls(predictions: Predictions) -> list[ClassMeans]:
+    """Recall of every value alone; as `recall` of each, but all share their arrays, for values may be thousands."""
+    scores, rows, size = _scores(predictions.hit), predictions.rows, len(predictions.values)
+    one = np.zeros(2 * size - 1)
+    one[size - 1] = 1.0
+    weights = (one[size - 1 - place : 2 * size - 1 - place] for place in range(size))  # views: a single 1 at `place`
+    return [ClassMeans(scores, predictions.cases[:, 1], rows, own) for own in weights]
+
+
 def accuracies(
     predictions: Sequence[Predictions], counts: Mapping[str, Mapping[str, int]] | None, min_items: int = 1
 ) -> dict[str, ClassMeans]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clipadapt.recognition.accuracy import accuracies, balanced_accuracy, offered, recall
+from clipadapt.recognition.accuracy import accuracies, balanced_accuracy, offered, recall, recalls
 from clipadapt.recognition.predict import Predictions
 
 COUNTS = {"Pattern": {"Solid": 900, "Dotted": 12}, "Neck": {"Round": 300, "Boat": 100}}
@@ -53,6 +53,15 @@ def test_recall_of_one_value_keeps_the_others_as_context():
     found = recall(BOTH[0], [1])
     assert found.mean("model") == 0.5
     assert len(found.classes) == 12
+
+
+def test_recalls_of_all_values_are_those_of_each():
+    for place, found in enumerate(recalls(BOTH[1])):
+        alone = recall(BOTH[1], [place])
+        np.testing.assert_array_equal(found.weights, alone.weights)
+        assert found.mean("model") == alone.mean("model")
+    first, second, _ = recalls(BOTH[1])
+    assert first.scores is second.scores, "thousands of values would each hold a copy"
 
 
 def test_what_is_offered_is_frequent_first():

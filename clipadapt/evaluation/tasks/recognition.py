@@ -18,7 +18,7 @@ from clipadapt.evaluation.inputs import prepare
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.reliability import reliabilities
 from clipadapt.evaluation.tasks.task import Task, no_column, no_values
-from clipadapt.recognition.accuracy import accuracies, recall
+from clipadapt.recognition.accuracy import accuracies, recall, recalls
 from clipadapt.recognition.predict import Predictions, recognise
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import ClassMeans, Resampled, totals_evidence
@@ -135,10 +135,10 @@ def _attribute(context: EvalContext, task: Recognition, predictions: Predictions
     if context.segment is not None:
         return measured
     if "recall" in task.metrics:
+        of_value = recalls(predictions)
         for place in scored.tolist():
             value = predictions.values[place]
-            bin_ = context.bin(predictions.attribute, value)
-            add("recall", [place], recall(predictions, [place]), bin_, value)
+            add("recall", [place], of_value[place], context.bin(predictions.attribute, value), value)
     if context.exclusive(predictions.attribute):
         truth = predictions.cases[:, 1]
         measured.confusions.append(Confusion(predictions.attribute, predictions.values, truth, predictions.chosen))
