@@ -5,11 +5,9 @@ Nothing here knows of attributes or products.
 """
 
 import contextlib
-import json
 import logging
 import os
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,9 @@ from datasets import packaged_modules
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 
+from clipadapt.data import shards
 from clipadapt.data.columns import option
-from clipadapt.data.folders import PICTURE_ENDINGS, Rows, no_split
+from clipadapt.data.folders import Rows, no_split
 from clipadapt.data.pictures import ColumnPictures
 from clipadapt.data.tables import FILE_ENDINGS
 from clipadapt.errors import CatalogueError
@@ -35,8 +34,7 @@ _PATIENCE = 10
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow", ".zip": "imagefolder"}
 FILE_READERS = frozenset(packaged_modules._PACKAGED_DATASETS_MODULES)
 """Names such as json and csv, for which datasets reads whatever lies in the current folder."""
-_BOOKKEEPING = ("__key__", "__url__")
-"""WebDataset's own columns: the key is the picture's name, the URL holds a path of this machine."""
+_BOOKKEEPING = (shards.KEY, shards.URL)
 
 
 def open_folder(name: str, folder: Path) -> "Loaded":
@@ -45,8 +43,8 @@ def open_folder(name: str, folder: Path) -> "Loaded":
     Raises:
         CatalogueError: datasets finds nothing, or cannot read what it finds.
     """
-    shards = sorted(map(str, folder.rglob("*.tar")))
-    return Loaded(name, str(folder), {"features": _tar_features(name, shards)})
+    samples = shards.read_samples(name, sorted(map(str, folder.rglob("*.tar"))))
+    return Loaded(name, str(folder), {"features": samples.features if samples else None}, samples=samples)
 
 
 def open_files(name: str, files: list[str]) -> "Loaded":
@@ -61,8 +59,9 @@ def open_files(name: str, files: list[str]) -> "Loaded":
             f"{name}: a file ending in {ending or 'nothing'} is no source; use a folder, "
             f"or a file ending in {', '.join([*FILE_ENDINGS, *_BUILDERS])}"
         )
-    features = _tar_features(name, files) if ending == ".tar" else None
-    return Loaded(name, _BUILDERS[ending], {"data_files": {"train": files}, "features": features})
+    samples = shards.read_samples(name, files) if ending == ".tar" else None
+    arguments = {"data_files": {"train": files}, "features": samples.features if samples else None}
+    return Loaded(name, _BUILDERS[ending], arguments, samples=samples)
 
 
 def open_hub(name: str, revision: str | None) -> "Loaded":
@@ -77,8 +76,16 @@ def open_hub(name: str, revision: str | None) -> "Loaded":
 class Loaded:
     """A source that datasets loads; all its splits are opened at once, as memory maps."""
 
-    def __init__(self, name: str, path: str, arguments: dict[str, Any], hub: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        arguments: dict[str, Any],
+        hub: bool = False,
+        samples: shards.Samples | None = None,
+    ) -> None:
         self.name = name
+        self._samples = samples
         try:
             with _quiet(), _asked_once(name, arguments.get("revision")) if hub else contextlib.nullcontext():
                 loaded = datasets.load_dataset(path, **arguments)
@@ -111,41 +118,12 @@ class Loaded:
             feature = rows.features[name]
             if isinstance(feature, datasets.ClassLabel):
                 table = table.set_column(index, name, _class_names(table.column(name), feature))
+        if self._samples is not None:
+            beside = self._samples.table(rows[shards.URL], rows[shards.KEY])
+            columns = dict(zip(table.column_names, table.columns, strict=True))
+            table = pa.table({**columns, **dict(zip(beside.column_names, beside.columns, strict=True))})
         stored = ColumnPictures(pictures, column, np.arange(len(rows)))
         return Rows(table, stored, self.name, None, _names(pictures.data.column(column)))
-
-
-def _tar_features(source: str, shards: list[str]) -> datasets.Features | None:
-    """Types of WebDataset shards whose samples carry a JSON; None when there is none.
-
-    datasets infers them from five samples and drops, without a word, every key that only later samples have: sparse
-    attributes, that is. So all keys are collected first, which reads the JSON members and skips over the pictures.
-    """
-    keys: dict[str, object] = {}
-    endings: set[str] = set()
-    for shard in shards:
-        try:
-            for ending, record in _tar_members(shard):
-                endings.add(ending)
-                for key, value in record.items():
-                    kind = datasets.Value("string")
-                    keys[key] = datasets.List(kind) if isinstance(value, list) else keys.get(key, kind)
-        except (tarfile.TarError, OSError, ValueError, AttributeError) as error:
-            raise CatalogueError(f"{source}: shard {shard} cannot be read: {error}; write it again") from error
-    if not keys:
-        return None
-    media = {ending: datasets.Image() for ending in sorted(endings) if f".{ending}".endswith(PICTURE_ENDINGS)}
-    texts = {ending: datasets.Value("string") for ending in ("cls", "txt") if ending in endings}
-    return datasets.Features(media | texts | {"json": keys} | {name: datasets.Value("string") for name in _BOOKKEEPING})
-
-
-def _tar_members(shard: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """(ending, the JSON object or nothing) of each member."""
-    with tarfile.open(shard) as members:
-        for member in members:
-            ending = member.name.rpartition("/")[2].partition(".")[2]
-            file = members.extractfile(member) if ending == "json" else None
-            yield ending, json.load(file) if file is not None else {}
 
 
 def _picture_column(features: datasets.Features, image: str, source: str) -> str:

@@ -97,6 +97,29 @@ def test_webdataset_keeps_keys_that_only_late_samples_have(tmp_path):
         assert catalogue.picture(8).size == (16, 16)
 
 
+def test_webdataset_json_reads_as_it_stands_there_from_wherever_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "shop/train").mkdir(parents=True)
+    records = [
+        {"size": 38, "price": 20.0, "new": True, "shot": "2024-01-15", "tags": ["a", 1], "deep": {"eu": 38.0}},
+        {"size": "M", "price": 19.99, "rate": 1e21},
+    ]
+    with tarfile.open(tmp_path / "shop/train/shard-000.tar", "w") as shard:
+        for index, record in enumerate(records):
+            for ending, data in (("png", encoded()), ("json", json.dumps(record).encode())):
+                member = tarfile.TarInfo(f"sub.folder/{index:03d}.{ending}")
+                member.size = len(data)
+                shard.addfile(member, io.BytesIO(data))
+    (tmp_path / "link").symlink_to("shop")
+    monkeypatch.chdir(tmp_path)
+    for source in ("shop", "link", "shop/train/shard-000.tar", "./shop/../shop/train/*.tar", tmp_path / "shop"):
+        catalogue = Catalogue.load(source)
+        assert catalogue.row(0) == {
+            "size": "38", "price": "20", "new": "true", "shot": "2024-01-15", "tags": "a|1", "eu": "38", "rate": "",
+        }  # fmt: skip
+        assert (catalogue.row(1)["size"], catalogue.row(1)["rate"]) == ("M", "1e+21")
+        assert catalogue.value_sets("tags") == [{"a", "1"}, frozenset()]
+
+
 def test_a_csv_beside_its_pictures(tmp_path):
     folder = write_table(tmp_path / "pictures", [{"file_name": "1.png"}, {"file_name": "2.png"}])
     (folder / "metadata.csv").unlink()
