@@ -1,5 +1,6 @@
 """The names that users may rely on, and what importing them costs."""
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -7,7 +8,10 @@ import pytest
 
 import clipadapt
 
-PUBLIC = ["Catalogue", "Index", "Results", "Run", "evaluate", "export", "load", "split_attention", "train"]
+PUBLIC = [
+    "Catalogue", "Config", "Index", "Prompts", "Results", "Run", "Suite",
+    "__version__", "evaluate", "export", "load", "split_attention", "train",
+]  # fmt: skip
 
 
 def test_the_list_is_held() -> None:
@@ -15,13 +19,17 @@ def test_the_list_is_held() -> None:
     assert dir(clipadapt) == PUBLIC
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert clipadapt.__version__ == importlib.metadata.version("clipadapt")
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
 def test_every_name_is_there_and_callable(name: str) -> None:
     assert callable(getattr(clipadapt, name))
 
 
 def test_anything_else_is_refused_with_the_list() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'nothing'; public are Catalogue, Index"):
+    with pytest.raises(AttributeError, match="no attribute 'nothing'; public are Catalogue, Config"):
         _ = clipadapt.nothing
 
 

@@ -1,6 +1,6 @@
 """One call from encoders to results: encode, measure every task of a suite, compare, report.
 
-    results = evaluate(adapted, splits.validation, prompts, Suite.load("eval/attributes.yaml"), against=base,
+    results = evaluate(adapted, splits.validation, "prompts/fashion.yaml", "eval/attributes.yaml", against=base,
                        train_counts=training_counts(splits.train, splits.tune), out="runs/fashion/report")
     results.headline("rare_balanced_accuracy").delta_low
 
@@ -36,8 +36,8 @@ from clipadapt.towers.encoder import Encoder
 def evaluate(
     encoder: Encoder,
     catalogue: Catalogue,
-    prompts: Prompts,
-    suite: Suite,
+    prompts: Prompts | str | Path,
+    suite: Suite | str | Path,
     *,
     split: str | None = None,
     against: Encoder | None = None,
@@ -56,6 +56,8 @@ def evaluate(
     """Measures an encoder, and what changed against another, on one split.
 
     Args:
+        prompts: texts of values, or the path of a prompts file.
+        suite: what is measured, or the path of its file.
         split: what the split is called in rows, where it was carved and bears its source's name; null: its own.
         train_counts: attribute -> value -> labelled training items; without, there are no bins and no rare headline.
         headline: attributes whose mean is quoted where the suite names none; null: all exclusive ones.
@@ -72,6 +74,8 @@ def evaluate(
         CatalogueError: a picture is broken.
         PromptError: a value has no text, or the weights of its texts were fitted on these pictures.
     """
+    prompts = prompts if isinstance(prompts, Prompts) else Prompts.load(prompts)
+    suite = suite if isinstance(suite, Suite) else Suite.load(suite)
     split = split or catalogue.split
     refuse_fitted(catalogue, split, fitted_on or {}, tune)
     prompts.refuse_fitted(catalogue.fingerprint)
