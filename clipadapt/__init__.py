@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from clipadapt.towers.packed import split_attention
     from clipadapt.training.trainer import train
 
+    __version__: str
+
 __all__ = [
     "Catalogue", "Config", "Index", "Prompts", "Results", "Run", "Suite",
     "__version__", "evaluate", "export", "load", "split_attention", "train",
