@@ -135,8 +135,7 @@ class Inputs:
             plain = load_split(self.data.model_copy(update={"attributes": ()}), split, self.opened)
         if self.settings is None and not self.attributes_named:
             return plain
-        plain.attributes = tuple(one for one in declared_attributes(self.data) if one.name in plain.columns)
-        return plain
+        return plain.with_attributes([one for one in declared_attributes(self.data) if one.name in plain.columns])
 
     @property
     def tune(self) -> Catalogue | None:

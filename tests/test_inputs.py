@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 from data_factory import write_catalogue, write_table
 
@@ -10,6 +11,8 @@ from clipadapt.data.splits import load_splits, shared_products
 from clipadapt.errors import CatalogueError, ConfigError
 from clipadapt.inputs import resolve
 from clipadapt.runs import Run
+from clipadapt.search.filters import matching, parse_all
+from clipadapt.search.items import Items
 
 
 @pytest.fixture
@@ -135,3 +138,26 @@ def test_attributes_that_the_config_does_not_have(config):
         ConfigError, match=r"no attribute Patern; the config has baseColour, Pattern.*did you mean 'Pattern'"
     ):
         resolve(config=config, attributes=["Patern"])
+
+
+def test_items_for_an_index_are_split_and_folded_by_the_rules_of_the_run(tmp_path):
+    """`index build --model run:X` forgot how the run's cells were split: Colours=Red missed "Red|Black"."""
+    rows = [
+        {"file_name": f"{item}.png", "Colours": cell, "product": str(item)}
+        for item, cell in enumerate(("Red|Black", "Red ; NA", "red", "NA|Blue", "") * 4)
+    ]
+    shop = write_table(tmp_path / "shop", rows)
+    (tmp_path / "words.yaml").write_text('captions: ["a {Colours} shirt"]\n')
+    file = tmp_path / "shop.yaml"
+    file.write_text(
+        f"name: shop\noutput_dir: {tmp_path}/run\nprompts: {tmp_path}/words.yaml\ndata:\n  source: {shop}\n"
+        "  normalise: case\n  attributes: {Colours: {kind: multi}}\n"
+    )
+    run = Run.create(Config.load(file))
+    items = resolve(model=f"run:{run.path}").items("train")
+    assert items.separators == {"Colours": "|"}
+    assert items.value_sets("Colours")[:5] == [{"red", "black"}, {"red ; na"}, {"red"}, {"blue"}, frozenset()]
+    table = Items.of(items.table(), items.separators)
+    assert np.flatnonzero(matching(table, parse_all("Colours=red")))[:2].tolist() == [0, 2]
+    assert 0 not in np.flatnonzero(matching(table, parse_all("Colours!=red")))
+    assert items.subset([0, 3]).with_attributes(items.attributes).row(1)["Colours"] == "blue"

@@ -277,6 +277,12 @@ class Catalogue(Cells):
         part._prepared_rows = self._prepared_rows[chosen] if self.prepared is not None else self._prepared_rows
         return part
 
+    def with_attributes(self, attributes: Sequence[Attribute]) -> Self:
+        """The same items with other attributes: their cells are split and folded by what these say."""
+        part = self.subset(np.arange(len(self)))
+        part._declare(attributes)
+        return part
+
     def with_products(self, products: np.ndarray, grouped_by: str) -> Self:
         """The same items with other products: item i belongs to products[i]."""
         if products.shape != (len(self),):

@@ -6,7 +6,7 @@ joins become one. Nothing here knows of pictures, products or splits.
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, SupportsIndex
 
@@ -40,29 +40,36 @@ class Cells:
         unknown: Sequence[str],
         normalise: Normalise,
     ) -> None:
-        self.attributes = tuple(_as_in_source(attribute, texts.lists) for attribute in attributes)
-        declared = {one.name: one.separator for one in self.attributes if one.kind == "multi"}
-        self.separators: Mapping[str, str] = {**texts.lists, **declared}
-        """Columns whose cells hold several values -> what separates them: declared ones, and lists of the source."""
         self.unread_columns: Mapping[str, str] = texts.left_out
         """Columns of the source that have no text -> why."""
-        marks = {"", *(mark.strip() for mark in unknown)}
+        self._lists = texts.lists
+        self._marks = frozenset(("", *(mark.strip() for mark in unknown)))
+        self._normalise: Normalise = normalise
+        self._file = file
+        self._texts = texts.table
+        self._names = dict.fromkeys(texts.table.column_names)
+        self._declare(attributes)
+
+    def _declare(self, attributes: Sequence[Attribute]) -> None:
+        """Takes columns for attributes, and cleans all cells by what they are; again is no harm."""
+        self.attributes = tuple(_as_in_source(attribute, self._lists) for attribute in attributes)
+        declared = {one.name: one.separator for one in self.attributes if one.kind == "multi"}
+        self.separators: Mapping[str, str] = {**self._lists, **declared}
+        """Columns whose cells hold several values -> what separates them: declared ones, and lists of the source."""
         names = {attribute.name for attribute in self.attributes}
         cleaned = {
             name: _mapped(
-                texts.table.column(name),
+                self._texts.column(name),
                 partial(
                     _clean,
-                    unknown=marks,
+                    unknown=self._marks,
                     separator=self.separators.get(name),
-                    level=normalise if name in names else "unicode",
+                    level=self._normalise if name in names else "unicode",
                 ),
             )
-            for name in texts.table.column_names
+            for name in self._names
         }
         self._texts = pa.table(cleaned)
-        self._names = dict.fromkeys(cleaned)
-        self._file = file
 
     @property
     def columns(self) -> list[str]:
@@ -139,7 +146,7 @@ def _mapped(column: pa.ChunkedArray, change: Callable[[str], str]) -> pa.Array:
     return changed.take(coded.indices)
 
 
-def _clean(cell: str, unknown: set[str], separator: str | None, level: Normalise) -> str:
+def _clean(cell: str, unknown: Collection[str], separator: str | None, level: Normalise) -> str:
     """The cell in one spelling, "" where it is unknown; of a list, the known members, each once."""
     if cell.strip() in unknown:
         return ""

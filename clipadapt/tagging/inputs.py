@@ -103,7 +103,7 @@ def _tagged(inputs: Inputs, split: str, declared: Iterable[Attribute]) -> Catalo
     """The split that is tagged: it may lack the columns, or every label in them."""
     plain = inputs.items(split)
     there = {one.name: one for one in declared if one.name in plain.columns}
-    plain.attributes = tuple(there.values())
+    plain = plain.with_attributes(list(there.values()))
     if not there or not plain.labelled().any() or split not in inputs.opened.splits():
         return plain
     kinds = {name: {"kind": one.kind, "separator": one.separator} for name, one in there.items()}
