@@ -8,6 +8,7 @@ from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from readme import section
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -40,6 +41,7 @@ def test_every_import_of_the_package_is_declared() -> None:
             continue
         if not {normal(home) for home in homes.get(name, [name])} & declared:
             missing[name] = str(file.relative_to(ROOT))
+    missing.pop("pictures", None)  # written beside the client of a Triton export, which imports it there
     assert not missing
 
 
@@ -74,3 +76,24 @@ def test_every_module_opens_with_what_it_does() -> None:
         if not ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     ]
     assert without == []
+
+
+def test_readmes_house_is_the_one_that_stands() -> None:
+    """Every module of the package is on one floor of the picture, in the order of the contracts."""
+    house = section("The house").partition("clipadapt/\n")[2].partition("```")[0]
+    floors: dict[str, int] = {}
+    floor = -1
+    for line in house.splitlines():
+        found = re.match(r" +floor (\d+)", line)
+        floor = int(found[1]) if found else floor
+        words = line[12:].split()
+        names = words if found and floor == 0 else words[:1]
+        floors |= {name.strip("/"): floor for name in names}
+    modules = {path.stem for path in (ROOT / "clipadapt").iterdir() if path.suffix == ".py" or path.is_dir()}
+    modules -= {"__init__", "__pycache__", "defaults"}
+    assert set(floors) == modules
+    layers = PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+    order = [[name.removeprefix("clipadapt.") for name in layer.split(" | ")] for layer in reversed(layers)]
+    heights = [[floors[name] for name in layer] for layer in order if not layer[0].startswith("(")]
+    assert all(len(set(layer)) == 1 for layer in heights), "packages that may not import each other share a floor"
+    assert [layer[0] for layer in heights] == sorted(layer[0] for layer in heights)
