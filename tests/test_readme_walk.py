@@ -29,7 +29,7 @@ def test_the_walk_goes_all_the_way() -> None:
     wanted = [
         "clipadapt init my/catalogue", "clipadapt data check", "clipadapt prompts lint", "accelerate launch -m",
         "clipadapt index build", "clipadapt index search", "clipadapt release create", "clipadapt release promote",
-        "clipadapt release rollback",
+        "clipadapt release rollback", "clipadapt export run:runs/mine",
     ]  # fmt: skip
     assert [step for step in dict.fromkeys(steps) if step in wanted] == wanted
 
@@ -58,6 +58,7 @@ def test_every_step_as_it_stands(
     assert len(found[1].splitlines()) == 10 and "sku: A-" in found[1]
     for file in ("report/report.html", "export/open_clip/open_clip_model.safetensors"):
         assert (Path("runs/mine") / file).is_file()
+    assert Path("exports/mine/image.int8.onnx").is_file()
     assert main(["release", "list", "releases", "--json"]) == 0
     releases = json.loads(capsys.readouterr().out)
     assert [(one["version"], one["current"]) for one in releases] == [("000001", True), ("000002", False)]
