@@ -113,7 +113,7 @@ class Lineage:
 
 def write_card(folder: str | Path, lineage: Lineage, **more: Any) -> None:
     """Writes clipadapt.json: the lineage, and whatever else the writer wants to say (precision, agreement, ...)."""
-    document = {"schema_version": _SCHEMA, **asdict(lineage), **more}
+    document = {"schema_version": _SCHEMA, **asdict(lineage), **places.public(more)}
     document["base"] = places.portable(lineage.base, Path(folder))
     Path(folder, CARD).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from clipadapt import places
 from clipadapt.runs import environment
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -47,6 +48,6 @@ def summary(seconds: list[float]) -> dict[str, float]:
 def publish(name: str, headline: dict[str, Any], result: dict[str, Any]) -> None:
     """Writes eval/results/NAME.json, with the machine, and prints the headline as the last line."""
     RESULTS.mkdir(exist_ok=True)
-    whole = {"headline": headline, **result, "environment": machine()}
+    whole = places.public({"headline": headline, **result, "environment": machine()})
     (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(headline), flush=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from clipadapt.config import Lora
 from clipadapt.errors import ModelError
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.towers.identity import adapted_space, base_space, read_card, weights_digest, write_card
+from clipadapt.towers.identity import CARD, Lineage, adapted_space, base_space, read_card, weights_digest, write_card
 from clipadapt.towers.load import load
 from clipadapt.towers.lora import add_adapters
 from clipadapt.towers.packed import split_attention
@@ -148,3 +148,12 @@ def test_cards_that_cannot_be_read(export: tuple[Path, Any]) -> None:
     with pytest.raises(ModelError, match="newer clipadapt"):
         load(str(folder))
     assert read_card(folder.parent) is None
+
+
+def test_a_card_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "shop").mkdir()
+    lineage = Lineage(f"local-dir:{tmp_path / 'shop'}", "image-a", "text-b", "x", "y", 224)
+    write_card(tmp_path / "export", lineage, int8={"source": str(tmp_path / "shop"), "pictures": 8})
+    text = (tmp_path / "export" / CARD).read_text()
+    assert str(tmp_path) not in text and '"source": "shop"' in text and '"base": "local-dir:../shop"' in text
