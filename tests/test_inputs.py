@@ -53,6 +53,13 @@ def test_a_run_brings_its_config_and_what_was_fitted(config, tmp_path):
     assert resolve(config=config).of_run().fitted_on == inputs.fitted_on
 
 
+def test_tune_is_not_fitted_on_in_a_report_of_itself(config):
+    inputs = resolve(config=config)
+    beside = inputs.tune_beside("validation")
+    assert beside is not None and beside.ids == inputs.splits.tune.ids
+    assert inputs.tune_beside("tune") is None
+
+
 def test_rare_counts_are_one_whoever_asks(config, tmp_path):
     run = Run.create(Config.load(config))
     counts = resolve(config=config).training_counts()

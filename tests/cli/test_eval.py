@@ -4,13 +4,20 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
+from data_factory import write_catalogue
+from runs_factory import write_run
+from tiny_models import OPEN_CLIP, write_open_clip
 from typer.testing import CliRunner
 
+from clipadapt import cli
 from clipadapt.cli import eval as verb
+from clipadapt.data.bins import rare
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.garments.write import draw
 from clipadapt.errors import CatalogueError, ConfigError, GateError, PromptError
 from clipadapt.evaluation.results import RESULTS, Results
+from clipadapt.inputs import resolve
 from clipadapt.towers.small import create_small
 
 SUITE = """
@@ -75,3 +82,48 @@ def test_weights_are_not_measured_on_the_pictures_they_were_fitted_on(world, tmp
     found = run(world, tmp_path, "--prompts", str(prompts), "--split", "validation")
     assert isinstance(found.exception, PromptError)
     assert "its weights were fitted on these pictures ('tune')" in str(found.exception)
+
+
+RECOGNITION = (
+    "name: small\nmin_items: 1\nstatistics: {draws: 100, permutations: 100}\ntasks:\n  - {task: recognition}\n"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over a small shop, whose config quotes one of its two attributes."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_catalogue(folder / "shop", items=48)
+    base = write_open_clip(folder / "base", OPEN_CLIP["clip"])
+    run = write_run(folder / "run", base, source=str(folder / "shop"))
+    file = run.path / "config.yaml"
+    raw = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**raw, "eval": {**raw["eval"], "headline": ["baseColour"]}}))
+    (folder / "suite.yaml").write_text(RECOGNITION)
+    return folder
+
+
+def measure(trained: Path, out: Path, *more: str) -> int:
+    given = ["eval", "--model", f"run:{trained / 'run'}", "--suite", str(trained / "suite.yaml"), "--device", "cpu"]
+    return cli.main([*given, "--out", str(out), "--cache", str(trained / "cache"), *more])
+
+
+def test_what_a_run_knows_reaches_its_report(trained: Path, tmp_path: Path) -> None:
+    assert measure(trained, tmp_path) == 0
+    found = Results.load(tmp_path)
+    counts = resolve(model=f"run:{trained / 'run'}").training_counts()
+    assert found.config["fitted_on"] == {"weights": "train", "epoch": "tune", "temperatures": "tune"}
+    assert found.config["headline"] == ["baseColour"]
+    assert counts is not None
+    assert found.config["rare"] == {"baseColour": sorted(rare(counts["baseColour"]))}
+    assert found.headline("rare_balanced_accuracy").n
+    assert found.config["catalogue"]["split"] == "validation"
+
+
+@pytest.mark.parametrize(("split", "what"), [("train", "weights was"), ("tune", "epoch was")])
+def test_a_split_that_a_run_was_fitted_on_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], split: str, what: str
+) -> None:
+    assert measure(trained, tmp_path, "--split", split) == 2
+    assert f"{what} fitted on '{split}'" in capsys.readouterr().err
+    assert not (tmp_path / RESULTS).exists()

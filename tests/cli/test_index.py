@@ -1,0 +1,65 @@
+"""clipadapt index search, as typed, over an index of random vectors with a table."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clipadapt import cli
+from clipadapt.search.index import Index
+from clipadapt.search.items import Items
+from clipadapt.search.vectors import Vectors
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """24 items, two to a product, whose colours and prices go round."""
+    folder = tmp_path_factory.mktemp("search") / "index"
+    points = np.random.default_rng(0).standard_normal((24, 8)).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    columns = {
+        "id": [f"i{row}" for row in range(24)],
+        "product": [f"p{row // 2}" for row in range(24)],
+        "colour": [("red", "blue", "green")[row % 3] for row in range(24)],
+        "price": [10 * row for row in range(24)],
+    }
+    Index.build(Vectors(points, Items.of(pa.table(columns)), "image-x", "run:somewhere"), folder, factory="Flat")
+    return str(folder)
+
+
+def found(index: str, capsys: pytest.CaptureFixture[str], *more: str) -> list[dict]:
+    assert cli.main(["index", "search", index, "--like", "i0", "--json", *more]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_result_meets_every_condition(index: str, capsys: pytest.CaptureFixture[str]) -> None:
+    everything = found(index, capsys, "-k", "24", "--no-collapse")
+    assert len(everything) == 22, "all but the item that was asked about and its product"
+    wanted = {
+        hit["id"] for hit in everything if hit["attributes"]["colour"] == "red" and hit["attributes"]["price"] < 150
+    }
+    conditions = ("--where", "colour=red", "--where", "price<150")
+    hits = found(index, capsys, "-k", "24", "--no-collapse", *conditions)
+    assert 0 < len(wanted) < 22 and {hit["id"] for hit in hits} == wanted
+
+
+def test_as_many_results_as_were_asked_for_one_to_a_product(index: str, capsys: pytest.CaptureFixture[str]) -> None:
+    hits = found(index, capsys, "-k", "3")
+    assert len({hit["product"] for hit in hits}) == len(hits) == 3
+    scores = [hit["score"] for hit in found(index, capsys, "-k", "24")]
+    assert len(scores) == 11 and scores == sorted(scores, reverse=True)
+
+
+def test_a_filter_that_nobody_meets_names_the_nearest_value(index: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["index", "search", index, "--like", "i0", "--where", "colour=gren"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "" and "no item has colour = 'gren' (did you mean 'green'?)" in said.err
+    assert cli.main(["index", "search", index, "--like", "i0", "--where", "colour=green"]) == 0
+    said = capsys.readouterr()
+    assert "colour: green" in said.out and "no item" not in said.err
+
+
+def test_a_condition_at_fault_is_usage(index: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["index", "search", index, "--like", "i0", "--where", "color=red"]) == 2
+    assert "no column 'color' (did you mean 'colour'?)" in capsys.readouterr().err
