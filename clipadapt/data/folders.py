@@ -4,6 +4,7 @@
     SOURCE/train/metadata.csv ...           a split per folder, named as datasets names them (val, dev -> validation)
     SOURCE/train/dress/1.jpg ...            a folder per class; the column `label` holds its name
     SOURCE/train.csv ...  or  FILE.csv      tables with a column of picture paths relative to the table
+    SOURCE/metadata.csv, SOURCE/train/ ...  one table over the split folders: a row belongs to the folder of its picture
 
 `datasets.load_dataset` reads the first three too, and gives the same rows; it lists the folder some 40 times (4.6 s for
 7,085 pictures on two cores), guesses types ("007" becomes 7, "None" becomes missing) and refuses splits whose guesses
@@ -73,6 +74,8 @@ class Table(NamedTuple):
     """A table file whose rows point to pictures."""
 
     file: Path
+    below: str = ""
+    """Only rows whose pictures lie in this folder beside the table; "": all."""
 
     def read(self, image: str) -> Rows:
         """The rows; the column of picture paths is `image`, or file_name (for another image: IMAGE_file_name).
@@ -90,6 +93,10 @@ class Table(NamedTuple):
             )
         named = [label_studio_path(name or "") for name in table.column(column).cast(pa.string()).to_pylist()]
         refuse_unusable(named, lines, self.file, column)
+        if self.below:
+            kept = np.flatnonzero([first_folder(name) == self.below for name in named])
+            table, named = table.take(pa.array(kept)), [named[row] for row in kept]
+            lines = kept + 1 if lines is None else lines[kept]
         names = as_stored(named, self.file.parent)
         paths = [f"{self.file.parent}{os.sep}{name}" if name else "" for name in names]
         return Rows(table.drop_columns([column]), FilePictures(paths), str(self.file), lines, named)
@@ -122,6 +129,12 @@ class ClassFolders(NamedTuple):
         return {}
 
 
+def first_folder(name: str) -> str:
+    """The first folder of a relative path, "" when it has none."""
+    parts = os.path.normpath(name.replace("\\", "/")).split("/")
+    return parts[0] if len(parts) > 1 else ""
+
+
 def is_picture_name(name: str) -> bool:
     """Whether a cell names a picture file; addresses are none."""
     return name.lower().endswith(PICTURE_ENDINGS) and "://" not in name
@@ -149,20 +162,29 @@ def recognise(source: Path) -> dict[str, Table | ClassFolders] | None:
     if not splits:
         whole = _holder(source) or _tables(source)
         return whole if isinstance(whole, dict) else {"train": whole} if whole else None
-    if any((source / name).exists() for name in _METADATA):
-        return None  # one table over several split folders: datasets decides what belongs where
     if any(_holds_pictures(other) for other in others):
         whole = _holder(source)
         if isinstance(whole, ClassFolders) and all(_holds_pictures(folder) for folder in splits.values()):
             return {"train": whole}
     holders = {split: _holder(splits[split]) for split in SPLIT_WORDS if split in splits}
     known = {split: holder for split, holder in holders.items() if holder is not None}
-    return known if len(known) == len(holders) else None
+    return known if len(known) == len(holders) else _over_folders(source, splits)
+
+
+def _over_folders(source: Path, splits: dict[str, Path]) -> dict[str, Table | ClassFolders] | None:
+    """Tables beside split folders that have none of their own: one per split, or one over all of them."""
+    metadata = [source / name for name in _METADATA if (source / name).is_file()]
+    tables = {"train": Table(metadata[0])} if len(metadata) == 1 else _tables(source)
+    if tables is None or any(_split_of(table.file.stem) for table in tables.values() if isinstance(table, Table)):
+        return tables
+    (table,) = tables.values()
+    assert isinstance(table, Table), "made here"
+    return {split: table._replace(below=splits[split].name) for split in SPLIT_WORDS if split in splits}
 
 
 def passed_over(source: Path) -> list[str]:
     """What a folder holds beside its splits that no split reads, a line each: pictures, and tables."""
-    if not source.is_dir() or any((source / name).exists() for name in _METADATA):
+    if not source.is_dir():
         return []
     splits, others = _split_folders(source)
     known = recognise(source)
@@ -180,12 +202,30 @@ def passed_over(source: Path) -> list[str]:
             lines.append(
                 f"{len(loose)} pictures beside the split folders are not read, such as {loose[0]!r}; move them"
             )
-    elif known is not None and len(read := {one.file for one in known.values() if isinstance(one, Table)}):
-        beside = [Path(entry).name for entry in _entries(source) if entry.name.endswith(TABLE_ENDINGS)]
-        unread = sorted(set(beside) - {file.name for file in read})
-        if unread and source in {file.parent for file in read}:
-            lines.append(f"not read: {', '.join(unread)}, for {_listed(known)} have tables of their own")
-    return lines
+    read = {one.file for one in (known or {}).values() if isinstance(one, Table)}
+    beside = {Path(entry).name for entry in _entries(source) if entry.name.endswith(TABLE_ENDINGS)}
+    unread = sorted(beside - {file.name for file in read if file.parent == source})
+    if unread and (splits or source in {file.parent for file in read}):
+        lines.append(
+            f"not read: {', '.join(unread)}, for {_listed(known or splits)} have tables or folders of their own"
+        )
+    return lines + _rows_of_no_split(known or {})
+
+
+def _rows_of_no_split(known: dict[str, Table | ClassFolders]) -> list[str]:
+    """Rows of one table over split folders whose pictures lie in none of them."""
+    folders = {one.below: one.file for one in known.values() if isinstance(one, Table) and one.below}
+    if not folders:
+        return []
+    file = next(iter(folders.values()))
+    table, lines = read_table(file)
+    column = next((name for name in ("file_name", "image") if name in table.column_names), None)
+    names = [name or "" for name in table.column(column).to_pylist()] if column else []
+    odd = [row for row, name in enumerate(names) if first_folder(name) not in folders]
+    if not odd:
+        return []
+    place = odd[0] + 1 if lines is None else lines[odd[0]]
+    return [f"{file.name}: {len(odd)} row(s) name pictures in none of {_listed(folders)}, the first in row {place}"]
 
 
 def _holder(folder: Path) -> Table | ClassFolders | None:

@@ -56,7 +56,7 @@ def test_tables_beside_the_tables_of_splits_are_named(tmp_path):
     pictures(tmp_path / "p")
     for name in ("train.csv", "items.csv"):
         (tmp_path / name).write_text("image\np/0.png\n")
-    assert passed_over(tmp_path) == ["not read: items.csv, for 'train' have tables of their own"]
+    assert passed_over(tmp_path) == ["not read: items.csv, for 'train' have tables or folders of their own"]
 
 
 @pytest.mark.parametrize("names", [("val", "validation"), ("test", "eval")])
@@ -102,3 +102,34 @@ def test_a_missing_source_called_as_a_reader_of_datasets_reads_nothing(tmp_path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CatalogueError, match="no such folder or file"):
         open_source(name)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "items.csv"])
+def test_one_table_over_split_folders_is_read(tmp_path, name):
+    """datasets takes such a folder for classes, and leaves the table out without a word."""
+    for folder in ("train", "val"):
+        pictures(tmp_path / folder, 2)
+    (tmp_path / name).write_text(
+        "file_name,id,Collar\ntrain/0.png,007,None\n./train/1.png,008,NA\nval/0.png,009,x\nother/1.png,010,y\n"
+    )
+    train, validation = (Catalogue.load(tmp_path, split) for split in ("train", "validation"))
+    assert [train.row(item) for item in range(2)] == [{"id": "007", "Collar": "None"}, {"id": "008", "Collar": ""}]
+    assert (validation.ids, validation.place(0).row) == (["009"], 4)
+    assert validation.picture(0).size == (16, 16)
+    assert passed_over(tmp_path) == [f"{name}: 1 row(s) name pictures in none of 'train', 'val', the first in row 5"]
+
+
+def test_a_table_for_each_split_beside_their_folders(tmp_path):
+    for folder in ("train", "test"):
+        pictures(tmp_path / folder, 2)
+        (tmp_path / f"{folder}.csv").write_text(f"image,a\n{folder}/1.png,x\n")
+    assert open_source(tmp_path).splits() == ["train", "test"]
+    assert Catalogue.load(tmp_path, "test").values("a") == ["x"]
+    assert passed_over(tmp_path) == []
+
+
+def test_a_table_beside_split_folders_that_have_their_own_is_named(tmp_path):
+    for folder in ("train", "val"):
+        write_table(tmp_path / folder, [{"file_name": "1.png"}])
+    (tmp_path / "all.csv").write_text("image,a\ntrain/1.png,x\n")
+    assert passed_over(tmp_path) == ["not read: all.csv, for 'train', 'validation' have tables or folders of their own"]

@@ -148,7 +148,7 @@ def test_a_zip_of_an_imagefolder(tmp_path):
 
 
 def test_layouts_left_to_datasets(tmp_path):
-    write_table(tmp_path, [{"file_name": "train/1.png"}])
+    paint("Red", "", 16, 0).save(tmp_path / "1.png")
     assert recognise(tmp_path) is None
 
 
