@@ -140,11 +140,10 @@ class Ending:
 
     def on_start(self, state: "State") -> None:
         """A callback of training: exports that this model cannot have are refused before the first step."""
-        from clipadapt.export.checkpoint import FORMATS, check_form
+        from clipadapt.export.formats import form_named
 
-        for form in self.config.export:
-            if form in FORMATS:
-                check_form(state.encoder, form)
+        for name in self.config.export:
+            form_named(name).requires(state.encoder)
 
     def steps(self, run: "Run") -> list[Step]:
         """Evaluation, exports, index and gate, as far as the config wants them."""

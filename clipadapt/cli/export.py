@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,8 +12,10 @@ from clipadapt.cli.options import Image, Product, Prompts
 def command(
     model: Annotated[str, typer.Argument(help="A MODEL string; run:PATH for what a training left behind.")],
     to: Annotated[
-        Literal["open_clip", "transformers", "sentence-transformers", "onnx", "triton"],
-        typer.Option(help="What is to load it; triton writes a model repository."),
+        str,
+        typer.Option(
+            help="What is to load it: open_clip, transformers, sentence-transformers, onnx or triton (a repository)."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="A folder that does not exist, or is empty.")],
     strength: Annotated[
@@ -47,6 +49,7 @@ def command(
     from clipadapt.export import export
     from clipadapt.export import push as hub
     from clipadapt.export.calibration import Calibration
+    from clipadapt.export.formats import form_named
     from clipadapt.export.preparation import refuse_occupied, run_of
     from clipadapt.export.strength import AUTO, PAGE, Curve, parse_strength
     from clipadapt.export.strength_search import find_strength
@@ -55,6 +58,7 @@ def command(
         raise UsageError("--int8 and --calibrate SOURCE go together: INT8 is fitted on pictures of a source")
     if retain and strength != AUTO:
         raise UsageError("--retain says what --strength auto must not lose; give both")
+    form_named(to)
     refuse_occupied(out)
     if push is not None:
         hub.check(push, to)

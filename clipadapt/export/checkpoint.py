@@ -7,11 +7,9 @@ base's. Before the folder appears, the stock library loads it strictly and its v
 model that was measured. Nothing here knows of ONNX or quantisation.
 """
 
-import importlib.util
 import json
 import warnings
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,82 +17,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clipadapt.atomic import atomic_folder
 from clipadapt.errors import ModelError, UsageError
-from clipadapt.export.model_card import describe
+from clipadapt.export.form import ExportForm, Options
 from clipadapt.export.parity import TEXTS, Agreement, Probe, compare
-from clipadapt.export.preparation import Exported, Format, prepare
-from clipadapt.export.strength import Strength
+from clipadapt.export.preparation import Prepared
 from clipadapt.towers import hub, identity
 from clipadapt.towers.backend import Family
 from clipadapt.towers.encoder import TorchEncoder
 
-FORMATS: tuple[Format, ...] = ("open_clip", "transformers", "sentence-transformers")
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 MODULE = "0_CLIPModel"
 """Where sentence-transformers' own CLIP models keep what transformers loads."""
-
-
-def export(
-    model: str | TorchEncoder,
-    to: Format,
-    out: str | Path,
-    *,
-    strength: Strength | None = None,
-    overwrite: bool = False,
-) -> Exported:
-    """Merges a model's adapters and writes a folder that `to`'s own library loads.
-
-    Args:
-        model: a MODEL string, or an encoder, which is merged in place.
-        to: the library that is to load the folder.
-        out: a folder that does not exist or is empty.
-        strength: "image" and "text" -> factor on what the adapters add, 1 where not named; or a curve.
-        overwrite: replace a folder that is there.
-
-    Raises:
-        UsageError: the folder is not empty, the library has no architecture for this model, or is not installed.
-        ModelError: the model cannot be loaded, or has no torch weights.
-        ParityError: the folder does not give the measured vectors; it is not kept.
-        StoreError: the disk refuses.
-    """
-    out = Path(out)
-    library = _LIBRARIES.get(to)
-    if library is None:
-        raise UsageError(f"no export format {to!r}; there are {', '.join(FORMATS)}")
-    if importlib.util.find_spec(library.package) is None:
-        raise UsageError(f"{to}: not installed, so the folder could not be proven; pip install clipadapt[{to}]")
-
-    ready = prepare(model, out, strength=strength, overwrite=overwrite, check=lambda encoder: check_form(encoder, to))
-    with atomic_folder(out) as staging:
-        home = staging / library.home
-        home.mkdir(exist_ok=True)
-        library.write(ready.encoder, home)
-        agreement = library.read(staging, ready.measured)
-        for place in {staging, home}:
-            identity.write_card(place, ready.lineage, agreement=agreement._asdict(), clipadapt=version("clipadapt"))
-        describe(staging, ready, to, agreement)
-    return ready.exported(out, to, agreement)
-
-
-def check_form(encoder: TorchEncoder, to: Format) -> None:
-    """Before anything is trained or merged.
-
-    Raises:
-        UsageError: the library has no architecture for this model.
-    """
-    library = _LIBRARIES[to]
-    if encoder.family != library.family or library.only not in (None, type(encoder.model).__name__):
-        raise UsageError(_no_architecture(encoder, to))
-
-
-def _no_architecture(encoder: TorchEncoder, to: Format) -> str:
-    if encoder.family == "timm":
-        return f"{encoder.name}: an image tower alone; neither open_clip nor transformers has a two-tower model for it"
-    return (
-        f"{encoder.name}: {to} has no architecture with this model's state-dict keys ({type(encoder.model).__name__}); "
-        f"export it to {encoder.family}, the library it comes from"
-    )
 
 
 def _write_open_clip(encoder: TorchEncoder, folder: Path) -> None:
@@ -219,16 +152,58 @@ class _Library(NamedTuple):
     home: str = ""
     """Where in the folder the model lies."""
 
+    def form(self, name: str, use: str, hub: str) -> ExportForm:
+        """The library as a row of the table of forms."""
 
-_LIBRARIES: Mapping[Format, _Library] = {
-    "open_clip": _Library("open_clip", "open_clip", _write_open_clip, _read_open_clip),
-    "transformers": _Library("transformers", "transformers", _write_transformers, _read_transformers),
-    "sentence-transformers": _Library(
-        "sentence_transformers",
-        "transformers",
-        _write_sentence_transformers,
-        _read_sentence_transformers,
-        "CLIPModel",
-        MODULE,
-    ),
-}
+        def requires(encoder: TorchEncoder) -> None:
+            if encoder.family != self.family or self.only not in (None, type(encoder.model).__name__):
+                raise UsageError(_no_architecture(encoder, name))
+
+        def writes(ready: Prepared, folder: Path, _: Options) -> None:
+            home = folder / self.home
+            home.mkdir(exist_ok=True)
+            self.write(ready.encoder, home)
+            identity.write_card(home, ready.lineage)
+
+        return ExportForm(name, requires, writes, self.read, package=self.package, use=use, hub=hub)
+
+
+def _no_architecture(encoder: TorchEncoder, to: str) -> str:
+    if encoder.family == "timm":
+        return f"{encoder.name}: an image tower alone; neither open_clip nor transformers has a two-tower model for it"
+    return (
+        f"{encoder.name}: {to} has no architecture with this model's state-dict keys ({type(encoder.model).__name__}); "
+        f"export it to {encoder.family}, the library it comes from"
+    )
+
+
+OPEN_CLIP = _Library("open_clip", "open_clip", _write_open_clip, _read_open_clip).form(
+    "open_clip",
+    """import open_clip
+
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")  # or "hf-hub:ORG/NAME"
+tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")""",
+    hub="hf-hub:",
+)
+TRANSFORMERS = _Library("transformers", "transformers", _write_transformers, _read_transformers).form(
+    "transformers",
+    """from transformers import AutoModel, AutoProcessor
+
+model, processor = AutoModel.from_pretrained("FOLDER"), AutoProcessor.from_pretrained("FOLDER")""",
+    hub="transformers:",
+)
+SENTENCE_TRANSFORMERS = _Library(
+    "sentence_transformers",
+    "transformers",
+    _write_sentence_transformers,
+    _read_sentence_transformers,
+    "CLIPModel",
+    MODULE,
+).form(
+    "sentence-transformers",
+    """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("FOLDER")
+vectors = model.encode(["a striped cotton shirt"], normalize_embeddings=True)  # or PIL pictures""",
+    hub="",
+)

@@ -1,29 +1,49 @@
-"""One call for every format: a model with adapters in, a folder that servers load out.
+"""One call for every form: a model with adapters in, a folder that servers load out.
 
     export("run:runs/fashion", "open_clip", "out")      what stock open_clip loads
     export("run:runs/fashion", "onnx", "out")           image.onnx, text.onnx and what they need beside them
     export(model, "triton", "repository")               a model repository for Triton
 
-Nothing here knows how a format is written.
+FORMS is the table of all of them; see `form` for what a row says. Nothing here knows how a form is written.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from clipadapt.errors import UsageError
-from clipadapt.export import checkpoint
+from clipadapt.export import checkpoint, onnx, triton
 from clipadapt.export.calibration import Calibration
-from clipadapt.export.onnx import export_onnx
-from clipadapt.export.preparation import Exported, Format
+from clipadapt.export.form import ExportForm, Options, run
+from clipadapt.export.preparation import Exported
 from clipadapt.export.strength import Strength
-from clipadapt.export.triton import export_triton
 from clipadapt.towers.encoder import TorchEncoder
 
-FORMATS: tuple[Format, ...] = (*checkpoint.FORMATS, "onnx", "triton")
+FORMS: Mapping[str, ExportForm] = {
+    form.name: form
+    for form in (
+        checkpoint.OPEN_CLIP,
+        checkpoint.TRANSFORMERS,
+        checkpoint.SENTENCE_TRANSFORMERS,
+        onnx.FORM,
+        triton.FORM,
+    )
+}
+
+
+def form_named(name: str) -> ExportForm:
+    """A row of the table.
+
+    Raises:
+        UsageError: no such form.
+    """
+    if name not in FORMS:
+        raise UsageError(f"no export format {name!r}; there are {', '.join(FORMS)}")
+    return FORMS[name]
 
 
 def export(
     model: str | TorchEncoder,
-    to: Format,
+    to: str,
     out: str | Path,
     *,
     strength: Strength | None = None,
@@ -31,7 +51,7 @@ def export(
     calibration: Calibration | None = None,
     fp16: bool = False,
 ) -> Exported:
-    """Merges a model's adapters and writes a folder in one of FORMATS.
+    """Merges a model's adapters and writes a folder in one of FORMS.
 
     Args:
         model: a MODEL string, or an encoder, which is merged in place.
@@ -51,13 +71,5 @@ def export(
         ParityError: the folder does not give the measured vectors; it is not kept.
         StoreError: the disk refuses.
     """
-    if to not in FORMATS:
-        raise UsageError(f"no export format {to!r}; there are {', '.join(FORMATS)}")
-    if to in checkpoint.FORMATS:
-        if calibration is not None:
-            raise UsageError(f"{to} has no INT8 form; export to onnx or triton")
-        if fp16:
-            raise UsageError(f"{to} has no fp16 form, its library casts on loading; export to onnx or triton")
-        return checkpoint.export(model, to, out, strength=strength, overwrite=overwrite)
-    write = export_onnx if to == "onnx" else export_triton
-    return write(model, out, strength=strength, overwrite=overwrite, calibration=calibration, fp16=fp16)
+    options = Options(calibration, fp16)
+    return run(form_named(to), model, out, strength=strength, overwrite=overwrite, options=options)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -23,7 +23,7 @@ from clipadapt.errors import ClipadaptError, ConfigError, ModelError
 from clipadapt.evaluation.report.summary import quoted, subject
 from clipadapt.evaluation.results import RESULTS, Results
 from clipadapt.export.parity import Agreement
-from clipadapt.export.preparation import Format, Prepared, run_of
+from clipadapt.export.preparation import Prepared, run_of
 from clipadapt.runs import Run
 from clipadapt.statistics.rows import Row, interval_text, points
 from clipadapt.towers import hub
@@ -32,27 +32,21 @@ from clipadapt.towers.encoder import TorchEncoder
 README = "README.md"
 _TEMPLATE = Path(__file__).parent / "model_card.md"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_USE: Mapping[Format, str] = {
-    "open_clip": """import open_clip
-
-model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")  # or "hf-hub:ORG/NAME"
-tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")""",
-    "transformers": """from transformers import AutoModel, AutoProcessor
-
-model, processor = AutoModel.from_pretrained("FOLDER"), AutoProcessor.from_pretrained("FOLDER")""",
-    "sentence-transformers": """from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("FOLDER")
-vectors = model.encode(["a striped cotton shirt"], normalize_embeddings=True)  # or PIL pictures""",
-    "onnx": """import clipadapt
-
-encoder = clipadapt.load("onnx:FOLDER")  # or onnxruntime alone: see preprocess.json and tokenizer.json""",
-}
+_NARROW = ("", "These are of the float32 files; clipadapt.json says how far INT8 and fp16 files agree with them.")
 
 
-_NARROW: Mapping[Format, tuple[str, ...]] = {
-    "onnx": ("", "These are of the float32 files; clipadapt.json says how far INT8 and fp16 files agree with them."),
-}
+@runtime_checkable
+class Form(Protocol):
+    """What a card needs to know of an export form."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def use(self) -> str: ...
+
+    @property
+    def narrow(self) -> tuple[str, ...]: ...
 
 
 class _Known(NamedTuple):
@@ -65,15 +59,13 @@ class _Known(NamedTuple):
     """The model's name in the results."""
 
 
-def describe(folder: Path, ready: Prepared, to: Format, agreement: Agreement) -> None:
-    """Writes README.md into an export, and the strength curve where one was searched."""
-    if ready.curve is not None:
-        ready.curve.save(folder)
+def describe(folder: Path, ready: Prepared, to: Form, agreement: Agreement) -> None:
+    """Writes README.md into an export."""
     known = _known(ready.encoder)
     (folder / README).write_text(model_card(ready, to, agreement, known), encoding="utf-8")
 
 
-def model_card(ready: Prepared, to: Format, agreement: Agreement, known: _Known | None) -> str:
+def model_card(ready: Prepared, to: Form, agreement: Agreement, known: _Known | None) -> str:
     """The whole file."""
     encoder = ready.encoder
     name = encoder.name.partition(":")[2].rstrip("/").rpartition("/")[2] if known is None else known.config.name
@@ -83,9 +75,9 @@ def model_card(ready: Prepared, to: Format, agreement: Agreement, known: _Known 
         "name": name,
         "base": _public(encoder.lineage.base),
         "made": _made(strengths, ready),
-        "use": _USE[to],
+        "use": to.use,
         "data": "\n".join(_data(known)),
-        "figures": "\n".join([*_figures(known), *_NARROW.get(to, ())]),
+        "figures": "\n".join([*_figures(known), *(_NARROW if to.narrow else ())]),
         "image_space": encoder.image_space,
         "text_space": encoder.text_space or "no text tower",
         "size": encoder.preprocess.size,
@@ -119,13 +111,13 @@ def _results(run: Run) -> Results | None:
         return None
 
 
-def _metadata(name: str, encoder: TorchEncoder, to: Format, known: _Known | None) -> ModelCardData:
+def _metadata(name: str, encoder: TorchEncoder, to: Form, known: _Known | None) -> ModelCardData:
     base = _hub_base(encoder.lineage.base)
     source = known.config.data.source if known is not None else ""
     scored = [] if known is None or known.results is None else list(_scores(known))
     return ModelCardData(
-        library_name=to if to in ("open_clip", "transformers", "sentence-transformers", "onnx") else None,
-        pipeline_tag="sentence-similarity" if to == "sentence-transformers" else "zero-shot-image-classification",
+        library_name=to.name,
+        pipeline_tag="sentence-similarity" if to.name == "sentence-transformers" else "zero-shot-image-classification",
         tags=["clip", "clipadapt", "lora", "visual-search"],
         base_model=base,
         datasets=[source] if _on_hub(source) else None,

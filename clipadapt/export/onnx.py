@@ -25,14 +25,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipadapt.atomic import atomic_folder, sha256_file
+from clipadapt.atomic import sha256_file
 from clipadapt.errors import ExportError
 from clipadapt.export.calibration import Calibration
+from clipadapt.export.form import ExportForm, Options, run
 from clipadapt.export.fp16 import add_fp16, prove_fp16
-from clipadapt.export.model_card import describe
 from clipadapt.export.onnx_encoder import PREPROCESS, Form, OnnxEncoder, file_of
 from clipadapt.export.parity import Agreement, Probe, compare
-from clipadapt.export.preparation import Exported, Prepared, prepare
+from clipadapt.export.preparation import Exported, Prepared
 from clipadapt.export.quantize import quantise
 from clipadapt.export.strength import Strength
 from clipadapt.export.tokens import TextInput
@@ -73,24 +73,12 @@ def export_onnx(
         ParityError: the files do not give the measured vectors; they are not kept.
         StoreError: the disk refuses.
     """
-    out = Path(out)
-    share = bytes_share(int8=calibration is not None, fp16=fp16)
-    ready = prepare(model, out, strength=strength, overwrite=overwrite, share=share)
-    with atomic_folder(out) as staging:
-        agreement = write_onnx(ready, staging, calibration, fp16=fp16)
-        describe(staging, ready, "onnx", agreement)
-    return ready.exported(out, "onnx", agreement)
+    options = Options(calibration, fp16)
+    return run(FORM, model, out, strength=strength, overwrite=overwrite, options=options)
 
 
-def bytes_share(*, int8: bool, fp16: bool) -> float:
-    """About how many bytes are written for each byte of weights."""
-    return 1.05 + (0.35 if int8 else 0.0) + (0.55 if fp16 else 0.0)
-
-
-def write_onnx(
-    ready: Prepared, folder: Path, calibration: Calibration | None = None, *, fp16: bool = False
-) -> Agreement:
-    """Fills an empty folder from a merged encoder, and proves it; see export_onnx."""
+def write_onnx(ready: Prepared, folder: Path, options: Options = Options()) -> None:  # noqa: B008 - immutable
+    """Fills an empty folder from a merged encoder; narrow files are fitted on float ones that were proven."""
     encoder, lineage = ready.encoder, ready.lineage
     text = None if encoder.context_length is None else TextInput.of(encoder.backend)
     write_graph(image_graph(encoder), folder / file_of("image", "fp32"))
@@ -102,20 +90,19 @@ def write_onnx(
     described = {"format": "onnx", "dim": encoder.dim, "scale": encoder.scale, "opset": OPSET}
     described |= {"clipadapt": version("clipadapt"), "files": digests(folder)}
     identity.write_card(folder, lineage, **described)
-    agreement = prove(folder, ready.measured)
-    described |= {"agreement": agreement._asdict()}
-    identity.write_card(folder, lineage, **described)
-    if fp16:
+    if not options.fp16 and options.calibration is None:
+        return
+    prove(folder, ready.measured)
+    if options.fp16:
         add_fp16(folder, write_graph)
         described |= {"files": digests(folder)}
         identity.write_card(folder, lineage, **described)
         described |= {"fp16": {"cosine": prove_fp16(folder, ready.measured), "bytes": _share(folder, "fp16")}}
         identity.write_card(folder, lineage, **described)
-    if calibration is not None:
-        report = quantise(folder, calibration, write_graph)
+    if options.calibration is not None:
+        report = quantise(folder, options.calibration, write_graph)
         described |= {"files": digests(folder), "int8": report | {"bytes": _share(folder, "int8")}}
         identity.write_card(folder, lineage, **described)
-    return agreement
 
 
 def _share(folder: Path, form: Form) -> float:
@@ -150,6 +137,19 @@ def prove(folder: Path, measured: Probe) -> Agreement:
         return torch.cat([torch.from_numpy(written.run_texts(row)) for row in rows])
 
     return compare(measured, image, None if text is None else texts, what="the ONNX files as onnxruntime runs them")
+
+
+FORM = ExportForm(
+    "onnx",
+    requires=lambda encoder: None,
+    writes=write_onnx,
+    verifies=prove,
+    narrow=("int8", "fp16"),
+    use="""import clipadapt
+
+encoder = clipadapt.load("onnx:FOLDER")  # or onnxruntime alone: see preprocess.json and tokenizer.json""",
+    hub="",
+)
 
 
 def image_graph(encoder: TorchEncoder) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ torch weights. Nothing here knows how a format is written.
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from clipadapt.errors import ModelError, StoreError, UsageError
 from clipadapt.export.parity import Agreement, Probe, probe
@@ -23,7 +23,6 @@ from clipadapt.towers.load import load
 from clipadapt.towers.merge import merge
 from clipadapt.towers.packed import fuse_attention
 
-Format = Literal["open_clip", "transformers", "sentence-transformers", "onnx", "triton"]
 _SPARE = 2**24
 """Bytes for everything that is not weights."""
 
@@ -32,7 +31,8 @@ class Exported(NamedTuple):
     """What was written, and how well it agrees with what was measured."""
 
     path: Path
-    format: Format
+    format: str
+    """Name of the form."""
     agreement: Agreement
     image_space: str
     text_space: str | None
@@ -47,7 +47,7 @@ class Prepared(NamedTuple):
     curve: Curve | None
     """What the strengths were chosen by; null where they were given."""
 
-    def exported(self, out: Path, to: Format, agreement: Agreement) -> Exported:
+    def exported(self, out: Path, to: str, agreement: Agreement) -> Exported:
         """What the exporter returns."""
         return Exported(out, to, agreement, self.encoder.image_space, self.encoder.text_space)
 

@@ -14,20 +14,19 @@ from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
 from clipadapt.errors import ExportError, UsageError
-from clipadapt.export.preparation import Exported, Format
-
-FORMATS: tuple[Format, ...] = ("open_clip", "transformers", "sentence-transformers", "onnx")
-_SCHEMES = {"open_clip": "hf-hub:", "transformers": "transformers:"}
+from clipadapt.export.formats import FORMS, form_named
+from clipadapt.export.preparation import Exported
 
 
-def check(repository: str, to: Format) -> None:
+def check(repository: str, to: str) -> None:
     """Before any work starts.
 
     Raises:
         UsageError: not ORG/NAME, a format without a model card, no network, or no token that the hub accepts.
     """
-    if to not in FORMATS:
-        raise UsageError(f"--push: a {to} repository is served from a folder; export to one of {', '.join(FORMATS)}")
+    if form_named(to).hub is None:
+        others = ", ".join(name for name, form in FORMS.items() if form.hub is not None)
+        raise UsageError(f"--push: a {to} repository is served from a folder; export to one of {others}")
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
@@ -65,7 +64,7 @@ def push(done: Exported, repository: str) -> str:
             f"{repository}: could not be uploaded ({_first_line(error)}); the export is whole, in {done.path}. "
             f"Try again: hf upload {repository} {done.path}"
         ) from error
-    return f"{_SCHEMES.get(done.format, '')}{repository}@{commit.oid}"
+    return f"{form_named(done.format).hub or ''}{repository}@{commit.oid}"
 
 
 def _first_line(error: Exception) -> str:

@@ -11,20 +11,24 @@ The configs are written as text, in protobuf's own format, and parsed with Trito
 tritonclient is installed. Nothing here starts a server.
 """
 
+import functools
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from clipadapt.atomic import atomic_folder
-from clipadapt.errors import ExportError, UsageError
+from clipadapt.atomic import sha256_file
+from clipadapt.errors import ExportError, ParityError, UsageError
 from clipadapt.export.calibration import Calibration
 from clipadapt.export.client_pictures import standalone_source
-from clipadapt.export.onnx import bytes_share, write_onnx
+from clipadapt.export.form import ExportForm, Options, run
+from clipadapt.export.onnx import prove, write_onnx
 from clipadapt.export.onnx_encoder import PREPROCESS, Form, file_of
-from clipadapt.export.preparation import Exported, prepare
+from clipadapt.export.parity import Agreement, Probe
+from clipadapt.export.preparation import Exported, Prepared
 from clipadapt.export.strength import Strength
 from clipadapt.export.tokens import TOKENIZER
 from clipadapt.towers.encoder import TorchEncoder
@@ -62,38 +66,53 @@ def export_triton(
         UsageError: the folder is not empty, fewer than one instance, or both INT8 and fp16.
         ExportError, ParityError, StoreError: as export_onnx.
     """
-    out = Path(out)
     if instances < 1:
         raise UsageError(f"instances {instances}: at least one copy of each model has to run")
-    if fp16 and calibration is not None:
+    form = replace(FORM, writes=functools.partial(_write, instances=instances))
+    options = Options(calibration, fp16)
+    return run(form, model, out, strength=strength, overwrite=overwrite, options=options)
+
+
+def _write(ready: Prepared, folder: Path, options: Options, instances: int = 1) -> None:
+    if options.fp16 and options.calibration is not None:
         raise UsageError("triton: one form of each tower is served; choose INT8 or fp16")
-    share = bytes_share(int8=calibration is not None, fp16=fp16)
-    ready = prepare(model, out, strength=strength, overwrite=overwrite, share=share)
     encoder = ready.encoder
-    form: Form = "fp16" if fp16 else "fp32" if calibration is None else "int8"
-    with atomic_folder(out) as staging, tempfile.TemporaryDirectory(dir=staging) as temporary:
+    form: Form = "fp16" if options.fp16 else "fp32" if options.calibration is None else "int8"
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
         flat = Path(temporary)
-        agreement = write_onnx(ready, flat, calibration, fp16=fp16)
+        write_onnx(ready, flat, options)
         card: dict[str, Any] = json.loads((flat / CARD).read_text(encoding="utf-8"))
+        card["agreement"] = prove(flat, ready.measured)._asdict()
+        (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         text: dict[str, Any] | None = json.loads((flat / PREPROCESS).read_text(encoding="utf-8"))["text"]
         towers: list[Tower] = [tower for tower in TOWERS if tower == "image" or text is not None]
         for tower in towers:
-            _place(flat / file_of(tower, form), staging / tower / "1")
+            _place(flat / file_of(tower, form), folder / tower / "1")
             fixed = None if text is None or text["end"] is not None else int(text["context_length"])
             shape = [3, encoder.preprocess.size, encoder.preprocess.size] if tower == "image" else [fixed or -1]
             config = config_text(tower, shape, encoder.dim, instances)
             check_config(config, f"{tower}/config.pbtxt")
-            (staging / tower / "config.pbtxt").write_text(config, encoding="utf-8")
-        for name in (PREPROCESS, CARD, *((TOKENIZER,) if text is not None else ())):
-            shutil.copyfile(flat / name, staging / name)
-        shutil.copyfile(_TEMPLATES / "client.py", staging / "client.py")
-        (staging / "pictures.py").write_text(standalone_source(), encoding="utf-8")
-        said = {"docker": IMAGE, "form": form, "space": card["image_space"], "towers": " and ".join(towers)}
-        readme = Template((_TEMPLATES / "README.md").read_text(encoding="utf-8")).substitute(said)
-        (staging / "README.md").write_text(readme, encoding="utf-8")
-        if ready.curve is not None:
-            ready.curve.save(staging)
-    return ready.exported(out, "triton", agreement)
+            (folder / tower / "config.pbtxt").write_text(config, encoding="utf-8")
+        for name in (PREPROCESS, *((TOKENIZER,) if text is not None else ())):
+            shutil.copyfile(flat / name, folder / name)
+    shutil.copyfile(_TEMPLATES / "client.py", folder / "client.py")
+    (folder / "pictures.py").write_text(standalone_source(), encoding="utf-8")
+    values = {"docker": IMAGE, "form": form, "space": card["image_space"], "towers": " and ".join(towers)}
+    readme = Template((_TEMPLATES / "README.md").read_text(encoding="utf-8")).substitute(values)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+
+
+def _verify(folder: Path, _: Probe) -> Agreement:
+    """What is served is, byte for byte, one of the files that were proven before they were put in their places."""
+    card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    proven = set(card["files"].values())
+    for file in folder.glob("*/1/*"):
+        if sha256_file(file) not in proven:
+            raise ParityError(f"{file}: is not the file that was proven equal to the measured model")
+    return Agreement(**card["agreement"])
+
+
+FORM = ExportForm("triton", lambda encoder: None, _write, _verify, narrow=("int8", "fp16"))
 
 
 def config_text(tower: Tower, shape: list[int], dim: int, instances: int = 1) -> str:

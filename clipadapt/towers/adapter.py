@@ -13,6 +13,7 @@ Nothing here finds bases; `load` does.
 
 import json
 from pathlib import Path
+from string import Template
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 from clipadapt import places
 from clipadapt.errors import AdapterError, listing
 from clipadapt.store import atomic_folder
+from clipadapt.towers import hub
 from clipadapt.towers.adapter_state import NAME, Adapters, Kind, inject, train_in_place, unwrap
 from clipadapt.towers.classifier import HEAD, PROBE, LinearHead
 from clipadapt.towers.encoder import TorchEncoder
@@ -32,6 +34,7 @@ from clipadapt.towers.packed import split_attention
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+_README = Path(__file__).parent / "adapter_readme.md"
 _SCALARS = ("logit_scale", "logit_bias")
 _SHOWN = 6
 
@@ -78,12 +81,27 @@ def save_adapter(encoder: TorchEncoder, folder: str | Path) -> Path:
         save_file(kept, staging / WEIGHTS, metadata={"format": "pt"})
         if config is not None:
             config.save_pretrained(str(staging))
+            (staging / "README.md").write_text(_readme(encoder), encoding="utf-8")
         document = {"schema_version": 1, "adapter": card._replace(base=base)._asdict()}
         (staging / CARD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         for name, head in ((HEAD, encoder.head), (PROBE, encoder.base_probe)):
             if head is not None:
                 head.save(staging / name)
     return Path(folder)
+
+
+def _readme(encoder: TorchEncoder) -> str:
+    """How stock libraries load the adapter, and how a load that lost tensors is noticed."""
+    base = hub.parse(places.public(encoder.source))
+    imports = {"open_clip": "import open_clip", "transformers": "from transformers import AutoModel"}
+    model = f'timm.create_model("{base.name}", pretrained=True, num_classes=0)'
+    if encoder.family == "transformers":
+        model = f'AutoModel.from_pretrained("{base.name}")'
+    elif encoder.family == "open_clip":
+        named = f'"{base.name}", pretrained="{base.tag}"' if base.scheme == "open_clip" else f'"{base}"'
+        model = f"open_clip.create_model_and_transforms({named})[0]"
+    values = {"base": str(base), "imports": imports.get(encoder.family, "import timm"), "model": model}
+    return Template(_README.read_text(encoding="utf-8")).substitute(values)
 
 
 def read_adapter_card(folder: str | Path) -> AdapterCard | None:

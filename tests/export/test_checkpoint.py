@@ -162,7 +162,7 @@ def test_sentence_transformers_takes_clip_models_alone(tmp_path: Path) -> None:
 
 
 def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipadapt.export.checkpoint.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install clipadapt\[sentence-transformers\]"):
         export("local-dir:nowhere", "sentence-transformers", tmp_path / "out")
 

@@ -139,6 +139,23 @@ def test_stock_peft_loads_it_over_the_split_model(
     assert stock.scale == encoder.scale
 
 
+def test_the_readme_of_an_adapter_loads_it_and_notices_when_attention_was_not_split(
+    encoder_of: Callable[[str], TorchEncoder], folder_of: Any, tmp_path: Path
+) -> None:
+    encoder = encoder_of("clip")
+    add_adapters(encoder, Lora(rank=2))
+    move(encoder)
+    save_adapter(encoder, tmp_path / "adapter")
+    text = (tmp_path / "adapter" / "README.md").read_text()
+    assert str(tmp_path) not in text
+    code = text.split("```python")[1].split("```")[0].replace("ADAPTER", str(tmp_path / "adapter"))
+    folder = Path(folder_of("clip"))
+    code = code.replace(f"local-dir:{folder.name}", f"local-dir:{folder}")
+    exec(code, {})
+    with pytest.raises(AssertionError, match=r"peft took \d+ of \d+ tensors: split the attention first"):
+        exec(code.replace("clipadapt.split_attention(model)", ""), {})
+
+
 @pytest.mark.parametrize("trainable", ["norms", "all"])
 def test_runs_without_adapters_are_kept_in_the_same_form(
     trainable: Any, encoder_of: Callable[[str], TorchEncoder], pixels: Tensor, tmp_path: Path
