@@ -102,14 +102,20 @@ def gallery_evidence(
         gallery: rows of the catalogue.
     """
     total = int(relevant.sum())
-    scale = len(gallery) / _weight(gallery, sampler)
+    large = len(gallery) > _LARGE
+    scale = np.ones(1) if large else len(gallery) / sampler.summed(gallery)
     relevant_weight = _weight(gallery[relevant], sampler)
     points, draws = {}, {}
     for system, order in orders.items():
         found = relevant[order]
         points[system] = ranked(found[None], np.array([total])).measure(wanted)
-        weights = sampler.weights(gallery[order])
-        draws[system] = reweighed(found, weights, relevant_weight, scale).measure(wanted)
+        # Most figures look at the top alone; so does their bootstrap, if the top weighs enough under every draw.
+        top = min(_top(wanted, total), len(order))
+        weights = sampler.weights(gallery[order[:top]])
+        deepest = np.maximum(_deepest(wanted), relevant_weight * scale)
+        if top < len(order) and (weights.sum(axis=0, dtype=np.float64) * scale < deepest).any():
+            top, weights = len(order), sampler.weights(gallery[order])
+        draws[system] = reweighed(found[:top], weights, relevant_weight, scale).measure(wanted)
     null = _swapped(orders, relevant, gallery, sampler, wanted) if len(orders) == 2 else None
     return {
         figure: Resampled(
@@ -130,21 +136,43 @@ def _swapped(
     wanted: Sequence[Figure],
 ) -> dict[Figure, np.ndarray]:
     """Differences of the two systems after exchanging their ranks product by product."""
-    ranks = []
-    for order in orders.values():
-        own = np.full(len(gallery), len(order), np.int64)
-        own[order] = np.arange(len(order))
-        ranks.append(own)
-    reached = np.flatnonzero(np.isin(np.arange(len(gallery)), np.concatenate(list(orders.values()))))
-    first, second = swapped(
-        ranks[0][reached],
-        ranks[1][reached],
-        relevant[reached],
-        int(relevant.sum()),
-        sampler.swaps(gallery[reached]),
-    )
+    total = int(relevant.sum())
+    depth = max(len(order) for order in orders.values())
+    top = min(_top(wanted, total), depth)
+    while True:
+        tops = [order[:top] for order in orders.values()]
+        reached = np.unique(np.concatenate(tops))
+        ranks = []
+        for own in tops:
+            of_gallery = np.full(len(gallery), len(own), np.int64)
+            of_gallery[own] = np.arange(len(own))
+            ranks.append(of_gallery[reached])
+        swaps = sampler.swaps(gallery[reached])
+        if top == depth or _filled(ranks, swaps, top) >= max(_deepest(wanted), total):
+            break
+        top = depth
+    first, second = swapped(ranks[0], ranks[1], relevant[reached], total, swaps)
     of_first, of_second = first.measure(wanted), second.measure(wanted)
     return {figure: of_first[figure] - of_second[figure] for figure in wanted}
+
+
+def _deepest(wanted: Sequence[Figure]) -> int:
+    """The largest k."""
+    return max((k for _, k in wanted if k is not None), default=1)
+
+
+def _top(wanted: Sequence[Figure], total: int) -> int:
+    """How much of a ranking is looked at first: all of it for figures that may depend on any rank."""
+    if {metric for metric, _ in wanted} & {"average_precision", "reciprocal_rank"}:
+        return np.iinfo(np.int64).max
+    return 4 * max(_deepest(wanted), total) + 64
+
+
+def _filled(ranks: Sequence[np.ndarray], swaps: Bool[np.ndarray, "items swaps"], top: int) -> int:
+    """How many items at least stand among the first `top` of either ranking, whatever is swapped."""
+    inside = [(own < top)[:, None] for own in ranks]
+    one, other = (np.where(swaps, inside[1 - number], inside[number]).sum(axis=0) for number in (0, 1))
+    return int(min(one.min(), other.min()))
 
 
 def totals_evidence(

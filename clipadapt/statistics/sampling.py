@@ -29,6 +29,7 @@ class Sampler:
         """Distinct products, and which of them each row of the catalogue belongs to."""
         memory = int(memory_mb * 2**20)
         self.draws, self.permutations = draws, swaps
+        self._summed: tuple[np.ndarray, np.ndarray] | None = None
         self._weights = _Rows(
             len(self.names),
             lambda product: keyed.generator(seed, "weights", str(self.names[product])).standard_exponential(
@@ -56,6 +57,12 @@ class Sampler:
     def weights(self, rows: Int[np.ndarray, " n"], draws: slice = slice(None)) -> Float[np.ndarray, "n draws"]:
         """Exponential weights, equal for rows of one product; of some draws."""
         return self._weights.of(self.of_row[rows], draws)
+
+    def summed(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, " draws"]:
+        """Weights of some rows added up; kept for the next call with the same array, as of queries of one gallery."""
+        if self._summed is None or self._summed[0] is not rows:
+            self._summed = rows, self.weights(rows).sum(axis=0, dtype=np.float64)
+        return self._summed[1]
 
     def swaps(self, rows: Int[np.ndarray, " n"], swaps: slice = slice(None)) -> Bool[np.ndarray, "n swaps"]:
         """Fair coins, equal for rows of one product; of some swaps."""

@@ -3,6 +3,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from clipadapt.metrics.gallery import Query
+from clipadapt.statistics import evidence
 from clipadapt.statistics.evidence import ClassMeans, Rankings, Resampled, gallery_evidence, totals_evidence
 from clipadapt.statistics.galleries import figures
 from clipadapt.statistics.sampling import Sampler
@@ -104,3 +105,29 @@ def test_means_by_hand():
     assert cases.mean("a") == 0.75
     query = Query(np.array([True, False, True]), np.array([0, 1, 2]))
     assert Rankings({"a": (query,)}).mean("a") == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("relevant_items", [1, 3, 40])
+@pytest.mark.parametrize("alike", [0.0, 0.9])
+def test_the_top_of_a_ranking_gives_what_the_whole_gives(relevant_items, alike, monkeypatch):
+    rng = np.random.default_rng(0)
+    items = 700
+    sampler = Sampler([f"p{number // 3}" for number in range(items)], draws=60, swaps=60, seed=0)
+    base = rng.standard_normal(items)
+    orders = {name: np.argsort(alike * base + rng.standard_normal(items)) for name in ("adapted", "base")}
+    relevant = np.zeros(items, bool)
+    relevant[rng.choice(items, relevant_items, replace=False)] = True
+    relevant[orders["adapted"][0]] = True
+    wanted = figures(["precision", "r_precision", "ndcg", "recall_at"], [1, 5, 10])
+    short = gallery_evidence(orders, relevant, np.arange(items), sampler, wanted)
+    assert evidence._top(wanted, int(relevant.sum())) < items
+    monkeypatch.setattr(evidence, "_top", lambda *_: items)
+    whole = gallery_evidence(orders, relevant, np.arange(items), sampler, wanted)
+    for figure in wanted:
+        assert short[figure].points == whole[figure].points
+        null, expected = (short[figure].null, whole[figure].null)
+        assert null is not None
+        assert expected is not None
+        np.testing.assert_allclose(null, expected, atol=1e-9)
+        for name in orders:
+            np.testing.assert_allclose(short[figure].draws[name], whole[figure].draws[name], atol=1e-6)
