@@ -174,12 +174,14 @@ def recognise(source: Path) -> dict[str, Table | ClassFolders] | None:
 def _over_folders(source: Path, splits: dict[str, Path]) -> dict[str, Table | ClassFolders] | None:
     """Tables beside split folders that have none of their own: one per split, or one over all of them."""
     metadata = [source / name for name in _METADATA if (source / name).is_file()]
-    tables = {"train": Table(metadata[0])} if len(metadata) == 1 else _tables(source)
+    tables: dict[str, Table | ClassFolders] | None = _tables(source)
+    if len(metadata) == 1:
+        tables = {"train": Table(metadata[0])}
     if tables is None or any(_split_of(table.file.stem) for table in tables.values() if isinstance(table, Table)):
         return tables
     (table,) = tables.values()
     assert isinstance(table, Table), "made here"
-    return {split: table._replace(below=splits[split].name) for split in SPLIT_WORDS if split in splits}
+    return {split: Table(table.file, splits[split].name) for split in SPLIT_WORDS if split in splits}
 
 
 def passed_over(source: Path) -> list[str]:
