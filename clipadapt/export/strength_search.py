@@ -7,8 +7,9 @@ Adapters are merged at every strength that is tried and pictures or texts encode
 lie on a line. The image tower is tried coarsely, then ever nearer to the best, for a strength costs a pass over tune's
 pictures; the text tower in tenths, for it costs a few hundred texts. Every pair of the two is judged as epochs are:
 balanced accuracy over the headline attributes, rare values pooled. Retention is balanced accuracy over the attributes
-that are not headline ones, which the base could tell before; its mean may fall by the margin of the suite's retention
-tasks, since on a tune split an interval would forbid nearly everything. A gate judges by intervals, on validation.
+that are not headline ones, which the base could tell before; its mean may fall by a point, or by the narrower margin of
+the suite's retention tasks, since on a tune split an interval would forbid nearly everything. A gate judges by
+intervals, on validation.
 Tune alone is looked at, never what is reported. Nothing here writes files.
 """
 
@@ -261,6 +262,6 @@ def _attributes(settings: Config, tune: Catalogue, retain: Sequence[str]) -> tup
 
 
 def _margin(settings: Config) -> float:
-    """The narrowest of the suite's retention tasks."""
+    """The narrowest of the suite's retention tasks, MARGIN at most: a suite's own pictures may show less than tune."""
     tasks = Suite.load(settings.eval.suite).tasks if settings.eval.suite else ()
-    return min((task.margin for task in tasks if isinstance(task, Retention)), default=MARGIN)
+    return min([MARGIN, *(task.margin for task in tasks if isinstance(task, Retention))])

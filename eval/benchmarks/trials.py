@@ -19,6 +19,7 @@ from clipadapt.evaluation.results import RESULTS as FILE
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import Suite
 from clipadapt.evaluation.tasks.retention import Retention
+from clipadapt.places import public
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.runs import Run
@@ -74,7 +75,7 @@ class Trials:
             same = [(one.image_space, one.text_space) for one in (encoder, against)]
             if (
                 kept.config["prompts"]["digest"] == self.prompts.digest
-                and kept.config["suite"] == self.suite.model_dump(mode="json")
+                and kept.config["suite"] == public(self.suite.model_dump(mode="json"))
                 and [(one.get("image_space"), one.get("text_space")) for one in told] == same
             ):
                 return kept

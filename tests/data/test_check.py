@@ -1,6 +1,7 @@
 import csv
 import shutil
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,7 +187,7 @@ def test_real_photos_have_no_errors(photos):
     assert report.splits["validation"]["items"] == 341
 
 
-def plain(folder, cells, column="Pattern", **columns):
+def plain(folder: Path, cells: list[str], column: str = "Pattern", **columns: list[str]) -> Path:
     """A catalogue with these cells, a product each."""
     rows = [
         {"file_name": f"{item}.png", column: cell} | {name: values[item] for name, values in columns.items()}
@@ -268,9 +269,10 @@ def test_many_columns_are_listed_once(tmp_path, monkeypatch):
 
     listed = []
     columns = Cells.columns.fget
+    assert columns is not None
     monkeypatch.setattr(Cells, "columns", property(lambda self: listed.append(1) or columns(self)))
     names = [f"c{number}" for number in range(300)]
-    folder = plain(tmp_path, ["a", "b"] * 6, **{name: ["x", "y"] * 6 for name in names})
+    folder = plain(tmp_path, ["a", "b"] * 6, column="Pattern", **{name: ["x", "y"] * 6 for name in names})
     report = run(folder, attributes=names)
     assert len(report.splits["train"]["attributes"]) == 300
     assert len(listed) < 20
