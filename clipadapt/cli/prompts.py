@@ -46,6 +46,7 @@ def lint(
     against = None
     if source is not None or config is not None:
         catalogue = _items(split, config=config, source=source, image=image)
+        prompts = prompts.with_separators(catalogue.separators)
         against = checks.Source.of(prompts, catalogue.columns, map(catalogue.row, range(len(catalogue))))
     findings = checks.lint(prompts, against)
     if model is not None:
@@ -78,8 +79,8 @@ def preview(
     from clipadapt.prompts import Prompts
     from clipadapt.prompts import preview as pages
 
-    prompts = Prompts.load(path)
     catalogue = _items(split, config=config, source=source, image=image, product=product, id=item)
+    prompts = Prompts.load(path).with_separators(catalogue.separators)
     prompts.check(catalogue.columns)
     context = _context(_text_encoder(model)) if model is not None else None
     count = context.count if context is not None else None
@@ -90,6 +91,9 @@ def preview(
     ]
     for card in cards:
         typer.echo("\n".join(pages.lines(card, count)))
+    if bare := sum(not card.captioned for card in cards):
+        advice = f"`clipadapt prompts lint {path}` with the same source says why"
+        typer.echo(f"{bare} of {len(cards)} items have no caption; {advice}", err=True)
     if out is not None:
         values = {name: list(catalogue.counts(name)) for name in prompts.attributes if name in catalogue.columns}
         atomic_write(out, pages.page(prompts, cards, values, count))

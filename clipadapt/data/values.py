@@ -53,9 +53,6 @@ class Cells:
     def _declare(self, attributes: Sequence[Attribute]) -> None:
         """Takes columns for attributes, and cleans all cells by what they are; again is no harm."""
         self.attributes = tuple(_as_in_source(attribute, self._lists) for attribute in attributes)
-        declared = {one.name: one.separator for one in self.attributes if one.kind == "multi"}
-        self.separators: Mapping[str, str] = {**self._lists, **declared}
-        """Columns whose cells hold several values -> what separates them: declared ones, and lists of the source."""
         names = {attribute.name for attribute in self.attributes}
         cleaned = {
             name: _mapped(
@@ -80,6 +77,12 @@ class Cells:
         """Every column of one item as text; "" where nobody knows."""
         at = operator.index(index)
         return {name: self._texts.column(name)[at].as_py() for name in self.columns}
+
+    @property
+    def separators(self) -> dict[str, str]:
+        """Columns whose cells hold several values -> what separates them: declared ones, and lists of the source."""
+        declared = {one.name: one.separator for one in self.attributes if one.kind == "multi"}
+        return {**self._lists, **declared}
 
     def values(self, attribute: str) -> list[str | None]:
         """The value of each item, None where unknown; of any column.

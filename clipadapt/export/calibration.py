@@ -89,9 +89,10 @@ class Calibration:
                 f"aside to choose exceptions by; it needs {FEWEST}; name a larger --calibrate source"
             )
         named = [name for name in found.data.kinds() if name in whole.columns]
-        values = {name: texts for name in named if len(texts := _texts(whole, found.prompts, name)) > 1}
+        words = found.prompts.with_separators(whole.separators)
+        values = {name: texts for name in named if len(texts := _texts(whole, words, name)) > 1}
         drawn = [_draw(part, count, seed) for part, count in ((rest, pictures), (carved, tune))]
-        captions = _captions(drawn[0], found.prompts, values)
+        captions = _captions(drawn[0], words, values)
         if not captions:
             raise PromptError(
                 f"{found.words}: gives no caption and no value text for {source}; name others with --prompts"

@@ -75,7 +75,7 @@ class ScoringInputs:
                 near = nearest(name, columns)
                 line = prompts.library.attributes[name].place.line
                 log.warning("not scored: %s:%d: %s: the source has no such column%s", prompts.path, line, name, near)
-            elif prompts.speaks_of(name) and prompts.wording(name).separator:
+            elif name in self.catalogue.separators or (prompts.speaks_of(name) and prompts.wording(name).separator):
                 log.warning("not scored: %s: its cells hold several values; `clipadapt eval` measures it", name)
             else:
                 names.append(name)

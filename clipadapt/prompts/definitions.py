@@ -78,3 +78,5 @@ class Library:
     absent_cells: frozenset[str]
     absent: tuple[Entry[Template], ...]
     fitted_on: Fitted | None
+    separators: Mapping[str, str] = field(default_factory=dict)
+    """Of a catalogue's columns whose cells hold several values; they win over those of the file."""

@@ -15,6 +15,7 @@ weight is shared by the names it was filled with. Nothing here encodes a text or
 import dataclasses
 import difflib
 import hashlib
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,8 @@ from clipadapt.prompts.document import Document
 from clipadapt.prompts.template import Field, Lookup, Template
 from clipadapt.prompts.wording import Synonyms, Text
 from clipadapt.prompts.words import Word, spoken
+
+log = logging.getLogger(__name__)
 
 
 class Caption(NamedTuple):
@@ -90,14 +93,23 @@ class Prompts:
                 "a score on them means nothing; score another split"
             )
 
+    def with_separators(self, separators: Mapping[str, str]) -> Self:
+        """The same for a catalogue whose cells in some columns hold several values: column -> what separates them.
+
+        Captions join the values whether or not the file has a `separator:` for the column, and by the catalogue's
+        separator where they differ.
+        """
+        library = dataclasses.replace(self.library, separators=dict(separators))
+        return type(self)(self.path, library, self.digest)
+
     def check(self, columns: Collection[str]) -> None:
-        """Refuses a catalogue that lacks a column the file speaks of, unless the file says `missing_columns: allow`.
+        """Refuses a catalogue that lacks a column the file speaks of.
+
+        Where the file says `missing_columns: allow`, a column that is nearly there under another name is logged.
 
         Raises:
             PromptError: all such columns, with file and line, and the nearest column there is.
         """
-        if self.library.missing_columns == "allow":
-            return
         lines: dict[str, list[int]] = {}
         for entry in self.library.captions:
             for field in entry.what.fields:
@@ -109,7 +121,10 @@ class Prompts:
             for name, at in lines.items()
             if name not in columns
         ]
-        if faults:
+        if self.library.missing_columns == "allow":
+            for fault in (fault for fault in faults if "did you mean" in fault):
+                log.warning("%s; it counts as empty", fault)
+        elif faults:
             raise PromptError(
                 f"{self.path}: {len(faults)} column(s) missing; correct the names, take them out, "
                 f"or set `missing_columns: allow`{listing(faults)}"

@@ -7,6 +7,7 @@ catalogues or models: rows come as mappings.
 
 import difflib
 import itertools
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ class Source:
             if cells not in kinds:
                 kinds[cells] = (row, row.get("id") or row.get("file_name") or f"number {number}")
             for name, counted in values.items():
-                separator = prompts.library.attributes[name].separator
+                separator = wording.separator_of(prompts.library, name)
                 parts = row[name].split(separator) if separator else [row[name]]
                 counted.update(value for part in parts if (value := part.strip()))
         return cls(tuple(columns), values, tuple(Kind(*kinds[cells], items) for cells, items in counts.items()))
@@ -76,9 +77,10 @@ class Source:
 
 def lint(prompts: Prompts, source: Source | None = None) -> list[Finding]:
     """All findings in the order of the file; columns and values are judged only when a source is given."""
-    found = [*_names(prompts), *_shared_texts(prompts, source)]
+    found = [*_names(prompts), *_shared_texts(prompts, source), *_shared_by_attributes(prompts, source)]
     if source is not None:
         found += [*_columns(prompts, source), *_values(prompts, source), *_captions(prompts, source)]
+        found += _lists(prompts, source)
     found += _articles(prompts, source)
     return sorted(set(found))
 
@@ -133,22 +135,74 @@ def _shared_texts(prompts: Prompts, source: Source | None) -> Iterator[Finding]:
                 yield Finding(place, "warning", message)
 
 
+def _shared_by_attributes(prompts: Prompts, source: Source | None) -> Iterator[Finding]:
+    """Texts that say a value of one attribute and a value of another: they are trained as one and found as one."""
+    owners: dict[str, tuple[str, str]] = {}
+    shared: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
+    for attribute in prompts.library.attributes:
+        for value in values_of(prompts, attribute, source):
+            for text in sorted(_folded(prompts, attribute, value)):
+                other, its = owners.setdefault(text, (attribute, value))
+                if other != attribute:
+                    shared.setdefault((other, attribute), []).append((its, value, text))
+    for (one, other), texts in shared.items():
+        first = texts[0]
+        message = f"{other}: {len(texts)} text(s) of its values are also texts of {one}: {listed(t[2] for t in texts)}"
+        cure = (
+            f"{one} {first[0]!r} and {other} {first[1]!r} cannot be told apart by it; let a template say which is meant"
+        )
+        yield Finding(place_of(prompts, other, first[1]), "warning", f"{message}; {cure}")
+
+
+def _lists(prompts: Prompts, source: Source) -> Iterator[Finding]:
+    """Columns whose cells hold several values, of which the file does not know."""
+    library = prompts.library
+    for column in dict.fromkeys((*library.attributes, *prompts.fields)):
+        words = library.attributes.get(column)
+        place = (
+            words.place
+            if words
+            else next(e.place for e in library.captions if column in {f.name for f in e.what.fields})
+        )
+        own, real = words.separator if words else "", library.separators.get(column, "")
+        cure = f"give it `separator: {json.dumps(real or '|')}` under `attributes:`"
+        if real and own and own != real:
+            yield Finding(
+                place, "error", f"{column}: the catalogue separates its values by {real!r}, not {own!r}; {cure}"
+            )
+        elif real and not own:
+            message = f"{column}: its cells hold several values, separated by {real!r}, which the file does not say"
+            yield Finding(place, "warning", f"{message}; {cure}")
+        elif not own:
+            cells = [kind.row.get(column, "") for kind in source.kinds]
+            joined = [*dict.fromkeys(cell for cell in cells if "|" in cell.strip("|"))]
+            if joined:
+                message = f"{column}: cells such as {listed(joined)} are said as they stand"
+                yield Finding(place, "warning", f"{message}; where they hold several values, {cure}")
+
+
 def _folded(prompts: Prompts, attribute: str, value: str) -> set[str]:
     return {text.casefold() for text in prompts.value_texts(attribute, value)}
 
 
 def _columns(prompts: Prompts, source: Source) -> Iterator[Finding]:
-    if prompts.library.missing_columns == "allow":
-        return
-    for entry in prompts.library.captions:
-        for field in entry.what.fields:
-            if field.name not in source.columns:
-                near = nearest(field.name, source.columns)
-                yield Finding(entry.place, "error", f"unknown field {{{field.name}}}: no such column{near}")
-    for name, words in prompts.library.attributes.items():
-        if name not in source.columns:
-            near = nearest(name, source.columns)
-            yield Finding(words.place, "error", f"attribute {name!r}: no such column{near}")
+    allowed = prompts.library.missing_columns == "allow"
+    missing = [
+        (entry.place, f"unknown field {{{field.name}}}", field.name)
+        for entry in prompts.library.captions
+        for field in entry.what.fields
+    ]
+    missing += [(words.place, f"attribute {name!r}", name) for name, words in prompts.library.attributes.items()]
+    for place, what, name in missing:
+        near = nearest(name, source.columns) if name not in source.columns else ""
+        if name not in source.columns and not allowed:
+            yield Finding(place, "error", f"{what}: no such column{near}")
+        elif near:
+            yield Finding(place, "warning", f"{what}: no such column, so it counts as empty{near}")
+    absent = [*dict.fromkeys(name for _, _, name in missing if name not in source.columns)]
+    if allowed and absent:
+        message = f"{len(absent)} column(s) are not there and count as empty: {listed(absent)}"
+        yield Finding(missing[0][0], "note", message)
 
 
 def _values(prompts: Prompts, source: Source) -> Iterator[Finding]:
@@ -253,9 +307,9 @@ def _next_fields(parts: Sequence[str | Field | Phrase]) -> Iterator[Field]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the most similar known name, if there is one."""
-    folded = {other.casefold(): other for other in known}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.75)
+    """A hint at the most similar known name, if there is one; spaces, underscores and capitals count for nothing."""
+    folded = {re.sub(r"[\s_-]", "", other).casefold(): other for other in known}
+    close = difflib.get_close_matches(re.sub(r"[\s_-]", "", name).casefold(), folded, n=1, cutoff=0.75)
     return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 

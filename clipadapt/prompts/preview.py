@@ -43,6 +43,11 @@ class Card(NamedTuple):
     said: tuple[Said, ...]
     picture: Image.Image | None
 
+    @property
+    def captioned(self) -> bool:
+        """Whether any template can speak of the item."""
+        return any(said.text for said in self.said)
+
 
 def card(prompts: Prompts, name: str, row: Mapping[str, str], picture: Image.Image | None) -> Card:
     """What every template says of an item, values by their first names."""
@@ -117,12 +122,17 @@ def data_uri(picture: Image.Image) -> str:
 
 
 def lines(one: Card, count: Count | None) -> Iterator[str]:
-    """The same for a terminal: the item's name, then a line per template that can speak of it."""
+    """The same for a terminal: the item's name, then a line per template that can speak of it, or why none can."""
     yield one.name
     for said in one.said:
         if said.text:
             tokens = f"{count(said.text):>4} tokens" if count is not None else ""
             yield f"  line {said.line:>3}{tokens}  {said.text}"
+    if not one.captioned:
+        for said in one.said:
+            yield f"  line {said.line:>3}  no caption: needs {', '.join(said.lacks) or 'something to say'}"
+        if not one.said:
+            yield "  no caption: the file has no `captions:`"
 
 
 _STYLE = """

@@ -57,14 +57,20 @@ def names_of(library: Library, words: AttributeWords | None, value: str) -> tupl
     return (Entry(own_name(library, value), 1.0),)
 
 
+def separator_of(library: Library, column: str) -> str:
+    """What separates the values of a column's cells: by the catalogue, else the file; empty for single values."""
+    words = library.attributes.get(column)
+    return library.separators.get(column) or (words.separator if words is not None else "")
+
+
 def cell_word(library: Library, column: str, cell: str, key: Sequence[int] | None) -> Word | None:
     """What a caption says for a cell; None when nothing is known.
 
     A name is drawn per value by `key`, or the first is taken when there is none; several values are joined.
     """
     words = library.attributes.get(column)
-    separated = words is not None and words.separator
-    values = [value.strip() for value in (cell.split(words.separator) if words and separated else [cell])]
+    separator = separator_of(library, column)
+    values = [value.strip() for value in (cell.split(separator) if separator else [cell])]
     said = [word for value in values if (word := _value_word(library, words, column, value, key))]
     if len(said) < 2:
         return said[0] if said else None

@@ -165,7 +165,10 @@ def tag(
         for name, one in thresholds.attributes.items()
     }
     confident = {name: column.confident() for name, column in columns.items()}
-    describer = Describer(prompts)
+    lists = {
+        name: one.candidates.separator for name, one in thresholds.attributes.items() if one.candidates.kind == "multi"
+    }
+    describer = Describer(prompts.with_separators(lists))
     said = [
         describer({name: value for name, values in confident.items() if (value := values[row])})
         for row in range(len(catalogue))

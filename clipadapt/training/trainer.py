@@ -104,7 +104,7 @@ class _Training:
         self.processes = Processes(accelerator)
         self.splits = inputs.splits
         self.callbacks = callbacks if self.processes.main else ()
-        prompts = inputs.prompts
+        prompts = inputs.prompts.with_separators(self.splits.train.separators)
         prompts.check(self.splits.train.columns)
         columns = [*config.data.kinds(), *prompts.fields]
         run.learn_from(digests(self.splits._asdict(), columns), lambda then, now: changes(then, now, ("train", "tune")))

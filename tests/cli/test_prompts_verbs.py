@@ -57,3 +57,33 @@ def test_preview_of_a_file_for_other_columns_says_so(source, tmp_path):
     path = prompts_file(tmp_path, 'captions: ["{size}"]\n')
     result = CliRunner().invoke(app, ["preview", path, "--source", str(source)])
     assert isinstance(result.exception, PromptError) and "'size' is no column" in str(result.exception)
+
+
+def test_several_values_of_a_cell_are_joined_as_the_config_says(source, tmp_path):
+    """A config declares the column multi, the prompts file has no separator: captions join, lint says so."""
+    lists = tmp_path / "lists" / "train"
+    lists.mkdir(parents=True)
+    for name in "12":
+        Image.new("RGB", (40, 30), "white").save(lists / f"{name}.png")
+    (lists / "metadata.csv").write_text("file_name,kind,colour\n1.png,box,Red|Blue\n2.png,bag,Red\n")
+    path = prompts_file(
+        tmp_path, 'captions: ["a {colour} {kind}"]\nattributes: {colour: {templates: ["{value} thing"]}}\n'
+    )
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"name: c\noutput_dir: {tmp_path}/run\nprompts: {path}\n"
+        f"data: {{source: {lists.parent}, attributes: {{colour: {{kind: multi}}}}}}\n"
+    )
+    result = CliRunner().invoke(app, ["preview", path, "--config", str(config)])
+    assert result.exit_code == 0, result.output
+    assert "a red and blue box" in result.stdout and "red|blue" not in result.stdout
+    result = CliRunner().invoke(app, ["lint", path, "--config", str(config)])
+    assert "colour: its cells hold several values, separated by '|', which the file does not say" in result.stdout
+
+
+def test_preview_says_why_no_item_has_a_caption(source, tmp_path):
+    path = prompts_file(tmp_path, 'missing_columns: allow\ncaptions: ["a {colours}"]\n')
+    result = CliRunner().invoke(app, ["preview", path, "--source", str(source)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("no caption: needs colours") == 3
+    assert "3 of 3 items have no caption" in result.stderr

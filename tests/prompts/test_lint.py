@@ -75,7 +75,79 @@ def test_templates_are_judged_against_items_once_their_fields_exist():
 
 def test_a_file_alone_and_a_lenient_file():
     assert not any("no such column" in line or "no item" in line for line in found(FILE))
-    assert not any("no such column" in line for line in found("missing_columns: allow\n" + FILE, ROWS))
+    lines = found("missing_columns: allow\n" + FILE, ROWS)
+    assert not any("error" in line and "no such column" in line for line in lines)
+    assert any("note: 2 column(s) are not there and count as empty: 'Nonsense', 'Fit'" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("column", "there"), [("land_cover", "landcover"), ("land_cover", "Land Cover"), ("sensor", "sensors")]
+)
+def test_a_lenient_file_names_the_column_that_was_meant(column, there, caplog):
+    file = (
+        f"missing_columns: allow\ncaptions: ['{{{column}}}']\nattributes: {{{column}: {{templates: ['{{value}}']}}}}\n"
+    )
+    lines = found(file, [{there: "forest"}], [there])
+    hint = f"no such column, so it counts as empty; did you mean '{there}'?"
+    assert any(line.startswith("f.yaml:2:") and hint in line for line in lines)
+    assert any(line.startswith("f.yaml:3:") and hint in line for line in lines)
+    Prompts.parse(file, "f.yaml").check([there])
+    assert f"did you mean '{there}'?" in caplog.text
+    caplog.clear()
+    Prompts.parse(file, "f.yaml").check([column])
+    Prompts.parse(file, "f.yaml").check(["unrelated"])
+    assert not caplog.text
+
+
+def test_a_text_of_two_attributes_is_pointed_at():
+    file = """attributes:
+  Fabric: {templates: ["a {value} thing"], values: {Cotton: [cotton], Silk: [silk]}}
+  Material:
+    templates: ["a {value} thing", "material {value}"]
+    values:
+      Wood: [wood]
+      Cotton: [Cotton]
+"""
+    lines = [line for line in found(file) if "cannot be told apart" in line]
+    assert len(lines) == 1
+    assert (
+        "f.yaml:7:7: warning: Material: 1 text(s) of its values are also texts of Fabric: 'a cotton thing'" in lines[0]
+    )
+    rows = [{"Fabric": "Denim", "Material": "Denim"}, {"Fabric": "", "Material": "Wood"}]
+    lines = [line for line in found(file, rows, ["Fabric", "Material"]) if "cannot be told apart" in line]
+    assert len(lines) == 1 and "Fabric 'Denim' and Material 'Denim'" in lines[0]
+    assert not any("cannot be told apart" in line for line in found(file.replace('"a {value} thing", ', "")))
+
+
+LISTS = 'captions: ["a {a for kind} {colour} {kind}"]\nattributes:\n  colour: {templates: ["{value}"]}\n'
+
+
+def test_lists_that_the_file_does_not_know_of_are_split_and_pointed_at():
+    """Whether the separator comes from a catalogue's declaration, or only cells look like lists."""
+    row = {"kind": "box", "colour": "Red|Blue"}
+    prompts = Prompts.parse(LISTS, "f.yaml").with_separators({"colour": "|"})
+    source = Source.of(prompts, ["kind", "colour"], [row])
+    assert source.values["colour"] == {"Red": 1, "Blue": 1}
+    lines = [finding.line("f.yaml") for finding in lint(prompts, source)]
+    expected = (
+        "f.yaml:3:3: warning: colour: its cells hold several values, separated by '|', which the file does not say"
+    )
+    assert any(expected in line for line in lines), lines
+    lines = found(LISTS, [row], ["kind", "colour"])
+    assert any("colour: cells such as 'Red|Blue' are said as they stand" in line for line in lines), lines
+    assert not any("separat" in line for line in found(LISTS, [{**row, "colour": "Red"}], ["kind", "colour"]))
+    other = Prompts.parse(LISTS.replace("{templates", '{separator: ";", templates'), "f.yaml")
+    other = other.with_separators({"colour": "|"})
+    lines = [finding.line("f.yaml") for finding in lint(other, Source.of(other, ["kind", "colour"], [row]))]
+    assert any("error: colour: the catalogue separates its values by '|', not ';'" in line for line in lines), lines
+
+
+def test_columns_without_words_are_split_too():
+    """A column that only captions name."""
+    prompts = Prompts.parse('captions: ["a {colour} box"]').with_separators({"colour": "|"})
+    assert prompts.captions({"colour": "Red|Blue"}) == ["a red and blue box"]
+    assert prompts.caption({"colour": "Red|Blue"}, (0, 0, 0)) == "a red and blue box"
+    assert Prompts.parse('captions: ["a {colour} box"]').captions({"colour": "Red|Blue"}) == ["a red|blue box"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "prompts").rglob("*.yaml")), ids=lambda path: path.name)

@@ -28,6 +28,18 @@ def test_cards_say_every_template_and_what_it_lacks():
     assert list(lines(one, words)) == ["7", "  line   1   4 tokens  an umbrella in <b>red</b>"]
 
 
+def test_an_item_without_a_caption_says_what_it_lacks():
+    bare = card(PROMPTS, "9", ROW | {"kind": ""}, None)
+    assert not bare.captioned
+    assert list(lines(bare, words)) == [
+        "9",
+        "  line   1  no caption: needs kind",
+        "  line   1  no caption: needs kind, maker",
+    ]
+    silent = Prompts.parse("attributes: {kind: {templates: ['{value}']}}")
+    assert list(lines(card(silent, "9", ROW, None), None)) == ["9", "  no caption: the file has no `captions:`"]
+
+
 def test_the_page_stands_alone_and_escapes():
     picture = Image.new("RGBA", (600, 300), (250, 20, 20, 255))
     text = page(PROMPTS, [card(PROMPTS, "7", ROW, picture)], {"kind": ["Umbrella"]}, words)
