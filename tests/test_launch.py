@@ -117,7 +117,7 @@ def test_what_fails_late_leaves_the_rest_done_and_names_its_command(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(formats.checkpoint, "export", full)
+    monkeypatch.setattr(formats, "run", full)
     with pytest.raises(SystemExit) as ended:
         adapt(str(written(gate=GATE % ("headline", 1))))
     assert ended.value.code == 1  # the first failure's, not the gate's
@@ -144,7 +144,7 @@ def test_the_commands_that_are_named_make_up_for_what_failed(
     with monkeypatch.context() as broken:
         broken.setattr(launch.Ending, "measure", fails)
         broken.setattr(launch.Ending, "index", fails)
-        broken.setattr(formats.checkpoint, "export", lambda *_, **__: [][0])
+        broken.setattr(formats, "run", lambda *_, **__: [][0])
         with pytest.raises(SystemExit):
             adapt(str(written()))
     run = tmp_path / "run"
