@@ -1,9 +1,31 @@
 """Settings that all tests share."""
 
 import os
+import random
 
+import numpy as np
+import pytest
+import torch
 from hypothesis import settings
 
 # A shared machine makes any deadline a matter of luck; a gate has to give the same answer twice.
 settings.register_profile("clipadapt", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("clipadapt")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def same_start_of_a_file() -> None:
+    """What a file's shared fixtures draw is the same in every run."""
+    _seed()
+
+
+@pytest.fixture(autouse=True)
+def same_start() -> None:
+    """A test's random numbers depend on nothing that ran before it."""
+    _seed()
+
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - what the libraries draw comes from there
+    torch.manual_seed(0)

@@ -4,6 +4,8 @@ Biases and norms are drawn at random too: libraries start them at zero or one, w
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,14 @@ def tiny_siglip(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
 def tiny_beit(pretrained: bool = False, **kwargs: Any) -> Beit:
     biased = {"use_rel_pos_bias": True, "qkv_bias": True, "init_values": 0.5, "mlp_ratio": 2.0}
     return build_model_with_cfg(Beit, "tiny_beit", pretrained, **{**_SHAPE, **biased, **kwargs})
+
+
+@contextmanager
+def keyed(seed: int = 0) -> Iterator[None]:
+    """What the libraries draw on building a model (biases, class embeddings) is the same in every run."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def shake(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -165,6 +175,7 @@ def write_tokenizer(folder: Path, eos: int = 1, pad: int = 1) -> None:
     fast.save_pretrained(folder)
 
 
+@keyed()
 def write_open_clip(folder: Path, config: dict[str, Any]) -> Path:
     """An open_clip folder with shaken weights."""
     from open_clip.model import CLIP, CustomTextCLIP
@@ -180,6 +191,7 @@ def write_open_clip(folder: Path, config: dict[str, Any]) -> Path:
     return folder
 
 
+@keyed()
 def write_transformers(folder: Path, name: str) -> Path:
     """A transformers CLIP or SigLIP folder with its processor, tokenizer and shaken weights."""
     from transformers import (
@@ -208,6 +220,7 @@ def write_transformers(folder: Path, name: str) -> Path:
     return folder
 
 
+@keyed()
 def write_timm(folder: Path, architecture: str) -> Path:
     """A timm folder, as `timm.models.save_for_hf` lays it out."""
     from timm.models import save_for_hf
