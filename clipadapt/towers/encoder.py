@@ -156,13 +156,13 @@ class TorchEncoder(nn.Module):
 
     def image_features(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b dim"]:
         """Unnormalised features, float32 (float64 for a float64 model) whatever the precision inside."""
-        with self._autocast():
-            return _widened(self.backend.image(pixels.to(self.device, next(self.model.parameters()).dtype)))
+        with self.autocast():
+            return widened(self.backend.image(pixels.to(self.device, next(self.model.parameters()).dtype)))
 
     def text_features(self, tokens: Int[Tensor, "t length"]) -> Float[Tensor, "t dim"]:
         """As image_features, from token ids as `tokenize` makes them."""
-        with self._autocast():
-            return _widened(self.backend.text(tokens.to(self.device)))
+        with self.autocast():
+            return widened(self.backend.text(tokens.to(self.device)))
 
     def tokenize(self, texts: Sequence[str], multiple: int = 1) -> Int[Tensor, "t length"]:
         """Token ids, cut to the longest text of the batch where the tower cannot see beyond a text's end.
@@ -249,7 +249,8 @@ class TorchEncoder(nn.Module):
         digests = weights(self.backend)
         return replace(self.lineage, image_weights=digests["image"], text_weights=digests.get("text"))
 
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Within: matrix products in `precision`."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
@@ -285,5 +286,6 @@ class _View(nn.Module):
         return self.run(inputs)
 
 
-def _widened(features: Tensor) -> Tensor:
+def widened(features: Tensor) -> Tensor:
+    """Half-precision features in float32."""
     return features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
