@@ -25,7 +25,7 @@ _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _CANNOT_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM}
 
 
-def atomic_write(path: str | Path, data: bytes | str) -> None:
+def atomic_write(path: str | Path, data: bytes | memoryview | str) -> None:
     """Replaces a file in one step, flushed to the disk; text is UTF-8.
 
     Raises:
@@ -141,7 +141,7 @@ def _exchange(staging: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes | memoryview) -> None:
     """Writes a file that must not exist yet, and flushes it to the disk."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:

@@ -15,23 +15,16 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from clipadapt import places
+from clipadapt.augmentation import Augment as Augment
 from clipadapt.errors import ConfigError, listing
-from clipadapt.sections import Section, describe, expand, locate, put_override, read_yaml, with_new_names
+from clipadapt.sections import Fraction, Section, describe, expand, locate, put_override, read_yaml, with_new_names
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 LOSSES = ("softmax", "sigmoid", "multi_positive", "attributes")
 _OWN_LOSS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 Plan = tuple[tuple[str, int | None], ...]
 """Ordered (pattern of logical names, rank or null); the first match wins and null freezes."""
-_AGAINST = {
-    "cutmix": "a patch pasted from another garment shows its fabric and pattern under this one's label, which no share "
-    "of areas says; augment.mixup blends targets as it blends pictures",
-    "autoaugment": "its policies change hue, invert, posterise and shear, which are labels here (colour, pattern, "
-    "cut); augment.crop, flip and jitter leave those as they are",
-}
-"""Why an augmentation is refused unless it is forced."""
 
 
 class Model(Section):
@@ -211,6 +204,19 @@ class Train(Section):
     """Steps at the start that train the text tower alone, against picture vectors that were encoded once."""
     text_warmup_lr: Positive | None = None
     """Rate of those steps; null: `lr`."""
+    views: Annotated[int, Field(ge=0)] = 0
+    """Views of each picture, taken in turn: the plain one and `views` - 1 augmented ones, the same in every epoch; 0: a
+    new augmentation each time."""
+    cache: Literal["required", "optional", "off"] = "required"
+    """With `views`, where the first blocks of the image tower are frozen: the tokens that enter the first trained block
+    are computed once and kept on disk. required: a disk that is too small for them is an error before training;
+    optional: blocks are then computed each time; off: they always are. The adapter is the same."""
+    cache_dtype: Literal["fp32", "fp16", "bf16"] | None = None
+    """How tokens are kept; null: as the tower computes them, but fp16 where model.precision is bf16 or fp16 and tokens
+    are float32."""
+    cache_folder: str | None = None
+    """Where tokens are kept; null: OUTPUT_DIR/cache, removed when the run has ended. A folder named here stays, and
+    runs of the same base, frozen blocks and pictures share it."""
     balance: Literal["none", "sqrt", "full"] = "none"
     """How often rare values are drawn: as they come, by the root of their inverse frequency, or equally; capped."""
     balance_cap: Annotated[float, Field(ge=1.0)] = 5.0
@@ -229,38 +235,6 @@ class Train(Section):
     def _micro_fits(self) -> Self:
         if self.micro_batch > self.batch_size:
             raise ValueError(f"micro_batch {self.micro_batch} is larger than batch_size {self.batch_size}; lower it")
-        return self
-
-
-class Augment(Section):
-    """Mild changes to training pictures, keyed by (seed, epoch, item)."""
-
-    crop: tuple[Fraction, Fraction] = (0.5, 1.0)
-    """Smallest and largest share of the area that a random crop keeps; [1, 1] turns it off."""
-    flip: bool = True
-    jitter: Fraction = 0.2
-    """Brightness, contrast and saturation by up to this share; never hue."""
-    mixup: Annotated[float, Field(ge=0.0)] = 0.0
-    """Alpha of MixUp's beta distribution; 0 turns it off."""
-    cutmix: Annotated[float, Field(ge=0.0)] = 0.0
-    """Alpha of CutMix's beta distribution; refused unless forced."""
-    autoaugment: bool = False
-    """AutoAugment's ImageNet policy; refused unless forced."""
-    force: tuple[Literal["cutmix", "autoaugment"], ...] = ()
-    """Augmentations to use although they are refused for attributes, with the reason read and weighed."""
-
-    @model_validator(mode="after")
-    def _forced_or_refused(self) -> Self:
-        asked = {"cutmix": self.cutmix > 0, "autoaugment": self.autoaugment}
-        faults = [
-            f"{name}: refused: {reason}; to use it all the same, add it to augment.force"
-            for name, reason in _AGAINST.items()
-            if asked[name] and name not in self.force
-        ]
-        if self.mixup and self.cutmix:
-            faults.append("mixup and cutmix: a picture is mixed once; set one of them to 0")
-        if faults:
-            raise ValueError("; ".join(faults))
         return self
 
 
@@ -313,6 +287,19 @@ class Config(Section):
             raise ValueError(
                 f"train.batch_size 1: loss.name {self.loss.name} tells a picture's caption from those of the other "
                 "pictures of its batch, and there are none; raise it, or set loss.name to attributes or sigmoid"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> Self:
+        augment = self.augment
+        plain = augment.crop == (1.0, 1.0) and not (augment.flip or augment.jitter or augment.autoaugment)
+        if self.train.views > 1 and plain:
+            raise ValueError(f"train.views {self.train.views}: augment changes nothing, so all are alike; set it to 1")
+        if self.train.views and self.train.cache != "off" and (augment.mixup or augment.cutmix):
+            raise ValueError(
+                "train.cache: augment.mixup and cutmix mix pixels, and what is kept are tokens of single pictures; set "
+                "it to off, or the mixing to 0"
             )
         return self
 

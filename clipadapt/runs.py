@@ -7,6 +7,7 @@
         environment.json    for each start: versions, machine, commit, time, folder
         metrics.jsonl       one line per logged step
         adapter/            the best adapter
+        cache/              tokens that enter the first trained block, while the run lasts (train.cache)
         checkpoints/  report/  export/
 
 A folder belongs to one experiment and one training at a time: the same config continues in it; another one, or other
@@ -63,6 +64,9 @@ _WITHOUT_EFFECT = {
     "data.prepared",
     "train.trackers",
     "train.micro_batch",
+    "train.cache",
+    "train.cache_dtype",
+    "train.cache_folder",
     "train.checkpoint_every",
     "train.keep_checkpoints",
 }
@@ -76,6 +80,7 @@ class Run:
         self.path = Path(path)
         self.prompts = self.path / "prompts.yaml"
         self.adapter = self.path / "adapter"
+        self.cache = self.path / "cache"
         self.checkpoints = self.path / "checkpoints"
         self.report = self.path / "report"
         self.export = self.path / "export"

@@ -47,6 +47,10 @@ class Augment:
         """The normalised tensor of one draw."""
         return self.preprocess.normalise(torch.from_numpy(self.pixels(picture, epoch, item_key, repeat)))
 
+    def view(self, picture: Image.Image, number: int, item_key: int) -> UInt8[np.ndarray, "size size 3"]:
+        """One of an item's fixed views, before normalisation: 0 is the plain one, another is epoch `number`'s draw."""
+        return self.pixels(picture, number, item_key) if number else self.preprocess.pixels(picture)
+
     def pixels(
         self, picture: Image.Image, epoch: int, item_key: int, repeat: int = 0
     ) -> UInt8[np.ndarray, "size size 3"]:

@@ -4,16 +4,17 @@ What a step trains on depends on (seed, epoch, step) and the global batch size a
 it and cut them into micro-batches, so two processes, or smaller pieces, see the same items with the same crops. The
 last batch of an epoch is filled up from the epoch's own beginning rather than dropped: contrastive losses depend on the
 batch size, processes need equal shares, and at 5,000 items and batches of 512 dropping would lose a tenth.
-Nothing here knows of captions or losses.
+With `train.views` an item's n-th draw in epoch e is its view e + n, counted round: each view comes as often as others.
+What is read may then be tokens of a view in place of its pixels. Nothing here knows of captions or losses.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped
 
 from clipadapt import config
 from clipadapt.data.augment import Augment
@@ -21,6 +22,15 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.images import Preprocess
 from clipadapt.data.sampling import epoch_order, occurrences
 from clipadapt.errors import CatalogueError, ConfigError
+
+
+@runtime_checkable
+class KeptTokens(Protocol):
+    """What was computed of fixed views once, to be read in place of their pictures."""
+
+    def read(self, items: Int[np.ndarray, " n"], views: Int[np.ndarray, " n"]) -> Shaped[torch.Tensor, "n ..."]:
+        """The tokens of these views of these items, on the CPU."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,9 +41,12 @@ class TrainBatch:
     """Items, as indices into the training catalogue."""
     repeats: Int[np.ndarray, " batch"]
     """How often each was drawn before in this epoch; keys its augmentation, and its caption if one likes."""
-    stored: UInt8[torch.Tensor, "batch size size 3"]
+    stored: Shaped[torch.Tensor, "batch ..."]
+    """Pixels as bytes [batch, size, size, 3]; or tokens."""
     preprocess: Preprocess
     device: torch.device
+    has_tokens: bool = False
+    """Whether `stored` are tokens that enter the first trained block; there are no pixels then."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -92,6 +105,8 @@ class Batches:
         self.world = world
         self.workers = workers
         self.device = torch.device(device)
+        self.tokens: KeptTokens | None = None
+        """To be read instead of pictures; needs `train.views`."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -135,7 +150,11 @@ class Batches:
         return steps
 
     def _load(self, epoch: int, jobs: list["_Job"]) -> Iterator[torch.Tensor | CatalogueError]:
-        decoding = _Decoding(self.catalogue, self.augment, epoch, jobs)
+        views = self.train.views
+        if self.tokens is None:
+            decoding = _Decoding(self.catalogue, self.augment, epoch, jobs, views)
+        else:
+            decoding = _Reading(self.tokens, epoch, jobs, views)
         if self.workers == 0:
             return (decoding[index] for index in range(len(jobs)))
         loader = torch.utils.data.DataLoader(
@@ -149,7 +168,8 @@ class Batches:
     def _batch(self, job: "_Job", loaded: torch.Tensor | CatalogueError) -> TrainBatch:
         if isinstance(loaded, CatalogueError):
             raise loaded
-        return TrainBatch(job.indices, job.repeats, loaded, self.augment.preprocess, self.device)
+        kept = self.tokens is not None
+        return TrainBatch(job.indices, job.repeats, loaded, self.augment.preprocess, self.device, kept)
 
 
 class _Job(NamedTuple):
@@ -160,11 +180,12 @@ class _Job(NamedTuple):
 class _Decoding(torch.utils.data.Dataset):
     """Micro-batches by number, decoded and augmented, for the DataLoader's workers."""
 
-    def __init__(self, catalogue: Catalogue, augment: Augment, epoch: int, jobs: list[_Job]) -> None:
+    def __init__(self, catalogue: Catalogue, augment: Augment, epoch: int, jobs: list[_Job], views: int) -> None:
         self._catalogue = catalogue
         self._augment = augment
         self._epoch = epoch
         self._jobs = jobs
+        self._views = views
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -173,10 +194,36 @@ class _Decoding(torch.utils.data.Dataset):
         job = self._jobs[number]
         side = self._augment.preprocess.size
         stored = np.empty((len(job.indices), side, side, 3), dtype=np.uint8)
+        draws = views_of(self._epoch, job.repeats, self._views) if self._views else job.repeats
         try:
-            for place, (index, repeat) in enumerate(zip(job.indices.tolist(), job.repeats.tolist(), strict=True)):
+            for place, (index, draw) in enumerate(zip(job.indices.tolist(), draws.tolist(), strict=True)):
                 picture = self._catalogue.picture(index)
-                stored[place] = self._augment.pixels(picture, self._epoch, index, repeat)
+                if self._views:
+                    stored[place] = self._augment.view(picture, draw, index)
+                else:
+                    stored[place] = self._augment.pixels(picture, self._epoch, index, draw)
         except CatalogueError as error:
             return error  # raised by the reader: from a worker it would arrive with its traceback for a message
         return torch.from_numpy(stored)
+
+
+class _Reading(torch.utils.data.Dataset):
+    """Micro-batches by number, as tokens that were computed before."""
+
+    def __init__(self, tokens: KeptTokens, epoch: int, jobs: list[_Job], views: int) -> None:
+        self._tokens = tokens
+        self._epoch = epoch
+        self._jobs = jobs
+        self._views = views
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        job = self._jobs[number]
+        return self._tokens.read(job.indices, views_of(self._epoch, job.repeats, self._views))
+
+
+def views_of(epoch: int, repeats: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " n"]:
+    """The numbers of the views that draws see: an item's first in this epoch, its second (repeats 1), and so on."""
+    return (epoch + repeats) % count

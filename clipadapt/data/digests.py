@@ -41,13 +41,14 @@ def _of(catalogue: Catalogue, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "items": len(catalogue),
         "products": len(set(catalogue.products.tolist())),
-        "rows": _digest([*catalogue.ids, *catalogue.products.tolist()]),
+        "rows": text_digest([*catalogue.ids, *catalogue.products.tolist()]),
         "pictures": hashlib.sha256(catalogue.pictures.sizes().tobytes()).hexdigest(),
-        "columns": {name: _digest(table.column(name).to_pylist()) for name in names if name in table.column_names},
+        "columns": {name: text_digest(table.column(name).to_pylist()) for name in names if name in table.column_names},
     }
 
 
-def _digest(texts: Iterable[str]) -> str:
+def text_digest(texts: Iterable[str]) -> str:
+    """sha256 over texts and where each ends."""
     hasher = hashlib.sha256()
     for text in texts:
         hasher.update(len(encoded := text.encode()).to_bytes(8, "little") + encoded)

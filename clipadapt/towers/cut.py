@@ -39,7 +39,7 @@ class Cut:
         self.blocks = len(blocks)
         self._encoder = encoder
         ordered = [blocks[number] for number in sorted(blocks)]
-        self._frozen, self._entry = ordered[:first], ordered[first]
+        self._frozen, self._trained = ordered[:first], ordered[first:]
         with evaluating(encoder):
             tokens = self.lower(self._blank(2))
         self.shape: tuple[int, ...] = tuple(tokens.shape[1:])
@@ -53,7 +53,7 @@ class Cut:
     @torch.no_grad()
     def lower(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b ..."]:
         """The tokens that enter the first trained block, as the full forward has them."""
-        hook = self._entry.register_forward_pre_hook(_leave)
+        hook = self._trained[0].register_forward_pre_hook(_leave)
         try:
             with torch.compiler.set_stance("force_eager"):  # a compiled tower would be compiled again around the hook
                 self._encoder.image_features(pixels)
@@ -68,6 +68,11 @@ class Cut:
         entering = tokens.to(self._encoder.device, self.dtype, non_blocking=True)
         with self._entered_by(entering), self._encoder.autocast():
             return widened(self._encoder.backend.image(self._blank(1)))
+
+    def compile(self) -> None:
+        """torch.compile on the blocks from the cut on, one by one, in place; the tower around them must not be."""
+        for block in self._trained:
+            block.compile(dynamic=False)
 
     def _blank(self, count: int) -> Tensor:
         side, weight = self._encoder.preprocess.size, next(self._encoder.model.parameters())

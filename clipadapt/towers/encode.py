@@ -8,9 +8,9 @@ are compared with.
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from clipadapt.progress import track
 from clipadapt.towers.encoder import Encoder
 from clipadapt.towers.text import by_length, distinct
 
+_Made = TypeVar("_Made")
 _AHEAD = 2
 """Batches that are decoded while one is computed."""
 _MANY = 8
@@ -57,7 +58,14 @@ def encode_catalogue(
     rows = np.arange(len(catalogue)) if indices is None else np.asarray(indices, dtype=np.int64)
     vectors = np.full((len(rows), encoder.dim), np.nan, dtype=np.float32)
     faults: list[str] = []
-    batches = _decoded(encoder, catalogue, rows, batch_size)
+
+    def one(row: int) -> Tensor | CatalogueError:
+        try:
+            return encoder.preprocess(catalogue.picture(row))
+        except CatalogueError as error:
+            return error
+
+    batches: Iterable[tuple[int, list[Tensor | CatalogueError]]] = ahead(one, rows, batch_size)
     count = -(-len(rows) // batch_size)
     if progress:
         batches = track(batches, total=count, label="encoding pictures", unit="batches")
@@ -90,19 +98,15 @@ def encode_texts_batched(encoder: Encoder, texts: Sequence[str], batch_size: int
     return vectors[once.places.numpy()]
 
 
-def _decoded(
-    encoder: Encoder, catalogue: Pictures, rows: np.ndarray, batch_size: int
-) -> Iterator[tuple[int, list[Tensor | CatalogueError]]]:
-    """(first place, preprocessed pictures or what was wrong with them) per batch, in order, decoded ahead."""
+def ahead(
+    one: Callable[[int], _Made], rows: Sequence[int] | np.ndarray, batch_size: int, *, threads: int | None = None
+) -> Iterator[tuple[int, list[_Made]]]:
+    """(first place, what `one` makes of each row) per batch, in order, made in threads while the last one is used.
 
-    def one(row: int) -> Tensor | CatalogueError:
-        try:
-            return encoder.preprocess(catalogue.picture(row))
-        except CatalogueError as error:
-            return error
-
-    with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
-        waiting: deque[tuple[int, list[Future[Tensor | CatalogueError]]]] = deque()
+    `threads`: null: one per core, 8 at most; 1 where `one` draws from a generator that threads share.
+    """
+    with ThreadPoolExecutor(threads or max(1, min(8, os.cpu_count() or 1))) as pool:
+        waiting: deque[tuple[int, list[Future[_Made]]]] = deque()
         for start in range(0, len(rows), batch_size):
             waiting.append((start, [pool.submit(one, int(row)) for row in rows[start : start + batch_size]]))
             if len(waiting) > _AHEAD:

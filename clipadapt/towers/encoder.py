@@ -8,7 +8,7 @@ Nothing here knows how models are found, adapted or merged, or what they are for
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -22,7 +22,7 @@ from clipadapt.errors import AdapterError, ModelError
 from clipadapt.towers.arguments import Picture, pictures_of, several, texts_of
 from clipadapt.towers.backend import Family, ModelBackend, weights
 from clipadapt.towers.classifier import LinearHead
-from clipadapt.towers.identity import Lineage, Tower, adapted_space
+from clipadapt.towers.identity import TOWERS, Lineage, Tower, adapted_space
 from clipadapt.towers.long_texts import LongTexts
 from clipadapt.towers.names import logical_names
 from clipadapt.towers.packed import is_split
@@ -227,10 +227,11 @@ class TorchEncoder(nn.Module):
         """Recomputes activations block by block in the backward pass."""
         self.backend.checkpointing(enable)
 
-    def compile_towers(self) -> None:
-        """torch.compile on the blocks of both towers, in place; text lengths vary without a recompile each."""
+    def compile_towers(self, towers: Collection[Tower] = TOWERS) -> None:
+        """torch.compile on the blocks of towers, in place; text lengths vary without a recompile each."""
         for tower, stack in self.backend.stacks().items():
-            stack.compile(dynamic=tower == "text")
+            if tower in towers:
+                stack.compile(dynamic=tower == "text")
 
     def written_lineage(self) -> Lineage:
         """The lineage with digests of the weights as they are now: what goes beside them into clipadapt.json.

@@ -13,6 +13,7 @@ import torch
 from clipadapt.config import Config
 from clipadapt.errors import ConfigError, ModelError
 from clipadapt.towers.encoder import DTYPES, TorchEncoder
+from clipadapt.towers.identity import TOWERS
 from clipadapt.towers.load import load
 from clipadapt.towers.lora import AdapterReport, select_trainable
 from clipadapt.training.dropout import train_adapters
@@ -58,5 +59,5 @@ def prepare(config: Config, device: torch.device | str) -> Prepared:
         encoder.cast_frozen(DTYPES[model.frozen_dtype])
     encoder.checkpointing(model.checkpointing)
     if model.compile:
-        encoder.compile_towers()
+        encoder.compile_towers(("text",) if config.train.views else TOWERS)  # the image tower once it is known if cut
     return Prepared(encoder, logit_scale, report)

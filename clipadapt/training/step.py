@@ -3,7 +3,8 @@
 Each process encodes its share of the pictures and of the distinct texts in micro-batches, all vectors are gathered,
 every process takes the loss of the whole batch and walks back through its own share. A share of one micro-batch is
 encoded once; a larger one twice (losses.large_batch.two_pass), so that memory depends on the micro-batch alone.
-A tower that does not learn is encoded once without a graph. No vector is remembered from one step to the next: its last
+A tower that does not learn is encoded once without a graph, and with `cut` a batch may hold the tokens that enter its
+first trained block in place of pictures. No vector is remembered from one step to the next: its last
 bits depend on what it was encoded with, and a resumed run would remember others.
 Nothing here knows of optimizers, epochs' order or files.
 """
@@ -22,6 +23,7 @@ from clipadapt.data.batches import TrainBatch
 from clipadapt.losses.large_batch import Stream, two_pass
 from clipadapt.processes.exchange import Processes
 from clipadapt.processes.gather import gather
+from clipadapt.towers.cut import Cut
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower
 from clipadapt.training import mixing
@@ -58,6 +60,8 @@ class Step:
         self._backward = backward
         self.learning: tuple[Tower, ...] = tuple(tower for tower in TOWERS if _learns(encoder, tower))
         """The towers that have something to train."""
+        self.cut: Cut | None = None
+        """To be set where batches hold tokens instead of pictures."""
         self._dropouts = {
             tower: Dropouts(view, tower, seed=config.seed)
             for tower, view in (("image", encoder.image), ("text", encoder.text))
@@ -80,14 +84,20 @@ class Step:
 
         def encode(piece: tuple[int, TrainBatch]) -> Tensor:
             at, batch = piece
-            pixels = batch.pixels if text_batch.mix is None else text_batch.mix.pixels(batch.pixels, at)
             self._dropouts["image"].draw(step=step, items=batch.indices.tolist(), device=device)
             with self._attention():
-                return F.normalize(self._encoder.image_features(pixels), dim=-1)
+                return F.normalize(self._image_features(batch, at, text_batch.mix), dim=-1)
 
         pieces = list(zip(starts.tolist(), batches, strict=True))
         image = Stream(encode, pieces) if "image" in self.learning else _frozen(Stream(encode, pieces))
         return self._gradients(text_batch, step, image=image)
+
+    def _image_features(self, batch: TrainBatch, at: int, mix: mixing.Mix | None) -> Tensor:
+        """Of a micro-batch that begins at this place of the global batch."""
+        if batch.has_tokens:
+            assert self.cut is not None and mix is None, "tokens come with a cut, and configs that mix have none"
+            return self.cut.upper(batch.stored)
+        return self._encoder.image_features(batch.pixels if mix is None else mix.pixels(batch.pixels, at))
 
     def scale(self) -> Tensor:
         """The factor on cosines that training uses now."""

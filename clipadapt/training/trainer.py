@@ -9,6 +9,7 @@ last checkpoint when it is started again, to the same adapter, bit for bit on a 
 step.py, what it is for in objective.py; nothing here knows of losses or towers.
 """
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ from clipadapt.training.callbacks import State, call, checked
 from clipadapt.training.checkpoints import Progress
 from clipadapt.training.classifier import Classifier, ClassifierObjective, probe_of
 from clipadapt.training.launch import accelerator_for
+from clipadapt.training.lower_blocks import CachedBlocks, train_from_tokens
 from clipadapt.training.negatives import hard_order, label_codes
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
@@ -131,6 +133,7 @@ class _Training:
             self.splits.train, config.train, augment, config.seed, self.processes.rank, self.processes.count,
             workers=config.data.workers, device=accelerator.device,
         )  # fmt: skip
+        self.cached: CachedBlocks | None = None  # set by `go`
         self.base = BaseModel(self.encoder, self.parameters, self.pictures) if self.needs_base else None
         self.step = Step(
             self.encoder, self.objective, self.logit_scale, self.processes, config,
@@ -173,6 +176,10 @@ class _Training:
         """From wherever the run stands to its end."""
         progress = self.resumed()
         self.call("on_start", progress)
+        if not self.finished(progress):
+            self.cached = train_from_tokens(
+                self.config, self.run.cache, self.encoder, self.batches, self.step, self.processes, self.say
+            )
         if progress.first is None and not self.finished(progress):
             self.begin(progress)
         while not self.finished(progress):
@@ -181,6 +188,8 @@ class _Training:
         start = "the linear probe" if self.classifier is not None else "the text warm-up"
         chosen = f"epoch {progress.best}" if progress.best else start
         self.call("on_end", progress)
+        if self.processes.main:
+            shutil.rmtree(self.run.cache, ignore_errors=True)
         self.say(f"the best by {self.selection.metric} on tune is {chosen}: {self.run.adapter}")
         if (
             self.classifier is None
@@ -345,6 +354,8 @@ class _Training:
 
     def pictures(self) -> Tensor:
         """Vectors of all training pictures by the image tower as it is now."""
+        if self.cached is not None:
+            return self.cached.vectors()
         return picture_vectors(
             self.encoder, self.splits.train, self.processes, batch_size=self.config.train.micro_batch
         )

@@ -30,6 +30,13 @@ MINED: dict[str, Any] = {
 }
 
 
+CACHED: dict[str, Any] = {
+    "loss": {"name": "attributes", "keep": 0.5},
+    "train": {"micro_batch": 4, "text_warmup": 2, "views": 2},
+    "lora": {"plan": [["image.blocks.0.*", None], ["*.attention.{q,k,v,out}", 2], ["*", None]]},
+}
+
+
 def launched(processes: int, script: str, *arguments: str) -> None:
     """Runs a script of tests/ in so many processes on the CPU."""
     command = [sys.executable, str(TESTS / script), *arguments]
@@ -63,7 +70,7 @@ def test_first_step_is_the_same_in_two_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sections", [SECTIONS, MINED], ids=["attributes", "mined"])
+@pytest.mark.parametrize("sections", [SECTIONS, MINED, CACHED], ids=["attributes", "mined", "cached"])
 def test_a_whole_run_is_the_same_in_two_processes(
     configured: Callable[..., Config], tmp_path: Path, sections: dict[str, Any]
 ):
@@ -79,12 +86,16 @@ def test_a_whole_run_is_the_same_in_two_processes(
 
 
 @pytest.mark.slow
-def test_compiled_towers_train_the_same(configured: Callable[..., Config], tmp_path: Path):
+@pytest.mark.parametrize("cached", [{}, {"lora": CACHED["lora"], "train": {"views": 2}}], ids=["pictures", "tokens"])
+def test_compiled_towers_train_the_same(
+    configured: Callable[..., Config], tmp_path: Path, cached: dict[str, dict[str, Any]]
+):
     """In processes of their own, where annotations are not checked: torch.compile cannot trace the checks."""
     losses = []
     for compiled in (False, True):
         config, out = tmp_path / f"{compiled}.yaml", tmp_path / f"run-{compiled}"
-        sections: dict[str, Any] = {"model": {"compile": compiled}, "train": {"micro_batch": 4, "epochs": 1}}
+        section = {"micro_batch": 4, "epochs": 1, **cached.get("train", {})}
+        sections: dict[str, Any] = {**cached, "model": {"compile": compiled}, "train": section}
         config.write_text(configured(**sections, output_dir=str(out)).to_yaml())
         launched(1, "run_train.py", str(config))
         losses.append([row["loss"] for row in Run.open(out).metrics() if "lr" in row])
