@@ -132,7 +132,7 @@ def _mixture(scorer: PromptScorer, prompts: Prompts, attribute: str, scorable: S
             totals[template, value] += text.share
     present = totals > 0
     means[present] /= totals[present][:, None]
-    weights = np.array([entry.weight for entry in entries])
+    weights = np.array([0.0 if entry.held_out else entry.weight for entry in entries])
     return Mixture(means, present, weights / weights.sum())
 
 

@@ -24,6 +24,8 @@ class Entry(Generic[T]):
     what: T
     weight: float
     place: Place = NOWHERE
+    held_out: bool = False
+    """Never trained with: kept for judging how training holds in words that it did not use."""
 
 
 @dataclass(frozen=True)
@@ -78,5 +80,7 @@ class Library:
     absent_cells: frozenset[str]
     absent: tuple[Entry[Template], ...]
     fitted_on: Fitted | None
+    words: tuple[str, ...] = ()
+    """Texts whose words are drawn at random around a value in training, where the catalogue has no titles."""
     separators: Mapping[str, str] = field(default_factory=dict)
     """Of a catalogue's columns whose cells hold several values; they win over those of the file."""

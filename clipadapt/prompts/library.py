@@ -245,7 +245,7 @@ class Prompts:
 
     def _usable(self, row: Mapping[str, str], item: int | None = None) -> list[Entry[Template]]:
         lookup = self._lookup(row, None)
-        drawn = [entry for entry in self.library.captions if entry.weight]
+        drawn = [entry for entry in self.library.captions if entry.weight and not entry.held_out]
         usable = [entry for entry in drawn if entry.what.speaks(lookup, self.library.rules)]
         if not usable:
             known = (item, row.get("id") or row.get("file_name") or None)

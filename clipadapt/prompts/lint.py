@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from clipadapt.prompts import wording
 from clipadapt.prompts.definitions import NOWHERE, Entry
 from clipadapt.prompts.document import Place
+from clipadapt.prompts.held_out import findings
 from clipadapt.prompts.library import Prompts
 from clipadapt.prompts.template import Field, Phrase, Template
 from clipadapt.prompts.words import Word, indefinite
@@ -82,6 +83,8 @@ def lint(prompts: Prompts, source: Source | None = None) -> list[Finding]:
         found += [*_columns(prompts, source), *_values(prompts, source), *_captions(prompts, source)]
         found += _lists(prompts, source)
     found += _articles(prompts, source)
+    held_out = findings(prompts, lambda attribute: values_of(prompts, attribute, source))
+    found += [Finding(place, level, message) for place, level, message in held_out]
     return sorted(set(found))
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from clipadapt.prompts.definitions import Entry
 from clipadapt.prompts.library import Prompts
 from clipadapt.prompts.template import Template
+from clipadapt.prompts.wordings import Wordings
 
 SIDE = 224
 """Pixels of a picture's longer side on the page."""
@@ -33,6 +34,8 @@ class Said(NamedTuple):
     """Empty when the template cannot speak of the item."""
     lacks: tuple[str, ...]
     """Columns it would have needed."""
+    held_out: bool = False
+    """Never trained with."""
 
 
 class Card(NamedTuple):
@@ -45,8 +48,8 @@ class Card(NamedTuple):
 
     @property
     def captioned(self) -> bool:
-        """Whether any template can speak of the item."""
-        return any(said.text for said in self.said)
+        """Whether any template that is trained with can speak of the item."""
+        return any(said.text and not said.held_out for said in self.said)
 
 
 def card(prompts: Prompts, name: str, row: Mapping[str, str], picture: Image.Image | None) -> Card:
@@ -57,11 +60,12 @@ def card(prompts: Prompts, name: str, row: Mapping[str, str], picture: Image.Ima
 def _said(prompts: Prompts, entry: Entry[Template], row: Mapping[str, str]) -> Said:
     text = prompts.caption_of(entry.what, row)
     lacks = () if text else prompts.lacking(entry.what, row)
-    return Said(entry.place.line, entry.what.text, text, tuple(lacks))
+    return Said(entry.place.line, entry.what.text, text, tuple(lacks), entry.held_out)
 
 
 def page(prompts: Prompts, cards: Sequence[Card], values: Mapping[str, Sequence[str]], count: Count | None) -> str:
     """The page; `values` are the values whose texts are listed, by attribute, `count` gives tokens or is None."""
+    wordings = Wordings(prompts)
     body = [
         f"<h1>{html.escape(prompts.path)}</h1>",
         f"<p>Captions of {len(cards)} items, one per template; grey ones need a column that is empty for the item.</p>",
@@ -69,7 +73,8 @@ def page(prompts: Prompts, cards: Sequence[Card], values: Mapping[str, Sequence[
         *(_card_html(prompts, one, count) for one in cards),
         "</div>",
         "<h2>Texts that values are recognised and found by</h2>",
-        *(_attribute_html(prompts, attribute, listed, count) for attribute, listed in values.items()),
+        "<p>Those in grey are never trained with; values are judged in them too.</p>",
+        *(_attribute_html(prompts, wordings, attribute, listed, count) for attribute, listed in values.items()),
     ]
     title = html.escape(prompts.path)
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
@@ -91,21 +96,36 @@ def _card_html(prompts: Prompts, one: Card, count: Count | None) -> str:
 
 
 def _said_html(said: Said, count: Count | None) -> str:
-    where = f'<small title="{html.escape(said.template)}">line {said.line}{_tokens(said.text, count)}</small>'
+    held = ", held out" if said.held_out else ""
+    where = f'<small title="{html.escape(said.template)}">line {said.line}{held}{_tokens(said.text, count)}</small>'
+    if said.text and said.held_out:
+        return f'<li class="not">{html.escape(said.text)} {where}</li>'
     if said.text:
         return f"<li>{html.escape(said.text)} {where}</li>"
     return f'<li class="not">needs {html.escape(", ".join(said.lacks) or "something to say")} {where}</li>'
 
 
-def _attribute_html(prompts: Prompts, attribute: str, values: Sequence[str], count: Count | None) -> str:
+def _attribute_html(
+    prompts: Prompts, wordings: Wordings, attribute: str, values: Sequence[str], count: Count | None
+) -> str:
     rows = []
     for value in values:
         shares = zip(prompts.value_texts(attribute, value), prompts.value_weights(attribute, value), strict=True)
         texts = "".join(
             f"<li>{html.escape(text)} <small>{share:.0%}{_tokens(text, count)}</small></li>" for text, share in shares
         )
+        texts += "".join(
+            f'<li class="not">{html.escape(text)} <small>held out, {share:.0%}{_tokens(text, count)}</small></li>'
+            for text, share in _judged(prompts, wordings, attribute, value)
+        )
         rows.append(f"<tr><th>{html.escape(value)}</th><td><ul>{texts}</ul></td></tr>")
     return f"<details><summary>{html.escape(attribute)}</summary><table>{''.join(rows)}</table></details>"
+
+
+def _judged(prompts: Prompts, wordings: Wordings, attribute: str, value: str) -> list[tuple[str, float]]:
+    """The texts a value is judged by and never trained with."""
+    trained = set(prompts.value_texts(attribute, value))
+    return [one for one in wordings.held_out(attribute, value) if one[0] not in trained]
 
 
 def _tokens(text: str, count: Count | None) -> str:
@@ -127,7 +147,7 @@ def lines(one: Card, count: Count | None) -> Iterator[str]:
     for said in one.said:
         if said.text:
             tokens = f"{count(said.text):>4} tokens" if count is not None else ""
-            yield f"  line {said.line:>3}{tokens}  {said.text}"
+            yield f"  line {said.line:>3}{tokens}  {said.text}{'   (held out)' if said.held_out else ''}"
     if not one.captioned:
         for said in one.said:
             yield f"  line {said.line:>3}  no caption: needs {', '.join(said.lacks) or 'something to say'}"

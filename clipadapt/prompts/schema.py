@@ -19,11 +19,16 @@ A file may hold
           Checked: [checked, plaid, {text: gingham, weight: 0.5}]
           Jeans: {names: [jeans], article: a pair of, plural: jeans, descriptions: ["..."]}
     other_attributes: {templates: ["{attribute} {value}"], plain: ...}   # for attributes that are not listed
+    words: [summer, city street] # stand at random around a value in training, where the catalogue has no titles
     weights_fitted_on: {split: tune, seed: 0, fingerprint: ...}   # written with fitted weights; not scored there
+
+`held_out: true` on a {text: ...} of captions, of an attribute's templates or of a value's names keeps it out of
+training; values are judged in it (see `wordings`).
 
 Only structure is judged here; whether columns and values exist in a catalogue is for `Prompts.check` and lint.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -45,7 +50,7 @@ from clipadapt.prompts.words import Word, spoken
 
 CASES = ("lower", "keep", "sentence")
 KEYS = ("language", "case", "and", "missing_columns", "not_applicable", "captions", "attributes", "other_attributes",
-        "weights_fitted_on")  # fmt: skip
+        "words", "weights_fitted_on")  # fmt: skip
 T = TypeVar("T")
 
 
@@ -67,12 +72,13 @@ def read(document: Document) -> Library:
         case=case,
         conjunction=reader.word(top, "and", "and"),
         missing_columns=reader.choice(top, "missing_columns", ("error", "allow")),
-        captions=reader.templates(top, "captions", "captions", {}),
+        captions=reader.captions(top),
         attributes=attributes,
         other=reader.attribute("", top["other_attributes"]) if "other_attributes" in top else None,
         absent_cells=frozenset(cells),
         absent=absent,
         fitted_on=reader.fitted(top),
+        words=reader.words(top),
     )
     if not library.captions and not library.attributes and library.other is None and not document.faults:
         document.fault(
@@ -135,6 +141,19 @@ class _Reader:
         split, fingerprint = self.word(entries, "split", ""), self.word(entries, "fingerprint", "")
         return Fitted(split, fingerprint, fitted.key, int(seed))
 
+    def captions(self, top: Entries) -> tuple[Entry[Template], ...]:
+        """`captions:`, of which one at least has to be trained with."""
+        found = self.templates(top, "captions", "captions", {}, ("held_out",))
+        if found and not any(entry.weight and not entry.held_out for entry in found):
+            message = "captions: none is left to train with; take `held_out: true` or `weight: 0` off one of them"
+            self.document.fault(top["captions"], message)
+        return found
+
+    def words(self, top: Entries) -> tuple[str, ...]:
+        """`words:`, texts that hold one or more."""
+        found = self.texts(top["words"], "words", lambda text, _, __: text) if "words" in top else ()
+        return tuple(dict.fromkeys(entry.what for entry in found))
+
     def attributes(self, top: Entries) -> dict[str, AttributeWords]:
         if "attributes" not in top:
             return {}
@@ -146,7 +165,7 @@ class _Reader:
         what = f"attribute {name!r}" if name else "other_attributes"
         own = ("called", "separator", "values") if name else ()
         entries = self.document.mapping(item, what, (*own, "templates", "plain", "not_applicable"))
-        templates = self.templates(entries, "templates", f"{what}: templates", _own_fields(name))
+        templates = self.templates(entries, "templates", f"{what}: templates", _own_fields(name), ("held_out",))
         always = {key: owner for key, owner in _own_fields(name).items() if key != DESCRIPTION}
         plain = self.templates(entries, "plain", f"{what}: plain", always)
         for entry in (*templates, *plain):
@@ -196,7 +215,7 @@ class _Reader:
         descriptions = ()
         if "descriptions" in entries:
             descriptions = self.texts(entries["descriptions"], what, lambda text, _, __: text)
-        filled = tuple(Entry(word, entry.weight, entry.place) for word, entry in zip(said, names, strict=True))
+        filled = tuple(dataclasses.replace(entry, what=word) for word, entry in zip(said, names, strict=True))
         return ValueWords(filled, descriptions, item.key)
 
     def names(self, item: Item, what: str, value: str) -> tuple[Entry[Word], ...]:
@@ -206,12 +225,24 @@ class _Reader:
             written = value if text.casefold() == value.casefold() else text
             return Word(text, self.form(entries, "article"), self.form(entries, "plural"), written)
 
-        return self.texts(item, what, word, ("article", "plural"))
+        found = self.texts(item, what, word, ("article", "plural", "held_out"))
+        own = {entry.what.text.casefold() for entry in found if entry.held_out}
+        if " ".join(value.split()).casefold() in own and not any(e.weight and not e.held_out for e in found):
+            message = f"{what}: every name is held out, the table's own spelling too; leave one to train with"
+            self.document.fault(item, message)
+        return found
 
     def form(self, entries: Entries, key: str) -> str | None:
         """`article:` or `plural:`; the word none means that there is none."""
         text = self.word(entries, key, "") if key in entries else None
         return "" if text == "none" else text
+
+    def flag(self, item: Item, what: str) -> bool:
+        """true or false."""
+        text = self.document.text_of(item, what)
+        if text is not None and text.lower() not in ("true", "false"):
+            self.document.fault(item, f"{what}: expected true or false, found {text!r}")
+        return text is not None and text.lower() == "true"
 
     def absent(self, entries: Entries, what: str, *, cells: bool) -> tuple[list[str], tuple[Entry[Template], ...], str]:
         """A `not_applicable:` section: its cells (file level), its texts, its name in captions (attribute level)."""
@@ -228,7 +259,7 @@ class _Reader:
         return read_cells, self.templates(inner, "texts", what, {ATTRIBUTE: ""}), self.word(inner, "name", "")
 
     def templates(
-        self, entries: Entries, key: str, what: str, fields: Mapping[str, str]
+        self, entries: Entries, key: str, what: str, fields: Mapping[str, str], more: tuple[str, ...] = ()
     ) -> tuple[Entry[Template], ...]:
         """The templates under a key; `fields` maps the names allowed in them to the attribute each speaks of."""
         if key not in entries:
@@ -247,7 +278,7 @@ class _Reader:
                 self._note_grammar(fields.get(f.name, f.name), f, item)
             return template
 
-        found = self.texts(entries[key], what, parse)
+        found = self.texts(entries[key], what, parse, more)
         seen: dict[str, Place] = {}
         for entry in found:
             if (first := seen.setdefault(entry.what.text, entry.place)) != entry.place:
@@ -268,7 +299,10 @@ class _Reader:
         make: Callable[[str, Item, Entries], T | None],
         more: tuple[str, ...] = (),
     ) -> tuple[Entry[T], ...]:
-        """A list whose entries are texts or {text: ..., weight: ...}, with `more` keys where they are allowed."""
+        """A list whose entries are texts or {text: ..., weight: ...}, with `more` keys where they are allowed.
+
+        `held_out` among them is read here, the others are for `make`.
+        """
         found: list[Entry[T]] = []
         for item in self.document.list_of(listed):
             entries: Entries = {"text": item}
@@ -278,6 +312,7 @@ class _Reader:
                     self.document.fault(item, f"{what}: an entry needs `text:`, or just the text in quotes")
                     continue
             weight: float | None = 1.0
+            held_out = "held_out" in entries and self.flag(entries["held_out"], f"{what}: held_out")
             if "weight" in entries:
                 weight = self.document.number_of(entries["weight"], f"{what}: weight")
             written = entries["text"]
@@ -285,7 +320,7 @@ class _Reader:
             if text is not None and not text.strip():
                 self.document.fault(written, f"{what}: the text is empty")
             elif text is not None and (made := make(text, written, entries)) is not None and weight is not None:
-                found.append(Entry(made, weight, written.place))
+                found.append(Entry(made, weight, written.place, held_out))
         if found and not any(entry.weight for entry in found):
             self.document.fault(listed, f"{what}: every weight is 0, so nothing would ever be said")
         return tuple(found)

@@ -28,6 +28,7 @@ def reweighed(
 ) -> str:
     """The file's text with these weights: attribute -> one per template, in the file's order.
 
+    Templates that are held out keep theirs, whatever is given.
     Also notes the split and the catalogue they were fitted on, so that nobody scores them there.
 
     Raises:
@@ -52,7 +53,8 @@ def reweighed(
         if len(templates) != len(found):
             raise ValueError(f"{attribute} has {len(templates)} templates in {name}, not {len(found)}")
         for place, (template, weight) in enumerate(zip(templates, found, strict=True)):
-            templates[place] = _weighed(template, weight)
+            if not (isinstance(template, CommentedMap) and template.get("held_out") is True):
+                templates[place] = _weighed(template, weight)
         if not listed:
             section["templates"] = templates[0]
     if _FITTED not in file:

@@ -12,13 +12,15 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from clipadapt.keyed import integer
-from clipadapt.prompts.definitions import ATTRIBUTE, DESCRIPTION, VALUE, AttributeWords, Entry, Library, ValueWords
+from clipadapt.prompts.definitions import ATTRIBUTE, DESCRIPTION, VALUE, AttributeWords, Entry, Library
 from clipadapt.prompts.template import Field, Lookup, Template
 from clipadapt.prompts.words import Word, joined, pluralise
 
 T = TypeVar("T")
 REWORDINGS = 8
 """Most texts that one query becomes; each costs a text encoding at search time."""
+BARE = Template.parse("{value}")
+"""A value by its name alone."""
 
 
 class Text(NamedTuple):
@@ -28,7 +30,7 @@ class Text(NamedTuple):
     share: float
     """Of the value's vector; the shares of an ensemble sum to 1."""
     template: int
-    """Index in the attribute's templates; -1 for the wording of a not-applicable cell."""
+    """Index in the attribute's templates; -1 for a wording that is none of them, as of a not-applicable cell."""
     name: str
     """The name of the value that the template was filled with; empty for a not-applicable cell."""
 
@@ -51,10 +53,10 @@ def own_name(library: Library, value: str) -> Word:
 
 
 def names_of(library: Library, words: AttributeWords | None, value: str) -> tuple[Entry[Word], ...]:
-    """A value's names with their weights, the first one first."""
-    if words is not None and value in words.values:
-        return words.values[value].names
-    return (Entry(own_name(library, value), 1.0),)
+    """A value's names with their weights, the first one first; without those that are held out."""
+    listed = words.values[value].names if words is not None and value in words.values else ()
+    trained = tuple(entry for entry in listed if not entry.held_out)
+    return trained if any(entry.weight for entry in trained) else (Entry(own_name(library, value), 1.0),)
 
 
 def separator_of(library: Library, column: str) -> str:
@@ -115,19 +117,21 @@ def filled(words: AttributeWords, value: str, name: Word, description: str | Non
 
 
 def ensemble(library: Library, words: AttributeWords, value: str) -> list[Text]:
-    """All texts of a value; empty when no template fits it.
+    """All texts of a value, without those that are held out; empty when no template fits it.
 
     A template's weight is shared by the names and descriptions it was filled with, so synonyms add words, not weight.
+    Where every template is held out, the plain text stands in, or the bare name.
     """
     if is_absent(library, words, value):
         said = filled(words, value, Word(""), None)
         entries = words.absent or library.absent
         total = sum(entry.weight for entry in entries)
         return [Text(e.what.render(said, library.rules), e.weight / total, -1, "") for e in entries if e.weight]
+    entries = [(n, e) for n, e in enumerate(words.templates) if e.weight and not e.held_out]
     by_template = [
         (entry.weight, number, texts)
-        for number, entry in enumerate(words.templates)
-        if entry.weight and (texts := _filled_in(library, words, value, entry.what))
+        for number, entry in entries or [(-1, Entry(words.plain or BARE, 1.0))]
+        if (texts := filled_in(library, words, value, entry.what))
     ]
     total = sum(weight for weight, _, _ in by_template)
     return [
@@ -137,13 +141,17 @@ def ensemble(library: Library, words: AttributeWords, value: str) -> list[Text]:
     ]
 
 
-def _filled_in(library: Library, words: AttributeWords, value: str, template: Template) -> dict[str, tuple[float, str]]:
+def descriptions_of(words: AttributeWords, value: str, template: Template) -> Sequence[Entry[str] | None]:
+    """What a template can describe the value by; None alone where it does not describe, or nothing is known."""
+    listed = words.values[value].descriptions if value in words.values else ()
+    return listed if listed and any(field.name == DESCRIPTION for field in template.fields) else (None,)
+
+
+def filled_in(library: Library, words: AttributeWords, value: str, template: Template) -> dict[str, tuple[float, str]]:
     """One template's distinct texts for a value, with shares that sum to 1 and the names they hold."""
-    listed = words.values.get(value, ValueWords(names_of(library, words, value)))
-    describes = any(field.name == DESCRIPTION for field in template.fields)
-    descriptions = listed.descriptions if describes and listed.descriptions else (None,)
+    names, descriptions = names_of(library, words, value), descriptions_of(words, value, template)
     texts: dict[str, tuple[float, str]] = {}
-    for name, description in itertools.product(listed.names, descriptions):
+    for name, description in itertools.product(names, descriptions):
         said = filled(words, value, name.what, description.what if description else None)
         share = name.weight * (description.weight if description else 1.0)
         if share and (text := template.render(said, library.rules)):
@@ -178,17 +186,20 @@ def _interleaved(gaps: Sequence[str], said: Sequence[str]) -> str:
 
 
 def _others(library: Library) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """(lower-case name, its value's other names), in English also in plural; not names that two values share."""
+    """(lower-case name, its value's other names), in English also in plural; not names that two values share.
+
+    A name that is held out is understood, and never said in place of another.
+    """
     owners: dict[str, set[tuple[str, str]]] = {}
     others: dict[str, tuple[str, ...]] = {}
     for attribute, words in library.attributes.items():
         for value, said in words.values.items():
-            names = [entry.what for entry in said.names if entry.weight]
-            singular = [name.text for name in names]
-            plural = [name.plural or pluralise(name.text) for name in names] if library.rules.english else []
-            for forms in (singular, plural):
+            names = [entry for entry in said.names if entry.weight]
+            singular = {entry.what.text: entry.held_out for entry in names}
+            plural = {entry.what.plural or pluralise(entry.what.text): entry.held_out for entry in names}
+            for forms in (singular, plural if library.rules.english else {}):
                 for form in forms:
                     owners.setdefault(form.lower(), set()).add((attribute, value))
-                    rest = tuple(other for other in forms if other.lower() != form.lower())
+                    rest = tuple(other for other in forms if other.lower() != form.lower() and not forms[other])
                     others.setdefault(form.lower(), rest)
     return ((form, rest) for form, rest in others.items() if rest and len(owners[form]) == 1)
