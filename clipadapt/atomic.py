@@ -76,6 +76,23 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             flush(target.parent)
 
 
+def refuse_unwritable(path: str | Path) -> None:
+    """Before any work whose result goes into the folder `path`, which need not be there yet; nothing is written.
+
+    Raises:
+        StoreError: this user may not write there, or a file stands where a folder is needed.
+    """
+    folder = Path(path).absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise StoreError(f"{there}: is a file where a folder is to be written; move it away or name another folder")
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise StoreError(
+            f"{path}: cannot be written, for {there} is read-only for this user; name another place, or change the "
+            "permissions"
+        )
+
+
 def sha256_file(path: str | Path) -> str:
     """Digest of a file's content, in hexadecimal."""
     with Path(path).open("rb") as file:

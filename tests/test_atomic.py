@@ -9,7 +9,7 @@ import light
 import pytest
 
 from clipadapt import atomic
-from clipadapt.atomic import atomic_folder, atomic_write, sha256_file
+from clipadapt.atomic import atomic_folder, atomic_write, refuse_unwritable, sha256_file
 from clipadapt.errors import StoreError
 
 
@@ -210,3 +210,22 @@ def test_digest_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     assert sha256_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("place", ["there", "there/not/yet", "file", "file/below"])
+def test_a_place_is_looked_at_before_work_starts(tmp_path: Path, place: str) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("")
+    if place.startswith("there"):
+        refuse_unwritable(tmp_path / place)
+    else:
+        with pytest.raises(StoreError, match=r"file: is a file where a folder is to be written"):
+            refuse_unwritable(tmp_path / place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; tests/cli/test_read_only.py asks another user")
+def test_a_read_only_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0o555)
+    with pytest.raises(StoreError, match=r"new: cannot be written, for .*shut is read-only for this user"):
+        refuse_unwritable(tmp_path / "shut" / "new")

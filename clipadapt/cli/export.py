@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipadapt.cli.options import Image, Product, Prompts
+
+if TYPE_CHECKING:
+    from clipadapt.export.strength import Curve
 
 
 def command(
@@ -74,7 +77,7 @@ def command(
     if calibration is not None:
         said["int8"] = _int8(done.path)
     if isinstance(chosen, Curve):
-        chosen.save(run_of(model).report)
+        _keep_curve(chosen, run_of(model).report)
         said["strength"] = chosen.chosen
         typer.echo(
             f"strength image {chosen.best.image:g}, text {chosen.best.text:g}: {done.path / PAGE}\n"
@@ -86,6 +89,16 @@ def command(
         said["pushed"] = hub.push(done, push)
         typer.echo(f"uploaded; this very version is {said['pushed']}", err=True)
     typer.echo(json.dumps(said))
+
+
+def _keep_curve(curve: "Curve", report: Path) -> None:
+    """The curve beside the run's report too; an export from a run that is read-only holds it alone."""
+    from clipadapt.errors import StoreError
+
+    try:
+        curve.save(report)
+    except StoreError as error:
+        typer.echo(f"the curve is in the export alone: {error}", err=True)
 
 
 def _int8(folder: Path) -> dict:

@@ -54,8 +54,10 @@ def build(
     workers: Workers = None,
 ) -> None:
     """Build an index of a catalogue, or of vectors, and measure its recall."""
+    from clipadapt.atomic import refuse_unwritable
     from clipadapt.search.index import Index as Built
 
+    refuse_unwritable(out)
     given = _given(model, split, vectors, source=source, config=config, image=image, product=product, id=item)
     loaded = encoder(model, precision, device)
     built = Built.build(_embedded(loaded, given, workers), out, encoder=loaded, factory=factory, target=_target(recall))

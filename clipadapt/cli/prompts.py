@@ -121,10 +121,13 @@ def score(
     seed: Annotated[int, typer.Option(help="Of the carved split and the random words.")] = 0,
 ) -> None:
     """Judge words by the pictures: against other words, against random ones, and template by template."""
+    from clipadapt.atomic import refuse_unwritable
     from clipadapt.prompt_scoring.table import plain_of
     from clipadapt.prompts import Prompts
     from clipadapt.sections import locate
 
+    if json_file is not None:
+        refuse_unwritable(json_file.parent)
     prompts = Prompts.load(path)
     other = Prompts.load(against) if against not in (None, "plain") else None
     given = {"config": config, "source": source, "image": image, "product": product, "id": item}
@@ -164,7 +167,7 @@ def weigh(
     seed: Annotated[int, typer.Option(help="Of the carved split and the folds.")] = 0,
 ) -> None:
     """Fit a weight per template, judge it out of fold, and write a copy of the file with the weights that help."""
-    from clipadapt.atomic import atomic_write
+    from clipadapt.atomic import atomic_write, refuse_unwritable
     from clipadapt.cli.console import stdout_console
     from clipadapt.errors import PromptError
     from clipadapt.prompt_scoring import show
@@ -174,6 +177,9 @@ def weigh(
     from clipadapt.sections import locate
 
     prompts = Prompts.load(path)
+    file = locate(path)
+    target = out or file.with_suffix(".weighed.yaml")
+    refuse_unwritable(target.parent)
     given = {"config": config, "source": source, "image": image, "product": product, "id": item}
     scored = _scoring(prompts, split, model, attribute, min_items, seed, **given)
     scored.add_attributes(prompts)
@@ -190,8 +196,6 @@ def weigh(
     if not helpful:
         typer.echo("no attribute gains by other weights; nothing was written", err=True)
         return
-    file = locate(path)
-    target = out or file.with_suffix(".weighed.yaml")
     text = file.read_text(encoding="utf-8-sig")
     written = reweighed(text, helpful, split=split, seed=seed, fingerprint=fingerprint, name=path)
     Prompts.parse(written, str(target))

@@ -54,6 +54,7 @@ def command(
     cache: options.Cache = None,
 ) -> None:
     """Tag items; say which tags can go without a person, at a precision shown on tune."""
+    from clipadapt.atomic import refuse_unwritable
     from clipadapt.errors import ConfigError
     from clipadapt.inputs import resolve
     from clipadapt.prompts import Prompts
@@ -64,6 +65,7 @@ def command(
     from clipadapt.towers.load import load
 
     check_form(out)
+    refuse_unwritable(out.parent)
     if precision is not None and not 0.0 < precision < 1.0:
         raise ConfigError(f"--precision {precision}: a fraction between 0 and 1, such as 0.95")
     if thresholds is not None and not (tune is against is precision is None and not attribute):

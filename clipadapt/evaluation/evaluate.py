@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clipadapt import places, runs
+from clipadapt.atomic import refuse_unwritable
 from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import refuse_fitted
@@ -73,6 +74,7 @@ def evaluate(
         ConfigError: the suite names what the catalogue does not have, or the split was used to choose something.
         CatalogueError: a picture is broken.
         PromptError: a value has no text, or the weights of its texts were fitted on these pictures.
+        StoreError: `out` cannot be written.
     """
     prompts = prompts if isinstance(prompts, Prompts) else Prompts.load(prompts)
     suite = suite if isinstance(suite, Suite) else Suite.load(suite)
@@ -80,6 +82,8 @@ def evaluate(
     refuse_fitted(catalogue, split, fitted_on or {}, tune)
     prompts.refuse_fitted(catalogue.fingerprint)
     suite.check(catalogue)
+    if out is not None:
+        refuse_unwritable(out)
     cache = cache or VectorCache()
     names = systems or (("adapted", "base") if against is not None else ("model", ""))
     encoders = {names[0]: encoder} | ({names[1]: against} if against is not None else {})

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from clipadapt.atomic import refuse_unwritable
 from clipadapt.errors import ModelError, StoreError, UsageError
 from clipadapt.export.parity import Agreement, Probe, probe
 from clipadapt.export.strength import Curve, Strength, factors
@@ -89,9 +90,11 @@ def refuse_occupied(out: Path, overwrite: bool = False) -> None:
 
     Raises:
         UsageError: `out` is a file, or a folder that holds something and is not to be replaced.
+        StoreError: nothing can be written beside it, where it is made.
     """
     if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: is there already and not empty; give another folder")
+    refuse_unwritable(out.parent)
 
 
 def refuse_small_disk(out: Path, encoder: TorchEncoder, share: float) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from clipadapt.atomic import refuse_unwritable
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import SpaceError, UsageError
 from clipadapt.search.contents import Contents, unit_vectors
@@ -128,6 +129,7 @@ class Index:
             SpaceError: the encoder is not the one that made the vectors.
             StoreError: the disk refuses; an index that was there stays as it was.
         """
+        refuse_unwritable(out)
         if isinstance(source, Catalogue):
             if encoder is None:
                 raise UsageError("an index of a catalogue needs an encoder; load one, or give vectors")

@@ -44,14 +44,21 @@ def model_of(model: str | None, index: Path) -> str:
     bare, form = _form(model)
     found = places.from_folder(bare, index)
     scheme, _, path = found.partition(":")
-    if scheme not in _FOLDERS or Path(path).expanduser().exists():
+    if scheme not in _FOLDERS or _holds_model(scheme, Path(path).expanduser()):
         return _short(found) + form
     if (around / "adapter" / "clipadapt.json").is_file():  # moved with its run, and written by an older clipadapt
         return _short(f"run:{around}")
     raise UsageError(
-        f"{index}: was built with {scheme}:{_short(path)}, which is not there; put it back, or name the model with "
-        "--model (it must be the same one: its image_space is compared)"
+        f"{index}: was built with {scheme}:{_short(path)}, where no model lies now; put it back, or name the model "
+        "with --model (it must be the same one: its image_space is compared)"
     )
+
+
+def _holds_model(scheme: str, folder: Path) -> bool:
+    """A run's folder may be any that an index was copied into alone, so its adapter is looked for."""
+    if scheme == "run":
+        return any((folder / name).is_file() for name in ("adapter/clipadapt.json", "clipadapt.json"))
+    return folder.exists()
 
 
 def _form(model: str) -> tuple[str, str]:

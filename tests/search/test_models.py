@@ -64,8 +64,10 @@ def test_an_index_inside_a_release_uses_the_releases_model(tmp_path, monkeypatch
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r"built with run:.*gone, which is not there.*--model"):
+    with pytest.raises(UsageError, match=r"built with run:.*gone, where no model lies now.*--model"):
         model_of("run:../gone", folder(tmp_path / "index"))
+    with pytest.raises(UsageError, match=r"built with run:.*, where no model lies now.*--model"):
+        model_of("run:..", tmp_path / "index")  # copied out of its run: some folder is there, and no run
     run = folder(tmp_path / "run", "adapter/clipadapt.json")
     assert model_of("run:runs/as/typed/once", folder(run / "index")).endswith("run")
 
