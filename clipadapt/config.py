@@ -108,6 +108,10 @@ class Data(Section):
     """Pictures that are not at the model's native size."""
     prepared: str | None = None
     """Folder of a prepared cache (`clipadapt data prepare`); null decodes the originals each time."""
+    label_audit: str | None = None
+    """label_error.json of an audit (`clipadapt data audit --answers`), whose figures training warns of; null: none."""
+    label_error: Fraction = 0.05
+    """Share of wrong labels, of all or of one attribute, above which training warns before it starts."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode pictures; 0 decodes in the training process."""
 

@@ -63,6 +63,7 @@ def adapt(path: str, overrides: Sequence[str] = ()) -> None:
     config = Config.load(path, overrides)
     inputs = resolve(config=config)
     ending = Ending.of(config, inputs)
+    warn_of_labels(config, inputs)
     with Run(config.output_dir).locked():
         run = train(config, inputs=inputs, callbacks=[ending])
         leave()
@@ -72,6 +73,21 @@ def adapt(path: str, overrides: Sequence[str] = ()) -> None:
     print(closing_summary(run))
     if code:
         raise SystemExit(code)
+
+
+def warn_of_labels(config: "Config", inputs: "Inputs") -> None:
+    """Says before training that too many of its labels are wrong, where the config names an audit.
+
+    Raises:
+        ConfigError: what it names is no audit's result.
+    """
+    from clipadapt.audit.label_error import LabelError
+
+    if config.data.label_audit is None:
+        return
+    found = LabelError.load(config.data.label_audit)
+    if warning := found.warning(inputs.items(config.data.splits.train), config.data.label_error):
+        log.warning("%s: %s", config.data.source, warning)
 
 
 class Step(NamedTuple):

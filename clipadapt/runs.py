@@ -62,6 +62,8 @@ _WITHOUT_EFFECT = {
     "eval.gate",
     "data.workers",
     "data.prepared",
+    "data.label_audit",
+    "data.label_error",
     "train.trackers",
     "train.micro_batch",
     "train.cache",

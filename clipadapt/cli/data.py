@@ -1,4 +1,7 @@
-"""clipadapt data check|prepare: what is wrong with a catalogue, and its pictures decoded once for all epochs.
+"""clipadapt data check|prepare|audit: what is wrong with a catalogue, its pictures decoded once, its labels audited.
+
+    clipadapt data audit SOURCE --config C                          # audit/mark.html: a person marks a sample of labels
+    clipadapt data audit SOURCE --config C --answers answers.json   # label error, and the labels likeliest to be wrong
 
 Findings and figures go to stdout, progress to stderr. check ends with 1 when a run would stop or its figures be wrong.
 """
@@ -14,10 +17,11 @@ import typer
 from clipadapt.cli import options
 
 if TYPE_CHECKING:
+    from clipadapt.audit.run import Finished, Started
     from clipadapt.data.faults import Report
     from clipadapt.data.images import Preprocess
 
-app = typer.Typer(help="Check or prepare a catalogue.", no_args_is_help=True)
+app = typer.Typer(help="Check, prepare or audit a catalogue.", no_args_is_help=True)
 
 _SHOWN = 10
 """Findings of one kind that a terminal shows; --json has them all."""
@@ -108,6 +112,101 @@ def prepare(
     typer.echo(f"training crops of half the area: {_decibels(done.crop_psnr)}, SSIM {done.crop_ssim:.4f}")
     typer.echo(f"{done.images_per_second:,.0f} images/s read back, {done.originals_per_second:,.0f} from the originals")
     typer.echo(f"set data.prepared={out} to train from it", err=True)
+
+
+@app.command()
+def audit(
+    source: Source = None,
+    named: options.Source = None,
+    config: options.Config = None,
+    split: options.Split = None,
+    answers: Annotated[
+        Path | None, typer.Option("--answers", help="What the page exported; null: write the page.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("audit"),
+    share: Annotated[float | None, typer.Option("--share", help="Of the labels to look at; default: 0.05.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the sample; default: the config's, else 0.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="MODEL for likely errors and near-identical pictures; default: the config's."),
+    ] = None,
+    attribute: options.Attributes = None,
+    image: options.Image = None,
+    product: options.Product = None,
+    item: options.Id = None,
+    title: options.Title = None,
+    device: options.Device = "auto",
+    cache: options.Cache = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a sample of labels for a person to mark; with --answers, say how many labels are wrong, and which likely."""
+    from clipadapt.audit.answers import Answers
+    from clipadapt.audit.run import finish, start
+    from clipadapt.errors import UsageError
+    from clipadapt.inputs import resolve
+    from clipadapt.recognition.vectors import VectorCache, default_folder
+    from clipadapt.towers.load import load
+
+    if answers is not None and not (split is share is seed is None and not attribute):
+        raise UsageError("--answers brings split, share, seed and attributes; leave out those flags")
+    given = Answers.load(answers) if answers is not None else None
+    inputs = resolve(
+        model=model, config=config, source=_source(source, named), image=image, product=product, id=item, title=title,
+        attributes=attribute or (),
+    )  # fmt: skip
+    name = model or (inputs.settings.model.name if inputs.settings is not None else None)
+    encoder = load(name, device=options.device_of(device)) if name is not None else None
+    kept = VectorCache(cache or default_folder() / "vectors")
+    if given is not None and answers is not None:
+        _print_result(finish(inputs, given, answers, encoder, kept, out), out, as_json=as_json)
+        return
+    begun = start(
+        inputs, split or inputs.data.splits.train, encoder, kept, out,
+        share=0.05 if share is None else share, seed=inputs.seed if seed is None else seed,
+    )  # fmt: skip
+    _print_started(begun, as_json=as_json)
+
+
+def _print_started(begun: "Started", *, as_json: bool) -> None:
+    found = begun.overview
+    if as_json:
+        pairs = [{**twin._asdict(), "one": twin.one._asdict(), "other": twin.other._asdict()} for twin in begun.twins]
+        figures = {"labels": len(begun.labels), "looked_at": len(begun.sample.labels), "page": str(begun.page)}
+        spellings = [fault._asdict() for fault in found.spellings]
+        seen = {"sizes": found.sizes, "broken": found.broken, "balance": found.balance, "slips": list(found.slips)}
+        typer.echo(json.dumps({**figures, **seen, "spellings": spellings, "near_identical": pairs}))
+        return
+    looked_at, minutes = len(begun.sample.labels), max(begun.minutes, 1)
+    typer.echo(f"{looked_at:,} of {len(begun.labels):,} labels to look at, about {minutes:.0f} minutes: {begun.page}")
+    typer.echo(begun.twin_sentence)
+    sizes = ", ".join(f"{name}: {count:,}" for name, count in found.sizes.items())
+    typer.echo(f"pixels of the shorter side: {sizes}" + (f"; {found.broken} cannot be read" if found.broken else ""))
+    for line in [*map(str, found.spellings), *found.slips]:
+        typer.echo(line)
+    for name, counts in found.balance.items():
+        shown = ", ".join(f"{value or 'unknown'} {count:,}" for value, count in list(counts.items())[:_SHOWN])
+        typer.echo(f"{name}: {shown}" + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""))
+    typer.echo(f"open {begun.page} in a browser, mark, export; then run this again with --answers FILE", err=True)
+
+
+def _print_result(done: "Finished", out: Path, *, as_json: bool) -> None:
+    from rich.table import Table
+
+    from clipadapt.audit.page import line
+    from clipadapt.cli.console import stdout_console
+
+    if as_json:
+        typer.echo((out / "label_error.json").read_text(encoding="utf-8"), nl=False)
+        return
+    table = Table("attribute", "value", "labels", "looked at", "wrong", "error, %", "95% interval", "not counted")
+    for one in map(line, done.estimates):
+        table.add_row(one.attribute, one.value or "", *(f"{n:,}" for n in (one.labels, one.looked_at, one.wrong)),
+                      one.percent, one.interval, one.left_out)  # fmt: skip
+    stdout_console().print(table)
+    typer.echo(done.sentence)
+    typer.echo(done.suspect_sentence)
+    written = "result.html, label_error.json" + (", suspects.csv" if done.suspects is not None else "")
+    typer.echo(f"wrote {written} in {out}; set data.label_audit={out / 'label_error.json'} to be warned", err=True)
 
 
 def _source(argument: str | None, flag: str | None) -> str | None:

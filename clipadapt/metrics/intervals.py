@@ -78,9 +78,16 @@ class Sample:
         """Distinct ones."""
         self._layout = Layout.of(classes, place, len(self.weights))
 
-    def interval(self, scores: Scores, *, coverage: float = 0.95, other_variance: float = 0.0) -> Interval:
-        """Of the weighted mean of class means of scores in [0, 1]."""
-        found = self._spread(_checked(scores, 0.0), True, other_variance)
+    def interval(
+        self, scores: Scores, *, coverage: float = 0.95, other_variance: float = 0.0, rho: float | None = None
+    ) -> Interval:
+        """Of the weighted mean of class means of scores in [0, 1].
+
+        Args:
+            rho: correlation between items of one product; None: as items of one product and class have it, which is
+                too much where most items of a product are of different classes (see `product_correlation`).
+        """
+        found = self._spread(_checked(scores, 0.0), True, other_variance, rho)
         return Interval(found.mean, *_bounds(found, coverage))
 
     def difference(self, differences: Scores, *, coverage: float = 0.95) -> Interval:
@@ -101,9 +108,9 @@ class Sample:
         found = self._each_class((_checked(differences, -1.0) + 1) / 2, False)
         return [_widened(one.mean, _bounds(one, coverage)) for one in found]
 
-    def _spread(self, scores: np.ndarray, yes_or_no: bool, other_variance: float) -> Spread:
+    def _spread(self, scores: np.ndarray, yes_or_no: bool, other_variance: float, rho: float | None = None) -> Spread:
         cells = self._layout.cells(self._fitting(scores))
-        return spread(cells, self.weights, yes_or_no=yes_or_no, other_variance=other_variance)
+        return spread(cells, self.weights, yes_or_no=yes_or_no, other_variance=other_variance, rho=rho)
 
     def _each_class(self, scores: np.ndarray, yes_or_no: bool) -> Iterator[Spread]:
         cells = self._layout.cells(self._fitting(scores))
@@ -114,6 +121,13 @@ class Sample:
         if len(scores) != len(self._layout.place):
             raise ValueError(f"{len(scores)} scores for {len(self._layout.place)} items")
         return scores
+
+
+def product_correlation(scores: Scores, products: Products) -> float:
+    """Between items of one product, whatever their class; differences between classes count as spread of products."""
+    _, place = np.unique(products, return_inverse=True)
+    layout = Layout.of(np.zeros(len(products), np.int64), place, 1)
+    return correlation(layout.cells(_checked(scores, 0.0)))
 
 
 def mean_interval(

@@ -84,3 +84,37 @@ def test_prepare_writes_and_reports(shop, tmp_path, capsys):
 def test_prepare_wants_a_model_or_a_size(shop, tmp_path, capsys):
     assert main(["data", "prepare", str(shop), "--out", str(tmp_path / "cache")]) == 2
     assert "--model M, or --size N" in capsys.readouterr().err
+
+
+def test_audit_writes_a_page_then_figures(shop, tmp_path, capsys):
+    out = tmp_path / "audit"
+    given = ["data", "audit", str(shop), "--attribute", "Pattern", "--out", str(out)]
+    assert main([*given, "--share", "1"]) == 0
+    text = capsys.readouterr()
+    assert f"6 of 6 labels to look at, about 1 minutes: {out / 'mark.html'}" in text.out
+    assert "pixels of the shorter side: under 64: 8" in text.out and "Pattern: Solid 3, Striped 3" in text.out
+    page = (out / "mark.html").read_text(encoding="utf-8")
+    document = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    answers = {key: document[key] for key in ("audit", "source", "split", "attributes", "share", "seed")}
+    marks = {str(n): "wrong" if n == 0 else "right" for n in range(6)}
+    (tmp_path / "a.json").write_text(json.dumps({"schema_version": 1, **answers, "labels": 6, "marks": marks}))
+    again = ["data", "audit", str(shop), "--out", str(out), "--answers", str(tmp_path / "a.json")]
+    assert main(again) == 0
+    text = capsys.readouterr()
+    assert "16.7% of the labels are wrong, 95% interval [16.7, 16.7]: 1 of the 6" in text.out
+    assert "name one with --model" in text.out and "set data.label_audit=" in text.err
+    assert main([*again, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["wrong"] == 1
+    assert main([*again, "--share", "0.5"]) == 2
+    assert "--answers brings" in capsys.readouterr().err
+    with (shop / "train/metadata.csv").open("a") as file:
+        file.write("0.png,new,Solid,new\n")
+    assert main(again) == 2
+    assert "answers of another catalogue" in capsys.readouterr().err
+
+
+def test_audit_as_json(shop, tmp_path, capsys):
+    assert main(["data", "audit", str(shop), "--attribute", "Pattern", "--out", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["labels"], found["looked_at"]) == (6, 2)
+    assert found["balance"] == {"Pattern": {"Solid": 3, "Striped": 3}}
