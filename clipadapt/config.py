@@ -108,6 +108,9 @@ class Data(Section):
     """Pictures that are not at the model's native size."""
     prepared: str | None = None
     """Folder of a prepared cache (`clipadapt data prepare`); null decodes the originals each time."""
+    policy: str | None = None
+    """File that says which licences may be learned from, indexed and shown (clipadapt.data.policy); others are kept
+    out and counted. null: no item is kept out."""
     label_audit: str | None = None
     """label_error.json of an audit (`clipadapt data audit --answers`), whose figures training warns of; null: none."""
     label_error: Fraction = 0.05

@@ -121,7 +121,7 @@ class Inputs:
         if split in ("validation", "tune") and split not in self.opened.splits():
             return getattr(self.splits, split)
         with self._naming():
-            return grouped([load_split(self._declared, split, self.opened)], self.data.title)[0]
+            return grouped([load_split(self._declared, split, self.opened)], self.data.title)[0].permitted("show")
 
     def items(self, split: str) -> Catalogue:
         """All items that the source has under that name, for uses that need no label, such as an index.

@@ -23,7 +23,7 @@ from typing import Any
 
 FILE = "paths.json"
 STARTS = "environment.json"
-KEYS = ("model.name", "data.source", "data.prepared", "data.label_audit", "eval.suite", "eval.gate")
+KEYS = ("model.name", "data.source", "data.prepared", "data.policy", "data.label_audit", "eval.suite", "eval.gate")
 """Keys of a config that may hold a path; model.name with a scheme before it."""
 
 

@@ -75,7 +75,10 @@ def start(
     catalogue = audited(inputs, split)
     labels = Labels.of(catalogue)
     chosen = draw(labels, share, seed)
-    every = {name: inputs.items(name) for name in (split, *(one for one in inputs.opened.splits() if one != split))}
+    every = {
+        name: inputs.items(name).permitted("show")
+        for name in (split, *(one for one in inputs.opened.splits() if one != split))
+    }
     found = overview(every, catalogue, inputs.data, inputs.opened)
     pairs, words = _twins(every, encoder, cache)
     page = marking_page(
@@ -120,7 +123,7 @@ def audited(inputs: Inputs, split: str) -> Catalogue:
     Raises:
         CatalogueError: no such split, or none of the attributes.
     """
-    plain = inputs.items(split)
+    plain = inputs.items(split).permitted("show")
     there = [one for one in inputs.attributes if one.name in plain.columns]
     if not there:
         raise CatalogueError(

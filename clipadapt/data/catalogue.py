@@ -26,12 +26,13 @@ import pyarrow as pa
 from PIL import Image
 
 from clipadapt.data.cells import TextTable, text_table
-from clipadapt.data.columns import Roles, choose_columns
+from clipadapt.data.columns import Roles, choose_columns, near
 from clipadapt.data.decode import Decoding, PixelPolicy, decode
 from clipadapt.data.deep import Limits
 from clipadapt.data.folders import Rows
 from clipadapt.data.items import item_ids
 from clipadapt.data.pictures import Pictures, content_digest
+from clipadapt.data.policy import Policy, Use
 from clipadapt.data.sources import Source, open_source
 from clipadapt.data.spelling import Normalise
 from clipadapt.data.values import Attribute, Cells
@@ -111,6 +112,10 @@ class Catalogue(Cells):
         self.ids = item_ids(rows, texts.table, roles.id, split)
         self.left_out: tuple[str, ...] = ()
         """What was left out when this catalogue was made, a line each: broken pictures that `data.broken` counts."""
+        self.policy: Policy | None = None
+        """Which licences allow which use; None: all do."""
+        self.kept_out: tuple[str, ...] = ()
+        """What a policy kept out when this catalogue was made, counted by licence, a line for each use."""
         self.prepared: Decoded | None = None
         """Cache that `picture` reads from; None decodes the original."""
         self._prepared_rows = np.arange(0)
@@ -303,6 +308,40 @@ class Catalogue(Cells):
         """All items but those, whose reasons are kept in `left_out`."""
         part = self.subset([index for index in range(len(self)) if index not in broken])
         part.left_out = (*self.left_out, *broken.values())
+        return part
+
+    def with_policy(self, policy: Policy) -> Self:
+        """The same items under a policy.
+
+        Raises:
+            CatalogueError: the column of licences is not there.
+        """
+        if policy.column not in self.columns:
+            raise CatalogueError(
+                f"{self.source}: split {self.split!r} has no column {policy.column!r}, which data.policy names for "
+                f"licences{near(policy.column, self.columns)}; columns are {', '.join(self.columns)}"
+            )
+        part = self.subset(np.arange(len(self)))
+        part.policy = policy
+        return part
+
+    def permitted(self, use: Use) -> Self:
+        """Those items whose licence allows a use, the others counted in `kept_out`; all where there is no policy.
+
+        Raises:
+            CatalogueError: none is.
+        """
+        if self.policy is None:
+            return self
+        licences = self.texts(self.policy.column)
+        line = self.policy.kept_out(licences, use)
+        if not line:
+            return self
+        part = self.subset(np.flatnonzero(self.policy.permits(licences, use)))
+        if not len(part):
+            raise CatalogueError(f"{self.source}: split {self.split!r}: {line}, which is all; see data.policy")
+        part.kept_out = (*self.kept_out, line)
+        log.warning("%s: split %r: %s", self.source, self.split, line)
         return part
 
     def table(self) -> pa.Table:

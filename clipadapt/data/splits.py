@@ -16,6 +16,7 @@ from clipadapt import config, keyed
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.data.columns import near, nearest, option
 from clipadapt.data.lookalikes import lookalikes
+from clipadapt.data.policy import Policy
 from clipadapt.data.prepared import PreparedPictures
 from clipadapt.data.scan import broken
 from clipadapt.data.sources import Source, no_split, open_source
@@ -51,13 +52,16 @@ def load_splits(data: config.Data, seed: int) -> Splits:
     there = [names.train]
     there += [names.validation] if names.validation in source.splits() else []
     there += [names.tune] if isinstance(names.tune, str) else []
-    loaded = dict(zip(there, grouped([load_split(data, name, source) for name in there], data.title), strict=True))
+    whole = dict(zip(there, grouped([load_split(data, name, source) for name in there], data.title), strict=True))
+    # Weights and choices are fitted on train and tune; pictures of validation are in the report.
+    loaded = {name: one.permitted("show" if name == names.validation else "train") for name, one in whole.items()}
     train = loaded[names.train]
     if names.validation in loaded:
         validation = loaded[names.validation]
     else:
         _refuse_near_split(source, names)
         train, validation = carve(train, names.validation_share, seed, purpose="validation")
+        validation = validation.permitted("show")
         _warn_once(
             f"{source.name}: no split {names.validation!r}; carved {len(validation)} items "
             f"({len(set(validation.products))} products) from {names.train!r} by product"
@@ -243,7 +247,7 @@ def load_split(data: config.Data, split: str, source: Source | None = None) -> C
         CatalogueError: no such source, split or column.
     """
     source = source or open_source(data.source, data.revision)
-    return Catalogue.of(
+    catalogue = Catalogue.of(
         source,
         split,
         attributes=declared_attributes(data),
@@ -255,6 +259,7 @@ def load_split(data: config.Data, split: str, source: Source | None = None) -> C
         bands=data.bands,
         normalise=data.normalise,
     )
+    return catalogue if data.policy is None else catalogue.with_policy(Policy.load(data.policy))
 
 
 def _usable(catalogue: Catalogue, data: config.Data) -> Catalogue:

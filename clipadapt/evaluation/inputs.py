@@ -42,6 +42,7 @@ def prepare(
     Raises:
         CatalogueError: a picture is broken and `broken` is "error", or none is left.
     """
+    catalogue = catalogue.permitted("show")  # the report holds some of its pictures
     pictures = {}
     with warnings.catch_warnings():
         if broken == "count":  # they are counted below, with their places
@@ -59,7 +60,7 @@ def prepare(
         raise ConfigError(
             f"{catalogue.source}: no picture of split {catalogue.split!r} can be decoded{listing(lines[:5])}"
         )
-    return EvalInputs(catalogue, pictures, (*catalogue.left_out, *lines))
+    return EvalInputs(catalogue, pictures, (*catalogue.left_out, *catalogue.kept_out, *lines))
 
 
 def heads_of(encoders: Mapping[str, Encoder]) -> tuple[dict[str, LinearHead], list[str]]:

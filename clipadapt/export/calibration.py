@@ -76,7 +76,7 @@ class Calibration:
         found = resolve(
             model=model, source=str(source), image=image, product=product, attributes=attributes, prompts=words
         )
-        whole = found.splits.train if found.known_source else found.items(split)
+        whole = found.splits.train if found.known_source else found.items(split).permitted("train")
         if pictures < FEWEST or len(whole) < FEWEST + 1:
             raise UsageError(
                 f"{source}, split {split!r}: {min(pictures, len(whole))} picture(s) to calibrate INT8 with; it needs "

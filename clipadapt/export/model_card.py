@@ -171,6 +171,8 @@ def _data(known: _Known | None) -> Iterator[str]:
     yield "|---|---:|---:|---|"
     for name, catalogue in splits._asdict().items():
         yield f"| {name} | {len(catalogue)} | {len(set(catalogue.products.tolist()))} | {_labelled(catalogue)} |"
+    yield ""
+    yield from (f"{name}: {line}." for name, catalogue in splits._asdict().items() for line in catalogue.kept_out)
 
 
 def _splits(config: Config) -> Splits | None:

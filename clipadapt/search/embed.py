@@ -52,10 +52,13 @@ _DECODERS = 8
 def embed_pictures(encoder: Encoder, catalogue: Catalogue, *, workers: int | None = None) -> Vectors:
     """All pictures of a catalogue in memory, in one process; broken ones are listed, not raised.
 
+    Items whose licence does not allow an index are left out and counted (data.policy).
+
     Raises:
         ModelError: the model gives vectors that are not finite.
         CatalogueError: not one picture can be read.
     """
+    catalogue = catalogue.permitted("index")
     with _Worker(encoder, catalogue, workers) as worker, bar(len(catalogue), "embedding", "images") as shown:
         vectors, broken = worker.run(np.arange(len(catalogue)), shown)
     return _joined(encoder, catalogue, [vectors], broken)
@@ -78,7 +81,7 @@ def embed(
         ModelError, CatalogueError: as embed_pictures.
         StoreError: the disk refuses.
     """
-    folder = Path(out)
+    folder, catalogue = Path(out), catalogue.permitted("index")
     plan = _plan(encoder, catalogue, shard)
     if (folder / "embed.json").exists():
         _same(plan, folder, folder / "embed.json")

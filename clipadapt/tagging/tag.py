@@ -154,6 +154,7 @@ def tag(
         SpaceError: they were fitted for another model.
     """
     thresholds.require(encoder, prompts)
+    catalogue = catalogue.permitted("show")
     thresholds.refuse(catalogue, split or catalogue.split)
     pictures = read_pictures(encoder, catalogue, cache, progress=progress)
     whole = np.asarray(np.isfinite(pictures).all(axis=1))

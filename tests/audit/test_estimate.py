@@ -35,7 +35,7 @@ def test_unclear_and_unmarked_labels_are_left_out_and_counted():
     chosen = draw(labels, 1.0, 0)
     solid = [at for at, label in enumerate(chosen.labels) if labels.strata[labels.stratum[label]].value == "Solid"]
     given: list[tuple[Mark, list[int]]] = [("right", solid[:30]), ("unclear", solid[30:36])]
-    marks = {place: mark for mark, places in given for place in places}
+    marks: dict[int, Mark] = {place: mark for mark, places in given for place in places}
     found = {(one.attribute, one.value): one for one in estimates(labels, chosen, marks)}
     one = found["Pattern", None]
     assert (one.looked_at, one.wrong, one.unclear, one.unmarked, one.covered) == (30, 0, 6, 4, 1.0)
