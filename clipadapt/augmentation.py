@@ -37,11 +37,11 @@ class Augment(Section):
 
     @model_validator(mode="after")
     def _forced_or_refused(self) -> Self:
-        asked = {"cutmix": self.cutmix > 0, "autoaugment": self.autoaugment}
+        used = {"cutmix": self.cutmix > 0, "autoaugment": self.autoaugment}
         faults = [
             f"{name}: refused: {reason}; to use it all the same, add it to augment.force"
             for name, reason in _AGAINST.items()
-            if asked[name] and name not in self.force
+            if used[name] and name not in self.force
         ]
         if self.mixup and self.cutmix:
             faults.append("mixup and cutmix: a picture is mixed once; set one of them to 0")

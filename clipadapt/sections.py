@@ -126,9 +126,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif fault["type"] == "missing":
             lines.append(f"{where}: missing, and it has no default")
         else:
-            said = str(fault.get("ctx", {}).get("error", fault["msg"]))
+            reason = str(fault.get("ctx", {}).get("error", fault["msg"]))
             found = "" if isinstance(fault["input"], Mapping) else f" (found {fault['input']!r})"
-            lines.append(f"{where}: {said}{found}")
+            lines.append(f"{where}: {reason}{found}")
     return lines
 
 

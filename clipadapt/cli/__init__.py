@@ -127,11 +127,11 @@ def _interruptible(stopped: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         yield
         return
-    own = os.getpid()
+    process = os.getpid()
 
     def stop(*_: object) -> None:
         signal.signal(signal.SIGINT, before)
-        if os.getpid() == own and is_main_process():  # not in processes that were forked to decode pictures
+        if os.getpid() == process and is_main_process():  # not in processes that were forked to decode pictures
             print(f"\n{stopped}", file=sys.stderr, flush=True)
         raise SystemExit(128 + signal.SIGINT)
 

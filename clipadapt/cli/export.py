@@ -73,12 +73,12 @@ def command(
     chosen = find_strength(model, retain=retain or ()) if strength == AUTO else parse_strength(strength)
     done = export(model, to, out, strength=chosen, calibration=calibration, fp16=fp16)
     typer.echo(f"wrote {done.path} and compared its vectors with the model's", err=True)
-    said = {"path": str(done.path), "agreement": done.agreement._asdict(), "image_space": done.image_space}
+    summary = {"path": str(done.path), "agreement": done.agreement._asdict(), "image_space": done.image_space}
     if calibration is not None:
-        said["int8"] = _int8(done.path)
+        summary["int8"] = _int8(done.path)
     if isinstance(chosen, Curve):
         _keep_curve(chosen, run_of(model).report)
-        said["strength"] = chosen.chosen
+        summary["strength"] = chosen.chosen
         typer.echo(
             f"strength image {chosen.best.image:g}, text {chosen.best.text:g}: {done.path / PAGE}\n"
             f"it was chosen on tune; now measure it: clipadapt eval --model {done.path} --against BASE "
@@ -86,9 +86,9 @@ def command(
             err=True,
         )
     if push is not None:
-        said["pushed"] = hub.push(done, push)
-        typer.echo(f"uploaded; this very version is {said['pushed']}", err=True)
-    typer.echo(json.dumps(said))
+        summary["pushed"] = hub.push(done, push)
+        typer.echo(f"uploaded; this very version is {summary['pushed']}", err=True)
+    typer.echo(json.dumps(summary))
 
 
 def _keep_curve(curve: "Curve", report: Path) -> None:

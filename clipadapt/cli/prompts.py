@@ -25,7 +25,7 @@ app = typer.Typer(help="Edit prompt templates and see what they say.", no_args_i
 File = Annotated[
     str, typer.Argument(metavar="PROMPTS.yaml", help="A prompts file, or a shipped one: prompts/fashion.yaml")
 ]
-Model = Annotated[str | None, typer.Option("--model", help="MODEL whose tokenizer and text tower are asked, too.")]
+Model = Annotated[str | None, typer.Option("--model", help="MODEL whose tokenizer and text tower check texts too.")]
 
 
 @app.command()
@@ -36,7 +36,7 @@ def lint(
     image: options.Image = None,
     split: options.Split = None,
     model: Model = None,
-    near: Annotated[float, typer.Option(help="Cosine above which a model hears two values as one.")] = 0.99,
+    near: Annotated[float, typer.Option(help="Cosine above which two values count as the same to the model.")] = 0.99,
 ) -> None:
     """Say what is wrong: unknown fields, unused values, words that are cut, values that read alike; 1 on errors."""
     from clipadapt.prompts import Prompts
@@ -120,7 +120,7 @@ def score(
     min_items: Annotated[int, typer.Option(min=1, help="Values with fewer items are left out.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the carved split and the random words.")] = 0,
 ) -> None:
-    """Judge words by the pictures: against other words, against random ones, and template by template."""
+    """Measure recognition with these prompts: against other prompts, against random words, and template by template."""
     from clipadapt.atomic import refuse_unwritable
     from clipadapt.prompt_scoring.table import plain_of
     from clipadapt.prompts import Prompts
@@ -190,9 +190,9 @@ def weigh(
             "the file they were fitted for, so that one split stands behind all weights"
         )
     method: Literal["labels", "no_labels"] = "labels" if labels else "no_labels"
-    found = fit(scored.scorer, prompts, method, scored.encoder.scale, seed=seed)
-    stdout_console().print(show.weighed(found))
-    helpful = {one.attribute: one.after for one in found if one.claimed}
+    weighings = fit(scored.scorer, prompts, method, scored.encoder.scale, seed=seed)
+    stdout_console().print(show.weighed(weighings))
+    helpful = {one.attribute: one.after for one in weighings if one.claimed}
     if not helpful:
         typer.echo("no attribute gains by other weights; nothing was written", err=True)
         return

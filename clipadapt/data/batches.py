@@ -40,7 +40,7 @@ class TrainBatch:
     indices: Int[np.ndarray, " batch"]
     """Items, as indices into the training catalogue."""
     repeats: Int[np.ndarray, " batch"]
-    """How often each was drawn before in this epoch; keys its augmentation, and its caption if one likes."""
+    """How often each was drawn before in this epoch; its augmentation and caption are keyed by it."""
     stored: Shaped[torch.Tensor, "batch ..."]
     """Pixels as bytes [batch, size, size, 3]; or tokens."""
     preprocess: Preprocess
@@ -115,8 +115,8 @@ class Batches:
 
     def order(self, epoch: int) -> Int[np.ndarray, " draws"]:
         """Items of the whole epoch over all processes, steps_per_epoch * batch_size of them."""
-        drawn = epoch_order(self.catalogue, epoch, self.seed, self.train.balance, self.train.balance_cap)
-        return np.resize(drawn, self.steps_per_epoch * self.train.batch_size)
+        items = epoch_order(self.catalogue, epoch, self.seed, self.train.balance, self.train.balance_cap)
+        return np.resize(items, self.steps_per_epoch * self.train.batch_size)
 
     def epoch(
         self, epoch: int, start_step: int = 0, order: Int[np.ndarray, " draws"] | None = None
@@ -135,7 +135,7 @@ class Batches:
             for step in jobs:
                 yield [self._batch(job, next(loader)) for job in step]
         finally:
-            del loader  # ends the workers now, not when a traceback that holds this frame is forgotten
+            del loader  # ends the workers now, not when the last traceback that refers to this frame is collected
 
     def _jobs(self, order: np.ndarray, start_step: int) -> list[list["_Job"]]:
         """Per step, what each micro-batch of this process holds."""

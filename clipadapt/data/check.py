@@ -88,9 +88,9 @@ def _load(
     clashes = clashing(ids, rows)
     for name, at in clashes.items():
         kind = f"column {item!r}" if item is not None else "picture"
-        stands = f"{name!r} stands in rows {', '.join(map(str, at))}" if name else f"{len(at)} empty cell(s)"
+        what = f"{name!r} stands in rows {', '.join(map(str, at))}" if name else f"{len(at)} empty cell(s)"
         remedy = f"an id names one item: correct it, or choose a column with {option('id')}"
-        faults.append(Fault("error", rows.file, at[0], f"{kind}: {stands}", remedy))
+        faults.append(Fault("error", rows.file, at[0], f"{kind}: {what}", remedy))
     if clashes:
         rows, item = rows._replace(names=[]), None
     roles = Roles(product, item)

@@ -27,26 +27,26 @@ def check_pictures(
     catalogues: Mapping[str, Catalogue], data: config.Data, size: int | None, faults: list[Fault]
 ) -> dict[str, dict[str, Any]]:
     """Appends what is wrong with the pictures; returns per split their modes and the spread of their sizes."""
-    seen: dict[str, dict[str, Any]] = {}
-    homes: dict[str, list[tuple[str, int]]] = {}
+    by_split: dict[str, dict[str, Any]] = {}
+    items_by_digest: dict[str, list[tuple[str, int]]] = {}
     for split, catalogue in catalogues.items():
-        found = list(scan(catalogue, f"pictures of {split}"))
-        for picture in found:
+        scanned = list(scan(catalogue, f"pictures of {split}"))
+        for picture in scanned:
             if picture.fault:
                 place = catalogue.place(picture.item)
                 what = f"item {catalogue.ids[picture.item]!r}, {place.picture or 'its picture'}: {picture.fault}"
                 level = "error" if data.broken == "error" else "warning"
                 faults.append(Fault(level, place.file, place.row, what, ""))
             if picture.digest:
-                homes.setdefault(picture.digest, []).append((split, picture.item))
-        seen[split] = _forms(catalogue, found, faults)
+                items_by_digest.setdefault(picture.digest, []).append((split, picture.item))
+        by_split[split] = _forms(catalogue, scanned, faults)
         _unlisted(catalogue, faults)
         if size is not None:
-            _native(catalogue, found, size, data, faults)
-    for copies in homes.values():
+            _native(catalogue, scanned, size, data, faults)
+    for copies in items_by_digest.values():
         if len(copies) > 1:
             _copies(catalogues, copies, faults)
-    return seen
+    return by_split
 
 
 def _copies(catalogues: Mapping[str, Catalogue], copies: list[tuple[str, int]], faults: list[Fault]) -> None:
@@ -82,8 +82,8 @@ def _unlisted(catalogue: Catalogue, faults: list[Fault]) -> None:
         faults.append(Fault("warning", str(table), None, what, "add rows, or take the files out"))
 
 
-def _forms(catalogue: Catalogue, found: list[Scanned], faults: list[Fault]) -> dict[str, Any]:
-    headers = [(picture.item, picture.header) for picture in found if picture.header is not None]
+def _forms(catalogue: Catalogue, scanned: list[Scanned], faults: list[Fault]) -> dict[str, Any]:
+    headers = [(picture.item, picture.header) for picture in scanned if picture.header is not None]
     modes = Counter(header.mode for _, header in headers)
     for mode, count in modes.items():
         if mode not in _COMMON:
@@ -109,16 +109,16 @@ def _forms(catalogue: Catalogue, found: list[Scanned], faults: list[Fault]) -> d
 
 
 def _colours(catalogue: Catalogue, headers: list[tuple[int, Header]], faults: list[Fault]) -> None:
-    """Pictures of more than 8 bits or of bands of their own, and those with a colour profile."""
+    """Pictures of more than 8 bits or of other bands than RGB, and those with a colour profile."""
     deep = [item for item, header in headers if header.deep]
     if deep:
         place, how = catalogue.place(deep[0]), catalogue.decoding
         low, high = how.limits or (0.0, 0.0)
-        seen = f"{low:g} is black and {high:g} white" if how.limits else "all that their type holds is used"
+        scale = f"{low:g} is black and {high:g} white" if how.limits else "all that their type holds is used"
         bands = f"; bands {', '.join(map(str, how.bands))} are red, green and blue" if how.bands else ""
         mean = _mean(catalogue, deep[0])
         what = (
-            f"{len(deep)} picture(s) have more than 8 bits or bands of their own: {seen}{bands}; this is the first, "
+            f"{len(deep)} picture(s) have more than 8 bits or other bands than RGB: {scale}{bands}; this is the first, "
             f"and comes out at {mean}"
         )
         faults.append(Fault("info", place.file, place.row, what, "to see them otherwise: data.range, data.bands"))
@@ -141,9 +141,9 @@ def _mean(catalogue: Catalogue, item: int) -> str:
         return "nothing, for it cannot be decoded"
 
 
-def _native(catalogue: Catalogue, found: list[Scanned], size: int, data: config.Data, faults: list[Fault]) -> None:
+def _native(catalogue: Catalogue, scanned: list[Scanned], size: int, data: config.Data, faults: list[Fault]) -> None:
     """Pictures that are not at the model's size, and those that must be enlarged."""
-    headers = [(picture.item, picture.header) for picture in found if picture.header is not None]
+    headers = [(picture.item, picture.header) for picture in scanned if picture.header is not None]
     other = [item for item, header in headers if (header.width, header.height) != (size, size)]
     small = [item for item, header in headers if min(header.width, header.height) < size]
     if other and data.mixed_sizes == "refuse":

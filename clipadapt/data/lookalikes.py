@@ -110,10 +110,10 @@ def _near_pairs(grids: UInt8[np.ndarray, "n rows columns rgb"], rows: np.ndarray
 
 def _near_hashes(words: np.ndarray, start: int) -> Int[np.ndarray, "pairs 2"]:
     """Pairs of a chunk of rows with all later ones, few bits apart."""
-    own = words[start : start + _ROWS]
-    distance = np.zeros((len(own), len(words) - start), np.uint16)
+    block = words[start : start + _ROWS]
+    distance = np.zeros((len(block), len(words) - start), np.uint16)
     for word in range(words.shape[1]):
-        distance += np.bitwise_count(own[:, None, word] ^ words[None, start:, word])
+        distance += np.bitwise_count(block[:, None, word] ^ words[None, start:, word])
     left, right = np.nonzero(distance <= NEAR)
     later = left < right
     return np.stack([left[later], right[later]], axis=1) + start

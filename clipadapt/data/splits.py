@@ -84,13 +84,13 @@ def grouped(catalogues: Sequence[Catalogue], title: str | None) -> list[Catalogu
         return list(catalogues)
     how = "near-identical pictures" + (f" and equal titles ({title})" if title is not None else "")
     names = lookalikes(catalogues, title)
-    made = [one.with_products(own, how) for one, own in zip(catalogues, names, strict=True)]
+    regrouped = [catalogue.with_products(products, how) for catalogue, products in zip(catalogues, names, strict=True)]
     groups = len(set(np.concatenate(names).tolist()))
     _warn_once(
-        f"{catalogues[0].source}: no product column; {how} make {groups} groups of {sum(map(len, made))} items, "
+        f"{catalogues[0].source}: no product column; {how} make {groups} groups of {sum(map(len, regrouped))} items, "
         f"which stand for products; name a column with {option('product')} if there is one"
     )
-    return made
+    return regrouped
 
 
 def carve(catalogue: Catalogue, share: float, seed: int, purpose: str = "carve") -> tuple[Catalogue, Catalogue]:
@@ -107,21 +107,21 @@ def carve(catalogue: Catalogue, share: float, seed: int, purpose: str = "carve")
             f"{catalogue.split!r} cannot be set aside for {purpose}: both sides need one; choose a share between 0 "
             "and 1, add products, or name a split of the source under data.splits"
         )
-    drawn = sorted(products, key=lambda product: (keyed.integer(seed, "split", purpose, product), product))
-    taken = set(drawn[: min(max(round(share * len(products)), 1), len(products) - 1)])
+    shuffled = sorted(products, key=lambda product: (keyed.integer(seed, "split", purpose, product), product))
+    taken = set(shuffled[: min(max(round(share * len(products)), 1), len(products) - 1)])
     carved = np.array([product in taken for product in catalogue.products.tolist()], dtype=bool)
     return catalogue.subset(np.flatnonzero(~carved)), catalogue.subset(np.flatnonzero(carved))
 
 
 def hold_out_pairs(catalogue: Catalogue, pairs: Sequence[Mapping[str, str]]) -> tuple[Catalogue, Catalogue]:
-    """(kept, held): an item is held when it has all the values of any one pair; unknown values match nothing.
+    """(kept, held out): an item is held out when it has all the values of any one pair; unknown values match nothing.
 
     Raises:
         ConfigError: a pair of fewer than two attributes, or a value that no item has; all such faults at once.
         CatalogueError: an attribute that is no column, or nothing left to train on.
     """
     faults: list[str] = []
-    held = np.zeros(len(catalogue), dtype=bool)
+    held_out = np.zeros(len(catalogue), dtype=bool)
     for pair in pairs:
         words = " and ".join(f"{attribute} {value}" for attribute, value in pair.items())
         if len(pair) < 2:
@@ -136,14 +136,14 @@ def hold_out_pairs(catalogue: Catalogue, pairs: Sequence[Mapping[str, str]]) -> 
             matches &= np.array([value in values for values in sets], dtype=bool)
         if not matches.any() and not faults:
             log.warning("%s: no item of %r has %s", catalogue.source, catalogue.split, words)
-        held |= matches
+        held_out |= matches
     if faults:
         raise ConfigError(f"data.holdout_pairs: {len(faults)} fault(s){listing(faults)}")
-    if held.all():
+    if held_out.all():
         raise CatalogueError(
             f"{catalogue.source}: data.holdout_pairs takes every item of {catalogue.split!r}; name fewer"
         )
-    return catalogue.subset(np.flatnonzero(~held)), catalogue.subset(np.flatnonzero(held))
+    return catalogue.subset(np.flatnonzero(~held_out)), catalogue.subset(np.flatnonzero(held_out))
 
 
 def shared_products(splits: Mapping[str, Catalogue]) -> dict[str, list[str]]:

@@ -218,23 +218,23 @@ def _threshold_faults(file: Path, wanted: Spaces, prompts: Prompts) -> Iterator[
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         found = Spaces(document["model"]["image_space"], document["model"]["text_space"])
-        said = document["prompts"]["digest"]
+        fitted_with = document["prompts"]["digest"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file}: cannot be read as thresholds ({error!r}); fit them with clipadapt tag") from error
     yield from _differs(f"the thresholds {file}", found, wanted)
-    if said != prompts.digest:
+    if fitted_with != prompts.digest:
         yield f"the thresholds {file} were fitted with other prompts than {prompts.path}; fit them again"
 
 
 def _report_faults(run: Run, results: Results, wanted: Spaces, adapter: AdapterCard, prompts: Prompts) -> Iterator[str]:
     systems = results.config["systems"]
-    own = _system(results, wanted)
-    if own is None:
+    system = _system(results, wanted)
+    if system is None:
         measured = ", ".join(f"{one['model']} ({one['image_space']})" for one in systems.values())
         yield f"the report {run.report} measured {measured}, not the merged model ({wanted.image}); measure that one"
     base = Spaces(adapter.base_image_space, adapter.base_text_space)
-    others = {name: Spaces(one["image_space"], one["text_space"]) for name, one in systems.items() if name != own}
-    for name, spaces in others.items() if own is not None else ():
+    others = {name: Spaces(one["image_space"], one["text_space"]) for name, one in systems.items() if name != system}
+    for name, spaces in others.items() if system is not None else ():
         if spaces != base:
             other = systems[name]["model"]
             yield f"the report {run.report} compares with {other}, which is not the base {adapter.base}"
@@ -249,8 +249,8 @@ def _system(results: Results, wanted: Spaces) -> str | None:
 
 
 def _judged(run: Run, gate: Gate, results: Results, wanted: Spaces) -> Verdict:
-    own = _system(results, wanted)
-    verdict = Verdict.of(gate, outcomes := judge(gate, [row for row in results.rows if row.system == own]))
+    system = _system(results, wanted)
+    verdict = Verdict.of(gate, outcomes := judge(gate, [row for row in results.rows if row.system == system]))
     if not verdict.passed:
         failed = [one.reason for one in outcomes if not one.passed]
         raise GateError(

@@ -150,8 +150,8 @@ def _write_index(files: Collection[File], folder: Path) -> None:
     with store.write() as version:
         _copy_all(files, version)
         file = version / "index.json"
-        own = Meta.read(file).model_copy(update={"model": f"local-dir:../{MODEL}"})
-        file.write_text(own.to_json(), encoding="utf-8")
+        meta = Meta.read(file).model_copy(update={"model": f"local-dir:../{MODEL}"})
+        file.write_text(meta.to_json(), encoding="utf-8")
     (folder / "lock").unlink()  # nobody writes here any more
 
 

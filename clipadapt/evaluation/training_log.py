@@ -33,10 +33,10 @@ def training_of(run: Run) -> Training | None:
         for name, value in row.items():
             if name.startswith(_TUNE) and (figure := _number(value)) is not None:
                 figures.setdefault(name.removeprefix(_TUNE), []).append((row["step"] / each, figure))
-    seconds = sum(_seconds(list(own), batch) for _, own in groupby(steps, key=lambda row: row["epoch"]))
+    seconds = sum(_seconds(list(points), batch) for _, points in groupby(steps, key=lambda row: row["epoch"]))
     loss = _thinned([(row["step"] / each, row["loss"]) for row in steps])
     return Training(
-        loss, run.config.eval.select_on, {name: tuple(own) for name, own in figures.items()},
+        loss, run.config.eval.select_on, {name: tuple(points) for name, points in figures.items()},
         epochs, len(steps), len(steps) * batch, seconds,
     )  # fmt: skip
 

@@ -91,13 +91,13 @@ class Calibration:
         named = [name for name in found.data.kinds() if name in whole.columns]
         words = found.prompts.with_separators(whole.separators)
         values = {name: texts for name in named if len(texts := _texts(whole, words, name)) > 1}
-        drawn = [_draw(part, count, seed) for part, count in ((rest, pictures), (carved, tune))]
-        captions = _captions(drawn[0], words, values)
+        samples = [_draw(part, count, seed) for part, count in ((rest, pictures), (carved, tune))]
+        captions = _captions(samples[0], words, values)
         if not captions:
             raise PromptError(
                 f"{found.words}: gives no caption and no value text for {source}; name others with --prompts"
             )
-        return cls(str(source), drawn[0], drawn[1], captions, values)
+        return cls(str(source), samples[0], samples[1], captions, values)
 
 
 def agreement(

@@ -28,9 +28,9 @@ def standalone_source() -> str:
     for module in (deep, profiles, decode):
         tree = ast.parse(inspect.getsource(module))
         rest = tree.body[1:]  # without the docstring, which speaks of this package
-        own = [node for node in rest if isinstance(node, ast.Import | ast.ImportFrom)]
-        imports |= dict.fromkeys(ast.unparse(node) for node in own if not _left_out(node))
-        bodies.append(ast.unparse(ast.Module([node for node in rest if node not in own], [])))
+        imported = [node for node in rest if isinstance(node, ast.Import | ast.ImportFrom)]
+        imports |= dict.fromkeys(ast.unparse(node) for node in imported if not _left_out(node))
+        bodies.append(ast.unparse(ast.Module([node for node in rest if node not in imported], [])))
     return "\n".join((_HEAD, *imports, _ERROR, *bodies)) + "\n"
 
 

@@ -96,11 +96,11 @@ def _refuse(form: ExportForm, options: Options) -> None:
         raise UsageError(
             f"{form.name}: not installed, so the folder could not be proven; pip install clipadapt[{form.name}]"
         )
-    asked: Sequence[tuple[str, bool, str]] = (
+    demands: Sequence[tuple[str, bool, str]] = (
         ("int8", options.calibration is not None, "has no INT8 form"),
         ("fp16", options.fp16, "has no fp16 form, its library casts on loading"),
     )
-    for narrow, wanted, reason in asked:
+    for narrow, wanted, reason in demands:
         if wanted and narrow not in form.narrow:
             raise UsageError(f"{form.name} {reason}; export to onnx or triton")
 

@@ -161,8 +161,8 @@ def _calls(subject: _Subject, sessions: Mapping[tuple[Tower, Form], Any], tower:
         return torch.no_grad()(lambda: torch.nn.functional.normalize(run(tensor), dim=-1))
 
     calls: dict[Form, Call] = {form: eager(encoder) for form, encoder in subject.torch.items()}
-    for (own, form), running in sessions.items():
-        if own == tower:
+    for (of_tower, form), running in sessions.items():
+        if of_tower == tower:
             calls[form] = functools.partial(running.run, None, {_INPUTS[tower]: inputs})
     return calls
 

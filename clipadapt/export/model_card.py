@@ -70,7 +70,7 @@ def model_card(ready: Prepared, to: Form, agreement: Agreement, known: _Known | 
     encoder = ready.encoder
     name = encoder.name.partition(":")[2].rstrip("/").rpartition("/")[2] if known is None else known.config.name
     strengths = ready.lineage.strength
-    said = {
+    fields = {
         "metadata": _metadata(name, encoder, to, known).to_yaml(line_break="\n"),
         "name": name,
         "base": _public(encoder.lineage.base),
@@ -84,7 +84,7 @@ def model_card(ready: Prepared, to: Form, agreement: Agreement, known: _Known | 
         "agreement": ", ".join(f"{tower} {value:.1e}" for tower, value in agreement._asdict().items() if value),
         "version": version("clipadapt"),
     }
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(said)
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(fields)
 
 
 def _known(encoder: TorchEncoder) -> _Known | None:
@@ -98,8 +98,8 @@ def _known(encoder: TorchEncoder) -> _Known | None:
     results = _results(run)
     spaces = (encoder.image_space, encoder.text_space)
     systems: Mapping[str, Mapping[str, Any]] = {} if results is None else results.config["systems"]
-    own = next((name for name, one in systems.items() if (one["image_space"], one["text_space"]) == spaces), None)
-    return _Known(run.config, results if own else None, own or "")
+    system = next((name for name, one in systems.items() if (one["image_space"], one["text_space"]) == spaces), None)
+    return _Known(run.config, results if system else None, system or "")
 
 
 def _results(run: Run) -> Results | None:
@@ -150,9 +150,9 @@ def _rows(known: _Known) -> list[Row]:
 def _made(strengths: Mapping[str, float] | None, ready: Prepared) -> str:
     if strengths is None:
         return "It was not adapted."
-    told = ", ".join(f"{tower} {value:g}" for tower, value in strengths.items())
+    factors = ", ".join(f"{tower} {value:g}" for tower, value in strengths.items())
     how = "" if ready.curve is None else ", chosen on a tune split (strength.html draws what was tried)"
-    return f"What training added is merged into the weights at strength {told}{how}: the graph is the base's."
+    return f"What training added is merged into the weights at strength {factors}{how}: the graph is the base's."
 
 
 def _data(known: _Known | None) -> Iterator[str]:

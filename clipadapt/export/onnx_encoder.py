@@ -106,14 +106,16 @@ class OnnxEncoder:
         return self._text.run(None, {"tokens": np.ascontiguousarray(tokens)})[0]
 
     def _checked(self, tower: Tower) -> Path:
-        """The tower's file, once it is found to be what the card says it is."""
+        """The tower's file, after checking that it is the one the card names."""
         file = self.folder / file_of(tower, self.form)
-        told: dict[str, str] = self.card["files"]
-        if file.name not in told:
-            forms = [form for form in FORMS if file_of(tower, form) in told]
+        digests: dict[str, str] = self.card["files"]
+        if file.name not in digests:
+            forms = [form for form in FORMS if file_of(tower, form) in digests]
             raise ModelError(f"{self.folder}: holds no {self.form} form; it has {', '.join(forms)}")
         for name in (file.name, f"{file.name}.data"):
-            if name in told and (not (self.folder / name).is_file() or sha256_file(self.folder / name) != told[name]):
+            if name in digests and (
+                not (self.folder / name).is_file() or sha256_file(self.folder / name) != digests[name]
+            ):
                 raise ModelError(
                     f"{self.folder / name}: missing, or changed since {CARD} was written; copy the whole folder again, "
                     "or export again"

@@ -72,12 +72,12 @@ def quantise(folder: Path, calibration: Calibration, write: Callable[[onnx.Model
     values = {name: _vectors(encoder, texts) for name, texts in calibration.values.items()}
     float_pictures = np.concatenate([encoder.run_images(batch) for batch in tune])
 
-    decided = {name: (float_pictures @ own.T).argmax(axis=1) for name, own in values.items()}
+    decided = {name: (float_pictures @ vectors.T).argmax(axis=1) for name, vectors in values.items()}
 
     def loss(found: Float[np.ndarray, "n d"]) -> float:
         if not values:
             return (len(found) - _cosine(found, float_pictures[: len(found)]) * len(found)) / len(float_pictures)
-        changed = [(found @ own.T).argmax(axis=1) != decided[name][: len(found)] for name, own in values.items()]
+        changed = [(found @ texts.T).argmax(axis=1) != decided[name][: len(found)] for name, texts in values.items()]
         return sum(int(one.sum()) for one in changed) / (len(values) * len(float_pictures))
 
     report: dict[str, Any] = {}
@@ -85,10 +85,10 @@ def quantise(folder: Path, calibration: Calibration, write: Callable[[onnx.Model
     write(image.graph, folder / file_of("image", "int8"))
     report["image"] = _summary(image)
     if encoder.text_input is not None:
-        text, own = _text(encoder, folder, calibration, values, float_pictures)
+        text, vectors = _text(encoder, folder, calibration, values, float_pictures)
         write(text.graph, folder / file_of("text", "int8"))
         report["text"] = _summary(text)
-        pairs = {name: (own[name], values[name]) for name in values}
+        pairs = {name: (vectors[name], values[name]) for name in values}
         report["agreement"] = agreement((image.vectors, float_pictures), pairs)
     for tower in report.keys() & {"image", "text"}:
         if not report[tower]["cosine"] >= LOWEST:
@@ -126,8 +126,8 @@ def _text(
     def loss(found: Float[np.ndarray, "n d"]) -> float:
         if len(found) < len(expected):
             return 0.0  # a picture's decision needs all texts
-        own = by_attribute(found)
-        shares = agreement((pictures, pictures), {name: (own[name], values[name]) for name in own})
+        vectors = by_attribute(found)
+        shares = agreement((pictures, pictures), {name: (vectors[name], values[name]) for name in vectors})
         return 1.0 - shares.get("all", _cosine(found, expected))
 
     captions = _tokens(encoder, calibration.captions)[1]
@@ -256,7 +256,7 @@ def _tokens(encoder: OnnxEncoder, texts: Sequence[str]) -> tuple[np.ndarray, lis
 
 def _equal(lengths: Sequence[int], size: int = 16) -> Iterator[list[int]]:
     for length in sorted(set(lengths)):
-        places = [place for place, own in enumerate(lengths) if own == length]
+        places = [place for place, other in enumerate(lengths) if other == length]
         for batch in by_length([0] * len(places), size):
             yield [places[one] for one in batch]
 

@@ -132,9 +132,10 @@ def search(
     measure = _Measure(tune, counts, headline, retained, min_items)
     texts: dict[float, Vectors] = {}
     for strength in track(TEXT if "text" in adapted else (1.0,), label="text strengths", unit="strengths"):
-        made = _at(encoder, "text", strength)
-        encode = functools.partial(encode_texts_batched, made)
-        texts[strength] = {name: value_vectors(prompts, name, own, encode) for name, own in measure.values.items()}
+        encode = functools.partial(encode_texts_batched, _at(encoder, "text", strength))
+        texts[strength] = {
+            name: value_vectors(prompts, name, values, encode) for name, values in measure.values.items()
+        }
     scored: dict[tuple[float, float], dict[str, ClassMeans]] = {}
 
     def add(strengths: Iterable[float]) -> list[Point]:
@@ -142,7 +143,7 @@ def search(
             pictures = encode_catalogue(_at(encoder, "image", image), tune)
             scored.update({(image, text): measure(pictures, vectors) for text, vectors in texts.items()})
         base = scored[min(scored)]  # both grids begin at 0 where there is an adapter to turn down
-        return [_point(*place, own, base, measure.products, margin) for place, own in sorted(scored.items())]
+        return [_point(*place, means, base, measure.products, margin) for place, means in sorted(scored.items())]
 
     rank = _ranking(metric)
     points = add(IMAGE if "image" in adapted else (1.0,))
@@ -181,7 +182,7 @@ class _Measure:
         self.products = np.unique(tune.products, return_inverse=True)[1]
         self._sets = {name: tune.value_sets(name) for name in (*headline, *retained)}
         values = {name: offered(tune.counts(name), min_items) for name in self._sets}
-        self.values = {name: own for name, own in values.items() if len(own) > 1}
+        self.values = {name: several for name, several in values.items() if len(several) > 1}
         self._groups = {"balanced_accuracy": headline, "retention": retained}
         for what, names in self._groups.items():
             if not self.values.keys() & set(names):
@@ -206,21 +207,21 @@ class _Measure:
 def _point(
     image: float,
     text: float,
-    own: Mapping[str, ClassMeans],
+    scaled: Mapping[str, ClassMeans],
     base: Mapping[str, ClassMeans],
     products: Int[np.ndarray, " items"],
     margin: float,
 ) -> Point:
-    figures = {name: _figure(means, base[name], products) for name, means in own.items()}
+    figures = {name: _figure(means, base[name], products) for name, means in scaled.items()}
     retention = figures.pop("retention")
     return Point(image, text, figures, retention, within_margin=retention.delta >= -margin - 1e-9)
 
 
-def _figure(own: ClassMeans, base: ClassMeans, products: Int[np.ndarray, " items"]) -> Figure:
-    mean, of_cases = own.mean(""), products[own.rows]
+def _figure(scaled: ClassMeans, base: ClassMeans, products: Int[np.ndarray, " items"]) -> Figure:
+    mean, of_cases = scaled.mean(""), products[scaled.rows]
     if len(np.unique(of_cases)) < 2:
         return Figure(mean, mean - base.mean(""), None, None)
-    found = compared(own.scores[""] - base.scores[""], own.classes, of_cases, own.weights, p=1.0)
+    found = compared(scaled.scores[""] - base.scores[""], scaled.classes, of_cases, scaled.weights, p=1.0)
     return Figure(mean, found.delta, found.delta_low, found.delta_high)
 
 

@@ -78,19 +78,19 @@ class TextInput:
         made.enable_truncation(backend.context_length, direction=getattr(inner, "truncation_side", "right"))
         side = getattr(inner, "padding_side", "right")
         made.enable_padding(direction=side, length=backend.context_length, pad_id=pad, pad_token=token)
-        own = None if fast is not None else tokenizer
-        found = cls(made, backend.context_length, _cleaning(backend, tokenizer), own, _end(backend))
+        slow = None if fast is not None else tokenizer
+        found = cls(made, backend.context_length, _cleaning(backend, tokenizer), slow, _end(backend))
         found._check(backend)
         return found
 
     def _check(self, backend: ModelBackend) -> None:
         expected = backend.tokens(_AWKWARD).numpy()
-        own = self._by_file(_AWKWARD)
+        written = self._by_file(_AWKWARD)
         for row, text in enumerate(_AWKWARD):
-            if not np.array_equal(own[row], expected[row]):
+            if not np.array_equal(written[row], expected[row]):
                 raise ExportError(
                     f"{TOKENIZER} gives other ids for {text[:40]!r} than the model's own tokenizer "
-                    f"({own[row, :12].tolist()} for {expected[row, :12].tolist()}); "
+                    f"({written[row, :12].tolist()} for {expected[row, :12].tolist()}); "
                     "export to open_clip or transformers"
                 )
 

@@ -125,14 +125,14 @@ def spread(
     shrunk = (sums + PRIOR_ITEMS * mean) / (items + PRIOR_ITEMS)
     variances = np.maximum((squares + PRIOR_ITEMS * square) / (items + PRIOR_ITEMS) - shrunk**2, 1e-12)
     share = np.clip(variances / np.maximum(shrunk * (1 - shrunk), 1e-12), 0.0, 1.0)
-    own = items / (items + PRIOR_ITEMS)  # of a class in its shrunk mean
+    weight_of_class = items / (items + PRIOR_ITEMS)  # of a class in its shrunk mean
     sizes = cells.by_class(cells.items**2) / items  # items of the product that an item belongs to, on average
     sizes = np.where(sizes > 0, sizes, 1.0)
     inflation = 1 + (sizes - 1) * rho
-    variances = variances / (1 - own**2 * inflation / items)  # what estimating its mean took off
+    variances = variances / (1 - weight_of_class**2 * inflation / items)  # what estimating its mean took off
     variance = _variance(cells, weights / items, variances, rho)
     # The shrunk mean's own variance hides in mean * (1 - mean); put back, one class has exactly items / inflation.
-    hidden = _variance(cells, weights / items * own, variances, rho) / variance
+    hidden = _variance(cells, weights / items * weight_of_class, variances, rho) / variance
     total = variance + other_variance
     middle = float(weights @ shrunk)
     freedom = np.inf

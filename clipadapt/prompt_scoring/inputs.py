@@ -99,11 +99,11 @@ class ScoringInputs:
                 self._fitted[key] = self._inputs.with_seed(fitted.seed).catalogue(fitted.split)
             except CatalogueError:
                 self._fitted[key] = None
-        there = self._fitted[key]
-        if there is None or there.fingerprint != fitted.fingerprint:
+        fitted_items = self._fitted[key]
+        if fitted_items is None or fitted_items.fingerprint != fitted.fingerprint:
             return
-        shared = set(shared_products({"fitted": there, "scored": self.catalogue}))
-        if shared := shared or set(there.ids) & set(self.catalogue.ids):
+        shared = set(shared_products({"fitted": fitted_items, "scored": self.catalogue}))
+        if shared := shared or set(fitted_items.ids) & set(self.catalogue.ids):
             raise PromptError(
                 f"{prompts.path}:{fitted.place.line}: its weights were fitted on these pictures ({fitted.split!r}): "
                 f"{len(shared)} of its products are here, so a score on them means nothing; score another split"

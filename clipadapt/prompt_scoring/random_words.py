@@ -46,9 +46,9 @@ def controls(texts: Sequence[Text], replicate: int, seed: int = 0) -> list[Text]
         seen[form] = seen.get(form, -1) + 1
         key = (seed, "random words", replicate, ",".join(map(str, form)), seen[form])
         words = iter(list(_words(key, (*lengths[0], *lengths[1]))))
-        said = [*(next(words) for _ in lengths[0]), *([name] if place else []), *words]
-        said = said if place or not name else [*said, name]
-        replaced.append(text._replace(text=" ".join(said), name=name))
+        replacement = [*(next(words) for _ in lengths[0]), *([name] if place else []), *words]
+        replacement = replacement if place or not name else [*replacement, name]
+        replaced.append(text._replace(text=" ".join(replacement), name=name))
     return replaced
 
 

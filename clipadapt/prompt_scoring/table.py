@@ -246,12 +246,12 @@ class PromptScorer:
         return self._pictures[attribute]
 
     def _attribute(self, attribute: str, scorable: ScorableItems, prompts: Prompts, other: Ensemble | None) -> _Scored:
-        own = [prompts.ensemble(attribute, value) for value in scorable.values]
+        texts = [prompts.ensemble(attribute, value) for value in scorable.values]
         theirs = None if other is None else [other(attribute, value) for value in scorable.values]
-        key = (own, theirs)
+        key = (texts, theirs)
         last = self._kept.get(attribute)
         if last is None or last[0] != key:
-            last = self._kept[attribute] = (key, self._score(attribute, scorable, own, theirs))
+            last = self._kept[attribute] = (key, self._score(attribute, scorable, texts, theirs))
         entries = prompts.wording(attribute).templates
         rows = (
             TemplateRow(entries[number].place.line, entries[number].what.text, entries[number].weight, effect)
@@ -263,24 +263,24 @@ class PromptScorer:
         self,
         attribute: str,
         scorable: ScorableItems,
-        own: list[list[Text]],
+        ensembles: list[list[Text]],
         theirs: list[list[Text]] | None,
     ) -> _Scored:
         sample = scorable.sample
-        right = self.right(attribute, scorable, own)
+        right = self.right(attribute, scorable, ensembles)
         before = None if theirs is None else self.right(attribute, scorable, theirs)
         chance = np.mean(
             [
-                self.right(attribute, scorable, [controls(texts, replicate, self.seed) for texts in own])
+                self.right(attribute, scorable, [controls(texts, replicate, self.seed) for texts in ensembles])
                 for replicate in range(self.replicates)
             ],
             axis=0,
         )
         gain = None if before is None else right - before
-        used = sorted({text.template for texts in own for text in texts if text.template >= 0})
+        used = sorted({text.template for texts in ensembles for text in texts if text.template >= 0})
         effects = []
         for number in used if len(used) > 1 else ():
-            rest = self.right(attribute, scorable, [without(texts, number) for texts in own])
+            rest = self.right(attribute, scorable, [without(texts, number) for texts in ensembles])
             effects.append((number, sample.difference(right - rest)))
         gains = [None] * len(scorable.values) if gain is None else sample.differences_by_class(gain)
         table = AttributeTable(

@@ -150,13 +150,13 @@ def _weigh(
     fold = _folds(products, seed)
     differences = np.zeros(len(pictures))
     base = nearest(pictures, Classifier.cosine(mixture.vectors(mixture.start)))
-    for held in range(FOLDS):
-        rest, own = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-        if not len(own) or not len(rest):
+    for number in range(FOLDS):
+        train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        if not len(test) or not len(train):
             continue
-        weights = _fit_rows(mixture, pictures, codes, products, rest, method, scale, seed)
-        found = nearest(pictures[own], Classifier.cosine(mixture.vectors(weights)))
-        differences[own] = (found == codes[own]).astype(float) - (base[own] == codes[own])
+        weights = _fit_rows(mixture, pictures, codes, products, train, method, scale, seed)
+        found = nearest(pictures[test], Classifier.cosine(mixture.vectors(weights)))
+        differences[test] = (found == codes[test]).astype(float) - (base[test] == codes[test])
     gain = scorable.sample.difference(differences, coverage=1 - level)
     everything = np.arange(len(pictures))
     weights = _fit_rows(mixture, pictures, codes, products, everything, method, scale, seed)

@@ -196,11 +196,11 @@ def _both_lists(name: str, ours: Column, theirs: Column) -> tuple[Column, Column
         whole = _texts(theirs.cells)
         return ours, split(whole, ours.separator) if ours.separator is not None else _single(whole), None
     cells, separator = _texts(ours.cells), theirs.separator
-    held = [text for text in cells.to_pylist() if separator is not None and text is not None and separator in text]
-    if held:
+    lists = [text for text in cells.to_pylist() if separator is not None and text is not None and separator in text]
+    if lists:
         raise CatalogueError(
             f"column {name!r}: the new items hold several values per cell, split at {separator!r}; the index holds "
-            f"whole cells, such as {held[0]!r}, and filters for them would find other items if they were split; give "
+            f"whole cells, such as {lists[0]!r}, and filters for them would find other items if they were split; give "
             "the new items the rule the index was built with, or build the index again from all of them"
         )
     return _single(cells)._replace(separator=separator), theirs, _note(name, ours, "list", theirs)

@@ -7,9 +7,9 @@ Every factory keeps the exact vectors inside (as Flat, or as RFlat behind a quan
 scores are exact, and recall can be measured and the index rebuilt from it alone. The trade: disk for certainty; what
 must be in memory is the quantised part, for the file is mapped and exact vectors are read a few at a time.
 
-A selection restricts a search. Asking FAISS for it alone loses results, since the cells or the graph region next to a
-query may hold no match at all. Here a filtered search looks at as many *matching* candidates as an unfiltered one
-does candidates: cells without a match are passed over, and when few items match they are all scored exactly.
+A selection restricts a search. FAISS's own filter loses results, since the cells or the graph region next to a query
+may hold no match at all. Here a filtered search looks at as many *matching* candidates as an unfiltered one looks at
+candidates: cells without a match are passed over, and when few items match they are all scored exactly.
 Knows nothing of items, products or files but the one it writes.
 """
 
@@ -28,7 +28,7 @@ faiss: Any = swig  # its classes get most of their methods at run time
 FAISS = str(faiss.__version__)
 
 _FEW = 4096
-"""Matches that are scored exactly without further thought: under 10 ms at 512 dimensions."""
+"""Up to so many matches are scored exactly: under 10 ms at 512 dimensions."""
 _TRAINING = 64
 """Training vectors per cell; FAISS asks for 39 at least, and more than 64 moved recall by less than 0.001."""
 
@@ -59,7 +59,7 @@ class Selection:
         return self._rows
 
     def bitmap(self) -> Any:
-        """FAISS's form; this object must outlive it."""
+        """As FAISS takes it; this object must live longer than what it returns."""
         if self._packed is None:
             self._packed = np.packbits(self.mask, bitorder="little")
         return faiss.IDSelectorBitmap(self._packed)
@@ -225,7 +225,7 @@ class Engine:
         return _padded(found, k)
 
     def exact(self, queries: Float[np.ndarray, "queries dim"], k: int, selection: Selection | None = None) -> TopK:
-        """The same by scoring every vector allowed: the yardstick, and the way out when few match."""
+        """The same by scoring every vector allowed: the reference of recall, and what a search does when few match."""
         if self._flat is None:
             everywhere = faiss.SearchParametersIVF(nprobe=self.ivf.nlist, **_selected(selection))
             return _sorted(*self.ivf.search(queries, k, params=everywhere))
@@ -285,7 +285,7 @@ class Engine:
             scores, ids = self.graph.search(queries, max(k, enough), params=options)
             if (ids >= 0).all():
                 return scores[:, :k], ids[:, :k]
-            if width * 16 > self.count:  # as dear as scoring every match; search() sees the gap and does that
+            if width * 16 > self.count:  # costs as much as scoring every match, which search() does where results lack
                 return scores[:, :k], np.where((ids >= 0).all(axis=1, keepdims=True), ids[:, :k], -1)
 
     def _rescored(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> TopK:
@@ -331,7 +331,7 @@ class Engine:
 def _surplus(share: float) -> float:
     """Matching candidates that a filtered search needs, over candidates of an unfiltered one with equal recall.
 
-    Neighbours among few items lie further off, in more cells, but there are fewer candidates to tell apart. Measured
+    Neighbours among few items lie further off, in more cells, but fewer candidates compete. Measured
     on 200,000 vectors for recall 0.99: 0.8 to 1.7 where half the items match, 0.2 to 0.3 where one in twenty does, the
     larger where the filter keeps whole clusters. eval/benchmarks/index_filtered.py checks what comes of it.
     """

@@ -58,12 +58,12 @@ def topk(
 
 def _search(queries: np.ndarray, part: np.ndarray, rows: np.ndarray, k: int, exclude: np.ndarray | None) -> TopK:
     """The best of one block, as rows of the whole; one more is asked for where one may have to go."""
-    asked = min(k + (exclude is not None), len(rows))
-    scores, local = faiss.knn(queries, part, asked, metric=faiss.METRIC_INNER_PRODUCT)
+    wanted = min(k + (exclude is not None), len(rows))
+    scores, local = faiss.knn(queries, part, wanted, metric=faiss.METRIC_INNER_PRODUCT)
     indices = np.where(local >= 0, rows[local], -1)
     if exclude is not None:
-        own = indices == exclude[:, None]
-        scores, indices = np.where(own, -np.inf, scores), np.where(own, -1, indices)
+        excluded = indices == exclude[:, None]
+        scores, indices = np.where(excluded, -np.inf, scores), np.where(excluded, -1, indices)
     return TopK(np.where(indices >= 0, scores, -np.inf).astype(np.float32), indices)
 
 

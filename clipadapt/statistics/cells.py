@@ -97,15 +97,15 @@ def interval(cell: Cell, system: str, sampler: Sampler, statistics: Statistics) 
 
 def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistics: Statistics) -> Compared:
     """The first system minus the second, on the same items."""
-    found, (own, other) = cell.evidence, systems
+    found, (system, other) = cell.evidence, systems
     if isinstance(found, Resampled):
         return _resampled(found, systems, statistics)
     if cell.products < 2:
-        return Compared(found.mean(own) - found.mean(other), None, None, 1.0, None)
+        return Compared(found.mean(system) - found.mean(other), None, None, 1.0, None)
     if isinstance(found, Rankings):
         return Compared(
             *paired_gallery(
-                found.queries[own],
+                found.queries[system],
                 found.queries[other],
                 sampler.of_row,
                 coverage=statistics.coverage,
@@ -115,7 +115,7 @@ def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistic
         )
     return Compared(
         *paired_balanced(
-            found.scores[own],
+            found.scores[system],
             found.scores[other],
             found.classes,
             sampler.of_row[found.rows],

@@ -143,9 +143,9 @@ def _swapped(
         tops = [order[:top] for order in orders.values()]
         reached = np.unique(np.concatenate(tops))
         ranks = []
-        for own in tops:
-            of_gallery = np.full(len(gallery), len(own), np.int64)
-            of_gallery[own] = np.arange(len(own))
+        for order in tops:
+            of_gallery = np.full(len(gallery), len(order), np.int64)
+            of_gallery[order] = np.arange(len(order))
             ranks.append(of_gallery[reached])
         swaps = sampler.swaps(gallery[reached])
         if top == depth or _filled(ranks, swaps, top) >= max(_deepest(wanted), total):
@@ -170,9 +170,9 @@ def _top(wanted: Sequence[Figure], total: int) -> int:
 
 def _filled(ranks: Sequence[np.ndarray], swaps: Bool[np.ndarray, "items swaps"], top: int) -> int:
     """How many items at least stand among the first `top` of either ranking, whatever is swapped."""
-    inside = [(own < top)[:, None] for own in ranks]
-    one, other = (np.where(swaps, inside[1 - number], inside[number]).sum(axis=0) for number in (0, 1))
-    return int(min(one.min(), other.min()))
+    inside = [(standing < top)[:, None] for standing in ranks]
+    first, second = (np.where(swaps, inside[1 - number], inside[number]).sum(axis=0) for number in (0, 1))
+    return int(min(first.min(), second.min()))
 
 
 def totals_evidence(
@@ -189,11 +189,11 @@ def totals_evidence(
         rows: the catalogue rows of the items.
         figure: sums, a row for each draw, to the figure of each draw.
     """
-    whole = {system: np.asarray(own.sum(axis=0)).reshape(1, -1) for system, own in totals.items()}
-    points = {system: float(figure(own)[0]) for system, own in whole.items()}
+    whole = {system: np.asarray(per_item.sum(axis=0)).reshape(1, -1) for system, per_item in totals.items()}
+    points = {system: float(figure(sums)[0]) for system, sums in whole.items()}
     draws = {
-        system: np.concatenate([figure(sums) for sums in _summed(sampler.weights, sampler.draws, rows, own)])
-        for system, own in totals.items()
+        system: np.concatenate([figure(sums) for sums in _summed(sampler.weights, sampler.draws, rows, per_item)])
+        for system, per_item in totals.items()
     }
     if len(totals) != 2:
         return Resampled(points, draws, None, sampler.effective(rows))
@@ -204,10 +204,10 @@ def totals_evidence(
 
 
 def _summed(
-    column: Callable[[np.ndarray, slice], np.ndarray], columns: int, rows: np.ndarray, own: csr_matrix
+    column: Callable[[np.ndarray, slice], np.ndarray], columns: int, rows: np.ndarray, per_item: csr_matrix
 ) -> Iterator[Float[np.ndarray, "columns sums"]]:
     """Sums over items under each column of weights or swaps, some columns at a time."""
-    turned = own.T.tocsr()
+    turned = per_item.T.tocsr()
     step = max(1, _SUMS // max(turned.shape[0], len(rows)))
     for start in range(0, columns, step):
         yield (turned @ column(rows, slice(start, start + step)).astype(np.float64)).T

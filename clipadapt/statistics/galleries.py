@@ -71,12 +71,12 @@ def reweighed(
         scale: what makes the weights of the gallery add up to its number of items.
     """
     ranks = np.flatnonzero(relevant)
-    own = weights[ranks]
-    between = np.add.reduceat(weights, ranks, axis=0) if len(ranks) else own
+    of_relevant = weights[ranks]
+    between = np.add.reduceat(weights, ranks, axis=0) if len(ranks) else of_relevant
     between[1:] = np.cumsum(between, axis=0)[:-1]
     between[:1] = 0.0
     before = between + weights[: ranks[0] if len(ranks) else 0].sum(axis=0)
-    return Placed(before * scale, own * scale, total * scale)
+    return Placed(before * scale, of_relevant * scale, total * scale)
 
 
 def swapped(
@@ -128,8 +128,8 @@ def _ndcg(placed: Placed, k: int | None) -> np.ndarray:
     ranks = np.arange((k or 1) + 1)
     discounts = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(ranks[1:] + 1.0))])
     last = int((placed.before < ranks[-1]).any(axis=1).sum())
-    before, own = placed.before[:last], placed.weights[:last]
-    gained = np.interp(before + own, ranks, discounts) - np.interp(before, ranks, discounts)
+    before, weights = placed.before[:last], placed.weights[:last]
+    gained = np.interp(before + weights, ranks, discounts) - np.interp(before, ranks, discounts)
     return gained.sum(axis=0) / np.interp(placed.total, ranks, discounts)
 
 

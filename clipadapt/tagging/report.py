@@ -50,7 +50,7 @@ class _Known(NamedTuple):
     """Labelled items, ascending."""
     done: np.ndarray
     """Of those: whether no person has to look."""
-    said: np.ndarray
+    predicted: np.ndarray
     """Rows of all predictions on labelled items, most probable first; predictions that are never believed last."""
     right: np.ndarray
     """Of those predictions."""
@@ -124,7 +124,7 @@ def _shares(known: Mapping[str, Mapping[str, _Known]], names: tuple[str, ...], s
     """What needs no person, of all systems on the same items."""
     first = next(iter(known.values()))
     every = np.concatenate([first[name].rows for name in names])
-    pooled = {system: np.concatenate([own[name].done for name in names]) for system, own in known.items()}
+    pooled = {system: np.concatenate([by_name[name].done for name in names]) for system, by_name in known.items()}
     items, of_item = np.unique(every, return_inverse=True)
     open_cells = {system: np.bincount(of_item, ~done, minlength=len(items)) for system, done in pooled.items()}
     cells = [
@@ -132,7 +132,7 @@ def _shares(known: Mapping[str, Mapping[str, _Known]], names: tuple[str, ...], s
         _cell(HEADLINE, None, AUTOMATIC_ITEMS, None, {s: left == 0 for s, left in open_cells.items()}, items, sampler),
     ]
     for name in names:
-        done = {system: own[name].done for system, own in known.items()}
+        done = {system: by_name[name].done for system, by_name in known.items()}
         cells.append(_cell(TASK, name, AUTOMATIC, None, done, first[name].rows, sampler))
     return cells
 
@@ -170,17 +170,19 @@ def _recognition(
 
 def _precisions(known: Mapping[str, _Known], system: str, sampler: Sampler) -> list[Cell]:
     """How often one system is right, where it is sure and along the curve."""
-    rows = np.concatenate([one.said[one.sure] for one in known.values()])
+    rows = np.concatenate([one.predicted[one.sure] for one in known.values()])
     right = np.concatenate([one.right[one.sure] for one in known.values()])
     cells = [_cell(HEADLINE, None, PRECISION, None, {system: right}, rows, sampler)] if len(rows) else []
     for name, one in known.items():
         if one.sure.any():
-            own = {system: one.right[one.sure]}
-            cells.append(_cell(TASK, name, PRECISION, None, own, one.said[one.sure], sampler))
+            when_sure = {system: one.right[one.sure]}
+            cells.append(_cell(TASK, name, PRECISION, None, when_sure, one.predicted[one.sure], sampler))
         for percent in COVERAGES:
-            most = -(-percent * len(one.said) // 100)
+            most = -(-percent * len(one.predicted) // 100)
             if most:
-                cells.append(_cell(TASK, name, CURVE, percent, {system: one.right[:most]}, one.said[:most], sampler))
+                cells.append(
+                    _cell(TASK, name, CURVE, percent, {system: one.right[:most]}, one.predicted[:most], sampler)
+                )
     return cells
 
 
@@ -193,7 +195,7 @@ def _cell(
     rows: np.ndarray,
     sampler: Sampler,
 ) -> Cell:
-    plain = {system: own.astype(np.float64) for system, own in scores.items()}
+    plain = {system: values.astype(np.float64) for system, values in scores.items()}
     evidence = ClassMeans(plain, np.zeros(len(rows), np.int64), rows, np.ones(1))
     return Cell(task, attribute, None, "all", metric, k, len(rows), sampler.products(rows), evidence)
 
@@ -206,10 +208,10 @@ def _record(
     return {
         "kind": "tagging",
         "systems": {
-            system: own.model | {"precision": own.precision, "confidence": own.confidence,
-                                 "fitted_on": own.fitted_on._asdict(),
-                                 "attributes": _attributes(tagged[system], own)}
-            for system, own in thresholds.items()
+            system: limits.model | {"precision": limits.precision, "confidence": limits.confidence,
+                                    "fitted_on": limits.fitted_on._asdict(),
+                                    "attributes": _attributes(tagged[system], limits)}
+            for system, limits in thresholds.items()
         },
         "catalogue": {
             "source": first.catalogue.source,

@@ -170,7 +170,7 @@ def tag(
         name: one.candidates.separator for name, one in thresholds.attributes.items() if one.candidates.kind == "multi"
     }
     describer = Describer(prompts.with_separators(lists))
-    said = [
+    descriptions = [
         describer({name: value for name, values in confident.items() if (value := values[row])})
         for row in range(len(catalogue))
     ]
@@ -178,7 +178,7 @@ def tag(
     recognised = _recognised(catalogue, whole, pictures, {
         name: partial(cache.values, encoder, prompts, name) for name in thresholds.attributes
     })  # fmt: skip
-    captions, alt_texts = [one.caption for one in said], [one.alt_text for one in said]
+    captions, alt_texts = [one.caption for one in descriptions], [one.alt_text for one in descriptions]
     return Tagged(catalogue, columns, captions, alt_texts, faults, recognised)
 
 
@@ -233,10 +233,10 @@ def uncertain(thresholds: Thresholds) -> Mapping[str, tuple[str, ...]]:
     """What can never be sure, a line or more per attribute: no threshold, or values that nobody in tune has."""
     lines = {}
     for name, one in thresholds.attributes.items():
-        said = [f"always unsure: {one.shown.reason}"] if one.shown.reason else []
+        reasons = [f"always unsure: {one.shown.reason}"] if one.shown.reason else []
         if one.candidates.uncalibrated:
             lost = f"; they are nearest to {one.lost} labelled items of tune" if one.lost else ""
-            said.append(f"never sure, for nobody in tune has them: {', '.join(one.candidates.uncalibrated)}{lost}")
-        if said:
-            lines[name] = tuple(said)
+            reasons.append(f"never sure, for nobody in tune has them: {', '.join(one.candidates.uncalibrated)}{lost}")
+        if reasons:
+            lines[name] = tuple(reasons)
     return lines

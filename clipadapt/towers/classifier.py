@@ -48,14 +48,15 @@ class LinearHead:
         self, attribute: str, values: Sequence[str]
     ) -> tuple[Float[np.ndarray, "v d"], Float[np.ndarray, " v"]]:
         """Weight and bias of these values, in this order; a value it never saw scores below all others, always."""
-        own = self.attributes[attribute]
-        place = {value: row for row, value in enumerate(own.values)}
+        linear = self.attributes[attribute]
+        place = {value: row for row, value in enumerate(linear.values)}
         known = [place[value] for value in values if value in place]
-        weight = np.zeros((len(values), own.weight.shape[1]), np.float32)
-        lowest = (own.bias - np.linalg.norm(own.weight, axis=1)).min() - 1.0  # no unit vector scores less, but for this
+        weight = np.zeros((len(values), linear.weight.shape[1]), np.float32)
+        # Below what any unit vector scores.
+        lowest = (linear.bias - np.linalg.norm(linear.weight, axis=1)).min() - 1.0
         bias = np.full(len(values), lowest, np.float32)
         rows = [row for row, value in enumerate(values) if value in place]
-        weight[rows], bias[rows] = own.weight[known], own.bias[known]
+        weight[rows], bias[rows] = linear.weight[known], linear.bias[known]
         return weight, bias
 
     def require(self, image_space: str, name: str) -> None:
@@ -71,14 +72,14 @@ class LinearHead:
     def save(self, file: Path) -> None:
         """Writes the file; whoever calls sees to it that its folder appears whole."""
         tensors = {}
-        for name, own in self.attributes.items():
-            for part, value in (("weight", own.weight), ("bias", own.bias)):
+        for name, linear in self.attributes.items():
+            for part, value in (("weight", linear.weight), ("bias", linear.bias)):
                 # safetensors writes memory as it lies: a transposed or cut array would come back scrambled
                 tensors[f"{name}/{part}"] = np.ascontiguousarray(value, np.float32)
         document = {
             "schema_version": 1,
             "image_space": self.image_space,
-            "values": {name: list(own.values) for name, own in self.attributes.items()},
+            "values": {name: list(linear.values) for name, linear in self.attributes.items()},
             "fitted": dict(self.fitted),
         }
         save_file(tensors, file, metadata={"clipadapt": json.dumps(document, ensure_ascii=False)})

@@ -137,7 +137,7 @@ def read_card(folder: str | Path) -> dict[str, Any] | None:
 
 
 def inherit(lineage: Lineage, folder: str | Path) -> Lineage:
-    """The lineage that clipadapt.json beside the weights tells, once their digests are found to be those it names.
+    """The lineage in clipadapt.json beside the weights, after checking that the weights have the digests it names.
 
     Raises:
         ModelError: the weights are not those that clipadapt.json was written for.
@@ -146,11 +146,11 @@ def inherit(lineage: Lineage, folder: str | Path) -> Lineage:
     if card is None or "image_weights" not in card or card.get("image_size") != lineage.image_size:
         return lineage  # loaded at another size than it was written for, it is a model of its own
     for tower in TOWERS:
-        told, found = card.get(f"{tower}_weights"), getattr(lineage, f"{tower}_weights")
-        if told != found:
+        written, found = card.get(f"{tower}_weights"), getattr(lineage, f"{tower}_weights")
+        if written != found:
             raise ModelError(
                 f"{folder}: the {tower} tower's weights changed since {CARD} was written "
-                f"({found} here, {told} there); export again, or delete {CARD} to treat this as a model of its own"
+                f"({found} here, {written} there); export again, or delete {CARD} to treat this as a model of its own"
             )
     return replace(
         lineage,

@@ -72,10 +72,10 @@ def merge(
         spaces[tower] = base and adapted_space(tower, base, adapters.digest(tower), strengths[tower])
     counts: dict[Tower, list[int]] = {}
     for tower, parameter, base, target in _merged(adapters, strengths):
-        held = dtype or parameter.dtype
+        stored_as = dtype or parameter.dtype
         parameter.data = target.to(parameter.dtype if dtype is None else torch.promote_types(dtype, torch.float32))
         count = counts.setdefault(tower, [0, 0])
-        count[0] += int((target.to(held) != base.to(held)).sum())
+        count[0] += int((target.to(stored_as) != base.to(stored_as)).sum())
         count[1] += int((target != base).sum())
     unwrap(encoder.model)
     encoder.requires_grad_(False)
@@ -123,11 +123,11 @@ def _between(base: Tensor, adapted: Tensor, strength: float) -> Tensor:
     return base + strength * (adapted - base)
 
 
-def _warn(changed: Mapping[Tower, float], strengths: Mapping[Tower, float], held: torch.dtype) -> None:
+def _warn(changed: Mapping[Tower, float], strengths: Mapping[Tower, float], stored_as: torch.dtype) -> None:
     lost = [f"{tower} {share:.0%}" for tower, share in changed.items() if share < SWALLOWED and strengths[tower]]
-    if held in _HALF and lost:
+    if stored_as in _HALF and lost:
         warnings.warn(
-            f"casting to {str(held).removeprefix('torch.')} swallows the update: of the weights that adaptation "
+            f"casting to {str(stored_as).removeprefix('torch.')} swallows the update: of the weights that adaptation "
             f"changed only {', '.join(lost)} still differ from the base's; keep float32",
             stacklevel=3,
         )

@@ -52,7 +52,7 @@ class Pose(NamedTuple):
 
 def photo(product: Product, number: int, size: int, seed: int) -> Image.Image:
     """Picture `number` of a product, `size` pixels per side."""
-    own = keyed.generator(seed, "cloth", product.name)
+    draws = keyed.generator(seed, "cloth", product.name)
     shot = keyed.generator(seed, "photo", product.name, number)
     side = size * _FINER
     pose = Pose(
@@ -65,7 +65,7 @@ def photo(product: Product, number: int, size: int, seed: int) -> Image.Image:
     fine = _room(side, mask, shot)
     box = _box(mask)
     u, v = (axis[box] for axis in pose.cloth(side))
-    cloth, cover = _cloth(product, u, v, (outline.top, outline.hem), own)
+    cloth, cover = _cloth(product, u, v, (outline.top, outline.hem), draws)
     seams = _lines(outline.seams, pose, side)[box]
     cloth = _lit(cloth * (1.0 - 0.45 * seams)[..., None], u, v, shot)
     shown = (mask[box] * cover)[..., None]
@@ -84,14 +84,14 @@ def _box(mask: Field) -> tuple[slice, slice]:
 
 
 def _cloth(
-    product: Product, u: Field, v: Field, ends: tuple[float, float], own: np.random.Generator
+    product: Product, u: Field, v: Field, ends: tuple[float, float], draws: np.random.Generator
 ) -> tuple[Rgb, Field | float]:
     """Colour of the cloth before light, and where there is cloth."""
     base = np.array(COLOURS[product.values["colour"]], np.float32)
-    other = _second(base, product.values["pattern"], own)
-    base = np.clip(base + own.normal(0.0, 5.0, 3), 8, 247).astype(np.float32)
-    amount = pattern(product.values["pattern"], u, v, own)[..., None]
-    look = texture(product.values["fabric"], u, v, own)
+    other = _second(base, product.values["pattern"], draws)
+    base = np.clip(base + draws.normal(0.0, 5.0, 3), 8, 247).astype(np.float32)
+    amount = pattern(product.values["pattern"], u, v, draws)[..., None]
+    look = texture(product.values["fabric"], u, v, draws)
     shade = look.shade
     if product.values["cut"] == "tiered":
         top, hem = ends
@@ -103,7 +103,7 @@ def _cloth(
     return cloth, look.cover
 
 
-def _second(base: np.ndarray, name: str, own: np.random.Generator) -> np.ndarray:
+def _second(base: np.ndarray, name: str, draws: np.random.Generator) -> np.ndarray:
     """The pattern's other colour: far from the base, or a darker one of it where folds or blotches are shown."""
     if name == "pleated":
         return base * np.float32(0.45) - 12
@@ -111,7 +111,7 @@ def _second(base: np.ndarray, name: str, own: np.random.Generator) -> np.ndarray
     if name in ("camouflage", "leopard print"):
         return base * 0.35 if bright else base * 0.5 + 110
     choices = _DARK if bright else _BRIGHT
-    return np.array(choices[int(own.integers(len(choices)))], np.float32)
+    return np.array(choices[int(draws.integers(len(choices)))], np.float32)
 
 
 def _lit(cloth: Rgb, u: Field, v: Field, shot: np.random.Generator) -> Rgb:

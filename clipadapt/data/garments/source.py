@@ -1,6 +1,6 @@
-"""Drawn garments as a source, `drawn:garments`: known categories and colours, in memory, from nothing outside.
+"""Drawn garments as a source, `drawn:garments`: categories and colours are known, all in memory.
 
-What an adaptation must not forget can be measured on them without a network. They are other products than those of
+What an adaptation forgets can be measured on them without a network. They are other products than those of
 the offline catalogue, drawn once in a process. Nothing here knows of models or splits of a catalogue.
 """
 
@@ -65,14 +65,14 @@ class MemoryPictures:
         return self._names[position]
 
     def sizes(self) -> np.ndarray:
-        return np.array([len(one) for one in self._encoded], np.int64)
+        return np.array([len(picture) for picture in self._encoded], np.int64)
 
     def stamps(self) -> list[str]:
-        return [content_digest(one) for one in self._encoded]
+        return [content_digest(picture) for picture in self._encoded]
 
     def take(self, positions: np.ndarray) -> "MemoryPictures":
-        kept = [int(position) for position in positions]
-        return MemoryPictures([self._encoded[one] for one in kept], [self._names[one] for one in kept])
+        chosen = [int(position) for position in positions]
+        return MemoryPictures([self._encoded[place] for place in chosen], [self._names[place] for place in chosen])
 
 
 @functools.cache
@@ -85,6 +85,6 @@ def _drawn() -> Rows:
             photo(product, number, SIZE, _SEED).save(file, "JPEG", quality=95, subsampling=0)
             encoded.append(file.getvalue())
             rows.append(table_row(product, number))
-    names = [one["file_name"] for one in rows]
-    table = pa.table({column: [one[column] for one in rows] for column in COLUMNS})
-    return Rows(table, MemoryPictures(encoded, names), NAME, None, [one["id"] for one in rows])
+    names = [row["file_name"] for row in rows]
+    table = pa.table({column: [row[column] for row in rows] for column in COLUMNS})
+    return Rows(table, MemoryPictures(encoded, names), NAME, None, [row["id"] for row in rows])

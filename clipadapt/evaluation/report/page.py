@@ -211,8 +211,8 @@ def _verdicts(rows: Sequence[Row]) -> list[VerdictList]:
     )
     lists = []
     for name, css, verdict in headings if found else ():
-        own = [one for one in found if one.verdict == verdict]
-        lists.append(VerdictList(name, css, own[:_SHOWN], own[_SHOWN:]))
+        matching = [one for one in found if one.verdict == verdict]
+        lists.append(VerdictList(name, css, matching[:_SHOWN], matching[_SHOWN:]))
     return lists
 
 
@@ -247,9 +247,9 @@ def _groups(
     groups = []
     for row in _leading(some):
         both = [one for one in (counterpart(row), row) if one is not None]
-        drawn = [svg.Bar(one.system, _css(one.system, systems), one.mean, one.low, one.high) for one in both]
+        bars = [svg.Bar(one.system, _css(one.system, systems), one.mean, one.low, one.high) for one in both]
         text = "; ".join(f"{one.system} {points(one.mean)} {interval_text(one.low, one.high)}" for one in both)
-        groups.append(Group(name(row), row, drawn, svg.bars(drawn, f"{name(row)}: {text}")))
+        groups.append(Group(name(row), row, bars, svg.bars(bars, f"{name(row)}: {text}")))
     return groups
 
 
@@ -292,8 +292,10 @@ def _confusion_lines(
 ) -> list[ConfusionLine]:
     """A share that grew is good on the diagonal and bad beside it."""
     lines = []
-    for row, (value, total, own) in enumerate(zip(values, totals.tolist(), shares.tolist(), strict=True)):
-        cells = [Cell(share, row == at, "up" if (share > 0) == (row == at) else "down") for at, share in enumerate(own)]
+    for row, (value, total, line) in enumerate(zip(values, totals.tolist(), shares.tolist(), strict=True)):
+        cells = [
+            Cell(share, row == at, "up" if (share > 0) == (row == at) else "down") for at, share in enumerate(line)
+        ]
         lines.append(ConfusionLine(value, total, cells))
     return lines
 

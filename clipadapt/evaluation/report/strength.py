@@ -52,8 +52,8 @@ def _chart(document: Mapping[str, Any], tower: str) -> Chart | None:
     figures = {"s-base": [point["retention"] for point in line]}
     figures["s-model"] = [point["figures"][document["metric"]] for point in line]
     lines = [
-        svg.Line(css, [(p[tower], f["delta"], f["low"], f["high"]) for p, f in zip(line, own, strict=True)])
-        for css, own in figures.items()
+        svg.Line(css, [(p[tower], f["delta"], f["low"], f["high"]) for p, f in zip(line, measured, strict=True)])
+        for css, measured in figures.items()
     ]
     label = "; ".join(
         f"strength {point[tower]:g}: {points(figure['delta'], signed=True)} points, retention "

@@ -37,26 +37,26 @@ def table(config: Mapping[str, Any], rows: Sequence[Row], details: Details, widt
     Args:
         width: characters of a line; columns are left out until the table fits. None: all columns.
     """
-    found = findings(rows)
+    compared = findings(rows)
     heading = escape(title(config, rows))
-    if not found:
+    if not compared:
         about, columns = _alone(rows)
         return _fitted(heading, about, columns, "percent, with intervals clustered by product", width)
     counterpart = Counterparts(rows)
-    held = {one.row: one.verdict for one in retention(rows, details.margins)}
-    verdicts = [held.get(finding.row, finding.verdict) for finding in found]
-    compared = [finding.row for finding in found]
-    bases = [counterpart(row) for row in compared]
+    retained = {one.row: one.verdict for one in retention(rows, details.margins)}
+    verdicts = [retained.get(finding.row, finding.verdict) for finding in compared]
+    shown = [finding.row for finding in compared]
+    bases = [counterpart(row) for row in shown]
     columns = [
-        _Column(escape(compared[0].against or ""), [points(base.mean) if base else "–" for base in bases], 1),
-        _Column(escape(compared[0].system), [points(row.mean) for row in compared]),
-        _Column("difference", [_difference(row) for row in compared]),
-        _Column("p", [p_text(row.p) for row in compared], 2),
-        _Column("items", [str(row.n) for row in compared], 3),
+        _Column(escape(shown[0].against or ""), [points(base.mean) if base else "–" for base in bases], 1),
+        _Column(escape(shown[0].system), [points(row.mean) for row in shown]),
+        _Column("difference", [_difference(row) for row in shown]),
+        _Column("p", [p_text(row.p) for row in shown], 2),
+        _Column("items", [str(row.n) for row in shown], 3),
         _Column("", [f"[{_STYLES.get(verdict, 'yellow')}]{verdict}[/]" for verdict in verdicts]),
     ]
     caption = "percent, differences in points with intervals clustered by product"
-    return _fitted(heading, [finding.subject for finding in found], columns, caption, width)
+    return _fitted(heading, [finding.subject for finding in compared], columns, caption, width)
 
 
 def _alone(rows: Sequence[Row]) -> tuple[list[str], list[_Column]]:

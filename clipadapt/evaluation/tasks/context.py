@@ -97,10 +97,10 @@ class EvalContext:
     def binned(self, attribute: str, values: Sequence[str]) -> dict[Bin, list[int]]:
         """Places of the values in each bin that has any, after `all` of them; rare is few and medium."""
         places: dict[Bin, list[int]] = {"all": list(range(len(values)))}
-        own = [self.bin(attribute, value) for value in values]
+        of_values = [self.bin(attribute, value) for value in values]
         for name in ("many", "medium", "few", "rare"):
             wanted = ("medium", "few") if name == "rare" else (name,)
-            if members := [place for place, one in enumerate(own) if one in wanted]:
+            if members := [place for place, bin_ in enumerate(of_values) if bin_ in wanted]:
                 places[name] = members
         return places
 

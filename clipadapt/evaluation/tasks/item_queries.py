@@ -49,8 +49,8 @@ class ItemQueries(NamedTuple):
         """Every figure of every system and query."""
         size = len(next(iter(self.gallery.values())))
         depth = min(task.depth, size)
-        found: dict[Figure, dict[str, list[np.ndarray]]] = {
-            figure: {one: [] for one in self.vectors} for figure in metrics
+        scored: dict[Figure, dict[str, list[np.ndarray]]] = {
+            figure: {system: [] for system in self.vectors} for figure in metrics
         }
         step = max(1, _ANSWERS // depth)
         for system, vectors in self.vectors.items():
@@ -68,8 +68,11 @@ class ItemQueries(NamedTuple):
                     kept = np.argsort(void, axis=1, kind="stable")[:, :depth]
                     right = np.take_along_axis(right & ~void, kept, axis=1)
                 for figure, values in ranked(right, self.totals[block]).measure(metrics).items():
-                    found[figure][system].append(values)
-        return {figure: {one: np.concatenate(parts) for one, parts in own.items()} for figure, own in found.items()}
+                    scored[figure][system].append(values)
+        return {
+            figure: {system: np.concatenate(parts) for system, parts in by_system.items()}
+            for figure, by_system in scored.items()
+        }
 
 
 class ImageToImage(Ranking):
@@ -187,7 +190,7 @@ def _same_product(context: EvalContext, task: ImageToImage) -> Measured:
         return answers == queries[block]
 
     pictures = {system: vectors[inside] for system, vectors in context.pictures.items()}
-    vectors = {system: own[queries] for system, own in pictures.items()}
+    vectors = {system: gallery[queries] for system, gallery in pictures.items()}
     item_queries = ItemQueries(inside[queries], vectors, pictures, right, sizes[queries] - 1, void, 1)
     return Measured(_cells(context, "image_to_image_product", None, item_queries, task))
 
@@ -212,7 +215,7 @@ def _shared_value(context: EvalContext, task: ImageToImage, attribute: str) -> M
         return products[answers] == products[queries[block]]
 
     pictures = {system: vectors[known] for system, vectors in context.pictures.items()}
-    vectors = {system: own[queries] for system, own in pictures.items()}
+    vectors = {system: gallery[queries] for system, gallery in pictures.items()}
     most = int(np.bincount(products).max())
     item_queries = ItemQueries(known[queries], vectors, pictures, right, totals[queries], void, most)
     return Measured(_cells(context, "image_to_image", attribute, item_queries, task, values, codes[queries]))
@@ -243,8 +246,8 @@ def _cells(
         weights[members] = 1.0 / len(members)
         rows = item_queries.rows[np.isin(classes, members)]
         size = (len(rows), context.sampler.products(rows))
-        for (metric, k), own in scores.items():
-            evidence = ClassMeans(dict(own), classes, item_queries.rows, weights)
+        for (metric, k), by_system in scores.items():
+            evidence = ClassMeans(dict(by_system), classes, item_queries.rows, weights)
             cells.append(Cell(context.task(name), attribute, None, bin_, metric, k, *size, evidence))
     return cells
 

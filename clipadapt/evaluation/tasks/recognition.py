@@ -121,7 +121,7 @@ def _attribute(context: EvalContext, task: Recognition, predictions: Predictions
         return measured
     whole = list(range(len(predictions.values)))
     if "top1" in task.metrics:
-        right = {system: own.astype(np.float64) for system, own in predictions.right.items()}
+        right = {system: hits.astype(np.float64) for system, hits in predictions.right.items()}
         one_class = np.zeros(len(predictions.items), np.int64)
         add("top1", whole, ClassMeans(right, one_class, predictions.items, np.ones(1)), "all")
     if "balanced_accuracy" in task.metrics:

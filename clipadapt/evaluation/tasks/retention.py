@@ -68,7 +68,7 @@ class Retention(Task):
         inputs = prepare(
             context.encoders, load(self, context.statistics.seed), context.vectors, progress=context.progress
         )
-        own = replace(
+        retained = replace(
             context,
             catalogue=inputs.catalogue,
             pictures=inputs.pictures,
@@ -81,11 +81,11 @@ class Retention(Task):
             tune=None,
             _sets={},
         )
-        measured = Recognition(attributes=(self.attribute,)).measure(own)
+        measured = Recognition(attributes=(self.attribute,)).measure(retained)
         name = f"retention:{self.name}"
         cells = [cell._replace(task=name) for cell in measured.cells]
         return Measured(
-            rows=to_rows(cells, own.systems, own.split, own.sampler, own.statistics),
+            rows=to_rows(cells, retained.systems, retained.split, retained.sampler, retained.statistics),
             margins={self.name: self.margin},
             notes=[f"{name}: {note}" for note in measured.notes],
         )

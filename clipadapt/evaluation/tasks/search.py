@@ -34,4 +34,4 @@ class Search(NamedTuple):
         relevant = np.zeros(items, bool)
         relevant[self.gallery[self.queries[number].relevant]] = True
         ranked = {system: order[number] for system, order in self.orders.items()}
-        return Rankings({system: (metrics.Query(relevant, self.gallery[own]),) for system, own in ranked.items()})
+        return Rankings({system: (metrics.Query(relevant, self.gallery[order]),) for system, order in ranked.items()})

@@ -150,9 +150,9 @@ def _search(
     queries = []
     for values in wanted:
         has = [[values[name] in one[row] for row in gallery] for name, one in zip(attributes, sets, strict=True)]
-        own = context.bin(attributes[0], values[attributes[0]]) if len(attributes) == 1 else "all"
+        bin_ = context.bin(attributes[0], values[attributes[0]]) if len(attributes) == 1 else "all"
         label = " + ".join(values[name] for name in attributes)
-        queries.append(Query(" + ".join(attributes), label, own, np.all(has, axis=0)))
+        queries.append(Query(" + ".join(attributes), label, bin_, np.all(has, axis=0)))
     if len(attributes) == 1:
         vectors = context.of_values(attributes[0], [values[attributes[0]] for values in wanted])
     else:
@@ -163,7 +163,9 @@ def _search(
     def right(numbers: np.ndarray, answers: np.ndarray) -> np.ndarray:
         return relevant[numbers, answers]
 
-    orders = {system: ranking(own, context.pictures[system][gallery], depth, right) for system, own in vectors.items()}
+    orders = {
+        system: ranking(texts, context.pictures[system][gallery], depth, right) for system, texts in vectors.items()
+    }
     return Search(gallery, queries, orders)
 
 
