@@ -39,18 +39,21 @@ def shell_command(*parts: str | Path) -> str:
 
 def _gains(run: Run) -> list[str]:
     from clipadapt.evaluation.results import Results
-    from clipadapt.statistics.rows import HEADLINE, select
+    from clipadapt.statistics.rows import HEADLINE, FileWording, in_quoted_wording, select
 
     if not (run.report / "results.json").is_file():
         return ["Nothing was measured (eval.suite is null)."]
-    lines = []
-    for row in select(Results.load(run.report).rows, task=HEADLINE):
+    lines, rows = [], Results.load(run.report).rows
+    in_file = FileWording(rows)
+    for row in in_quoted_wording(select(rows, task=HEADLINE)):
         if row.metric in _METRICS and row.delta is not None:
             interval = f"95% interval {_percent(row.delta_low)} to {_percent(row.delta_high)}"
             lines.append(
                 f"  {_METRICS[row.metric]:24} base {row.mean - row.delta:6.1%}   adapted {row.mean:6.1%}   "
                 f"difference {row.delta:+.1%} ({interval}): {row.verdict()}"
             )
+            if (file := in_file(row)) is not None:
+                lines.append(f"  {'':24} in the prompts file's own wording: adapted {file.mean:.1%}")
     return ["Base against adapted, on pictures of products that no choice was made on", *lines]
 
 

@@ -27,6 +27,7 @@ from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.examples import RULE
 from clipadapt.evaluation.training_log import training_of
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.values import HeldOutWording
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import to_rows
 from clipadapt.statistics.rows import Row
@@ -84,7 +85,7 @@ def evaluate(
     suite.check(catalogue)
     if out is not None:
         refuse_unwritable(out)
-    cache = cache or VectorCache()
+    cache, held_out = cache or VectorCache(), HeldOutWording(prompts)
     names = systems or (("adapted", "base") if against is not None else ("model", ""))
     encoders = {names[0]: encoder} | ({names[1]: against} if against is not None else {})
     inputs = prepare(encoders, catalogue, cache, broken=broken, progress=progress)
@@ -104,6 +105,7 @@ def evaluate(
         heads,
         tune,
         progress,
+        words={"held_out": held_out, "file": prompts},
     )
     quoted = _headline(catalogue, suite, headline)
     measured, rows = _measure(context, suite, quoted)
@@ -127,20 +129,39 @@ def evaluate(
 
 
 def _measure(context: EvalContext, suite: Suite, quoted: tuple[str, ...]) -> tuple[Measured, list[Row]]:
-    """Every task; headlines first."""
-    measured = Measured()
+    """Every task, those that go by words in each wording; headlines first."""
     textless = context.textless()
-    for task in suite.tasks:
-        if textless and task.needs_texts:
-            measured.notes.append(f"{task.task}: {textless}")
-        else:
+    left_out = [task for task in suite.tasks if textless and task.needs_texts]
+    tasks = [task for task in suite.tasks if task not in left_out]
+    worded = {type(task) for task in tasks if task.by_wording}
+    measured = Measured(notes=[f"{task.task}: {textless}" for task in left_out])
+    by_wording: list[tuple[EvalContext, Measured]] = []
+    for wording in context.words if worded else ():
+        part, found = context.in_wording(wording), Measured()
+        for task in tasks:
+            if task.by_wording:
+                found += task.measure(part)
+        by_wording.append((part, found if wording == "held_out" else _figures_over_values(found)))
+    for task in tasks:
+        if not (task.by_wording and by_wording):
             measured += task.measure(context)
     headlines = Measured()
     for kind in dict.fromkeys(type(task) for task in suite.tasks):
-        headlines += kind.headlines(context, measured, quoted)
+        for part, found in by_wording if kind in worded else ():
+            headlines += kind.headlines(part, found, quoted)
+        if kind not in worded or not by_wording:
+            headlines += kind.headlines(context, measured, quoted)
+    for _, found in by_wording:
+        measured += found
     cells = headlines.cells + measured.cells
     measured.notes = headlines.notes + measured.notes
     return measured, to_rows(cells, context.systems, context.split, context.sampler, context.statistics) + measured.rows
+
+
+def _figures_over_values(found: Measured) -> Measured:
+    """What is reported in the file's wording: the figures over all values, beside those in held-out wording."""
+    cells = [cell for cell in found.cells if cell.value is None]
+    return Measured(cells, found.rows, predictions=found.predictions, notes=found.notes)
 
 
 def _product_notes(catalogue: Catalogue) -> list[str]:

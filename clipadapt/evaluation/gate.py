@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from clipadapt.errors import ConfigError, GateError, listing
 from clipadapt.sections import Section, describe, read_yaml
-from clipadapt.statistics.rows import Row, select
+from clipadapt.statistics.rows import WORDINGS, Row, Wording, in_quoted_wording, select
 
 
 class Condition(Section):
@@ -30,6 +30,8 @@ class Condition(Section):
     """null: the rows over all values, not each value's own."""
     bin: Literal["all", "many", "medium", "few", "rare"] | None = None
     k: int | None = None
+    wording: Wording | None = None
+    """null: the one that is quoted, which is the held-out one where values are called by a prompts file."""
     bound: Literal["mean", "low", "high", "delta", "delta_low", "delta_high", "p", "minimum_detectable"]
     above: float | None = None
     below: float | None = None
@@ -48,13 +50,17 @@ class Condition(Section):
         about = " ".join(part for part in (self.attribute, self.value) if part)
         bound = f"> {self.above:g}" if self.above is not None else f"< {self.below:g}"
         at = f"@{self.k}" if self.k else ""
-        return f"{self.row} {self.metric}{at}{' of ' if about else ''}{about}: {self.bound} {bound}"
+        words = f" in {WORDINGS[self.wording]}" if self.wording is not None else ""
+        return f"{self.row} {self.metric}{at}{' of ' if about else ''}{about}{words}: {self.bound} {bound}"
 
     def rows(self, rows: Sequence[Row]) -> list[Row]:
         """The rows this condition is about: paired ones where the bound is of a difference."""
-        wanted = {key: value for key in ("attribute", "bin", "k") if (value := getattr(self, key)) is not None}
+        wanted = {
+            key: value for key in ("attribute", "bin", "k", "wording") if (value := getattr(self, key)) is not None
+        }
         paired = self.bound in ("delta", "delta_low", "delta_high", "p", "minimum_detectable")
         systems = {row.system for row in rows if row.paired}
+        rows = rows if self.wording is not None else in_quoted_wording(rows)
         return [
             row
             for row in select(rows, metric=self.metric, value=self.value, **wanted)

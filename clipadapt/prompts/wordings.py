@@ -142,6 +142,10 @@ class Wordings:
         name = self._own(words, value).text
         return [(name, 1.0)]
 
+    def spelling(self, attribute: str, value: str) -> str:
+        """A value as the table writes it, in the case of the file's texts."""
+        return self._own(self._prompts.wording(attribute), value).text
+
     def filler(self, key: Sequence[int]) -> str:
         """One to `MOST_WORDS` random words that say nothing of any value."""
         random = generator(self._seed, "filler", *key)

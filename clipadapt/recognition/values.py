@@ -3,6 +3,7 @@
     encode = partial(encode_texts_batched, encoder)                      # or VectorCache(...).encode(encoder)
     value_vectors(prompts, "Pattern", ["Striped", "Solid"], encode)      # [2, dim], unit length
     text_classifier(prompts, "Pattern", values, encode).scores(pictures) # [n, 2]
+    text_classifier(HeldOutWording(prompts), "Pattern", values, encode)  # the same in words that training never uses
     head_classifier(head, "Pattern", values).scores(pictures)
 
 A value's vector is the renormalised mean of its texts' vectors by their shares, in float64. Every distinct text is
@@ -16,7 +17,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse import csr_matrix
 
+from clipadapt.prompts import Prompts
 from clipadapt.prompts.wording import Text
+from clipadapt.prompts.wordings import Wordings
 from clipadapt.towers.classifier import LinearHead
 
 Encode = Callable[[Sequence[str]], Float[np.ndarray, "texts dim"]]
@@ -30,6 +33,26 @@ class Wording(Protocol):
     def plain(self, attribute: str, value: str) -> str: ...
 
     def ensemble(self, attribute: str, value: str) -> list[Text]: ...
+
+
+class HeldOutWording:
+    """A prompts file's values in words that training never uses, in the form of the file itself."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        """
+        Raises:
+            PromptError: `held_out: true` leaves a value of the file with no name to train with.
+        """
+        self._wordings = Wordings(prompts)
+
+    def plain(self, attribute: str, value: str) -> str:
+        """The first of the texts."""
+        return self.ensemble(attribute, value)[0].text
+
+    def ensemble(self, attribute: str, value: str) -> list[Text]:
+        """`Wordings.held_out`, each text with the table's spelling as its name."""
+        name = self._wordings.spelling(attribute, value)
+        return [Text(text, share, -1, name) for text, share in self._wordings.held_out(attribute, value)]
 
 
 class Classifier(NamedTuple):

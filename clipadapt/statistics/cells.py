@@ -4,8 +4,8 @@
     rows = to_rows(cells, ("adapted", "base"), "validation", sampler, suite.statistics)
 
 A comparison carries its interval, its p (permutation over products, corrected by Holm's method among the rows of one
-task, metric and level) and its minimum detectable difference; none comes out with less. Headlines were chosen before
-measuring and stand alone. Nothing here encodes or prints.
+task, metric, level and wording) and its minimum detectable difference; none comes out with less. Headlines were chosen
+before measuring and stand alone. Nothing here encodes or prints.
 Intervals are those of metrics/, this module only knows which figure asks for which.
 """
 
@@ -21,7 +21,7 @@ from clipadapt.metrics.gallery import gallery_interval, paired_gallery
 from clipadapt.metrics.intervals import POWER, balanced_interval, paired_balanced
 from clipadapt.metrics.multiplicity import holm
 from clipadapt.statistics.evidence import ClassMeans, Rankings, Resampled
-from clipadapt.statistics.rows import HEADLINE, Bin, Row
+from clipadapt.statistics.rows import HEADLINE, Bin, Row, Wording
 from clipadapt.statistics.sampling import Sampler
 from clipadapt.statistics.settings import Statistics
 
@@ -38,6 +38,8 @@ class Cell(NamedTuple):
     n: int
     products: int
     evidence: ClassMeans | Rankings | Resampled
+    wording: Wording | None = None
+    """What values were called; null: it does not apply."""
 
 
 def to_rows(
@@ -53,7 +55,7 @@ def to_rows(
         for system in (system for system in systems if system is not None):
             found = interval(cell, system, sampler, statistics)
             about = (cell.task, cell.attribute, cell.value, cell.bin, cell.metric, cell.k)
-            row = Row(*about, system, split, cell.n, cell.products, *found)
+            row = Row(*about, system, split, cell.n, cell.products, *found, wording=cell.wording)
             if systems[1] is not None and system == systems[0]:
                 found = difference(cell, (system, systems[1]), sampler, statistics)
                 row = replace(row, against=systems[1], **found._asdict())
@@ -146,7 +148,7 @@ def corrected(rows: Sequence[Row]) -> list[Row]:
     for number, row in enumerate(rows):
         if row.p is not None and row.task != HEADLINE:
             level = "value" if row.value is not None else row.bin
-            families.setdefault((row.task, row.metric, row.k, level), []).append(number)
+            families.setdefault((row.task, row.metric, row.k, level, row.wording), []).append(number)
     changed = list(rows)
     for members in families.values():
         raised = holm([rows[number].p or 0.0 for number in members])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from clipadapt.errors import ConfigError
-from clipadapt.statistics.rows import HEADLINE, SCHEMA_VERSION, Row, select
+from clipadapt.statistics.rows import HEADLINE, SCHEMA_VERSION, Row, in_quoted_wording, select
 
 RESULTS = "results.json"
 
@@ -28,12 +28,12 @@ class MeasuredRows:
     rows: tuple[Row, ...]
 
     def headline(self, metric: str) -> Row:
-        """The row that is quoted for a metric; the comparison, where there is one.
+        """The row that is quoted for a metric, in held-out wording where that was measured; the comparison, if any.
 
         Raises:
             ConfigError: the suite measured no such headline.
         """
-        rows = select(self.rows, task=HEADLINE, metric=metric)
+        rows = in_quoted_wording(select(self.rows, task=HEADLINE, metric=metric))
         if not rows:
             known = ", ".join(dict.fromkeys(row.metric for row in select(self.rows, task=HEADLINE))) or "none"
             raise ConfigError(f"no headline {metric!r} was measured; measured: {known}")

@@ -19,11 +19,15 @@ SCHEMA_VERSION = 1
 HEADLINE = "headline"
 """The task of the rows that are quoted."""
 
+WORDINGS = {"file": "the file's wording", "held_out": "held-out wording"}
+"""How reports call them."""
+
 LOWER_IS_BETTER = frozenset({"calibration_error"})
 """Metrics of which a smaller figure is the better one."""
 
 Bin = Literal["all", "many", "medium", "few", "rare"]
 Verdict = Literal["better", "worse", "unclear"]
+Wording = Literal["file", "held_out"]
 _PAIRED = ("against", "delta", "delta_low", "delta_high", "p", "minimum_detectable")
 
 
@@ -58,6 +62,9 @@ class Row:
     """Of no difference, by permutation over products; corrected over the rows it stands among."""
     minimum_detectable: float | None = None
     """The smallest true difference this comparison would have shown four times out of five."""
+    wording: Wording | None = None
+    """What values were called: as in the prompts file, or in words that training never uses, which is what is quoted;
+    null: no prompts file was asked."""
 
     @property
     def segment(self) -> str | None:
@@ -93,11 +100,13 @@ class Row:
         """What the row is about, in words."""
         about = " ".join(part for part in (self.attribute, self.value) if part)
         where = "" if self.bin == "all" else f" ({self.bin} values)"
-        return f"{self.task}{': ' if about else ''}{about}, {metric_label(self.metric, self.k)}{where}"
+        words = f" in {WORDINGS[self.wording]}" if self.wording is not None else ""
+        return f"{self.task}{': ' if about else ''}{about}, {metric_label(self.metric, self.k)}{where}{words}"
 
     def to_json(self) -> dict[str, Any]:
-        """The row as results.json has it; keys of comparisons only where there is one."""
-        return {key: value for key, value in asdict(self).items() if self.paired or key not in _PAIRED}
+        """The row as results.json has it; keys of comparisons only where there is one, the wording where it applies."""
+        row = {key: value for key, value in asdict(self).items() if self.paired or key not in _PAIRED}
+        return row if self.wording is not None else {key: value for key, value in row.items() if key != "wording"}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -107,7 +116,7 @@ class Row:
             ConfigError: a key is missing or unknown.
         """
         known = {field.name for field in fields(cls)}
-        missing = known - set(_PAIRED) - set(document)
+        missing = known - {*_PAIRED, "wording"} - set(document)
         if missing or set(document) - known:
             raise ConfigError(
                 f"a row of results.json has no {sorted(missing) or 'missing keys'} and "
@@ -140,6 +149,27 @@ def metric_label(metric: str, k: int | None = None) -> str:
 def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     """The rows whose fields equal those named, in their order, as task="recognition", value=None."""
     return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
+
+
+def in_quoted_wording(rows: Iterable[Row]) -> list[Row]:
+    """The rows that are quoted: all but those in the file's own wording."""
+    return [row for row in rows if row.wording != "file"]
+
+
+def about(row: Row) -> tuple[object, ...]:
+    """What a row measures, whatever the system and the wording."""
+    return (row.task, row.attribute, row.value, row.bin, row.metric, row.k, row.split)
+
+
+class FileWording:
+    """Finds, for a row in held-out wording, the same figure in the file's own wording."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = {(row.system, about(row)): row for row in rows if row.wording == "file"}
+
+    def __call__(self, row: Row) -> Row | None:
+        """None where there is one wording alone."""
+        return self._rows.get((row.system, about(row))) if row.wording == "held_out" else None
 
 
 def p_text(p: float | None) -> str:

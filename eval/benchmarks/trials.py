@@ -23,7 +23,7 @@ from clipadapt.places import public
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.runs import Run
-from clipadapt.statistics.rows import Row, select
+from clipadapt.statistics.rows import Row, in_quoted_wording, select
 from clipadapt.towers.encoder import Encoder
 from clipadapt.training.trainer import train
 
@@ -116,14 +116,14 @@ class Trials:
 
     def _rows(self, results: Results) -> dict[str, list[Row]]:
         """Figure -> its rows of both systems: one each, or one for each headline attribute."""
-        headline = {"task": "headline"}
+        rows, headline = in_quoted_wording(results.rows), {"task": "headline"}
         found = {
-            "headline": select(results.rows, **headline, metric="balanced_accuracy"),
-            "rare": select(results.rows, **headline, metric="rare_balanced_accuracy"),
-            "mAP": select(results.rows, **headline, metric="average_precision"),
+            "headline": select(rows, **headline, metric="balanced_accuracy"),
+            "rare": select(rows, **headline, metric="rare_balanced_accuracy"),
+            "mAP": select(rows, **headline, metric="average_precision"),
             "P@10": [
                 row
-                for row in select(results.rows, task="text_to_image", metric="precision", k=10, value=None, bin="all")
+                for row in select(rows, task="text_to_image", metric="precision", k=10, value=None, bin="all")
                 if row.attribute in results.config["headline"]
             ],
         }

@@ -8,8 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clipadapt.evaluation.details import Details
-from clipadapt.evaluation.report.summary import Counterparts, findings, plain_sentence, retention, title
-from clipadapt.statistics.rows import HEADLINE, Row, interval_text, metric_label, p_text, points, select
+from clipadapt.evaluation.report.summary import Counterparts, findings, plain_sentence, retention, systems_of, title
+from clipadapt.evaluation.report.wordings import NOTE, wording_lines
+from clipadapt.statistics.rows import (
+    HEADLINE,
+    Row,
+    in_quoted_wording,
+    interval_text,
+    metric_label,
+    p_text,
+    points,
+    select,
+)
 
 _MARKS = {"better": "▲", "worse": "▼", "unclear": "·"}
 
@@ -46,10 +56,11 @@ def _lines(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> 
         bounds = interval_text(kept.row.delta_low, kept.row.delta_high, signed=True)
         yield f"Retention on {_escaped(kept.name)}: **{kept.verdict}** {bounds}, margin {points(kept.margin)} points."
         yield ""
-    counterpart = Counterparts(rows)
-    yield from _table("Quoted", select(rows, task=HEADLINE), counterpart)
+    counterpart, shown = Counterparts(rows), in_quoted_wording(rows)
+    yield from _table("Quoted", select(shown, task=HEADLINE), counterpart)
+    yield from _wordings(rows)
     by_task: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in shown:
         if row.task != HEADLINE and row.value is None:
             by_task.setdefault(row.task, []).append(row)
     for task, some in by_task.items():
@@ -57,6 +68,28 @@ def _lines(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> 
     yield from _left_out(details)
     versions = ", ".join(f"{name} {version}" for name, version in config.get("versions", {}).items())
     yield f"<sub>{_escaped(versions)}</sub>"
+
+
+def _wordings(rows: Sequence[Row]) -> Iterator[str]:
+    """Held-out wording beside the file's."""
+    lines = wording_lines(rows, systems_of(rows))
+    if not lines:
+        return
+    yield "## Wordings"
+    yield ""
+    yield NOTE
+    yield ""
+    systems = [pair.held_out.system for pair in lines[0].pairs]
+    heads = " | ".join(f"{name}, held out | {name}, file | gap" for name in systems)
+    yield f"| what | {heads} |"
+    yield f"|---|{'---:|---:|---:|' * len(systems)}"
+    for line in lines:
+        figures = (
+            f"{points(pair.held_out.mean)} | {points(pair.file.mean)} | {points(pair.gap, signed=True)}"
+            for pair in line.pairs
+        )
+        yield f"| {_escaped(line.subject)} | {' | '.join(figures)} |"
+    yield ""
 
 
 def _table(heading: str, some: Sequence[Row], counterpart: Counterparts) -> Iterator[str]:

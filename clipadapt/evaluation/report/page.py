@@ -26,15 +26,30 @@ from clipadapt.evaluation.report.summary import (
     plain_sentence,
     retention,
     subject,
+    systems_of,
     title,
 )
-from clipadapt.statistics.rows import HEADLINE, Row, Verdict, interval_text, metric_label, p_text, points, select
+from clipadapt.evaluation.report.wordings import NOTE, Pair, wording_lines
+from clipadapt.statistics.rows import (
+    HEADLINE,
+    WORDINGS,
+    FileWording,
+    Row,
+    Verdict,
+    in_quoted_wording,
+    interval_text,
+    metric_label,
+    p_text,
+    points,
+    select,
+)
 
 _VALUES_DRAWN = 14
 """Most values in one confusion table; the most frequent are kept."""
 _CONFUSIONS_NAMED = 3
 _SECTIONS = {
     "headline": "Headline",
+    "wordings": "Wordings",
     "attributes": "Attributes",
     "bins": "Frequent and rare values",
     "confusions": "Confusions",
@@ -65,6 +80,8 @@ class Card(NamedTuple):
     row: Row
     base: Row | None
     chart: Markup | None
+    words: Pair | None
+    """Where it was measured in the file's wording too."""
 
 
 class Cell(NamedTuple):
@@ -140,11 +157,13 @@ class RowTable(NamedTuple):
 
 def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> str:
     """The whole page; `config` is that of results.json, fractions become percent here."""
-    systems, counterpart = _systems(rows), Counterparts(rows)
-    recognised = [row for row in rows if row.task == "recognition" and row.metric == "balanced_accuracy"]
+    systems, counterpart, in_file = systems_of(rows), Counterparts(rows), FileWording(rows)
+    shown = in_quoted_wording(rows)
+    recognised = [row for row in shown if row.task == "recognition" and row.metric == "balanced_accuracy"]
     whole = select(recognised, bin="all", value=None)
     binned = [row for row in select(recognised, value=None) if row.bin in ("many", "rare")]
     sections = {
+        "wordings": wording_lines(rows, systems),
         "attributes": _groups(whole, systems, counterpart, lambda row: row.attribute or ""),
         "bins": _groups(binned, systems, counterpart, lambda row: f"{row.attribute}: {row.bin} values"),
         "confusions": [_confusion(one, systems) for one in details.confusions],
@@ -166,10 +185,11 @@ def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> st
             coverage=round(100 * config["suite"]["statistics"]["coverage"]),
             systems=systems,
             css={system: _css(system, systems) for system in systems},
-            headline=[_card(row, counterpart) for row in _leading(select(rows, task=HEADLINE))],
+            headline=[_card(row, counterpart, in_file) for row in _leading(select(shown, task=HEADLINE))],
+            wordings_note=NOTE,
             retention=retention(rows, details.margins),
             verdicts=_verdicts(rows),
-            scatter=_scatter(rows, details, systems),
+            scatter=_scatter(shown, details, systems),
             example_rule=details.example_rule,
             calibration_note=_calibration_note(details.reliability),
             missing=details.missing,
@@ -216,12 +236,6 @@ def _verdicts(rows: Sequence[Row]) -> list[VerdictList]:
     return lists
 
 
-def _systems(rows: Sequence[Row]) -> list[str]:
-    """The one compared with first, as every chart draws them."""
-    against = [row.against for row in rows if row.against is not None]
-    return list(dict.fromkeys([*against, *(row.system for row in rows)]))
-
-
 def _css(system: str, systems: Sequence[str]) -> str:
     return "s-model" if system == systems[-1] else "s-base"
 
@@ -231,14 +245,15 @@ def _leading(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.paired] or list(rows)
 
 
-def _card(row: Row, counterpart: Counterparts) -> Card:
+def _card(row: Row, counterpart: Counterparts, in_file: FileWording) -> Card:
     chart = None
     if row.delta is not None:
         bounds = [abs(one) for one in (row.delta_low, row.delta, row.delta_high) if one is not None]
         css = {"better": "better", "worse": "worse"}.get(row.verdict(), "unsure")
         text = f"difference {points(row.delta, signed=True)} points, on an axis centred on zero"
         chart = svg.difference(row.delta_low, row.delta, row.delta_high, max(*bounds, 0.02) * 1.15, css, text)
-    return Card(subject(row), row, counterpart(row), chart)
+    file = in_file(row)
+    return Card(subject(row), row, counterpart(row), chart, None if file is None else Pair(row, file))
 
 
 def _groups(
@@ -341,10 +356,11 @@ def _calibration_note(some: Sequence[Reliability]) -> str:
 
 
 def _tables(rows: Sequence[Row], counterpart: Counterparts) -> list[RowTable]:
-    """Rows by task; each task's values apart from its aggregates."""
+    """Rows by task; each task's values apart from its aggregates, and the file's wording apart from the quoted one."""
     grouped: dict[str, list[Row]] = {}
     for row in rows:
-        grouped.setdefault(row.task + (", each value" if row.value is not None else ""), []).append(row)
+        words = f", in {WORDINGS['file']}" if row.wording == "file" else ""
+        grouped.setdefault(row.task + (", each value" if row.value is not None else "") + words, []).append(row)
     return [
         RowTable(name.replace("_", " "), [Line(_what(row), row, counterpart(row)) for row in _leading(some)])
         for name, some in grouped.items()

@@ -8,7 +8,19 @@ Single values and calibration are named where they moved for sure. Nothing here 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from clipadapt.statistics.rows import HEADLINE, Row, Verdict, interval_text, metric_label, p_text, points, select
+from clipadapt.statistics.rows import (
+    HEADLINE,
+    FileWording,
+    Row,
+    Verdict,
+    about,
+    in_quoted_wording,
+    interval_text,
+    metric_label,
+    p_text,
+    points,
+    select,
+)
 
 _WHOLE = {
     "text_to_image_name": "search by product name",
@@ -46,17 +58,17 @@ class Counterparts:
     """Finds, for a row that compares, the other system's own row about the same thing."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = {(row.system, _about(row)): row for row in rows}
+        self._rows = {(row.system, row.wording, about(row)): row for row in rows}
 
     def __call__(self, row: Row) -> Row | None:
-        return None if row.against is None else self._rows.get((row.against, _about(row)))
+        return None if row.against is None else self._rows.get((row.against, row.wording, about(row)))
 
 
 def findings(rows: Sequence[Row]) -> list[Finding]:
     """Headlines first, then each attribute's recognition and retrieval over all its values, in the order measured;
     then single values and calibration errors that moved for sure, what moved most first; what got worse last, by size.
     """
-    paired = [row for row in rows if row.paired]
+    paired = [row for row in in_quoted_wording(rows) if row.paired]
     moved = [row for row in paired if _single(row) and row.verdict() != "unclear"]
     moved.sort(key=lambda row: -abs(row.gain))
     found = [_finding(row) for row in [*quoted(paired), *moved]]
@@ -66,13 +78,15 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
 
 
 def quoted(rows: Sequence[Row]) -> list[Row]:
-    """The rows that a summary names: headlines, and one figure per attribute and task."""
+    """The rows that a summary names: headlines, and one figure per attribute and task, in the quoted wording."""
+    rows = in_quoted_wording(rows)
     return [*select(rows, task=HEADLINE), *(row for row in select(rows, value=None, bin="all") if _quoted(row))]
 
 
 def plain_sentence(config: Mapping[str, object], rows: Sequence[Row], margins: Mapping[str, float]) -> str:
     """What came out, for somebody who reads nothing else; empty where no headline was measured."""
-    headlines = [row for row in select(rows, task=HEADLINE) if row.paired] or select(rows, task=HEADLINE)
+    every = in_quoted_wording(select(rows, task=HEADLINE))
+    headlines = [row for row in every if row.paired] or every
     lead = next((row for metric in _LEADING for row in headlines if row.metric == metric), None)
     if lead is None:
         return ""
@@ -80,7 +94,7 @@ def plain_sentence(config: Mapping[str, object], rows: Sequence[Row], margins: M
     items = catalogue["items"] if isinstance(catalogue, Mapping) else lead.n
     what = _lowered(subject(lead))
     if not lead.paired:
-        return f"On {items:,} pictures, {lead.system} reaches {points(lead.mean)}% {what}."
+        return f"On {items:,} pictures, {lead.system} reaches {_percent(lead)} {what}."
     is_ = {"better": "is better than", "worse": "is worse than", "unclear": "is not clearly better or worse than"}
     sentences = [
         f"On {items:,} pictures, {lead.system} {is_[lead.verdict()]} {lead.against}: {what} went from "
@@ -90,6 +104,9 @@ def plain_sentence(config: Mapping[str, object], rows: Sequence[Row], margins: M
     if rare is not None and lead.metric == "balanced_accuracy":
         doubt = "" if rare.verdict() != "unclear" else ", which may be chance"
         sentences.append(f"For rare values it went from {_from_to(rare)}{doubt}.")
+    if (file := FileWording(rows)(lead)) is not None:
+        own = f"in the prompts file's own wording it is {_percent(file)}"
+        sentences.append(f"That is in words that training never used; {own}.")
     worse = [one for one in findings(rows) if one.verdict == "worse"]
     if worse:
         most = min(worse, key=lambda one: one.row.gain)
@@ -119,6 +136,12 @@ def retention(rows: Sequence[Row], margins: Mapping[str, float]) -> list[Retenti
     return found
 
 
+def systems_of(rows: Sequence[Row]) -> list[str]:
+    """The one compared with first, as every table and chart has them."""
+    against = [row.against for row in rows if row.against is not None]
+    return list(dict.fromkeys([*against, *(row.system for row in rows)]))
+
+
 def title(config: Mapping[str, object], rows: Sequence[Row]) -> str:
     """base against adapted, on what."""
     catalogue = config.get("catalogue")
@@ -140,8 +163,8 @@ def subject(row: Row) -> str:
         whole = _WHOLE.get(task, task.replace("_", " "))
         return f"{whole[0].upper()}{whole[1:]}: {label}{segment}"
     words = _BY_ATTRIBUTE.get(task, task.replace("_", " ") + ", ")
-    about = row.attribute if row.value is None else f"{row.attribute} {row.value}"
-    return f"{about}: {words}{label}{segment}"
+    of = row.attribute if row.value is None else f"{row.attribute} {row.value}"
+    return f"{of}: {words}{label}{segment}"
 
 
 def _quoted(row: Row) -> bool:
@@ -172,7 +195,11 @@ def _finding(row: Row) -> Finding:
 
 
 def _from_to(row: Row) -> str:
-    return f"{points(row.mean - (row.delta or 0.0))}% to {points(row.mean)}%"
+    return f"{points(row.mean - (row.delta or 0.0))}% to {_percent(row)}"
+
+
+def _percent(row: Row) -> str:
+    return f"{points(row.mean)}%"
 
 
 def _sure(row: Row) -> str:
@@ -186,7 +213,3 @@ def _lowered(text: str) -> str:
     """The start of a heading inside a sentence; names of columns and abbreviations stay."""
     first = text.split(":")[0].split()[0]
     return text[0].lower() + text[1:] if first in ("Balanced", "Search", "The", "Names") else text
-
-
-def _about(row: Row) -> tuple[object, ...]:
-    return (row.task, row.attribute, row.value, row.bin, row.metric, row.k, row.split)

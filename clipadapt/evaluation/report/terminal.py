@@ -41,7 +41,7 @@ def table(config: Mapping[str, Any], rows: Sequence[Row], details: Details, widt
     heading = escape(title(config, rows))
     if not compared:
         about, columns = _alone(rows)
-        return _fitted(heading, about, columns, "percent, with intervals clustered by product", width)
+        return _fitted(heading, about, columns, f"percent, with intervals clustered by product{_words(rows)}", width)
     counterpart = Counterparts(rows)
     retained = {one.row: one.verdict for one in retention(rows, details.margins)}
     verdicts = [retained.get(finding.row, finding.verdict) for finding in compared]
@@ -55,8 +55,14 @@ def table(config: Mapping[str, Any], rows: Sequence[Row], details: Details, widt
         _Column("items", [str(row.n) for row in shown], 3),
         _Column("", [f"[{_STYLES.get(verdict, 'yellow')}]{verdict}[/]" for verdict in verdicts]),
     ]
-    caption = "percent, differences in points with intervals clustered by product"
+    caption = f"percent, differences in points with intervals clustered by product{_words(rows)}"
     return _fitted(heading, [finding.subject for finding in compared], columns, caption, width)
+
+
+def _words(rows: Sequence[Row]) -> str:
+    """What values were called, for the caption."""
+    held_out = any(row.wording == "held_out" for row in rows)
+    return "; values in held-out wording, the report has the file's own beside it" if held_out else ""
 
 
 def _alone(rows: Sequence[Row]) -> tuple[list[str], list[_Column]]:

@@ -3,6 +3,7 @@
     context.value_sets("Pattern")            # of every item; empty where unknown, or outside the segment
     context.offered("Pattern")               # values with items enough, most frequent first
     context.of_values("Pattern", values)     # system -> vectors of the values' texts
+    context.in_wording("file")               # the same with values called as the prompts file calls them
     for part in context.parts(("gender",)):  # the whole, then each segment with items enough
         ...
 
@@ -21,10 +22,11 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.details import Confusion, Example, Reliability
 from clipadapt.recognition.accuracy import offered
 from clipadapt.recognition.predict import Predictions
-from clipadapt.recognition.values import Classifier, Wording, head_classifier
+from clipadapt.recognition.values import Classifier, head_classifier
+from clipadapt.recognition.values import Wording as ValueTexts
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import Cell
-from clipadapt.statistics.rows import Bin, Row
+from clipadapt.statistics.rows import Bin, Row, Wording
 from clipadapt.statistics.sampling import Sampler
 from clipadapt.statistics.settings import Statistics
 from clipadapt.towers.classifier import LinearHead
@@ -40,7 +42,7 @@ class EvalContext:
     """System -> encoder, the reported one first."""
     pictures: Mapping[str, Float[np.ndarray, "items dim"]]
     vectors: VectorCache
-    prompts: Wording
+    prompts: ValueTexts
     sampler: Sampler
     split: str
     min_items: int
@@ -54,6 +56,10 @@ class EvalContext:
     tune: Catalogue | None = None
     """What temperatures are fitted on; null: each model's own scale stands."""
     progress: bool = True
+    words: Mapping[Wording, ValueTexts] = field(default_factory=dict)
+    """Wording -> what values are called in it; empty: `prompts` alone."""
+    wording: Wording | None = None
+    """Which of them `prompts` is; null: what is measured does not go by one."""
     within: Bool[np.ndarray, " items"] | None = None
     segment: str | None = None
     _sets: dict[str, list[frozenset[str]]] = field(default_factory=dict)
@@ -63,6 +69,16 @@ class EvalContext:
         """What is reported, and what it is compared with, if anything."""
         names = [*self.encoders, None]
         return names[0] or "", names[1]
+
+    def in_wording(self, wording: Wording) -> "EvalContext":
+        """The same with values called in one of `words`."""
+        return replace(self, prompts=self.words[wording], wording=wording)
+
+    def wording_of(self, attribute: str) -> Wording | None:
+        """The wording that an attribute is recognised in; null where linear heads recognise it in every system."""
+        heads = [self.heads.get(system) for system in self.encoders]
+        headed = all(head is not None and attribute in head.attributes for head in heads)
+        return None if headed else self.wording
 
     def value_sets(self, attribute: str) -> list[frozenset[str]]:
         """The values of every item; empty where unknown or outside the segment."""
@@ -151,9 +167,12 @@ class EvalContext:
         return name if self.segment is None else f"{name}@{self.segment}"
 
     def parts(self, columns: Sequence[str]) -> Iterator["EvalContext"]:
-        """The context itself, then each value of the columns that at least four times `min_items` items have."""
+        """The context itself, then each value of the columns that at least four times `min_items` items have.
+
+        Segments are measured in the quoted wording alone.
+        """
         yield self
-        for column in columns:
+        for column in columns if self.wording != "file" else ():
             sets = self.catalogue.value_sets(column)
             for value, count in sorted(self.catalogue.counts(column).items()):
                 if count >= 4 * self.min_items:

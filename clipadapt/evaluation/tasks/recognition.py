@@ -42,6 +42,11 @@ class Recognition(Task):
     segments: tuple[str, ...] = ()
     """Columns whose values are measured apart as well, such as gender."""
 
+    @property
+    def by_wording(self) -> bool:
+        """Ensembles of texts are; a plain text is one of its own."""
+        return self.prompts == "ensemble"
+
     def faults(self, catalogue: Catalogue) -> Iterator[str]:
         """Columns and values that are not there."""
         for name in self.segments:
@@ -69,9 +74,13 @@ class Recognition(Task):
                 measured.notes.append(f"recognition of {attribute}: {reason}")
                 continue
             classifiers = context.classifiers(attribute, values, plain=self.prompts == "plain")
+            measured_before = context.wording == "file" and context.wording_of(attribute) is None
             for part in context.parts(self.segments):
                 predictions = recognise(attribute, values, part.value_sets(attribute), context.pictures, classifiers)
                 if not len(predictions.items):
+                    continue
+                if measured_before:  # by linear heads, whatever the wording: headlines alone need it again
+                    measured.predictions[attribute] = predictions
                     continue
                 measured += _attribute(part, self, predictions)
                 if part.segment is None and context.exclusive(attribute):
@@ -96,7 +105,8 @@ class Recognition(Task):
             evidence = means[metric]
             used = np.unique(evidence.rows[evidence.weights[evidence.classes] > 0])
             size = (len(used), context.sampler.products(used))
-            quoted.cells.append(Cell(HEADLINE, None, None, bin_, metric, None, *size, evidence))
+            wording = context.wording if any(context.wording_of(one.attribute) for one in parts) else None
+            quoted.cells.append(Cell(HEADLINE, None, None, bin_, metric, None, *size, evidence, wording))
         missing = [name for name in headline if name not in measured.predictions]
         if parts and missing:
             without = ", ".join(missing)
@@ -115,7 +125,8 @@ def _attribute(context: EvalContext, task: Recognition, predictions: Predictions
     ) -> None:
         used = np.unique(rows[np.isin(predictions.cases[:, 1], places)])
         about = (context.task("recognition"), predictions.attribute, value, bin_, metric, None)
-        measured.cells.append(Cell(*about, len(used), context.sampler.products(used), evidence))
+        size = (len(used), context.sampler.products(used))
+        measured.cells.append(Cell(*about, *size, evidence, context.wording_of(predictions.attribute)))
 
     if not len(scored):
         return measured

@@ -53,7 +53,8 @@ def reliabilities(
     evidence = totals_evidence(ordered, predictions.items, context.sampler, _error)
     size = (len(predictions.items), context.sampler.products(predictions.items))
     about = ("recognition", predictions.attribute, None, "all", "calibration_error", None)
-    return Measured([Cell(*about, *size, evidence)], reliability=diagrams)
+    wording = context.wording_of(predictions.attribute)
+    return Measured([Cell(*about, *size, evidence, wording)], reliability=diagrams)
 
 
 def _totals(confidence: np.ndarray, right: np.ndarray) -> csr_matrix:

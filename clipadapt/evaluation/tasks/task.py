@@ -29,6 +29,11 @@ class Task(Section, ABC):
     needs_texts: ClassVar[bool] = False
     """Whether it is left out, with a note, where a model has no text tower."""
 
+    @property
+    def by_wording(self) -> bool:
+        """Whether it calls values by the prompts file, and so is measured in the file's and in held-out wording."""
+        return False
+
     def faults(self, catalogue: Catalogue) -> Iterator[str]:
         """What of the section does not fit a catalogue, before anything is encoded."""
         yield from ()

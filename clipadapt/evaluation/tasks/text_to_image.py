@@ -42,6 +42,11 @@ class TextToImage(Ranking):
     """name and category: the column; must be given there."""
     metrics: tuple[RankingMetric, ...] = ("precision", "r_precision", "average_precision", "ndcg")
 
+    @property
+    def by_wording(self) -> bool:
+        """All but names, which are the items' own texts."""
+        return self.by != "name"
+
     @field_validator("pairs")
     @classmethod
     def _two_each(cls, pairs: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
@@ -81,7 +86,7 @@ class TextToImage(Ranking):
             for search in searches(part, self):
                 for found in _measured(part, self, search):
                     by_attribute.setdefault(found.query.attribute, []).append(found)
-                if self.by == "value" and part.segment is None:
+                if self.by == "value" and part.segment is None and part.wording != "file":
                     examples.add(search)
             for attribute, some in by_attribute.items():
                 measured.cells += _cells(part, self, part.task(name), attribute, some)
@@ -109,7 +114,7 @@ class TextToImage(Ranking):
         known = np.unique(np.concatenate([context.rows(cell.attribute or "") for cell in some]))
         size = (len(known), context.sampler.products(known))
         whole = Rankings.of(evidence)
-        return Measured([Cell(HEADLINE, None, None, "all", "average_precision", None, *size, whole)])
+        return Measured([Cell(HEADLINE, None, None, "all", "average_precision", None, *size, whole, context.wording)])
 
 
 class MeasuredQuery(NamedTuple):
@@ -137,7 +142,7 @@ def searches(context: EvalContext, task: TextToImage) -> Iterator[Search]:
 
 
 def text_of_pair(context: EvalContext, values: Mapping[str, str]) -> str:
-    """A pair as someone types it: the first name of each value, "striped cotton"."""
+    """A pair as someone types it: first names, or the table's in held-out wording: "striped cotton"."""
     names = (context.prompts.ensemble(attribute, value)[0].name or value for attribute, value in values.items())
     return " ".join(names)
 
@@ -215,7 +220,7 @@ def _cells(
     for found in some:
         about = (name, attribute, found.query.value, found.query.bin, *figure)
         size = (len(found.rows), context.sampler.products(found.rows))
-        cells.append(Cell(*about, *size, _evidence([found], figure)))
+        cells.append(Cell(*about, *size, _evidence([found], figure), context.wording))
     return cells
 
 
@@ -225,7 +230,7 @@ def _means(
     rows = np.unique(np.concatenate([found.rows for found in some]))
     size = (len(rows), context.sampler.products(rows))
     return [
-        Cell(name, attribute, None, bin_, *figure, *size, _evidence(some, figure))
+        Cell(name, attribute, None, bin_, *figure, *size, _evidence(some, figure), context.wording)
         for figure in figures(task.metrics, task.k)
     ]
 
