@@ -36,15 +36,11 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of t
 
 
 @app.command()
+@options.with_catalogue
 def check(
-    source: Source = None,
-    named: options.Source = None,
-    config: options.Config = None,
+    catalogue: options.Catalogue,
+    positional: Source = None,
     attribute: options.Attributes = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
-    title: options.Title = None,
     size: Annotated[int | None, typer.Option("--size", min=1, help="Pixels per side the model wants.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -53,12 +49,10 @@ def check(
     from clipadapt.data.columns import keys_are_flags
     from clipadapt.inputs import resolve
 
-    inputs = resolve(
-        config=config, source=_source(source, named), image=image, product=product, id=item, title=title,
-        attributes=attribute or (),
-    )  # fmt: skip
-    with contextlib.nullcontext() if config is not None else keys_are_flags():
-        report = run(inputs.data, attributes_given=config is not None or bool(attribute), size=size)
+    inputs = resolve(**_named(positional, catalogue), attributes=attribute or ())
+    has_config = catalogue["config"] is not None
+    with contextlib.nullcontext() if has_config else keys_are_flags():
+        report = run(inputs.data, attributes_given=has_config or bool(attribute), size=size)
     if as_json:
         typer.echo(json.dumps({"faults": [fault._asdict() for fault in report.faults], "splits": report.splits}))
     else:
@@ -72,8 +66,8 @@ def check(
 @app.command()
 def prepare(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; data.prepared names it in a config.")],
-    source: Source = None,
-    named: options.Source = None,
+    positional: Source = None,
+    source: options.Source = None,
     model: Annotated[str | None, typer.Option("--model", help="MODEL whose preprocessing the pictures get.")] = None,
     size: Annotated[int | None, typer.Option("--size", min=1, help="Pixels per side, instead of a model.")] = None,
     resize: Annotated[
@@ -95,7 +89,7 @@ def prepare(
     from clipadapt.data.splits import load_split
     from clipadapt.inputs import resolve
 
-    inputs = resolve(config=config, source=_source(source, named), image=image, id=item)
+    inputs = resolve(**_named(positional, {"source": source, "config": config, "image": image, "id": item}))
     data = inputs.data
     preprocess = _preprocess(model, size, resize)
     # Pictures alone: whoever has no product column can prepare them, too.
@@ -115,10 +109,10 @@ def prepare(
 
 
 @app.command()
+@options.with_catalogue
 def audit(
-    source: Source = None,
-    named: options.Source = None,
-    config: options.Config = None,
+    catalogue: options.Catalogue,
+    positional: Source = None,
     split: options.Split = None,
     answers: Annotated[
         Path | None, typer.Option("--answers", help="What the page exported; null: write the page.")
@@ -131,10 +125,6 @@ def audit(
         typer.Option("--model", help="MODEL for likely errors and near-identical pictures; default: the config's."),
     ] = None,
     attribute: options.Attributes = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
-    title: options.Title = None,
     device: options.Device = "auto",
     cache: options.Cache = None,
     as_json: Json = False,
@@ -150,10 +140,7 @@ def audit(
     if answers is not None and not (split is share is seed is None and not attribute):
         raise UsageError("--answers brings split, share, seed and attributes; leave out those flags")
     given = Answers.load(answers) if answers is not None else None
-    inputs = resolve(
-        model=model, config=config, source=_source(source, named), image=image, product=product, id=item, title=title,
-        attributes=attribute or (),
-    )  # fmt: skip
+    inputs = resolve(model=model, **_named(positional, catalogue), attributes=attribute or ())
     name = model or (inputs.settings.model.name if inputs.settings is not None else None)
     encoder = load(name, device=options.device_of(device)) if name is not None else None
     kept = VectorCache(cache or default_folder() / "vectors")
@@ -209,13 +196,14 @@ def _print_result(done: "Finished", out: Path, *, as_json: bool) -> None:
     typer.echo(f"wrote {written} in {out}; set data.label_audit={out / 'label_error.json'} to be warned", err=True)
 
 
-def _source(argument: str | None, flag: str | None) -> str | None:
-    """SOURCE or --source, which mean the same."""
+def _named(positional: str | None, catalogue: options.Catalogue) -> options.Catalogue:
+    """The flags, where SOURCE means the same as --source."""
     from clipadapt.errors import UsageError
 
-    if argument is not None and flag is not None and argument != flag:
-        raise UsageError(f"two sources: {argument} and --source {flag}; name one")
-    return argument if argument is not None else flag
+    flag = catalogue["source"]
+    if positional is not None and flag is not None and positional != flag:
+        raise UsageError(f"two sources: {positional} and --source {flag}; name one")
+    return {**catalogue, "source": positional if positional is not None else flag}
 
 
 def _preprocess(model: str | None, size: int | None, resize: Literal["shortest", "squash", "longest"]) -> "Preprocess":

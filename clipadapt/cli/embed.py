@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads; default: as torch and the device ask.")]
 
 
+@options.with_catalogue
 def command(
     model: options.Model,
     out: Annotated[Path, typer.Option("--out", help="Folder to write: vectors.npy, items.parquet, embed.json.")],
-    source: options.Source = None,
+    catalogue: options.Catalogue,
     split: options.Split = None,
-    config: options.Config = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
     precision: options.Precision = "fp32",
     device: options.Device = "auto",
     workers: Workers = None,
@@ -41,7 +38,7 @@ def command(
     from clipadapt.processes.exchange import leave
     from clipadapt.search.embed import embed
 
-    inputs = resolve(model=model, config=config, source=source, image=image, product=product, id=item)
+    inputs = resolve(model=model, **catalogue)
     pictures = inputs.items(split or inputs.data.splits.train)
     made = embed(encoder(model, precision, device), pictures, out, shard=shard, workers=workers)
     leave()

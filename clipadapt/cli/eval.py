@@ -12,11 +12,12 @@ import typer
 from clipadapt.cli import options
 
 
+@options.with_catalogue
 def command(
     model: Annotated[str, typer.Option("--model", help="MODEL to report, such as run:runs/fashion.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for results.json, report.md and report.html.")],
+    catalogue: options.Catalogue,
     against: options.Against = None,
-    source: options.Source = None,
     split: options.Split = None,
     suite: Annotated[str, typer.Option("--suite", help="What is measured: a suite file.")] = "eval/attributes.yaml",
     gate: Annotated[str | None, typer.Option("--gate", help="Conditions; exit 3 when one does not hold.")] = None,
@@ -24,12 +25,7 @@ def command(
     train_split: Annotated[
         str | None, typer.Option("--train-split", help="Split whose counts tell rare values.")
     ] = None,
-    config: options.Config = None,
     attribute: options.Attributes = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
-    title: options.Title = None,
     precision: options.Precision = "fp32",
     device: options.Device = "auto",
     broken: options.Broken = "error",
@@ -47,18 +43,15 @@ def command(
 
     loaded = Suite.load(suite)
     conditions = Gate.load(gate) if gate is not None else None
-    inputs = resolve(
-        model=model, config=config, source=source, image=image, product=product, id=item, title=title,
-        attributes=attribute or (), prompts=prompts,
-    )  # fmt: skip
+    inputs = resolve(model=model, **catalogue, attributes=attribute or (), prompts=prompts)
     split = split or inputs.default_split
-    catalogue = inputs.catalogue(split)
-    loaded.check(catalogue)
+    items = inputs.catalogue(split)
+    loaded.check(items)
     loaded.require_sources()  # a set that is not there should not be found out after an hour of encoding
     where = options.device_of(device)
     results = evaluate(
         load(model, device=where, precision=precision),
-        catalogue,
+        items,
         inputs.prompts,
         loaded,
         split=split,

@@ -10,7 +10,7 @@ Results go to stdout, measurements that say a rebuild is due and filters that no
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,18 +37,15 @@ Some = list[str] | None
 
 
 @app.command()
+@options.with_catalogue
 def build(
     model: options.Model,
     out: Annotated[Path, typer.Option("--out", help="Folder of the index; one that is there gets a new version.")],
-    source: options.Source = None,
+    catalogue: options.Catalogue,
     split: options.Split = None,
     vectors: Given = None,
     factory: Annotated[str, typer.Option("--factory", help="auto, Flat, IVF1024,SQ8,RFlat, HNSW32,Flat, ...")] = "auto",
     recall: Recall = 0.99,
-    config: options.Config = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
     precision: options.Precision = "fp32",
     device: options.Device = "auto",
     workers: Workers = None,
@@ -58,7 +55,7 @@ def build(
     from clipadapt.search.index import Index as Built
 
     refuse_unwritable(out)
-    given = _given(model, split, vectors, source=source, config=config, image=image, product=product, id=item)
+    given = _given(model, split, vectors, catalogue)
     loaded = encoder(model, precision, device)
     built = Built.build(_embedded(loaded, given, workers), out, encoder=loaded, factory=factory, target=_target(recall))
     typer.echo(f"{len(built)} items in {out}: {built.meta.factory}, {_recalls(built.meta.measured)}")
@@ -66,17 +63,14 @@ def build(
 
 
 @app.command()
+@options.with_catalogue
 def add(
     index: Index,
-    source: options.Source = None,
+    catalogue: options.Catalogue,
     split: options.Split = None,
     vectors: Given = None,
     replace: Annotated[bool, typer.Option("--replace", help="Items that are there already get new vectors.")] = False,
     model: Override = None,
-    config: options.Config = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
     precision: options.Precision = "fp32",
     device: options.Device = "auto",
     workers: Workers = None,
@@ -86,11 +80,11 @@ def add(
     from clipadapt.search.vectors import Vectors
 
     opened = Opened.open(index)
-    if vectors is not None and source is None:
+    if vectors is not None and catalogue["source"] is None:
         more = Vectors.open(vectors)
     else:
         name = model or opened.model
-        given = _given(name, split, vectors, source=source, config=config, image=image, product=product, id=item)
+        given = _given(name, split, vectors, catalogue)
         more = _embedded(encoder(name, precision, device), given, workers)
     _report(opened.update(more) if replace else opened.add(more))
 
@@ -209,18 +203,18 @@ def search(
         typer.echo("; ".join(reasons), err=True)
 
 
-def _given(model: str, split: str | None, vectors: Path | None, **named: Any) -> "Vectors | Catalogue":
+def _given(model: str, split: str | None, vectors: Path | None, catalogue: options.Catalogue) -> "Vectors | Catalogue":
     """A folder of vectors, or the pictures that flags, a config or a run name; before any model is loaded."""
     from clipadapt.errors import UsageError
     from clipadapt.inputs import resolve
     from clipadapt.search.vectors import Vectors
 
     if vectors is not None:
-        if (given := [name for name in ("source", "config") if named[name] is not None]) or split is not None:
+        if (given := [name for name in ("source", "config") if catalogue[name] is not None]) or split is not None:
             both = ", ".join(f"--{name}" for name in (*given, *(["split"] if split is not None else [])))
             raise UsageError(f"--vectors {vectors} has its pictures already; leave out {both}, or --vectors")
         return Vectors.open(vectors)
-    inputs = resolve(model=model, **named)
+    inputs = resolve(model=model, **catalogue)
     return inputs.items(split or inputs.data.splits.train)
 
 

@@ -1,11 +1,13 @@
 """The flags that several verbs share, so that each means the same and reads the same everywhere.
 
-A verb that reads a catalogue takes Source, Config, Image, Product, Id, Title and Split, and hands them to
+A verb that reads a catalogue takes the flags that name one by `with_catalogue`, and hands them to
 `clipadapt.inputs.resolve`. Nothing here reads anything.
 """
 
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -36,6 +38,36 @@ Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of kept vect
 Broken = Annotated[
     Literal["error", "count"], typer.Option("--broken", help="Broken pictures: stop, or count and go on.")
 ]
+
+Catalogue = Mapping[str, Any]
+"""What --source, --config, --image, --product, --id and --title say, as arguments of `clipadapt.inputs.resolve`."""
+_CATALOGUE = {"source": Source, "config": Config, "image": Image, "product": Product, "id": Id, "title": Title}
+
+
+def with_catalogue(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb whose parameter `catalogue` becomes the flags that name a catalogue.
+
+        @options.with_catalogue
+        def command(model: options.Model, catalogue: options.Catalogue) -> None:
+            inputs = resolve(model=model, **catalogue)
+
+    Nothing else differs; typer reads the flags from the signature.
+    """
+
+    def run(**given: Any) -> None:
+        verb(catalogue={name: given.pop(name) for name in _CATALOGUE}, **given)
+
+    form = inspect.Parameter.KEYWORD_ONLY
+    flags = [inspect.Parameter(name, form, default=None, annotation=flag) for name, flag in _CATALOGUE.items()]
+    parameters = inspect.signature(verb).parameters
+    listed = [
+        each
+        for name, parameter in parameters.items()
+        for each in (flags if name == "catalogue" else [parameter.replace(kind=form)])
+    ]
+    run.__signature__ = inspect.Signature(listed)  # pyright: ignore[reportFunctionMemberAccess]
+    run.__name__, run.__doc__ = verb.__name__, verb.__doc__
+    return run
 
 
 def device_of(name: str) -> str:

@@ -29,11 +29,10 @@ Model = Annotated[str | None, typer.Option("--model", help="MODEL whose tokenize
 
 
 @app.command()
+@options.with_catalogue
 def lint(
     path: File,
-    source: options.Source = None,
-    config: options.Config = None,
-    image: options.Image = None,
+    catalogue: options.Catalogue,
     split: options.Split = None,
     model: Model = None,
     near: Annotated[float, typer.Option(help="Cosine above which two values count as the same to the model.")] = 0.99,
@@ -44,10 +43,10 @@ def lint(
 
     prompts = Prompts.load(path)
     against = None
-    if source is not None or config is not None:
-        catalogue = _items(split, config=config, source=source, image=image)
-        prompts = prompts.with_separators(catalogue.separators)
-        against = checks.Source.of(prompts, catalogue.columns, map(catalogue.row, range(len(catalogue))))
+    if any(catalogue.values()):
+        items = _items(split, catalogue)
+        prompts = prompts.with_separators(items.separators)
+        against = checks.Source.of(prompts, items.columns, map(items.row, range(len(items))))
     findings = checks.lint(prompts, against)
     if model is not None:
         findings = sorted({*findings, *_model_findings(prompts, against, _text_encoder(model), near)})
@@ -60,13 +59,10 @@ def lint(
 
 
 @app.command()
+@options.with_catalogue
 def preview(
     path: File,
-    source: options.Source = None,
-    config: options.Config = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
+    catalogue: options.Catalogue,
     split: options.Split = None,
     out: Annotated[Path | None, typer.Option("--out", help="HTML page to write, pictures inside.")] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Items to show.")] = 24,
@@ -79,14 +75,14 @@ def preview(
     from clipadapt.prompts import Prompts
     from clipadapt.prompts import preview as pages
 
-    catalogue = _items(split, config=config, source=source, image=image, product=product, id=item)
-    prompts = Prompts.load(path).with_separators(catalogue.separators)
-    prompts.check(catalogue.columns)
+    items = _items(split, catalogue)
+    prompts = Prompts.load(path).with_separators(items.separators)
+    prompts.check(items.columns)
     context = _context(_text_encoder(model)) if model is not None else None
     count = context.count if context is not None else None
-    chosen = generator(seed, "preview").permutation(len(catalogue))[:number]
+    chosen = generator(seed, "preview").permutation(len(items))[:number]
     cards = [
-        pages.card(prompts, catalogue.ids[row], catalogue.row(row), catalogue.picture(row) if out else None)
+        pages.card(prompts, items.ids[row], items.row(row), items.picture(row) if out else None)
         for row in map(int, chosen)
     ]
     for card in cards:
@@ -95,20 +91,17 @@ def preview(
         advice = f"`clipadapt prompts lint {path}` with the same source says why"
         typer.echo(f"{bare} of {len(cards)} items have no caption; {advice}", err=True)
     if out is not None:
-        values = {name: list(catalogue.counts(name)) for name in prompts.attributes if name in catalogue.columns}
+        values = {name: list(items.counts(name)) for name in prompts.attributes if name in items.columns}
         atomic_write(out, pages.page(prompts, cards, values, count))
         typer.echo(f"wrote {out}", err=True)
 
 
 @app.command()
+@options.with_catalogue
 def score(
     path: File,
     model: options.Model,
-    source: options.Source = None,
-    config: options.Config = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
+    catalogue: options.Catalogue,
     split: options.Split = None,
     against: Annotated[
         str | None, typer.Option(help="Another prompts file, or plain: the plain texts of this one.")
@@ -130,8 +123,7 @@ def score(
         refuse_unwritable(json_file.parent)
     prompts = Prompts.load(path)
     other = Prompts.load(against) if against not in (None, "plain") else None
-    given = {"config": config, "source": source, "image": image, "product": product, "id": item}
-    scored = _scoring(prompts, split, model, attribute, min_items, seed, **given)
+    scored = _scoring(prompts, split, model, attribute, min_items, seed, catalogue)
     if other is not None:
         scored.refuse_seen(other)
 
@@ -149,14 +141,11 @@ def score(
 
 
 @app.command()
+@options.with_catalogue
 def weigh(
     path: File,
     model: options.Model,
-    source: options.Source = None,
-    config: options.Config = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
+    catalogue: options.Catalogue,
     split: Annotated[
         str, typer.Option("--split", help="Split that weights are fitted to; tune is split off train by product.")
     ] = "tune",
@@ -180,8 +169,7 @@ def weigh(
     file = locate(path)
     target = out or file.with_suffix(".weighed.yaml")
     refuse_unwritable(target.parent)
-    given = {"config": config, "source": source, "image": image, "product": product, "id": item}
-    scored = _scoring(prompts, split, model, attribute, min_items, seed, **given)
+    scored = _scoring(prompts, split, model, attribute, min_items, seed, catalogue)
     scored.add_attributes(prompts)
     fingerprint, before = scored.catalogue.fingerprint, prompts.library.fitted_on
     if before is not None and before.fingerprint != fingerprint:
@@ -203,11 +191,11 @@ def weigh(
     typer.echo(f"wrote {target}; score it on another split than {split!r}", err=True)
 
 
-def _items(split: str | None, **named: Any) -> "Catalogue":
+def _items(split: str | None, catalogue: options.Catalogue) -> "Catalogue":
     """The items that a file is checked on: of the split named, else of train or the first split there is."""
     from clipadapt.inputs import resolve
 
-    inputs = resolve(**named)
+    inputs = resolve(**catalogue)
     there = inputs.opened.splits()
     train = inputs.data.splits.train
     return inputs.items(split or (train if train in there else there[0]))
@@ -215,13 +203,13 @@ def _items(split: str | None, **named: Any) -> "Catalogue":
 
 def _scoring(
     prompts: "Prompts", split: str | None, model: str, attributes: list[str] | None, min_items: int, seed: int,
-    **named: Any,
+    catalogue: options.Catalogue,
 ) -> "ScoringInputs":  # fmt: skip
     from clipadapt.inputs import resolve
     from clipadapt.prompt_scoring.inputs import ScoringInputs
 
     columns = attributes or prompts.attributes
-    inputs = resolve(model=model, **named).about([*columns]).with_seed(seed)
+    inputs = resolve(model=model, **catalogue).about([*columns]).with_seed(seed)
     return ScoringInputs(prompts, inputs, split, model, attributes, min_items, seed)
 
 

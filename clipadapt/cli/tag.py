@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 DEFAULT_PRECISION = 0.95
 
 
+@options.with_catalogue
 def command(
     model: Annotated[str, typer.Option("--model", help="MODEL that tags, such as run:runs/fashion.")],
     out: Annotated[Path, typer.Option("--out", help="FILE.parquet, .csv or .jsonl; one row per item.")],
-    source: options.Source = None,
+    catalogue: options.Catalogue,
     split: options.Split = None,
     tune: Annotated[
         str | None,
@@ -44,12 +45,7 @@ def command(
     precision: Annotated[
         float | None, typer.Option("--precision", help="Of what is said for sure; default: 0.95.")
     ] = None,
-    config: options.Config = None,
     attribute: options.Attributes = None,
-    image: options.Image = None,
-    product: options.Product = None,
-    item: options.Id = None,
-    title: options.Title = None,
     device: options.Device = "auto",
     cache: options.Cache = None,
 ) -> None:
@@ -74,10 +70,7 @@ def command(
             "leave out --tune, --against, --precision and --attribute"
         )
     given = Thresholds.load(thresholds) if thresholds is not None else None
-    inputs = resolve(
-        model=model, config=config, source=source, image=image, product=product, id=item, title=title,
-        attributes=attribute or (), prompts=prompts,
-    )  # fmt: skip
+    inputs = resolve(model=model, **catalogue, attributes=attribute or (), prompts=prompts)
     found = tag_inputs(inputs, split or inputs.default_split, tune=tune, given=given)
     words = Prompts.load(given.prompts["path"]) if given is not None and prompts is None else inputs.prompts
     kept = VectorCache(cache or default_folder() / "vectors")
