@@ -7,7 +7,7 @@ Softmax runs in float32 inside, its result is rounded to the inputs' type, as ev
 Nothing here knows of models: whatever calls scaled_dot_product_attention within is served.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -16,13 +16,20 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from clipadapt.training.rotation import fused_rotation
+
 
 def training_attention(device: torch.device, *, checkpointing: bool) -> AbstractContextManager[object]:
-    """The attention to train with on this device.
+    """The attention to train with on this device, rotary embeddings (rotation.py) included.
 
     Not with activation checkpointing: blocks are run again in the backward pass, outside of any context.
     """
-    return MatrixAttention() if device.type == "cpu" and not checkpointing else nullcontext()
+    if device.type != "cpu" or checkpointing:
+        return nullcontext()
+    stack = ExitStack()
+    stack.enter_context(fused_rotation())
+    stack.enter_context(MatrixAttention())
+    return stack
 
 
 class MatrixAttention(TorchFunctionMode):

@@ -31,6 +31,7 @@ from clipadapt.training.attention import training_attention
 from clipadapt.training.base import BaseModel
 from clipadapt.training.dropout import Dropouts
 from clipadapt.training.logit_scale import LogitScale
+from clipadapt.training.lora_linear import fuse
 from clipadapt.training.objective import Objective, Outcome, TextBatch
 
 TEXTS_PER_PICTURE = 4
@@ -67,6 +68,8 @@ class Step:
             for tower, view in (("image", encoder.image), ("text", encoder.text))
             if view is not None
         }
+        if not config.model.compile:  # which fuses by itself
+            fuse(encoder.model)
 
     def both(self, batches: Sequence[TrainBatch], *, epoch: int, step: int) -> Outcome:
         """A step of both towers. `batches`: this process's share of the global batch, in micro-batches."""

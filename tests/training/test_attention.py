@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import pos_embed_sincos
 from torch import nn
 
 from clipadapt.training.attention import MatrixAttention, attention, training_attention
+from clipadapt.training.rotation import rotate
 
 
 def heads(seed: int) -> torch.Tensor:
@@ -62,10 +64,19 @@ def test_what_is_not_served_is_refused():
         attention(q, q, q, dropout_p=0.1)
 
 
-def test_cpu_alone_and_not_with_checkpointing():
-    assert isinstance(training_attention(torch.device("cpu"), checkpointing=False), MatrixAttention)
-    assert not isinstance(training_attention(torch.device("cpu"), checkpointing=True), MatrixAttention)
-    assert not isinstance(training_attention(torch.device("cuda"), checkpointing=False), MatrixAttention)
+def test_cpu_alone_and_not_with_checkpointing(monkeypatch: pytest.MonkeyPatch):
+    def is_served(device: str, checkpointing: bool) -> bool:
+        calls: list[object] = []
+        monkeypatch.setattr("clipadapt.training.attention.attention", lambda *_: calls.append(1))
+        q = torch.zeros(1, 1, 2, 4)
+        with training_attention(torch.device(device), checkpointing=checkpointing):
+            F.scaled_dot_product_attention(q, q, q)
+            assert (pos_embed_sincos.apply_rot_embed is rotate) == bool(calls)
+        return bool(calls)
+
+    assert is_served("cpu", False)
+    assert not is_served("cpu", True)
+    assert not is_served("cuda", False)
 
 
 def test_torch_multihead_attention_still_works_within():
