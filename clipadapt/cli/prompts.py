@@ -4,7 +4,7 @@ Findings, captions and tables go to stdout, findings in the form file:line:colum
 progress go to stderr.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from clipadapt.cli import options
 
 if TYPE_CHECKING:
     from clipadapt.data.catalogue import Catalogue
+    from clipadapt.prompt_scoring.distance import AttributeDistances
     from clipadapt.prompt_scoring.inputs import ScoringInputs
     from clipadapt.prompt_scoring.table import Table
     from clipadapt.prompts import Prompts
@@ -113,8 +114,12 @@ def score(
     min_items: Annotated[int, typer.Option(min=1, help="Values with fewer items are left out.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the carved split and the random words.")] = 0,
 ) -> None:
-    """Measure recognition with these prompts: against other prompts, against random words, and template by template."""
+    """Measure recognition with these prompts: against other prompts, against random words, and template by template.
+
+    With a run as the model, also how far each template lies from what the run was trained with.
+    """
     from clipadapt.atomic import refuse_unwritable
+    from clipadapt.prompt_scoring.distance import distances
     from clipadapt.prompt_scoring.table import plain_of
     from clipadapt.prompts import Prompts
     from clipadapt.sections import locate
@@ -132,7 +137,8 @@ def score(
         names = scored.add_attributes(edited)
         words = plain_of(edited) if against == "plain" else other
         found = scored.scorer.table(edited, words, against, attributes=names)
-        _show(found, values, json_file)
+        known = None if scored.trained is None else distances(scored.scorer, edited, scored.trained, names)
+        _show(found, known, values, json_file)
         return found
 
     table = judged(prompts)
@@ -219,7 +225,9 @@ def _text_encoder(model: str) -> "Encoder":
     return text_encoder(model)
 
 
-def _show(table: "Table", values: bool, json_file: Path | None) -> None:
+def _show(
+    table: "Table", distances: "Sequence[AttributeDistances] | None", values: bool, json_file: Path | None
+) -> None:
     import json
 
     from clipadapt.atomic import atomic_write
@@ -227,12 +235,12 @@ def _show(table: "Table", values: bool, json_file: Path | None) -> None:
     from clipadapt.prompt_scoring import show
 
     console = stdout_console()
-    for grid in show.grids(table, values=values):
+    for grid in (*show.grids(table, values=values), *show.distance_grids(distances or ())):
         console.print(grid)
     for reason in table.skipped:
         typer.echo(f"not scored: {reason}", err=True)
     if json_file is not None:
-        atomic_write(json_file, json.dumps(show.document(table), indent=1, ensure_ascii=False) + "\n")
+        atomic_write(json_file, json.dumps(show.document(table, distances), indent=1, ensure_ascii=False) + "\n")
 
 
 def _follow(path: Path, table: "Table", judged: "Callable[[Prompts], Table]") -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import shared_products
 from clipadapt.errors import CatalogueError, ModelError, PromptError
-from clipadapt.inputs import Inputs
+from clipadapt.inputs import Inputs, run_of
 from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.lint import nearest
@@ -62,6 +62,12 @@ class ScoringInputs:
         labelled = LabelledPictures(vectors, self._labels, self.catalogue.products, self.catalogue.fingerprint)
         encode = lambda texts: cache.texts(self.encoder, texts)  # noqa: E731
         return PromptScorer(labelled, encode, min_items=self._min_items, seed=self._seed)
+
+    @cached_property
+    def trained(self) -> Prompts | None:
+        """What the model was trained with: the run's own copy of its prompts file; None for models that are no run."""
+        run = run_of(self._model)
+        return None if run is None else Prompts.load(run.config.prompts)
 
     def add_attributes(self, prompts: Prompts) -> list[str]:
         """The attributes that the file words and the source has, with their labels in the scorer; others are logged.

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table as Grid
 
 from clipadapt.metrics.intervals import Interval
+from clipadapt.prompt_scoring.distance import AttributeDistances, Distance
 from clipadapt.prompt_scoring.table import AttributeTable, Table, verdict
 from clipadapt.prompt_scoring.weigh import Weighing
 from clipadapt.statistics.rows import interval_text, points
@@ -64,6 +65,24 @@ def _values(one: AttributeTable, *, against: bool) -> Grid:
     return grid
 
 
+def distance_grids(found: Sequence[AttributeDistances]) -> Iterator[Grid]:
+    """How far each template lies from what the model was trained with, those that lose most last."""
+    for one in found:
+        title = f"{one.attribute}: each template alone, against the texts of the training ({_figure(one.accuracy)})"
+        grid = Grid(title=title, title_justify="left")
+        for heading in ("line", "accuracy", "gap", "cosine", "", "template"):
+            grid.add_column(heading, justify="left" if heading in ("", "template") else "right")
+        for row in sorted(one.templates, key=lambda row: row.gap.mean):
+            grid.add_row(str(row.line), *_distance(row), "trained" if row.trained else "new", _plain(row.text))
+        grid.add_section()
+        grid.add_row("", *_distance(one.held_out), "", "(wordings that training never uses)")
+        yield grid
+
+
+def _distance(row: Distance) -> tuple[str, str, str]:
+    return _figure(row.accuracy), _change(row.gap), f"{row.cosine:.3f}"
+
+
 def moved(before: Table, after: Table) -> Iterator[str]:
     """What an edit did, a line each: the mean, attributes, and the values that moved most."""
     yield f"mean {points(before.accuracy.mean)} → {points(after.accuracy.mean)}{_by(before.accuracy, after.accuracy)}"
@@ -92,9 +111,13 @@ def weighed(found: Sequence[Weighing]) -> Grid:
     return grid
 
 
-def document(table: Table) -> dict[str, Any]:
-    """The table for JSON; figures are fractions, differences have mean, low and high."""
-    return _plain_data(table)
+def document(table: Table, distances: Sequence[AttributeDistances] | None = None) -> dict[str, Any]:
+    """The table for JSON; figures are fractions, differences have mean, low and high.
+
+    With distances from the training under "distances", where the model is a run.
+    """
+    known = {} if distances is None else {"distances": _plain_data(tuple(distances))}
+    return _plain_data(table) | known
 
 
 def _plain_data(thing: Any) -> Any:

@@ -7,11 +7,17 @@ import pytest
 from typer.testing import CliRunner
 
 from clipadapt.cli import prompts as verbs
+from clipadapt.config import Config, Lora
 from clipadapt.data.garments.write import draw
 from clipadapt.errors import PromptError
 from clipadapt.prompt_scoring import watch
 from clipadapt.prompt_scoring.weigh import Weighing
 from clipadapt.prompts import Prompts
+from clipadapt.runs import Run
+from clipadapt.towers.adapter import save_adapter
+from clipadapt.towers.encoder import TorchEncoder
+from clipadapt.towers.load import load
+from clipadapt.towers.lora import add_adapters
 from clipadapt.towers.small import create_small
 
 FILE = """# mine
@@ -176,3 +182,31 @@ def test_a_section_typed_while_watching_is_scored(world, tmp_path, monkeypatch):
     assert "still stands" not in found.stderr
     first, both, last = found.stdout.split("accuracy, in percent")[1:]
     assert "│ colour" not in first and "│ category" in both and "│ colour" in both and "│ category" not in last
+
+
+def test_score_of_a_run_says_how_far_templates_lie_from_its_training(world, tmp_path):
+    source, base = world
+    path, config = tmp_path / "p.yaml", tmp_path / "c.yaml"
+    path.write_text(FILE)
+    data = f"{{source: {source}, attributes: [category, colour]}}"
+    config.write_text(
+        f"name: t\noutput_dir: {tmp_path / 'run'}\nmodel: {{name: '{base}'}}\ndata: {data}\nprompts: {path}\n"
+    )
+    made = Run.create(Config.load(config))
+    encoder = load(base)
+    assert isinstance(encoder, TorchEncoder)
+    add_adapters(encoder, Lora(dropout=0.0), seed=0)
+    save_adapter(encoder, made.adapter)
+    path.write_text(FILE.replace("something {value}", "whatever is {value}"))
+    out = tmp_path / "table.json"
+    arguments = [str(path), "--source", source, "--min-items", "2", "--attribute", "colour", "--json", str(out)]
+    found = run("score", *arguments, "--model", f"run:{made.path}")
+    assert found.exit_code == 0, found.output
+    assert "against the texts of the training" in found.stdout and "new" in found.stdout
+    (colour,) = json.loads(out.read_text())["distances"]
+    assert [(row["text"], row["trained"]) for row in colour["templates"]] == [
+        ("{a value} garment", True),
+        ("whatever is {value}", False),
+    ]
+    assert run("score", *arguments, "--model", base).exit_code == 0
+    assert "distances" not in json.loads(out.read_text()), "of a base nobody knows what it was trained with"

@@ -51,3 +51,19 @@ def test_the_page_stands_alone_and_escapes():
     assert shown.size == (SIDE, SIDE // 2) and shown.getpixel((5, 5)) != (0, 0, 0)
     assert picture.size == (600, 300)
     assert "needs maker" in text and "4 tokens" in text and "50%" in text and "unrelated" not in text
+
+
+def test_what_is_held_out_is_marked_and_counts_for_no_caption():
+    prompts = Prompts.parse(
+        """captions: ["{a kind}", {text: "that {kind} there", held_out: true}, {text: "{a maker} thing"}]
+attributes: {kind: {templates: ["{a value}", {text: "quite {a value}", held_out: true}]}}"""
+    )
+    one = card(prompts, "7", ROW, None)
+    assert [said.held_out for said in one.said] == [False, True, False]
+    assert list(lines(one, None))[1:] == ["  line   1  an umbrella", "  line   1  that umbrella there   (held out)"]
+    silent = Prompts.parse('captions: [{text: "that {kind} there", held_out: true}, "{a maker}"]')
+    assert not card(silent, "7", ROW, None).captioned
+    html = page(prompts, [one], {"kind": ["Umbrella"]}, None)
+    assert '<li class="not">that umbrella there <small' in html
+    assert "<li>an umbrella <small>100%</small></li>" in html
+    assert '<li class="not">quite an umbrella <small>held out, 100%</small></li>' in html

@@ -122,3 +122,11 @@ def test_refuses_what_does_not_fit():
         reweighed("attributes: {kind: {templates: a}, kind: {templates: b}}", {}, split="tune", fingerprint="")
     with pytest.raises(ValueError, match="Fit has 2 templates"):
         reweighed(FILE, {"Fit": [1]}, split="tune", fingerprint="")
+
+
+def test_what_is_held_out_keeps_its_weight():
+    file = "attributes:\n  X:\n    templates: ['{value}', {text: 'a {value}', held_out: true}, 'the {value}']\n"
+    text = reweighed(file, {"X": [0.5, 0, 1.5]}, split="tune", fingerprint="")
+    assert "{text: 'a {value}', held_out: true}" in text
+    entries = Prompts.parse(text).library.attributes["X"].templates
+    assert [(entry.weight, entry.held_out) for entry in entries] == [(0.5, False), (1.0, True), (1.5, False)]

@@ -100,13 +100,13 @@ def plain_sentence(config: Mapping[str, object], rows: Sequence[Row], margins: M
         f"On {items:,} pictures, {lead.system} {is_[lead.verdict()]} {lead.against}: {what} went from "
         f"{_from_to(lead)} ({_sure(lead)})."
     ]
+    if (file := FileWording(rows)(lead)) is not None:
+        own = f"in the prompts file's own wording it is {_percent(file)}"
+        sentences.append(f"That is in words that training never used; {own}.")
     rare = next((row for row in headlines if row.metric == "rare_balanced_accuracy" and row.paired), None)
     if rare is not None and lead.metric == "balanced_accuracy":
         doubt = "" if rare.verdict() != "unclear" else ", which may be chance"
         sentences.append(f"For rare values it went from {_from_to(rare)}{doubt}.")
-    if (file := FileWording(rows)(lead)) is not None:
-        own = f"in the prompts file's own wording it is {_percent(file)}"
-        sentences.append(f"That is in words that training never used; {own}.")
     worse = [one for one in findings(rows) if one.verdict == "worse"]
     if worse:
         most = min(worse, key=lambda one: one.row.gain)
