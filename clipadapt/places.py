@@ -60,12 +60,6 @@ def portable(text: str, folder: Path) -> str:
     return text.removesuffix(str(path)) + (way if way.startswith(".") else f"./{way}")
 
 
-def in_full(text: str) -> str:
-    """A value with the path in it in full, where that is there; others, such as hub names, as they are."""
-    path = _path_in(text)
-    return text if path is None else text.removesuffix(str(path)) + str(path.expanduser().resolve())
-
-
 def from_folder(text: str, folder: Path) -> str:
     """What `portable` wrote into a file of `folder`, with the path in full; whether or not something lies there."""
     for path in _candidates(text):

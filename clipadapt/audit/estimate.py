@@ -14,7 +14,7 @@ Measured coverage: eval/benchmarks/label_audit.py.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from clipadapt.metrics.intervals import Interval, product_correlation
 from clipadapt.metrics.intervals import Sample as ClassMeans
 
 Mark = Literal["right", "wrong", "unclear"]
-MARKS = get_args(Mark)
 ALL = "all attributes"
 
 

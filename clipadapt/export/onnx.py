@@ -1,9 +1,9 @@
 """ONNX files, one per tower: pixels or token ids in, unit vectors out, any batch and any text length.
 
-    export_onnx("run:runs/fashion", "export/onnx")     image.onnx, text.onnx, tokenizer.json, preprocess.json,
-                                                       clipadapt.json; load it with load("onnx:export/onnx")
-    export_onnx(model, out, calibration=Calibration.of("my/catalogue"))     INT8 files beside them: "onnx:out@int8"
-    export_onnx(model, out, fp16=True)                                      fp16 files for a GPU: "onnx:out@fp16"
+    export("run:runs/fashion", "onnx", out)     image.onnx, text.onnx, tokenizer.json, preprocess.json, clipadapt.json;
+                                                load it with load("onnx:out")
+    export(model, "onnx", out, calibration=Calibration.of("my/catalogue"))     INT8 files beside them: "onnx:out@int8"
+    export(model, "onnx", out, fp16=True)                                      fp16 files for a GPU: "onnx:out@fp16"
 
 Adapters are merged and normalisation is part of the graph, so a server needs nothing but onnxruntime and the two JSON
 files. A causal text tower takes texts at their true length, for there the rest of the columns is read by nobody.
@@ -27,14 +27,12 @@ from torch import Tensor, nn
 
 from clipadapt.atomic import sha256_file
 from clipadapt.errors import ExportError
-from clipadapt.export.calibration import Calibration
-from clipadapt.export.form import ExportForm, Options, run
+from clipadapt.export.form import ExportForm, Options
 from clipadapt.export.fp16 import add_fp16, prove_fp16
 from clipadapt.export.onnx_encoder import PREPROCESS, Form, OnnxEncoder, file_of
 from clipadapt.export.parity import Agreement, Probe, compare
-from clipadapt.export.preparation import Exported, Prepared
+from clipadapt.export.preparation import Prepared
 from clipadapt.export.quantize import quantise
-from clipadapt.export.strength import Strength
 from clipadapt.export.tokens import TextInput
 from clipadapt.towers import identity
 from clipadapt.towers.encoder import TorchEncoder, evaluating
@@ -45,36 +43,6 @@ INLINE = 2**31 - 2**24
 """Bytes of weights up to which a file holds them itself; protobuf's limit of 2 GB, less room for the graph."""
 _BATCH, _LENGTH = 2, 7
 """What graphs are traced with; neither is kept."""
-
-
-def export_onnx(
-    model: str | TorchEncoder,
-    out: str | Path,
-    *,
-    strength: Strength | None = None,
-    overwrite: bool = False,
-    calibration: Calibration | None = None,
-    fp16: bool = False,
-) -> Exported:
-    """Merges a model's adapters and writes both towers as ONNX.
-
-    Args:
-        model: a MODEL string, or an encoder, which is merged in place.
-        out: a folder that does not exist or is empty.
-        strength: "image" and "text" -> factor on what the adapters add, 1 where not named; or a curve.
-        overwrite: replace a folder that is there.
-        calibration: what to fit INT8 files on, which then lie beside the float ones; null: none.
-        fp16: fp16 files beside the float ones.
-
-    Raises:
-        UsageError: the folder is not empty.
-        ModelError: the model cannot be loaded, or has no torch weights.
-        ExportError: an operator that ONNX lacks, a size that tracing fixed, a tokenizer that no file can hold.
-        ParityError: the files do not give the measured vectors; they are not kept.
-        StoreError: the disk refuses.
-    """
-    options = Options(calibration, fp16)
-    return run(FORM, model, out, strength=strength, overwrite=overwrite, options=options)
 
 
 def write_onnx(ready: Prepared, folder: Path, options: Options = Options()) -> None:  # noqa: B008 - immutable

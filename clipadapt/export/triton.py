@@ -1,8 +1,8 @@
 """A model repository for NVIDIA Triton: both towers on its ONNX Runtime backend.
 
-    export_triton("run:runs/fashion", "repository")      image/1/model.onnx, text/1/model.onnx, a config.pbtxt each,
-                                                         and beside them client.py with pictures.py, README.md
-                                                         with the docker line
+    export("run:runs/fashion", "triton", "repository")      image/1/model.onnx, text/1/model.onnx, a config.pbtxt each,
+                                                            and beside them client.py with pictures.py, README.md
+                                                            with the docker line
 
 Servers batch requests that wait together (dynamic batching), answer the first request as fast as the rest (warm-up) and
 serve the newest version that lies there. The text model takes token ids: client.py makes them from tokenizer.json. Ids
@@ -11,27 +11,22 @@ The configs are written as text, in protobuf's own format, and parsed with Trito
 tritonclient is installed. Nothing here starts a server.
 """
 
-import functools
 import json
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from clipadapt.atomic import sha256_file
 from clipadapt.errors import ExportError, ParityError, UsageError
-from clipadapt.export.calibration import Calibration
 from clipadapt.export.client_pictures import standalone_source
-from clipadapt.export.form import ExportForm, Options, run
+from clipadapt.export.form import ExportForm, Options
 from clipadapt.export.onnx import prove, write_onnx
 from clipadapt.export.onnx_encoder import PREPROCESS, Form, file_of
 from clipadapt.export.parity import Agreement, Probe
-from clipadapt.export.preparation import Exported, Prepared
-from clipadapt.export.strength import Strength
+from clipadapt.export.preparation import Prepared
 from clipadapt.export.tokens import TOKENIZER
-from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import CARD, TOWERS, Tower
 
 IMAGE = "nvcr.io/nvidia/tritonserver:25.10-py3"
@@ -44,36 +39,7 @@ _WARM = 16
 """Tokens of the text that warms the server up."""
 
 
-def export_triton(
-    model: str | TorchEncoder,
-    out: str | Path,
-    *,
-    strength: Strength | None = None,
-    overwrite: bool = False,
-    calibration: Calibration | None = None,
-    fp16: bool = False,
-    instances: int = 1,
-) -> Exported:
-    """Merges a model's adapters and writes a Triton model repository.
-
-    Args:
-        model, out, strength, overwrite: as export_onnx.
-        calibration: what to fit INT8 files on, which are then what is served; null: float32.
-        fp16: fp16 files are what is served, for GPUs.
-        instances: copies of each model that run side by side.
-
-    Raises:
-        UsageError: the folder is not empty, fewer than one instance, or both INT8 and fp16.
-        ExportError, ParityError, StoreError: as export_onnx.
-    """
-    if instances < 1:
-        raise UsageError(f"instances {instances}: at least one copy of each model has to run")
-    form = replace(FORM, writes=functools.partial(_write, instances=instances))
-    options = Options(calibration, fp16)
-    return run(form, model, out, strength=strength, overwrite=overwrite, options=options)
-
-
-def _write(ready: Prepared, folder: Path, options: Options, instances: int = 1) -> None:
+def _write(ready: Prepared, folder: Path, options: Options) -> None:
     if options.fp16 and options.calibration is not None:
         raise UsageError("triton: one form of each tower is served; choose INT8 or fp16")
     encoder = ready.encoder
@@ -90,7 +56,7 @@ def _write(ready: Prepared, folder: Path, options: Options, instances: int = 1) 
             _place(flat / file_of(tower, form), folder / tower / "1")
             fixed = None if text is None or text["end"] is not None else int(text["context_length"])
             shape = [3, encoder.preprocess.size, encoder.preprocess.size] if tower == "image" else [fixed or -1]
-            config = config_text(tower, shape, encoder.dim, instances)
+            config = config_text(tower, shape, encoder.dim)
             check_config(config, f"{tower}/config.pbtxt")
             (folder / tower / "config.pbtxt").write_text(config, encoding="utf-8")
         for name in (PREPROCESS, *((TOKENIZER,) if text is not None else ())):
@@ -115,7 +81,7 @@ def _verify(folder: Path, _: Probe) -> Agreement:
 FORM = ExportForm("triton", lambda encoder: None, _write, _verify, narrow=("int8", "fp16"))
 
 
-def config_text(tower: Tower, shape: list[int], dim: int, instances: int = 1) -> str:
+def config_text(tower: Tower, shape: list[int], dim: int) -> str:
     """config.pbtxt of one tower; `shape` is of one input, without the batch, -1 for a free length."""
     name, kind = ("pixels", "FP32") if tower == "image" else ("tokens", "INT64")
     largest = _BATCH[tower]
@@ -132,7 +98,7 @@ max_batch_size: {largest}
 input [ {{ name: "{name}" data_type: TYPE_{kind} dims: [ {_list(shape)} ] }} ]
 output [ {{ name: "vectors" data_type: TYPE_FP32 dims: [ {dim} ] }} ]
 dynamic_batching {{ preferred_batch_size: [ {preferred} ] max_queue_delay_microseconds: {_WAIT[tower]} }}
-instance_group [ {{ count: {instances} kind: KIND_AUTO }} ]
+instance_group [ {{ count: 1 kind: KIND_AUTO }} ]
 version_policy: {{ latest {{ num_versions: 1 }} }}
 model_warmup [
 {warmups}

@@ -1,11 +1,11 @@
 """Intervals of means, balanced means and paired differences, clustered by product.
 
-    mean_interval(scores, products)                                  # top-1, mean P@k over queries of products
     balanced_interval(correct, classes, products)                    # balanced accuracy
     balanced_interval(correct, classes, products, weights)           # over rare values, one value, several attributes
-    paired_mean(scores, against, products)                           # one system minus another on the same items
-    paired_balanced(correct, against, classes, products, weights)
+    paired_balanced(correct, against, classes, products, weights)    # one system minus another on the same items
     Sample(classes, products, weights).difference(differences)       # many scores of the same items, grouped once
+
+A plain mean (top-1, P@k over queries) is that of one class: classes are all 0.
 
 In a Bayesian bootstrap over n independent yes/no observations the mean is Beta(successes, failures): draws are not
 needed. That posterior, with Jeffreys's half observations, is used here with the number of independent observations
@@ -130,26 +130,6 @@ def product_correlation(scores: Scores, products: Products) -> float:
     return correlation(layout.cells(_checked(scores, 0.0)))
 
 
-def mean_interval(
-    scores: Scores, products: Products, *, coverage: float = 0.95, other_variance: float = 0.0
-) -> Interval:
-    """Of the mean score over items (or queries) that come in products.
-
-    Args:
-        scores: in [0, 1]: correct or not, P@k, average precision, reciprocal rank.
-        products: one label per item; items of one product may be correlated.
-        coverage: chance that the interval holds the mean over all products like these.
-        other_variance: of the mean, from sources other than the choice of items and independent of it.
-
-    Raises:
-        ValueError: scores beyond [0, 1] or not numbers, no items, or fewer than two products, for one says nothing
-            about how products differ.
-    """
-    return balanced_interval(
-        scores, np.zeros(len(products), np.int64), products, coverage=coverage, other_variance=other_variance
-    )
-
-
 def balanced_interval(
     correct: Scores,
     classes: Int[np.ndarray, " items"],
@@ -174,26 +154,10 @@ def balanced_interval(
         other_variance: of the mean, from sources other than the choice of items and independent of it.
 
     Raises:
-        ValueError: as mean_interval; weights that are negative, do not add up to 1, or weigh a class without items.
+        ValueError: scores beyond [0, 1] or not numbers, no items, or fewer than two products, for one says nothing
+            about how products differ; weights that are negative, do not add up to 1, or weigh a class without items.
     """
     return Sample(classes, products, weights).interval(correct, coverage=coverage, other_variance=other_variance)
-
-
-def paired_mean(
-    scores: Scores,
-    against: Scores,
-    products: Products,
-    *,
-    coverage: float = 0.95,
-    draws: int = 10_000,
-    seed: int = 0,
-    other_variance: float = 0.0,
-) -> Difference:
-    """Mean of `scores` minus mean of `against` on the same items; arguments as in mean_interval, balanced_swap_p."""
-    one = np.zeros(len(products), np.int64)
-    return paired_balanced(
-        scores, against, one, products, coverage=coverage, draws=draws, seed=seed, other_variance=other_variance
-    )
 
 
 def paired_balanced(

@@ -11,11 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
-
-from clipadapt.towers.encoder import TorchEncoder
 
 
 class Distinct(NamedTuple):
@@ -29,20 +26,6 @@ def distinct(texts: Sequence[str]) -> Distinct:
     """Each text once, in order of first appearance."""
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     return Distinct(list(places), torch.tensor([places[text] for text in texts], dtype=torch.long))
-
-
-def encode_distinct(
-    encoder: TorchEncoder, texts: Sequence[str], *, normalize: bool = True, multiple: int = 1
-) -> Float[Tensor, "n dim"]:
-    """Features of `texts` with gradient, each distinct one computed once; unit length unless told otherwise.
-
-    Gradients of repeated texts add up, as if each had been computed. With dropout, repetitions share one draw.
-    """
-    once = distinct(texts)
-    features = encoder.text_features(encoder.tokenize(once.texts, multiple))
-    if normalize:
-        features = F.normalize(features, dim=-1)
-    return features[once.places.to(features.device)]
 
 
 def by_length(lengths: Sequence[int], size: int) -> Iterator[Int[np.ndarray, " at_most_size"]]:

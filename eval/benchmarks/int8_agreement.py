@@ -21,10 +21,10 @@ from machine import publish
 
 from clipadapt.data.bins import rare
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.export import export
 from clipadapt.export.calibration import PICTURES, TUNE, Calibration, agreement
-from clipadapt.export.onnx import export_onnx
 from clipadapt.export.onnx_encoder import OnnxEncoder
-from clipadapt.metrics.intervals import paired_mean
+from clipadapt.metrics.intervals import paired_balanced
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.predict import recognise
 from clipadapt.recognition.values import Classifier, value_vectors
@@ -53,7 +53,7 @@ def main() -> None:
         calibration = Calibration.of(
             source, prompts=arguments.prompts, attributes=ATTRIBUTES, pictures=pictures, tune=tune
         )
-        export_onnx(arguments.model, folder, calibration=calibration)
+        export(arguments.model, "onnx", folder, calibration=calibration)
         encoders = {"float": OnnxEncoder(folder), "int8": OnnxEncoder(folder, "int8")}
         vectors = {name: encode_catalogue(one, judged) for name, one in encoders.items()}
         report = encoders["int8"].card["int8"]
@@ -73,15 +73,15 @@ def main() -> None:
     lost, products = [], []
     accuracy = {}
     for attribute in ATTRIBUTES:
-        classifiers = {name: Classifier.cosine(own) for name, own in texts[attribute].items()}
-        told = recognise(attribute, values[attribute], judged.value_sets(attribute), vectors, classifiers)
-        accuracy[attribute] = {name: float(told.hit[name].mean()) for name in encoders}
+        classifiers = {name: Classifier.cosine(of_values) for name, of_values in texts[attribute].items()}
+        predictions = recognise(attribute, values[attribute], judged.value_sets(attribute), vectors, classifiers)
+        accuracy[attribute] = {name: float(predictions.hit[name].mean()) for name in encoders}
         scarce = rare(train.counts(attribute))
-        cases = np.array([values[attribute][value] in scarce for value in told.cases[:, 1]], bool)
-        lost.append(np.stack([told.hit["float"][cases], told.hit["int8"][cases]]).astype(np.float64))
-        products.append(judged.products[told.rows[cases]])
+        cases = np.array([values[attribute][value] in scarce for value in predictions.cases[:, 1]], bool)
+        lost.append(np.stack([predictions.hit["float"][cases], predictions.hit["int8"][cases]]).astype(np.float64))
+        products.append(judged.products[predictions.rows[cases]])
     pair, clusters = np.concatenate(lost, axis=1), np.concatenate(products)
-    loss = paired_mean(pair[0], pair[1], clusters)
+    loss = paired_balanced(pair[0], pair[1], np.zeros(len(clusters), np.int64), clusters)
     headline = {
         "agreement": round(stays["all"], 4),
         "bytes": round(report["bytes"], 4),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tiny_models import OPEN_CLIP, write_open_clip
 
-from clipadapt.export.onnx import export_onnx
+from clipadapt.export import export
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "olive": (110, 120, 20), "white": (240, 240, 240)}
 
@@ -20,7 +20,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_onnx(str(tiny_model), tmp_path_factory.mktemp("tiny") / "onnx").path
+    return export(str(tiny_model), "onnx", tmp_path_factory.mktemp("tiny") / "onnx").path
 
 
 @pytest.fixture(scope="session")

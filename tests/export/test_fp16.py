@@ -10,8 +10,7 @@ import torch
 
 import clipadapt
 from clipadapt.errors import ParityError, UsageError
-from clipadapt.export.onnx import export_onnx
-from clipadapt.export.triton import export_triton
+from clipadapt.export import export
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.load import load
 
@@ -57,14 +56,14 @@ def test_a_tower_beyond_the_range_of_fp16_is_refused_and_nothing_is_left(tiny_mo
             if name.endswith("patch_embed.proj.weight"):
                 parameter.mul_(1e5)
     with pytest.raises(ParityError, match="image tower in fp16 has a cosine"):
-        export_onnx(encoder, tmp_path / "out", fp16=True)
+        export(encoder, "onnx", tmp_path / "out", fp16=True)
     assert not (tmp_path / "out").exists()
 
 
 def test_fp16_is_for_onnx_and_triton(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no fp16 form"):
         clipadapt.export(str(tiny_model), "open_clip", tmp_path / "o", fp16=True)
-    done = export_triton(str(tiny_model), tmp_path / "t", fp16=True)
+    done = export(str(tiny_model), "triton", tmp_path / "t", fp16=True)
     kinds = {one.data_type for one in onnx.load(done.path / "image" / "1" / "model.onnx").graph.initializer}
     assert onnx.TensorProto.FLOAT16 in kinds
     assert "(fp16)" in (done.path / "README.md").read_text()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import clipadapt
 from clipadapt import config
 from clipadapt.errors import ExportError, ModelError, ParityError, UsageError
-from clipadapt.export.onnx import export_onnx
+from clipadapt.export import export
 from clipadapt.export.onnx_encoder import OnnxEncoder
 from clipadapt.export.parity import BOUND
 from clipadapt.towers.encoder import Encoder, TorchEncoder
@@ -40,7 +40,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[T
         if layout not in made:
             root = tmp_path_factory.mktemp(layout)
             encoder = _encoder(layout, root / "model")
-            export_onnx(encoder, root / "onnx")
+            export(encoder, "onnx", root / "onnx")
             made[layout] = encoder, root / "onnx"
         return made[layout]
 
@@ -203,13 +203,13 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path, written: Callable[[str],
     with pytest.raises(ModelError, match="cannot run on cuda"):
         load(f"onnx:{folder}", device="cuda")
     with pytest.raises(ModelError, match="no torch weights to merge"):
-        export_onnx(f"onnx:{folder}", tmp_path / "again")
+        export(f"onnx:{folder}", "onnx", tmp_path / "again")
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(UsageError, match="not empty"):
-        export_onnx("local-dir:nowhere", tmp_path)
+        export("local-dir:nowhere", "onnx", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -252,14 +252,14 @@ def test_a_model_that_onnx_cannot_hold_leaves_nothing(
     model.visual = wrapper(model.visual)
     (tmp_path / "out").mkdir()
     with pytest.raises(error, match=message):
-        export_onnx(encoder, tmp_path / "out" / "onnx")
+        export(encoder, "onnx", tmp_path / "out" / "onnx")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = _encoder("eva_separate", tmp_path / "model")
     monkeypatch.setattr("clipadapt.export.onnx.INLINE", 10_000)
-    export_onnx(encoder, tmp_path / "out")
+    export(encoder, "onnx", tmp_path / "out")
     assert (tmp_path / "out" / "image.onnx.data").stat().st_size > 10_000
     assert (tmp_path / "out" / "image.onnx").stat().st_size < 200_000
     pixels = torch.randn(2, 3, SIZE, SIZE)

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import clipadapt
-from clipadapt.errors import UsageError
+from clipadapt.export import export
 from clipadapt.export.onnx_encoder import session
-from clipadapt.export.triton import check_config, config_text, export_triton
+from clipadapt.export.triton import check_config, config_text
 from clipadapt.towers.load import load
 
 TEXTS = ["A red  shirt", "a long blue dress &amp; short sleeves", ""]
@@ -52,10 +52,10 @@ def test_configs_parse_by_tritons_definition() -> None:
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
-    text = config_text("text", [-1], 24, instances=2)
+    text = config_text("text", [-1], 24)
     assert check_config(text, "text/config.pbtxt")
     parsed = text_format.Parse(text, cast("Any", model_config_pb2).ModelConfig())
-    assert (parsed.max_batch_size, parsed.instance_group[0].count, len(parsed.model_warmup)) == (128, 2, 2)
+    assert (parsed.max_batch_size, parsed.instance_group[0].count, len(parsed.model_warmup)) == (128, 1, 2)
 
 
 def test_the_client_makes_the_encoders_inputs(repository: Path, tiny_model: Path) -> None:
@@ -78,12 +78,7 @@ def test_the_client_makes_the_encoders_inputs(repository: Path, tiny_model: Path
 def test_int8_is_served_instead(tiny_model: Path, colours: Path, tmp_path: Path) -> None:
     from clipadapt.export.calibration import Calibration
 
-    export_triton(str(tiny_model), tmp_path / "out", calibration=Calibration.of(colours, pictures=32, tune=4))
+    export(str(tiny_model), "triton", tmp_path / "out", calibration=Calibration.of(colours, pictures=32, tune=4))
     kinds = {node.op_type for node in onnx.load(tmp_path / "out" / "image" / "1" / "model.onnx").graph.node}
     assert "MatMulIntegerToFloat" in kinds
     assert "int8" in json.loads((tmp_path / "out" / "clipadapt.json").read_text())
-
-
-def test_no_instance_is_no_server(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="at least one copy"):
-        export_triton(str(tiny_model), tmp_path / "out", instances=0)

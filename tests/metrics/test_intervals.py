@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from clipadapt.metrics.effective import Layout, correlation
-from clipadapt.metrics.intervals import Sample, balanced_interval, mean_interval, paired_balanced, paired_mean
+from clipadapt.metrics.intervals import Difference, Interval, Sample, balanced_interval, paired_balanced
 
 
 def clustered(seed, products=12, classes=3, photos=4):
@@ -19,6 +19,15 @@ def clustered(seed, products=12, classes=3, photos=4):
         place,
         (generator.random(len(place)) < 0.5).astype(float),
     )
+
+
+def mean_interval(scores, products, **options) -> Interval:
+    """Of a plain mean: one class."""
+    return balanced_interval(scores, np.zeros(len(products), np.int64), products, **options)
+
+
+def paired_mean(scores, against, products, **options) -> Difference:
+    return paired_balanced(scores, against, np.zeros(len(products), np.int64), products, **options)
 
 
 @pytest.mark.parametrize("right", [0, 1, 7, 20])

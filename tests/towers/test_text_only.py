@@ -15,7 +15,6 @@ from runs_factory import write_run
 from tiny_models import OPEN_CLIP, write_open_clip
 
 from clipadapt.export import export
-from clipadapt.export.onnx import export_onnx
 from clipadapt.runs import Run
 from clipadapt.towers.byte_pairs import BytePairs
 from clipadapt.towers.clip_text import ClipText
@@ -83,7 +82,7 @@ def test_a_run_gives_the_tower_of_its_export(run):
 @pytest.mark.slow
 def test_an_onnx_export_comes_first(run, tmp_path):
     copy = Path(shutil.copytree(run.path, tmp_path / "copy"))
-    export_onnx(f"run:{run.path}", copy / "export" / "onnx")
+    export(f"run:{run.path}", "onnx", copy / "export" / "onnx")
     whole = load(f"run:{run.path}")
     alone = text_tower(f"run:{copy}", whole.image_space)
     assert isinstance(alone, OnnxText)
