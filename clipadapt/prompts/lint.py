@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from clipadapt.prompts import wording
 from clipadapt.prompts.definitions import NOWHERE, Entry
 from clipadapt.prompts.document import Place
+from clipadapt.prompts.family import family_of
 from clipadapt.prompts.held_out import findings
 from clipadapt.prompts.library import Prompts
 from clipadapt.prompts.template import Field, Phrase, Template
@@ -84,7 +85,7 @@ def lint(prompts: Prompts, source: Source | None = None) -> list[Finding]:
         found += _lists(prompts, source)
     found += _articles(prompts, source)
     held_out = findings(prompts, lambda attribute: values_of(prompts, attribute, source))
-    found += [Finding(place, level, message) for place, level, message in held_out]
+    found += [*(Finding(*one) for one in held_out), *_unjudged(prompts)]
     return sorted(set(found))
 
 
@@ -186,6 +187,16 @@ def _lists(prompts: Prompts, source: Source) -> Iterator[Finding]:
 
 def _folded(prompts: Prompts, attribute: str, value: str) -> set[str]:
     return {text.casefold() for text in prompts.value_texts(attribute, value)}
+
+
+def _unjudged(prompts: Prompts) -> Iterator[Finding]:
+    """Attributes of which no wording is left that training does not use."""
+    if family_of(prompts).held_out:
+        return
+    for words in prompts.library.attributes.values():
+        if not any(entry.held_out and entry.weight for entry in words.templates):
+            message = f"{words.name}: no wording is left that it could be judged in and is not trained with"
+            yield Finding(words.place, "warning", f"{message}; mark one of its templates `held_out: true`")
 
 
 def _columns(prompts: Prompts, source: Source) -> Iterator[Finding]:

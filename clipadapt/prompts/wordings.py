@@ -12,6 +12,7 @@ wordings, is never drawn, nor is any text that contains it. Draws depend on thei
 """
 
 import re
+import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -57,9 +58,9 @@ class _Value(NamedTuple):
 class _Templates(NamedTuple):
     """What an attribute is trained with: templates that contain none that is held out."""
 
-    own: list[Entry[Template]]
+    file: list[Entry[Template]]
     generic: list[Entry[Template]]
-    held: set[Shape]
+    kept_out: set[Shape]
     """Of those that are held out, the file's and the generic ones."""
 
 
@@ -89,16 +90,20 @@ class Wordings:
         self._seed = seed
         self._family = family_of(prompts)
         named = {name: tuple(words.values) for name, words in prompts.library.attributes.items()}
-        for name, own in (values or {}).items():
-            named[name] = tuple(dict.fromkeys((*named.get(name, ()), *own)))
+        for name, catalogued in (values or {}).items():
+            named[name] = tuple(dict.fromkeys((*named.get(name, ()), *catalogued)))
         self._held_names = set(held_names(prompts))
         self._values: dict[tuple[str, str], _Value] = {}
         self._templates: dict[str, _Templates] = {}
-        self._held: dict[tuple[str, str], set[Shape]] = {}
-        for name, own in named.items():
-            for value in own if prompts.speaks_of(name) else ():
-                self._names_of(prompts.wording(name), value)
-        self._vocabulary = _Vocabulary(titles or self._family.words, self._said_words(named))
+        self._judged: dict[tuple[str, str], set[Shape]] = {}
+        for name, some in named.items():
+            if not prompts.speaks_of(name):
+                continue
+            words = prompts.wording(name)
+            for value in some:
+                if not wording.is_absent(prompts.library, words, value):
+                    self._names_of(words, value)
+        self._vocabulary = _Vocabulary(titles or self._family.words, self._words_of_values(named))
 
     def training(self, attribute: str, value: str, key: Sequence[int]) -> str:
         """One text for a value, by its key.
@@ -126,7 +131,8 @@ class Wordings:
         """(text, share) that training never uses, at most `HELD_OUT_TEXTS`; a not-applicable cell's own texts.
 
         The table's own spelling and the names marked held out, in turn, in the attribute's templates that are marked
-        held out, else in the generic ones that are kept out of training.
+        held out, else in the generic ones that are kept out of training. Where neither is left, the bare spelling, of
+        which lint warns.
 
         Raises:
             PromptError: the file has no wording for the attribute.
@@ -139,12 +145,12 @@ class Wordings:
             if texts := self._filled(entries[:HELD_OUT_TEXTS], words, value, names):
                 total = sum(texts.values())
                 return [(text, share / total) for text, share in texts.items()]
-        name = self._own(words, value).text
+        name = self._spelling(words, value).text
         return [(name, 1.0)]
 
     def spelling(self, attribute: str, value: str) -> str:
         """A value as the table writes it, in the case of the file's texts."""
-        return self._own(self._prompts.wording(attribute), value).text
+        return self._spelling(self._prompts.wording(attribute), value).text
 
     def filler(self, key: Sequence[int]) -> str:
         """One to `MOST_WORDS` random words that say nothing of any value."""
@@ -154,18 +160,18 @@ class Wordings:
     def _draw(self, words: AttributeWords, value: str, random: np.random.Generator) -> str:
         """Empty where what was drawn is held out with any name; with this one, a text may still be."""
         kind, place, which, form = random.random(4)
-        _, generic, held = self._templates_of(words)
-        own = self._value_of(words, value)
-        name = self._variant(wording.drawn(own.names, own.weights, which), form)
-        shares = (FILE * bool(own.templates), GENERIC * bool(generic), RANDOM_WORDS * bool(self._vocabulary))
-        source = wording.drawn((own.templates, generic, None), shares, kind) if any(shares) else ()
+        _, generic, kept_out = self._templates_of(words)
+        known = self._value_of(words, value)
+        name = self._variant(wording.drawn(known.names, known.weights, which), form)
+        shares = (FILE * bool(known.templates), GENERIC * bool(generic), RANDOM_WORDS * bool(self._vocabulary))
+        source = wording.drawn((known.templates, generic, None), shares, kind) if any(shares) else ()
         if source == ():
             return name.text
         if source is None:
             around = self._vocabulary.draw(random, int(random.integers(1, MOST_WORDS + 1)))
             at = int(random.integers(len(around) + 1))
-            is_held = contains_any((*around[:at], VALUE_MARK, *around[at:]), held)
-            return "" if is_held else " ".join((*around[:at], name.text, *around[at:]))
+            unusable = contains_any((*around[:at], VALUE_MARK, *around[at:]), kept_out)
+            return "" if unusable else " ".join((*around[:at], name.text, *around[at:]))
         template = wording.drawn(source, [entry.weight for entry in source], place).what
         descriptions = wording.descriptions_of(words, value, template)
         chosen = descriptions[int(random.integers(len(descriptions)))]
@@ -178,7 +184,7 @@ class Wordings:
         if place < SPACED + PLURAL and self._prompts.library.rules.english and name.article in (None, "a", "an"):
             return Word(name.plural or pluralise(name.text), "")
         if place > 1 - TITLE:
-            return name._replace(text=name.text.title())
+            return name._replace(text=string.capwords(name.text))
         return name
 
     def _render(
@@ -188,9 +194,9 @@ class Wordings:
 
     def _every(self, words: AttributeWords, value: str) -> Iterator[str]:
         """Every name in every template, plainly."""
-        own = self._value_of(words, value)
-        for name in own.names:
-            for entry in (*own.templates, *self._templates_of(words).generic):
+        known = self._value_of(words, value)
+        for name in known.names:
+            for entry in (*known.templates, *self._templates_of(words).generic):
                 yield self._render(entry.what, words, value, name, None)
 
     def _filled(
@@ -212,14 +218,14 @@ class Wordings:
         if words.name not in self._templates:
             rules = self._prompts.library.rules
             kept_out = {shape for entry in self._family.held_out for shape in shapes_of(entry.what, words, rules)}
-            held = kept_out | set(held_shapes(self._prompts, words))
+            kept_out.update(held_shapes(self._prompts, words))
 
             def free(entry: Entry[Template]) -> bool:
-                return not any(contains_any(shape, held) for shape in shapes_of(entry.what, words, rules))
+                return not any(contains_any(shape, kept_out) for shape in shapes_of(entry.what, words, rules))
 
-            own = [entry for entry in overlap.trained(words.templates) if free(entry)]
+            file = [entry for entry in overlap.trained(words.templates) if free(entry)]
             generic = [entry for entry in self._family.trained if free(entry)]
-            self._templates[words.name] = _Templates(own, generic, held)
+            self._templates[words.name] = _Templates(file, generic, kept_out)
         return self._templates[words.name]
 
     def _is_held(self, attribute: str, value: str, text: str) -> bool:
@@ -228,31 +234,29 @@ class Wordings:
         Not only by its own template and name: "clearly photo" as a name says "clearly {value}" of the name "photo".
         """
         words = self._prompts.wording(attribute)
-        if (attribute, value) not in self._held:
+        if (attribute, value) not in self._judged:
             names = (*self._value_of(words, value).names, *self._judged_names(words, value))
             shapes = {without_articles(shape_of(name.text)) for name in names}
-            self._held[attribute, value] = {
-                naming(held, name) for held in self._templates_of(words).held for name in shapes
-            }
-        said = shape_of(text)
-        return contains_any(said, self._held_names) or contains_any(
-            without_articles(said), self._held[attribute, value]
-        )
+            kept_out = self._templates_of(words).kept_out
+            self._judged[attribute, value] = {naming(template, name) for template in kept_out for name in shapes}
+        shape = shape_of(text)
+        named = contains_any(shape, self._held_names)
+        return named or contains_any(without_articles(shape), self._judged[attribute, value])
 
-    def _own(self, words: AttributeWords, value: str) -> Word:
+    def _spelling(self, words: AttributeWords, value: str) -> Word:
         """The table's spelling, with the grammar that the file gives this name, or the value."""
-        own = wording.own_name(self._prompts.library, value)
+        word = wording.own_name(self._prompts.library, value)
         listed = [entry.what for entry in words.values[value].names] if value in words.values else []
-        same = next((word for word in listed if word.text.casefold() == own.text.casefold()), None)
+        same = next((name for name in listed if name.text.casefold() == word.text.casefold()), None)
         if same is not None:
-            return own._replace(article=same.article, plural=same.plural)
-        return own._replace(article=listed[0].article) if listed else own
+            return word._replace(article=same.article, plural=same.plural)
+        return word._replace(article=listed[0].article) if listed else word
 
     def _value_of(self, words: AttributeWords, value: str) -> _Value:
         if (words.name, value) not in self._values:
             names, weights = zip(*self._names_of(words, value), strict=True)
-            own = self._templates_of(words).own
-            templates = tuple(entry for entry in own if self._says(entry.what, words, value))
+            file = self._templates_of(words).file
+            templates = tuple(entry for entry in file if self._says(entry.what, words, value))
             self._values[words.name, value] = _Value(names, weights, templates)
         return self._values[words.name, value]
 
@@ -269,7 +273,7 @@ class Wordings:
         """
         listed = wording.names_of(self._prompts.library, words, value)
         total = sum(entry.weight for entry in listed)
-        weighed = [(self._own(words, value), OWN_SPELLING)]
+        weighed = [(self._spelling(words, value), OWN_SPELLING)]
         weighed += [(entry.what, (1 - OWN_SPELLING) * entry.weight / total) for entry in listed if entry.weight]
         left = [(word, weight) for word, weight in weighed if not contains_any(shape_of(word.text), self._held_names)]
         if not left:
@@ -283,20 +287,20 @@ class Wordings:
     def _judged_names(self, words: AttributeWords, value: str) -> list[Word]:
         """The table's spelling, then the names that are held out."""
         listed = words.values[value].names if value in words.values else ()
-        names = [self._own(words, value), *(entry.what for entry in overlap.held_out(listed))]
+        names = [self._spelling(words, value), *(entry.what for entry in overlap.held_out(listed))]
         return list({name.text.casefold(): name for name in reversed(names)}.values())[::-1]
 
-    def _said_words(self, named: Mapping[str, Sequence[str]]) -> set[str]:
+    def _words_of_values(self, named: Mapping[str, Sequence[str]]) -> set[str]:
         """The words of every name of every value, in English also as plurals."""
         library = self._prompts.library
-        found: set[str] = set()
+        every: set[str] = set()
         for attribute, values in named.items():
             words = library.attributes.get(attribute)
             for value in values:
                 listed = words.values[value].names if words is not None and value in words.values else ()
                 for text in (value, *(entry.what.text for entry in listed)):
-                    found.update(shape_of(text))
-        return found | ({pluralise(word) for word in found} if library.rules.english else set())
+                    every.update(shape_of(text))
+        return every | ({pluralise(word) for word in every} if library.rules.english else set())
 
 
 class _Vocabulary:

@@ -75,7 +75,7 @@ def test_every_name_template_variant_and_title_word_is_reached_by_its_share(prom
         text = re.sub(r"\{(a )?value\}", lambda m: "a striped" if m[1] else "striped", generic.what.text)
         assert text.replace("{attribute}", "pattern") in texts
     assert {"a photo of a striped garment", "a photo of a pin-striped garment"} <= {*texts}
-    for variant in ("pin striped", "Pin-Striped", "stripeds"):
+    for variant in ("pin striped", "Pin-striped", "stripeds"):
         assert any(variant in text for text in texts), variant
     assert not any(holds(text, "stripy") for text in texts), "its weight is 0"
     around = Counter(word for text in texts for word in words(text) if word in ("puma", "men", "nike", "women", "tee"))
@@ -193,6 +193,12 @@ def test_other_languages_use_wordings_without_words():
     prompts = Prompts.parse("language: de\nwords: [Sommer]\nattributes: {Muster: {templates: ['ein Foto, {value}']}}")
     texts = {re.sub("(?i)kariert", "_", text) for text in many(Wordings(prompts), "Muster", "Kariert", 800)}
     assert {text for text in texts if "sommer" not in text} <= {"ein Foto, _", "_", "_ muster", "muster _", "muster: _"}
+    assert lint(prompts) == []
+    taken = Prompts.parse(
+        "language: de\nattributes: {Muster: {templates: ['{value} {attribute}, {attribute} {value}']}}"
+    )
+    assert Wordings(taken).held_out("Muster", "Kariert") == [("kariert", 1.0)]
+    assert ["no wording is left" in finding.message for finding in lint(taken)] == [True]
     ((text, share),) = Wordings(prompts).held_out("Muster", "Kariert")
     assert share == 1 and "muster" in text and text not in many(Wordings(prompts), "Muster", "Kariert", 800)
 
