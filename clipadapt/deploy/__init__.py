@@ -1,1 +1,1 @@
-"""Deployment: releases that are promoted and rolled back as one, and whether new queries fit an old index."""
+"""Deployment: releases that are promoted and rolled back as one, whether new queries fit an old index, and drift."""

@@ -5,5 +5,6 @@ intervals        intervals of means, balanced means and paired differences, clus
 gallery          intervals of average precision when the gallery, not the queries, is the sample
 bootstrap        intervals from Bayesian bootstrap draws, for any other figure
 studentised      p-values of means over classes, by swapping systems product by product
+two_samples      whether new vectors come from where the old ones came from, by permuting products
 multiplicity     their correction when there are many
 """

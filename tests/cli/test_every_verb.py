@@ -29,6 +29,11 @@ TYPED: dict[str, list[str]] = {
         "release create releases run --gate gate.yaml --promote",
         "release rollback releases",
     ],
+    "drift": [
+        "embed --model run:run --split train --out reference",
+        "embed --model run:run --split validation --out arrived",
+        "drift arrived --reference reference --effect 1000 --out drifted",
+    ],
     "bench": ["bench run:run --rounds 2 --batch 1 --budget-ms 1e6"],
     "garments": [
         "garments --out drawn --items 48 --size 32 train.epochs=1 train.batch_size=8 train.micro_batch=8 "
@@ -42,6 +47,7 @@ LEFT = {
     "tag": "tags.csv",
     "index": "index/current",
     "export": "exported/open_clip_model.safetensors",
+    "drift": "drifted/drift.html",
     "release": "releases/versions/000002/manifest.json",
     "garments": "drawn/base/open_clip_model.safetensors",
 }

@@ -1,0 +1,86 @@
+"""A drift report as text, JSON, a page, and a file that Prometheus's node exporter collects.
+
+Pictures stand on the page where a catalogue is at hand. Nothing here measures.
+"""
+
+import base64
+import importlib.metadata
+import io
+import json
+from collections.abc import Mapping
+
+import jinja2
+
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.deploy.drift.measure import Report
+from clipadapt.errors import CatalogueError
+
+_SIDE = 128
+
+
+def as_json(report: Report) -> str:
+    """The whole report."""
+    document = {
+        "schema_version": 1,
+        "level": report.level,
+        "least_effect": report.least_effect,
+        "alarms": len(report.alarmed),
+        "drifts": [one._asdict() for one in report.drifts],
+        "notes": list(report.notes),
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_prometheus(report: Report) -> str:
+    """Gauges in Prometheus's text format.
+
+    Source: https://prometheus.io/docs/instrumenting/exposition_formats/
+    """
+    gauges = {
+        "effect": ("Squared discrepancy from the reference, in units of its spread", lambda one: f"{one.effect:.6g}"),
+        "p_corrected": ("p value corrected over all windows and segments", lambda one: f"{one.p_corrected:.6g}"),
+        "alarm": ("1 where the window drifted", lambda one: str(int(one.alarm))),
+    }
+    lines = []
+    for name, (help_text, value) in gauges.items():
+        lines += [f"# HELP clipadapt_drift_{name} {help_text}.", f"# TYPE clipadapt_drift_{name} gauge"]
+        lines += [
+            f'clipadapt_drift_{name}{{segment="{_label(one.segment)}",window="{_label(one.window)}"}} {value(one)}'
+            for one in report.drifts
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def as_page(report: Report, catalogue: Catalogue | None) -> str:
+    """A self-contained page; with pictures of a catalogue's items that may be shown."""
+    wanted = {item for one in report.alarmed for item in one.strangest}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("clipadapt.deploy.drift", "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html.jinja").render(
+        report=report,
+        pictures=_pictures(catalogue, wanted) if catalogue is not None else {},
+        version=importlib.metadata.version("clipadapt"),
+    )
+
+
+def _pictures(catalogue: Catalogue, wanted: set[str]) -> Mapping[str, str]:
+    """Item -> a small JPEG in base64; those that cannot be read or may not be shown are left out."""
+    shown = catalogue.permitted("show")
+    found = {}
+    for row, item in enumerate(shown.ids):
+        if item in wanted:
+            try:
+                small = shown.picture(row).copy()
+            except CatalogueError:
+                continue
+            small.thumbnail((_SIDE, _SIDE))
+            file = io.BytesIO()
+            small.save(file, "JPEG", quality=72)
+            found[item] = base64.b64encode(file.getvalue()).decode("ascii")
+    return found
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

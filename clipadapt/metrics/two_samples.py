@@ -1,0 +1,155 @@
+"""Do new vectors come from where the old ones came from? Several new samples against one reference, by MMD.
+
+    found = compare(Grouped.of(vectors, products, groups), permutations=999, rng=generator)
+    found.effect[w], found.p[w]        # of sample w against sample 0
+
+Items of one product are alike, so products are the units: a kernel between products is the mean of the kernel between
+their items, and products, not items, change places in the permutations; permuting items finds drift where there is
+none. Under the null, products are exchangeable over the reference and all new samples, whatever their sizes, and the
+p-values are exact. The effect is the unbiased squared discrepancy in units of the reference's own spread: it does not
+grow with the number of items, as p-values fall, so an alarm can ask for both.
+`jointly` corrects for all comparisons made at once by the smallest p that permutations give, which uses that they share
+a reference instead of assuming the worst, as Holm does. The trade: memory of products x products; callers limit them.
+Source: Gretton et al., "A kernel two-sample test", J. Mach. Learn. Res. 13 (2012) 723-773; Westfall & Young,
+"Resampling-based multiple testing" (1993), for the smallest p.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+_BLOCK = 512
+"""Items whose kernel with all others is held at once."""
+_COLUMNS = 256
+"""Permuted columns multiplied at once."""
+
+
+class Grouped(NamedTuple):
+    """Products with the kernel between them, and which sample each is of."""
+
+    kernel: Float[np.ndarray, "products products"]
+    """Zero on the diagonal: a product is not compared with itself."""
+    group: Int[np.ndarray, " products"]
+    """0: the reference; 1 and up: new samples."""
+    names: Shaped[np.ndarray, " products"]
+
+    @classmethod
+    def of(
+        cls,
+        vectors: Float[np.ndarray, "items dim"],
+        products: Shaped[np.ndarray, " items"],
+        groups: Int[np.ndarray, " items"],
+    ) -> Self:
+        """A Gaussian kernel as wide as the median distance of two of the reference's products.
+
+        Raises:
+            ValueError: a product in two groups, which would be its own evidence.
+        """
+        names, place = np.unique(products, return_inverse=True)
+        group = np.zeros(len(names), np.int64)
+        group[place] = groups
+        if (group[place] != groups).any():
+            raise ValueError("a product is in two groups; keep it in one")
+        order = np.argsort(place, kind="stable")
+        sorted_vectors = vectors[order].astype(np.float32)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(place))[:-1]])
+        width = _median_distance(sorted_vectors[starts][group == 0])
+        sizes = np.bincount(place).astype(np.float32)
+        rows = []
+        for start in range(0, len(names), _BLOCK):
+            stop = min(start + _BLOCK, len(names))
+            last = starts[stop] if stop < len(names) else len(order)
+            own = sorted_vectors[starts[start] : last]
+            kernel = np.exp((own @ sorted_vectors.T - 1) / width)  # squared distance of unit vectors: 2 - 2 cosine
+            summed = np.add.reduceat(
+                np.add.reduceat(kernel, starts, axis=1), starts[start:stop] - starts[start], axis=0
+            )
+            rows.append(summed / (sizes[start:stop, None] * sizes))
+        matrix = np.concatenate(rows)
+        np.fill_diagonal(matrix, 0)
+        return cls(matrix, group, names)
+
+
+class Compared(NamedTuple):
+    """Each new sample against the reference."""
+
+    effect: Float[np.ndarray, " samples"]
+    """Unbiased, so that it may fall below zero where there is no drift."""
+    p: Float[np.ndarray, " samples"]
+    """Each by itself."""
+    permuted: Float[np.ndarray, "permutations samples"]
+    """p of every permutation, for `jointly`."""
+
+
+def compare(grouped: Grouped, *, permutations: int, rng: np.random.Generator) -> Compared:
+    """Samples 1 and up against sample 0.
+
+    Raises:
+        ValueError: a sample of fewer than two products.
+    """
+    sizes = np.bincount(grouped.group).astype(np.float64)
+    if len(sizes) < 2 or sizes.min() < 2:
+        raise ValueError(f"samples of {sizes.astype(int).tolist()} products; each needs two")
+    real = _discrepancies(grouped.kernel, grouped.group[:, None], sizes)[0]
+    labels = rng.permuted(np.repeat(grouped.group[:, None], permutations, axis=1), axis=0)
+    each = _COLUMNS // len(sizes) + 1
+    drawn = np.concatenate(
+        [_discrepancies(grouped.kernel, labels[:, at : at + each], sizes) for at in range(0, permutations, each)]
+    )
+    whole = np.concatenate([real[None], drawn])
+    at_least = len(whole) - _ranks(whole)
+    p = at_least / len(whole)
+    own = grouped.group == 0
+    among = grouped.kernel[np.ix_(own, own)].sum(dtype=np.float64) / (sizes[0] * (sizes[0] - 1))
+    return Compared(real / max(1 - among, 1e-9), p[0], p[1:])
+
+
+def jointly(found: Sequence[Compared]) -> list[Float[np.ndarray, " samples"]]:
+    """p of each comparison, raised so that an alarm below a level errs at most at that level over all of them.
+
+    All have the same number of permutations; those of different `found` are independent.
+    """
+    if not found:
+        return []
+    least = np.min([one.permuted.min(axis=1) for one in found], axis=0)
+    return [(1 + (least[:, None] <= one.p).sum(axis=0)) / (1 + len(least)) for one in found]
+
+
+def witness(grouped: Grouped, sample: int) -> Float[np.ndarray, " products"]:
+    """How much more alike each product of a sample is to its sample than to the reference; NaN for other products."""
+    own, reference = grouped.group == sample, grouped.group == 0
+    found = np.full(len(grouped.group), np.nan)
+    found[own] = grouped.kernel[np.ix_(own, own)].sum(axis=1) / max(own.sum() - 1, 1) - grouped.kernel[
+        np.ix_(own, reference)
+    ].mean(axis=1)
+    return found
+
+
+def _discrepancies(
+    kernel: Float[np.ndarray, "n n"], labels: Int[np.ndarray, "n draws"], sizes: Float[np.ndarray, " groups"]
+) -> Float[np.ndarray, "draws samples"]:
+    """Unbiased squared MMD of each sample against sample 0, for each labelling."""
+    groups = len(sizes)
+    member = (labels[:, :, None] == np.arange(groups)).astype(np.float32)  # [n, draws, groups]
+    sums = (kernel.astype(np.float32) @ member.reshape(len(labels), -1)).reshape(member.shape)
+    within = np.einsum("ndg,ndg->dg", member, sums, dtype=np.float64) / (sizes * (sizes - 1))
+    across = np.einsum("nd,ndg->dg", member[:, :, 0], sums, dtype=np.float64) / (sizes[0] * sizes)
+    return within[:, 1:] + within[:, :1] - 2 * across[:, 1:]
+
+
+def _ranks(values: Float[np.ndarray, "n columns"]) -> Int[np.ndarray, "n columns"]:
+    """How many of a column are smaller, less what rounding of sums can reverse."""
+    found = np.empty(values.shape, np.int64)
+    for column in range(values.shape[1]):
+        rounded = values[:, column].round(9)
+        found[:, column] = np.searchsorted(np.sort(rounded), rounded, side="left")
+    return found
+
+
+def _median_distance(vectors: Float[np.ndarray, "n dim"]) -> float:
+    """Median of 1 - cosine over pairs; every so many vectors where there are many."""
+    some = vectors[:: max(len(vectors) // 500, 1)]
+    away = 1 - (some @ some.T)[np.triu_indices(len(some), 1)]
+    return max(float(np.median(away)) if len(away) else 1.0, 1e-6)

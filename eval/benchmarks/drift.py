@@ -1,0 +1,184 @@
+"""The drift test: how often it cries wolf, and what it finds.
+
+    python eval/benchmarks/drift.py --source FOLDER --model MODEL --category articleType --new Watches --new Kurtas
+
+1. False alarms: reports of 3 segments and 4 windows whose products, of 1 to 6 items, are all drawn from one population
+   with a fresh reference each time; how often any window of a report is below 5% after correction. Beside it the same
+   with items permuted instead of products, on a part of the reports.
+2. Power: 500 new items of as many products against 2,000; a tenth of them of a category that the reference lacks; or
+   all of them under another white balance, or blurred.
+An item of a product is one of its own pictures' vectors, with a little noise where it has too few.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from machine import publish
+from PIL import Image, ImageEnhance, ImageFilter
+
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.keyed import generator
+from clipadapt.metrics.two_samples import Compared, Grouped, compare, jointly
+from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.towers.encode import encode_catalogue
+from clipadapt.towers.encoder import Encoder
+from clipadapt.towers.load import load
+
+SEGMENTS, WINDOWS, LEVEL = 3, 4, 0.05
+REFERENCE, WINDOW = 120, 40
+"""Products in a segment's reference and in each of its windows."""
+NOISE = 0.05
+"""Length of the noise that tells an item apart from the picture it repeats."""
+
+
+class Population:
+    """Vectors of real products."""
+
+    def __init__(self, catalogues: list[Catalogue], vectors: Float[np.ndarray, "n dim"], category: str) -> None:
+        self.vectors = vectors
+        products = np.concatenate(
+            [[f"{number} {name}" for name in one.products] for number, one in enumerate(catalogues)]
+        )
+        kinds = np.concatenate([one.texts(category) for one in catalogues])
+        self.rows: dict[str, list[int]] = {}
+        for row, name in enumerate(products.tolist()):
+            self.rows.setdefault(name, []).append(row)
+        self.names = np.array(sorted(self.rows))
+        self.kinds = np.array([kinds[self.rows[name][0]] for name in self.names])
+
+    def items(self, name: str, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count dim"]:
+        """Of one product, unit length."""
+        own = self.vectors[rng.choice(self.rows[name], count)]
+        noise = rng.normal(0, NOISE / np.sqrt(own.shape[1]), own.shape)
+        noisy = own + noise.astype(np.float32)
+        return noisy / np.linalg.norm(noisy, axis=1, keepdims=True)
+
+
+def main() -> None:
+    """Measures, writes eval/results/drift.json and prints the headline."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", required=True, help="catalogue with train and validation")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--category", required=True, help="column whose values are categories")
+    parser.add_argument("--new", action="append", required=True, help="a category that comes new; may be repeated")
+    parser.add_argument("--reports", type=int, default=1000)
+    parser.add_argument("--tries", type=int, default=100, help="of each kind of drift")
+    parser.add_argument("--permutations", type=int, default=499)
+    parser.add_argument("--name", default="drift", help="of the file in eval/results")
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    encoder = load(arguments.model)
+    catalogues = [Catalogue.load(arguments.source, split) for split in ("train", "validation")]
+    cache = VectorCache(default_folder() / "vectors")
+    vectors = np.concatenate([cache.pictures(encoder, one) for one in catalogues])
+    population = Population(catalogues, vectors, arguments.category)
+    reports, permutations = arguments.reports, arguments.permutations
+    alarms = [alarm(population, seed, permutations, by_item=False) for seed in range(reports)]
+    by_item = [alarm(population, seed, permutations, by_item=True) for seed in range(max(reports // 10, 1))]
+    power = {f"a tenth of {new}": found(population, arguments.tries, permutations, new=new) for new in arguments.new}
+    power |= {
+        name: found(population, arguments.tries, permutations, other=altered(encoder, catalogues[1], look))
+        for name, look in LOOKS.items()
+    }
+    headline = {
+        "reports": reports,
+        "false_alarms": round(float(np.mean(alarms)), 4),
+        "false_alarms_permuting_items": round(float(np.mean(by_item)), 4),
+        "power": {name: one["power"] for name, one in power.items()},
+    }
+    sizes = {
+        "segments": SEGMENTS, "windows": WINDOWS, "level": LEVEL, "permutations": permutations,
+        "reference_products": REFERENCE, "window_products": WINDOW, "products": len(population.names),
+        "seconds": round(time.perf_counter() - started, 1),
+    }  # fmt: skip
+    publish(arguments.name, headline, {"power": power, **sizes})
+
+
+def alarm(population: Population, seed: int, permutations: int, *, by_item: bool) -> bool:
+    """Whether a report without drift alarms."""
+    rng = generator(seed, "no drift")
+    chosen = iter(rng.permutation(population.names))
+    cells = [segment(population, chosen, rng, permutations, by_item=by_item) for _ in range(SEGMENTS)]
+    return min(one.min() for one in jointly(cells)) <= LEVEL
+
+
+def segment(
+    population: Population, chosen: Iterator[str], rng: np.random.Generator, permutations: int, *, by_item: bool
+) -> Compared:
+    """A reference and WINDOWS new samples of 1 to 6 items a product."""
+    vectors, products, groups = [], [], []
+    for group in range(WINDOWS + 1):
+        for _ in range(WINDOW if group else REFERENCE):
+            name, count = next(chosen), int(rng.integers(1, 7))
+            vectors.append(population.items(name, count, rng))
+            products += [f"{name} {number}" if by_item else name for number in range(count)]
+            groups += [group] * count
+    grouped = Grouped.of(np.concatenate(vectors), np.array(products), np.array(groups))
+    return compare(grouped, permutations=permutations, rng=rng)
+
+
+def found(
+    population: Population, tries: int, permutations: int, *, new: str | None = None,
+    other: Callable[[np.ndarray], Float[np.ndarray, "n dim"]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """How often 500 new items are told from 2,000; fewer where the population is smaller, in the same proportion."""
+    live = min(500, len(population.names) // 6)
+    hits, effects = [], []
+    for seed in range(tries):
+        rng = generator(seed, "drift", new or "")
+        usual = rng.permutation(population.names[population.kinds != new])
+        fresh = rng.permutation(population.names[population.kinds == new])[: live // 10 if new is not None else 0]
+        names = np.concatenate([usual[: 4 * live], fresh, usual[4 * live : 5 * live - len(fresh)]])
+        vectors = np.concatenate([population.items(name, 1, rng) for name in names])
+        if other is not None:
+            changed = other(rng.permutation(1 << 20))[:live]
+            vectors, names = np.concatenate([vectors[: 4 * live], changed]), names[: 4 * live + len(changed)]
+        groups = (np.arange(len(names)) >= 4 * live).astype(np.int64)
+        units = np.array([f"{at} {name}" for at, name in enumerate(names)])
+        result = compare(Grouped.of(vectors, units, groups), permutations=permutations, rng=rng)
+        hits.append(result.p[0] <= LEVEL)
+        effects.append(result.effect[0])
+    return {"power": round(float(np.mean(hits)), 4), "effect": round(float(np.mean(effects)), 5), "items": live}
+
+
+def warm(picture: Image.Image) -> Image.Image:
+    """Another white balance: red up, blue down by a tenth."""
+    pixels = np.asarray(picture.convert("RGB")) * np.array([1.1, 1.0, 0.9])
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def soft(picture: Image.Image) -> Image.Image:
+    """A little out of focus, and duller."""
+    radius = max(picture.size) / 120
+    return ImageEnhance.Contrast(picture.convert("RGB").filter(ImageFilter.GaussianBlur(radius))).enhance(0.9)
+
+
+LOOKS = {"white balance": warm, "blur": soft}
+
+
+class Altered(Catalogue):
+    """The same items under another camera."""
+
+    look: Callable[[Image.Image], Image.Image]
+
+    def picture(self, index: Any) -> Image.Image:
+        return self.look(super().picture(index))
+
+
+def altered(
+    encoder: Encoder, catalogue: Catalogue, look: Callable[[Image.Image], Image.Image], most: int = 700
+) -> Callable[[np.ndarray], Float[np.ndarray, "n dim"]]:
+    """Vectors of altered pictures, in an order that is handed in."""
+    part = catalogue.subset(np.arange(min(len(catalogue), most)))
+    part.__class__ = Altered
+    part.look = staticmethod(look)  # pyright: ignore[reportAttributeAccessIssue]
+    vectors = encode_catalogue(encoder, part)
+    return lambda order: vectors[order[order < len(vectors)]]
+
+
+if __name__ == "__main__":
+    main()

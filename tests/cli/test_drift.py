@@ -1,0 +1,56 @@
+"""clipadapt drift, as typed."""
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_factory import write_table
+from PIL import Image
+from tiny_models import OPEN_CLIP, write_open_clip
+
+from clipadapt.cli import main
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Vectors of a reference, of more of the same, and of pictures from a camera that turns all of them red."""
+    model = write_open_clip(tmp_path / "model", OPEN_CLIP["clip"])
+    for seed, name in enumerate(("reference", "same", "red")):
+        rng = np.random.default_rng(seed)
+        folder = tmp_path / name / "train"
+        folder.mkdir(parents=True)
+        rows = []
+        for item in range(40):
+            pixels = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
+            pixels[:, :, 1:] //= 8 if name == "red" else 1
+            Image.fromarray(pixels).resize((32, 32)).save(folder / f"{item}.png")
+            rows.append({"file_name": f"{item}.png", "id": f"{name}{item}", "product": f"{name}{item // 2}"})
+        write_table(folder, rows)
+        given = ["--model", f"local-dir:{model}", "--source", str(tmp_path / name), "--split", "train"]
+        assert main(["embed", *given, "--out", str(tmp_path / f"{name}-vectors")]) == 0
+    return tmp_path
+
+
+def test_it_ends_with_3_on_an_alarm_alone(folders, capsys):
+    out, about = folders / "out", ["--reference", str(folders / "reference-vectors"), "--out", str(folders / "out")]
+    assert main(["drift", str(folders / "same-vectors"), *about]) == 0
+    assert "No drift in 1 window(s)" in capsys.readouterr().out
+    assert json.loads((out / "drift.json").read_text())["alarms"] == 0
+    shown = ["--source", str(folders / "red"), "--split", "train"]
+    assert main(["drift", str(folders / "red-vectors"), *about, *shown]) == 3
+    text = capsys.readouterr()
+    assert "drifted" in text.out and "error: 1 of 1 window(s)" in text.err
+    page = (out / "drift.html").read_text(encoding="utf-8")
+    pictures = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
+    assert len(pictures) == 12 and base64.b64decode(pictures[0])[:2] == b"\xff\xd8"
+    assert 'clipadapt_drift_alarm{segment="all",window="all"} 1' in (out / "drift.prom").read_text()
+
+
+def test_a_level_that_is_none(tmp_path, capsys):
+    assert main(["drift", str(tmp_path), "--reference", str(tmp_path), "--level", "5"]) == 2
+    assert "--level 5.0" in capsys.readouterr().err
+    assert main(["drift", str(tmp_path / "a"), "--reference", str(tmp_path / "b")]) == 1
+    assert "holds no vectors" in capsys.readouterr().err
