@@ -266,8 +266,8 @@ class Config(Section):
     data: Data
     prompts: str
     head: Literal["text", "linear"] = "text"
-    """text: attributes are told by their values' texts. linear: by a linear classifier for each attribute, trained with
-    the image tower alone (any, `timm:` ones included); it starts from a linear probe, and `export` defaults to []."""
+    """text: attributes are recognised by their values' texts. linear: by a linear classifier each, trained with the
+    image tower alone (any, `timm:` ones included); it starts from a linear probe, and `export` defaults to []."""
     lora: Lora = Lora()
     loss: Loss = Loss()
     train: Train = Train()

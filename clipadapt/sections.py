@@ -1,6 +1,6 @@
 """YAML files and the frozen pydantic models they are read into, with faults in words.
 
-A file is looked for where it is said to be and among the defaults that clipadapt ships. Every fault is reported at
+A file is looked for at its path and among the defaults that clipadapt ships. Every fault is reported at
 once, with its key, what was found and what is allowed. Nothing here knows what a section means.
 """
 

@@ -9,7 +9,7 @@ without a single wrong label still have a spread. How alike the labels of one pr
 from those of one value: a wrong colour says little of the same product's fabric. What was looked at is known, so only
 the rest of the catalogue is uncertain: bounds move in by the finite population correction.
 Labels that were marked unclear or not at all are left out, and counted; a value none of whose labels was marked is left
-out of its attribute, and the share that is covered said. The trade: the person is taken to be right.
+out of its attribute, and the share that is covered is stated. The trade: the person is taken to be right.
 Measured coverage: eval/benchmarks/label_audit.py.
 """
 

@@ -3,7 +3,7 @@
     LabelError.load("audit/label_error.json").warning(train, 0.05)     # "" where all is well
 
 A config names the file with data.label_audit. Figures of a catalogue that has changed since still say something, so
-they are quoted with that said, not refused. Nothing here measures.
+they are quoted with a note of that, not refused. Nothing here measures.
 """
 
 import json

@@ -54,7 +54,7 @@ class Suspects(NamedTuple):
     suspects: tuple[Suspect, ...]
     """Those that it disagrees with, the likeliest error first."""
     judged: int
-    """Labels that it was asked about."""
+    """The labels that it judges."""
     unjudged: int
     """Of values that no other product has, or of pictures that cannot be read."""
     order: Int[np.ndarray, " judged"]

@@ -23,7 +23,7 @@ def command(
     gate: Annotated[str | None, typer.Option("--gate", help="Conditions; exit 3 when one does not hold.")] = None,
     prompts: options.Prompts = None,
     train_split: Annotated[
-        str | None, typer.Option("--train-split", help="Split whose counts tell rare values.")
+        str | None, typer.Option("--train-split", help="Split whose counts decide which values are rare.")
     ] = None,
     attribute: options.Attributes = None,
     precision: options.Precision = "fp32",

@@ -102,7 +102,7 @@ def _keep_curve(curve: "Curve", report: Path) -> None:
 
 
 def _int8(folder: Path) -> dict:
-    """What INT8 keeps of the float files' decisions and vectors, said in a line and given for the JSON."""
+    """What INT8 keeps of the float files' decisions and vectors, printed in a line and returned for the JSON."""
     from clipadapt.towers.identity import read_card
 
     card = read_card(folder) or {}

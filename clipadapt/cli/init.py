@@ -1,7 +1,7 @@
 """clipadapt init SOURCE: look at a catalogue and write a config and a prompts file that train at once.
 
 Asks on a terminal, with a proposal for every answer; elsewhere, or with --yes, takes the proposals. Files that exist
-are never overwritten unless --force says so, and nothing is written before both files have been read back and held
+are never overwritten unless --force says so, and nothing is written before both files have been read back and checked
 against the source.
 """
 

@@ -43,7 +43,7 @@ def command(
     prompts: options.Prompts = None,
     against: options.Against = None,
     precision: Annotated[
-        float | None, typer.Option("--precision", help="Of what is said for sure; default: 0.95.")
+        float | None, typer.Option("--precision", help="Wanted of tags that count as sure; default: 0.95.")
     ] = None,
     attribute: options.Attributes = None,
     device: options.Device = "auto",

@@ -1,6 +1,6 @@
 """Values of one attribute that are written in several ways: by case, spaces, hyphens, accents' form, soft hyphens.
 
-What `data.normalise` joins is said as an information, what still counts as different values as a warning with the cure.
+What `data.normalise` joins is reported as information, what still counts as different values as a warning.
 """
 
 from collections import Counter

@@ -84,7 +84,7 @@ def refuse_other_sizes(catalogue: Catalogue, size: int) -> None:
 
 
 def ordered(function: Callable[[_In], _Out], inputs: Iterable[_In], threads: int | None = None) -> Iterator[_Out]:
-    """As map, in `threads` threads (one per core unless said), a few results ahead of the reader."""
+    """As map, in `threads` threads (one per core by default), a few results ahead of the reader."""
     threads = threads or os.cpu_count() or 1
     waiting: deque[Future[_Out]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -38,7 +38,7 @@ class Splits(NamedTuple):
 def load_splits(data: config.Data, seed: int) -> Splits:
     """Loads, carves and checks the splits a config names.
 
-    No picture is read, unless `data.broken` says count: then each is decoded once, or the prepared cache is asked.
+    No picture is read, unless `data.broken` says count: then each is decoded once, or looked up in the prepared cache.
 
     A validation split that the source does not have is carved from train by `validation_share`; `tune` as a number is
     carved from what remains. Pairs held out are taken from train, after both.
@@ -290,7 +290,7 @@ def _first_place(catalogue: Catalogue, product: str) -> str:
 
 
 def _refuse_near_split(source: Source, names: config.SplitNames) -> None:
-    """A split that was asked for by a name of one's own and is not there is a slip, not a wish to carve."""
+    """Refuses to carve validation where its name was changed, or is nearly that of a split: both are slips."""
     default = config.SplitNames.model_fields["validation"].default
     similar = nearest(names.validation, [split for split in source.splits() if split != names.train])
     if names.validation != default or similar:

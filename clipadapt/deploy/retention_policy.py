@@ -35,7 +35,7 @@ def reasons_to_keep(releases: Sequence[Release], now: datetime, named: Collectio
     Args:
         releases: oldest first.
         now: with a time zone.
-        asked: the only ones that may go; null: any.
+        named: the only versions that may go; null: any.
     """
     why = {one.version: reason for one in releases if (reason := _own(one, releases[-1], now, named))}
     parents = {one.version: one.info.parent for one in releases if one.info is not None}

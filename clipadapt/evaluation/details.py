@@ -71,7 +71,7 @@ class Example(NamedTuple):
     attribute: str
     query: str
     text: str | None
-    """The first text it was asked with, where it is a text."""
+    """The first text of the query, where it is a text."""
     scores: dict[str, float]
     """System -> average precision of the query."""
     answers: dict[str, tuple[Answer, ...]]
@@ -120,7 +120,7 @@ class Details:
     train_counts: dict[str, dict[str, int]] = field(default_factory=dict)
     """Attribute -> value -> labelled training items."""
     margins: dict[str, float] = field(default_factory=dict)
-    """Retention set -> the loss that is still held to be none."""
+    """Retention set -> the loss that still counts as none."""
     training: Training | None = None
     """Of the run that is reported; null where the model is no run."""
     notes: tuple[str, ...] = ()

@@ -107,7 +107,7 @@ class Outcome(NamedTuple):
 
 
 def judge(gate: Gate, rows: Sequence[Row]) -> list[Outcome]:
-    """Every condition held against the rows, in the gate's order."""
+    """Checks every condition against the rows, in the gate's order."""
     return [_outcome(condition, rows) for condition in gate.conditions]
 
 

@@ -28,7 +28,7 @@ from clipadapt.towers.identity import CARD
 
 
 class Options(NamedTuple):
-    """What may be asked of a form beyond float32."""
+    """What a form may hold beyond float32."""
 
     calibration: Calibration | None = None
     """What to fit INT8 files on; null: none."""

@@ -2,7 +2,7 @@
 
     ready = prepare("run:runs/fashion", out, strength={"image": 0.8})
     ready.encoder       merged and fused: the base's own graph
-    ready.measured      what the model said before, to compare with what was written
+    ready.measured      its vectors of some inputs before that, to compare with those of what was written
 
 What can be known before work starts is refused before work starts: a folder in use, too little disk, a model without
 torch weights. Nothing here knows how a format is written.

@@ -87,7 +87,7 @@ def paired_gallery(
     if len(queries) != len(against) or any(
         not np.array_equal(one.relevant, other.relevant) for one, other in zip(queries, against, strict=True)
     ):
-        raise ValueError("the two systems were not asked the same queries")
+        raise ValueError("the two systems have different queries")
     place = np.unique(products, return_inverse=True)[1]
     ours, theirs = _parts(queries, place), _parts(against, place)
     differences, products_of = ours.precision - theirs.precision, place[ours.items]

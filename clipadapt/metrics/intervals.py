@@ -51,7 +51,7 @@ class Difference(NamedTuple):
     p: float
     """Two-sided, by swapping the systems product by product; not yet corrected for other comparisons."""
     minimum_detectable: float
-    """A true difference of this size would have been told from zero four times out of five."""
+    """A true difference of this size would be found to differ from zero four times out of five."""
 
 
 class Sample:

@@ -1,4 +1,4 @@
-"""A prompts file each time it is saved; a file at fault, or half written, is told and the last good one stays.
+"""A prompts file each time it is saved; a file at fault, or half written, is reported and the last good one stays.
 
 Polls, for editors save in a dozen ways that change notices of file systems miss; ten looks a second cost nothing. A
 save is taken up once the file has stood still for one look, so that it is rarely met half written. Nothing here scores.

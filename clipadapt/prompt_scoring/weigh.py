@@ -53,7 +53,7 @@ class Weighing:
 
     @property
     def claimed(self) -> bool:
-        """Whether the gain can be told from none."""
+        """Whether the gain's interval lies above zero."""
         return verdict(self.gain) == "helps"
 
 

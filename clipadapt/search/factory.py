@@ -1,4 +1,4 @@
-"""Which FAISS factories are used, which one suits a catalogue, and what a factory cannot do, said before it is tried.
+"""Which FAISS factories are used, which one suits a catalogue, and what is refused before a factory is tried.
 
 Only kinds that keep the exact vectors are admitted: as Flat, or as RFlat behind a quantiser.
 Knows nothing of FAISS itself: strings and counts in, strings out.

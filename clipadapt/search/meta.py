@@ -30,7 +30,7 @@ class _Part(BaseModel):
 
 
 class Target(_Part):
-    """What is asked of an index."""
+    """What an index is to reach."""
 
     recall: float = Field(default=0.99, gt=0, le=1)
     """Recall@10 against exact search, for pictures and for texts."""

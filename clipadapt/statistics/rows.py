@@ -64,7 +64,7 @@ class Row:
     """The smallest true difference this comparison would have shown four times out of five."""
     wording: Wording | None = None
     """What values were called: as in the prompts file, or in words that training never uses, which is what is quoted;
-    null: no prompts file was asked."""
+    null: no prompts file was used."""
 
     @property
     def segment(self) -> str | None:

@@ -4,7 +4,7 @@
     sampler.weights(rows)      # [n, draws]: Bayesian bootstrap weight of each row's product, mean 1 in expectation
     sampler.swaps(rows)        # [n, swaps]: whether the two systems change places on each row's product
 
-What a product gets depends on the seed and its name alone, and is made when first asked for: figures share draws
+What a product gets depends on the seed and its name alone, and is made when first used: figures share draws
 without anyone holding products x draws, and a search that reaches 10,000 of a million products pays for those.
 Source: Rubin, "The Bayesian bootstrap", Ann. Statist. 9 (1981) 130-134; Dirichlet weights are exponentials, normalised.
 """

@@ -7,7 +7,7 @@ Rows, of task "tagging" per attribute and of task "headline" over all attributes
 
     automatic_cells           share of labelled cells (an item's attribute) that are sure or not applicable
     automatic_items           share of items whose labelled cells all are; headline alone
-    precision                 share of what is said for sure that is right; no row where nothing is
+    precision                 share of sure predictions that are right; no row where none is sure
     balanced_accuracy, rare_balanced_accuracy    of recognition, headline alone, as `clipadapt eval` measures them
     precision_at_coverage     of the k% most probable predictions, wherever the threshold lies: the curve
 

@@ -21,7 +21,7 @@ def table(results: MeasuredRows) -> Table:
     grid = Table(title_justify="left", caption_justify="left", pad_edge=False)
     precision = results.config["systems"][system]["precision"]
     grid.title = escape(f"tagged without a person at {precision:.0%} precision: {place['source']}, {place['split']}")
-    grid.caption = "percent of what is labelled, with intervals clustered by product; right: of what was said for sure"
+    grid.caption = "percent of what is labelled, with intervals clustered by product; right: of what was sure"
     for heading in ("what", "cells", *([base] if base else []), system, *(["saved"] if base else []), "right"):
         grid.add_column(escape(heading), justify="left" if heading == "what" else "right")
     for row in results.rows:

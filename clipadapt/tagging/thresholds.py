@@ -39,7 +39,7 @@ CONFIDENCE = 0.9
 
 
 class Calibrated(NamedTuple):
-    """One attribute, ready to be told."""
+    """One attribute's candidate values, temperature and threshold."""
 
     candidates: Candidates
     scale: Scale

@@ -2,7 +2,7 @@
 
     head = LinearHead.load(folder / HEAD)
     weight, bias = head.scores_of("Pattern", ["Striped", "Solid"])
-    (vectors @ weight.T + bias).argmax(1)          # the value that each picture is told to have
+    (vectors @ weight.T + bias).argmax(1)          # the value predicted for each picture
 
 On disk a safetensors file with ATTRIBUTE/weight [values, dim] and ATTRIBUTE/bias, whose metadata hold the values, the
 image space and how it was fitted. A head speaks of one image space alone: with another adapter, or another strength,

@@ -118,7 +118,7 @@ def _blocks(encoder: TorchEncoder) -> dict[int, nn.Module]:
 
 
 def _first_trained(encoder: TorchEncoder, blocks: Mapping[int, nn.Module]) -> int:
-    """The last block whose input depends on nothing that is trained, told by autograd on a blank picture."""
+    """The last block whose input depends on nothing that is trained, found by autograd on a blank picture."""
     entered: dict[int, bool] = {}
 
     def look(number: int) -> Any:

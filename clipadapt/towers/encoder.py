@@ -242,8 +242,8 @@ class TorchEncoder(nn.Module):
         """
         if self.head is not None:
             raise AdapterError(
-                f"{self.name}: its attributes are told by a linear head, which no exported form holds; use the run "
-                "itself, or remove head.safetensors from a copy of its adapter folder to export the towers alone"
+                f"{self.name}: its attributes are recognised by a linear head, which no exported form holds; use the "
+                "run itself, or remove head.safetensors from a copy of its adapter folder to export the towers alone"
             )
         if self.adapters is not None or is_split(self.model):
             raise AdapterError(f"{self.name}: merge the adapters and fuse the attention before writing the weights")

@@ -32,7 +32,7 @@ class Merged(NamedTuple):
 
     strength: dict[Tower, float]
     changed: dict[Tower, float]
-    """Share of the adapted weights that differ from the base's in the type they are held in."""
+    """Share of the adapted weights that differ from the base's in the type they are stored in."""
 
 
 @torch.no_grad()

@@ -93,6 +93,21 @@ def test_matching_by_hand(where, ids):
 
 
 @pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        (["price<30", "Pattern=Striped"], "a"),
+        (["Pattern=Striped", "price<30"], "a"),
+        (["price<30", "weight>1.7", "tags is unknown"], "b"),
+        (["Pattern=Striped", "tags=sale", "added<2026-03-01"], "a"),
+        (["Pattern=Striped", "Pattern=Solid"], ""),
+    ],
+)
+def test_all_conditions_hold_in_whatever_order(where, ids):
+    for clauses in (where, where[::-1]):
+        assert "".join(np.array(list("abcd"))[matching(ITEMS, parse_all(clauses))]) == ids
+
+
+@pytest.mark.parametrize(
     ("where", "said"),
     [
         ("Patern=Striped", "no column 'Patern' .did you mean 'Pattern'"), ("vector=1", "no column 'vector'"),

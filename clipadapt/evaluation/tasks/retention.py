@@ -43,7 +43,7 @@ class Retention(Task):
     names: dict[str, str] = Field(default_factory=dict)
     """Value -> its name in texts, where not as the table writes it with spaces for underscores ("polar_bear")."""
     margin: Fraction = 0.01
-    """The loss that is still held to be none: the difference's lower bound must be above minus this."""
+    """The loss that still counts as none: the difference's lower bound must be above minus this."""
     limit: Count | None = None
     """Most items, chosen by a key; null: all."""
 
