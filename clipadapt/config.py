@@ -149,6 +149,8 @@ class Lora(Section):
 class Loss(Section):
     """What training pulls together and pushes apart."""
 
+    renamed: ClassVar = {"probe": "value_vectors"}
+
     name: str = "softmax"
     """One of LOSSES, or MODULE:CLASS of your own (clipadapt/losses/captions.py says what such a class looks like)."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -168,9 +170,20 @@ class Loss(Section):
     anchor: Annotated[float, Field(ge=0.0)] = 0.0
     """Weight of the term that keeps the vectors of texts outside of training (everyday things, and the values of
     attributes whose weight is 0) where the base has them: what an adaptation must not forget."""
-    probe: Annotated[float, Field(ge=0.0)] = 0.0
-    """attributes, in the text warm-up: weight of the term that pulls each value's texts to the direction in which a
-    linear probe on the base's picture vectors finds the value."""
+    answers: Annotated[float, Field(ge=0.0)] = 0.0
+    """With an anchor: weight of the term that keeps the base's answers to the values of attributes whose weight is 0:
+    how it ranks the values for each picture, and the pictures for each value."""
+    search: Annotated[float, Field(ge=0.0)] = 0.0
+    """attributes: weight of the direction from values to items, in which a catalogue is searched, beside that from
+    items to values, in which it is recognised."""
+    bank: Count = 16384
+    """attributes: most items whose last known vectors stand beside a batch's own in that direction."""
+    value_vectors: Annotated[float, Field(ge=0.0)] = 0.0
+    """attributes: a vector per value is learned from the base's picture vectors, and this is the weight of the term
+    that pulls the value's texts to it in the text warm-up. The vectors are trained on with the towers and stay with the
+    adapter; 0: none are learned."""
+    wordings: Annotated[int, Field(ge=0)] = 1
+    """attributes: texts drawn for each value and step, in many wordings; 0: one, in the prompts file's alone."""
 
     @field_validator("name")
     @classmethod
@@ -202,6 +215,9 @@ class Train(Section):
     micro_batch: Count = 64
     """Pictures per forward pass on one device; only memory depends on it."""
     lr: Positive = 2.0e-4
+    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decay of an exponential moving average over the optimizer's steps, which is what tune judges and the run keeps;
+    0.98 looks back over about 50 steps. 0: the weights as they are."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     warmup: Fraction = 0.05
     """Share of the steps with a rising rate; cosine to zero follows."""
@@ -245,12 +261,18 @@ class Train(Section):
         return self
 
 
+Selector = Literal["rare_balanced_accuracy", "balanced_accuracy", "top1", "smooth", "loss"]
+"""What orders epochs."""
+
+
 class Eval(Section):
     """What is measured at the end, and what chooses the epoch on tune."""
 
     suite: str | None = "eval/attributes.yaml"
     """null: nothing is measured after training."""
-    select_on: Literal["rare_balanced_accuracy", "balanced_accuracy", "top1", "loss"] = "rare_balanced_accuracy"
+    select_on: Selector = "rare_balanced_accuracy"
+    """smooth: the mean of balanced likelihood and value-wise average precision, which moves with every item of tune,
+    where accuracy over a handful of rare items jumps."""
     headline: tuple[str, ...] | None = None
     """Attributes whose mean is quoted; null: all exclusive attributes."""
     gate: str | None = None
@@ -367,7 +389,7 @@ def _head_faults(config: Config) -> Iterator[str]:
         yield f"head linear: tells one value of each item, and {', '.join(multi)} may have several; take it out"
     odd = [
         f"loss.{name}"
-        for name in ("name", "logit_scale", "keep", "anchor", "probe")
+        for name in ("name", "logit_scale", "keep", "anchor", "value_vectors")
         if getattr(config.loss, name) != Loss.model_fields[name].default
     ]
     odd += ["train.text_warmup"] if config.train.text_warmup else []

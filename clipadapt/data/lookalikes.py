@@ -52,7 +52,7 @@ def lookalikes(catalogues: Sequence[Catalogue], title: str | None = None) -> lis
     grids, broken = _all_grids(catalogues)
     pairs = [_near_pairs(grids, np.flatnonzero(~broken))]
     if title is not None:
-        texts = [" ".join(text.casefold().split()) for one in catalogues for text in _titles(one, title)]
+        texts = [" ".join(text.casefold().split()) for one in catalogues for text in titles_of(one, title)]
         pairs.append(_equal_pairs(texts))
     ends = np.concatenate(pairs)
     graph = coo_matrix((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(ids), len(ids)))
@@ -126,7 +126,14 @@ def _equal_pairs(keys: Sequence[str] | Sequence[bytes]) -> Int[np.ndarray, "pair
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def _titles(catalogue: Catalogue, title: str) -> list[str]:
+def titles_of(catalogue: Catalogue, title: str | None) -> list[str]:
+    """The title of every item, as it is written; nothing where no column has them.
+
+    Raises:
+        CatalogueError: no such column.
+    """
+    if title is None:
+        return []
     if title not in catalogue.columns:
         raise CatalogueError(
             f"{catalogue.source}: no column of titles {title!r}; columns are {', '.join(catalogue.columns)}"

@@ -25,6 +25,7 @@ from clipadapt.export.strength import Strength
 from clipadapt.towers import identity
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import CARD
+from clipadapt.towers.value_vectors import VALUES
 
 
 class Options(NamedTuple):
@@ -83,6 +84,8 @@ def run(
         if not (staging / CARD).is_file():
             identity.write_card(staging, ready.lineage)
         for card in staging.rglob(CARD):
+            if ready.encoder.value_vectors is not None:
+                ready.encoder.value_vectors.save(card.with_name(VALUES))
             _add(card, agreement=agreement._asdict(), clipadapt=version("clipadapt"))
         if ready.curve is not None:
             ready.curve.save(staging)

@@ -28,6 +28,7 @@ from clipadapt.towers.arguments import Picture, pictures_of, several, texts_of
 from clipadapt.towers.encoder import Precision
 from clipadapt.towers.identity import CARD, Tower, read_card
 from clipadapt.towers.long_texts import LongTexts
+from clipadapt.towers.value_vectors import ValueVectors
 
 PREPROCESS = "preprocess.json"
 Form = Literal["fp32", "int8", "fp16"]
@@ -62,6 +63,9 @@ class OnnxEncoder:
         self.scale = float(card["scale"])
         self.image_space = str(card["image_space"])
         self.text_space: str | None = card["text_space"]
+        self.value_vectors = ValueVectors.beside(self.folder)
+        if self.value_vectors is not None:
+            self.value_vectors.require(self.image_space, self.name)
         image, text = _inputs(self.folder)
         self.preprocess = image
         self.text_input = text

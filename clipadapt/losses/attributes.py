@@ -1,4 +1,7 @@
-"""Which value of an attribute a picture has, with all values in every comparison however small the batch.
+"""Pictures against the values of an attribute in both directions, with all values in every comparison.
+
+    attribute_loss, multi_attribute_loss    which value a picture has: recognition
+    value_to_items_loss                     which pictures have a value: search
 
 Contrastive losses see a rare value only when a batch happens to hold it. Here a picture is compared with the text
 vectors of every value of one attribute, so Embellished is a negative for each of a thousand Solid shirts and the
@@ -115,3 +118,40 @@ def multi_attribute_loss(
         values = cells.sum(1)
         per_picture = torch.where(cells, losses, 0).sum(1) / values.clamp(min=1)
         return Terms(per_picture.sum(), (values > 0).sum().to(logits.dtype))
+
+
+def value_to_items_loss(
+    value_vectors: Float[Tensor, "v d"],
+    items: Float[Tensor, "n d"],
+    shares: Shaped[Tensor, "n v"],
+    known: Bool[Tensor, " n"],
+    scale: Scale,
+) -> Terms:
+    """Cross-entropy of a value over all items whose label is known: the direction in which a catalogue is searched.
+
+    Each value is a query; its distribution is softmax(scale * cosine) over the items, and its loss the mean over the
+    items that have it, so that a value with three items counts as much as one with a thousand. `items` of the result is
+    the number of values that any item has.
+
+    Args:
+        value_vectors: unit vectors of the values.
+        items: unit vectors of pictures; those without gradient (a bank of earlier vectors) only make the task harder.
+        shares: which values an item has: bool, or shares in [0, 1] (MixUp).
+        known: items whose cell is empty take no part, neither as an answer nor as a wrong one.
+        scale: factor on the cosines; the higher, the more the loss looks at the first ranks alone.
+
+    Requires: more items than a batch usually has. With two dozen of them a rare value has no answer among them; hand in
+    a bank of vectors of the whole catalogue beside the batch. Prefer attribute_loss for recognition, and both for both.
+    Source: the text -> image half of Radford et al. (2021) with the positives of Khosla et al., "Supervised contrastive
+    learning" (2020), eq. 2: the mean over positives outside of the logarithm.
+    """
+    with exact(items):
+        logits = scale * (widen(value_vectors) @ widen(items).T)
+        wanted = (shares.to(logits.dtype) * known[:, None]).T
+        count = wanted.sum(1)
+        # A large number and not -inf: where nothing is known the sum would be -inf, and its gradient no number.
+        lowest = torch.finfo(logits.dtype).min / 2
+        total = logits.masked_fill(~known, lowest).logsumexp(1)
+        share = wanted / count.clamp(min=1e-6)[:, None]  # of a mixed picture as little as its share
+        per_value = total - (share * logits).sum(1)
+        return Terms(torch.where(count > 0, per_value, 0.0).sum(), (count > 0).sum().to(logits.dtype))

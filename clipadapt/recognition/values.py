@@ -21,6 +21,7 @@ from clipadapt.prompts import Prompts
 from clipadapt.prompts.wording import Text
 from clipadapt.prompts.wordings import Wordings
 from clipadapt.towers.classifier import LinearHead
+from clipadapt.towers.value_vectors import ValueVectors
 
 Encode = Callable[[Sequence[str]], Float[np.ndarray, "texts dim"]]
 """Texts -> unit vectors, float32."""
@@ -94,6 +95,21 @@ def value_vectors(
     if plain:
         return ensemble_vectors([[Text(prompts.plain(attribute, value), 1.0, 0, "")] for value in values], encode)
     return ensemble_vectors([prompts.ensemble(attribute, value) for value in values], encode)
+
+
+def mixed(
+    encoder: object,
+    attribute: str,
+    values: Sequence[str],
+    texts: Float[np.ndarray, "v dim"],
+    weight: float | None = None,
+) -> Float[np.ndarray, "v dim"]:
+    """The values' texts mixed with the value vectors that an encoder has; the texts alone where it has none.
+
+    `weight`: share of the value vectors; None: the one that was chosen on tune.
+    """
+    learned: ValueVectors | None = getattr(encoder, "value_vectors", None)
+    return texts if learned is None else learned.mixed(attribute, values, texts, weight)
 
 
 def ensemble_vectors(ensembles: Sequence[Sequence[Text]], encode: Encode) -> Float[np.ndarray, "v dim"]:

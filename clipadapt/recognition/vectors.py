@@ -27,7 +27,7 @@ from safetensors.numpy import save as save_tensors
 from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError, ModelError, StoreError
-from clipadapt.recognition.values import Encode, Wording, value_vectors
+from clipadapt.recognition.values import Encode, Wording, mixed, value_vectors
 from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
 from clipadapt.towers.encoder import Encoder
 
@@ -85,8 +85,12 @@ class VectorCache:
     def values(
         self, encoder: Encoder, prompts: Wording, attribute: str, values: Sequence[str], *, plain: bool = False
     ) -> Float[np.ndarray, "v dim"]:
-        """One unit vector per value, float64; arguments and errors as those of `recognition.values.value_vectors`."""
-        return value_vectors(prompts, attribute, values, self.encode(encoder), plain=plain)
+        """One unit vector per value, float64: of its texts, mixed with the value vectors that the encoder has.
+
+        A plain text stays as it is. Arguments and errors are those of `recognition.values.value_vectors`.
+        """
+        texts = value_vectors(prompts, attribute, values, self.encode(encoder), plain=plain)
+        return texts if plain else mixed(encoder, attribute, values, texts)
 
     def encode(self, encoder: Encoder) -> Encode:
         """`texts` of one encoder."""

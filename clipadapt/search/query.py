@@ -2,6 +2,7 @@
 
     Query.of("striped midi skirt")                                 Query.of(picture)
     Query((picture, "in red"), text_weight=0.7)                    both; 0 is the picture alone, 1 the words alone
+    Query.of("Pattern: Striped")                                   a value by name, also by what pictures taught of it
     Query((Item("1163"), "long sleeves"))                          more like this item, but with long sleeves
     Query(("linen shirt", "summer"), negatives=("floral",))        several positives, and what it should not be
 
@@ -19,8 +20,10 @@ from jaxtyping import Float
 from PIL import Image
 
 from clipadapt.errors import SpaceError, UsageError
+from clipadapt.search.named import value_named
 from clipadapt.search.recall import Kind
 from clipadapt.towers.protocol import Encoder, TextEncoder
+from clipadapt.towers.value_vectors import ValueVectors
 
 LONGEST = 1_000
 """Characters of a text query: a tower reads 77 tokens at most, and what is cut off would not be searched for."""
@@ -155,7 +158,11 @@ class Compiler:
         flat = encoder.encode_texts([form for forms in expanded for form in forms])
         flat = flat if isinstance(flat, np.ndarray) else flat.cpu().numpy()
         ends = np.cumsum([len(forms) for forms in expanded])[:-1]
-        return [_unit(part.mean(axis=0)) for part in np.split(flat, ends)]
+        means = [_unit(part.mean(axis=0)) for part in np.split(flat, ends)]
+        learned: ValueVectors | None = getattr(encoder, "value_vectors", None)
+        if learned is None:
+            return means
+        return [_with_value(text, mean, learned) for text, mean in zip(texts, means, strict=True)]
 
     def _checked(self, vector: np.ndarray) -> np.ndarray:
         if vector.shape != (self.dim,):
@@ -165,6 +172,15 @@ class Compiler:
         if not np.isfinite(vector).all() or not np.any(vector):
             raise UsageError("a query vector is zero or not finite; check what made it")
         return _unit(vector)
+
+
+def _with_value(text: str, mean: np.ndarray, learned: ValueVectors) -> np.ndarray:
+    """A text's vector; of a text that names a value, mixed with the value's own."""
+    named = value_named(text, learned)
+    if named is None:
+        return mean
+    attribute, value = named
+    return _unit(learned.mixed(attribute, [value], mean[None])[0])
 
 
 def _unit(vector: np.ndarray) -> Float[np.ndarray, " dim"]:

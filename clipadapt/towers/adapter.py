@@ -3,6 +3,7 @@
     adapter/adapter_config.json          peft's; stock peft loads it over split_attention(the base)
     adapter/adapter_model.safetensors    peft's names; trained LayerNorms and the logit scale among them
     adapter/clipadapt.json               the base it belongs to, its size in pixels, the spaces before and after
+    adapter/values.safetensors           value vectors, where the run learned them
     adapter/head.safetensors             a linear head, where the run has one; base_probe.safetensors: the base's own
 
 A run of LayerNorms alone, of all weights or of a head alone has no peft config; its tensors have the same form. An
@@ -31,6 +32,7 @@ from clipadapt.towers.classifier import HEAD, PROBE, LinearHead
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import CARD, read_card
 from clipadapt.towers.packed import split_attention
+from clipadapt.towers.value_vectors import VALUES, ValueVectors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -84,9 +86,9 @@ def save_adapter(encoder: TorchEncoder, folder: str | Path) -> Path:
             (staging / "README.md").write_text(_readme(encoder), encoding="utf-8")
         document = {"schema_version": 1, "adapter": card._replace(base=base)._asdict()}
         (staging / CARD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        for name, head in ((HEAD, encoder.head), (PROBE, encoder.base_probe)):
-            if head is not None:
-                head.save(staging / name)
+        for name, part in ((HEAD, encoder.head), (PROBE, encoder.base_probe), (VALUES, encoder.value_vectors)):
+            if part is not None:
+                part.save(staging / name)
     return Path(folder)
 
 
@@ -151,6 +153,9 @@ def load_adapter(encoder: TorchEncoder, folder: str | Path) -> None:
     )
     if encoder.head is not None:
         encoder.head.require(encoder.image_space, encoder.name)
+    encoder.value_vectors = ValueVectors.beside(Path(folder))
+    if encoder.value_vectors is not None:
+        encoder.value_vectors.require(encoder.image_space, encoder.name)
 
 
 def _attach(encoder: TorchEncoder, folder: Path, card: AdapterCard | None, tensors: dict[str, Tensor]) -> Adapters:

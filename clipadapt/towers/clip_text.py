@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 
 from clipadapt.towers.byte_pairs import SIZE, BytePairs
 from clipadapt.towers.identity import weights_digest
+from clipadapt.towers.value_vectors import ValueVectors
 
 _BATCH = 64
 _CONFIG = {"embed_dim", "vision_cfg", "text_cfg", "custom_text", "quick_gelu", "init_logit_scale", "init_logit_bias"}
@@ -35,6 +36,7 @@ class ClipText:
         self.name = name
         self.context_length: int | None = len(weights["positional_embedding"])
         self._weights, self._heads, self._layers, self._quick = weights, heads, layers, quick
+        self.value_vectors: ValueVectors | None = None
         self._tokenizer = BytePairs(len(weights["positional_embedding"]))
 
     @classmethod

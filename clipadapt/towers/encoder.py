@@ -27,6 +27,7 @@ from clipadapt.towers.long_texts import LongTexts
 from clipadapt.towers.names import logical_names
 from clipadapt.towers.packed import is_split
 from clipadapt.towers.protocol import Encoder as Encoder
+from clipadapt.towers.value_vectors import ValueVectors
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -80,6 +81,8 @@ class TorchEncoder(nn.Module):
         self._long_texts: LongTexts | None = None
         self.base_probe: LinearHead | None = None
         """The linear probe on the base's own vectors that the head started from."""
+        self.value_vectors: ValueVectors | None = None
+        """What pictures taught about values, beside their texts, where a run learned it."""
 
     @property
     def family(self) -> Family:

@@ -11,6 +11,7 @@ they are first used. Nothing here merges: a run keeps its adapters, so that a st
 """
 
 import importlib
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -27,6 +28,7 @@ from clipadapt.towers.build import build
 from clipadapt.towers.encoder import Encoder, Precision, TorchEncoder
 from clipadapt.towers.hub import ModelName
 from clipadapt.towers.identity import Lineage
+from clipadapt.towers.value_vectors import VALUES, ValueVectors
 
 
 @runtime_checkable
@@ -35,6 +37,8 @@ class Loader(Protocol):
 
     def __call__(self, name: str, *, device: str, precision: Precision, image_size: int | None) -> Encoder: ...
 
+
+log = logging.getLogger(__name__)
 
 _ELSEWHERE: dict[str, str] = {
     "onnx": "clipadapt.export.onnx_encoder:load_encoder",
@@ -93,6 +97,14 @@ def load_torch(name: ModelName, image_size: int | None = None) -> TorchEncoder:
     encoder = TorchEncoder(str(name), backend, preprocess, lineage).eval()
     if folder.is_dir():
         encoder.lineage = identity.inherit(lineage, folder)
+        learned = ValueVectors.beside(folder)
+        if learned is not None and image_size is None:
+            learned.require(encoder.image_space, encoder.name)
+            encoder.value_vectors = learned
+        elif learned is not None:
+            log.warning(
+                "%s at %d px: %s was learned at another size, values go by texts alone", name, image_size, VALUES
+            )
     return encoder
 
 

@@ -83,6 +83,13 @@ def merge(
     if dtype is not None:
         encoder.cast_frozen(dtype)
     _warn(changed, strengths, dtype or next(encoder.model.parameters()).dtype)
+    if encoder.value_vectors is not None and strengths["image"] != 1.0:
+        warnings.warn(
+            f"{encoder.name}: its value vectors were learned from pictures at strength 1 and are left out at "
+            f"{strengths['image']:g}; values go by their texts alone",
+            stacklevel=2,
+        )
+        encoder.value_vectors = None
     encoder.lineage = lineage.after(spaces, {tower: strengths[tower] for tower in TOWERS if bases[tower]})
     encoder.adapters = None
     return Merged({tower: strengths[tower] for tower in changed}, changed)

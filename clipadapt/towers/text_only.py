@@ -23,6 +23,7 @@ from clipadapt.towers.byte_pairs import BytePairs
 from clipadapt.towers.clip_text import ClipText
 from clipadapt.towers.identity import read_card
 from clipadapt.towers.protocol import TextEncoder
+from clipadapt.towers.value_vectors import ValueVectors
 
 _BATCH = 64
 
@@ -56,9 +57,13 @@ def _of_folder(folder: Path, image_space: str, text_space: str | None) -> TextEn
         or (card.get("image_space"), card.get("text_space")) != (image_space, text_space)
     ):
         return None
-    if (folder / "text.onnx").is_file():
-        return OnnxText.open(folder, card)
-    return ClipText.open(folder, str(card.get("text_weights")))
+    onnx = (folder / "text.onnx").is_file()
+    tower = OnnxText.open(folder, card) if onnx else ClipText.open(folder, str(card.get("text_weights")))
+    if tower is not None:
+        tower.value_vectors = ValueVectors.beside(folder)
+        if tower.value_vectors is not None:
+            tower.value_vectors.require(image_space, tower.name)
+    return tower
 
 
 class OnnxText:
@@ -68,6 +73,7 @@ class OnnxText:
         self.name = f"onnx:{folder}"
         self.context_length: int | None = length
         self._session, self._tokens = session, tokens
+        self.value_vectors: ValueVectors | None = None
 
     @classmethod
     def open(cls, folder: Path, card: dict[str, Any]) -> Self | None:

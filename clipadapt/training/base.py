@@ -38,7 +38,7 @@ class BaseModel:
     @functools.cached_property
     def pictures(self) -> Float[Tensor, "n d"]:
         """Unit vectors of all training items."""
-        with self._as_it_was():
+        with self.as_it_was():
             return self._encode()
 
     def batch(self, text_batch: TextBatch) -> Base | None:
@@ -48,11 +48,11 @@ class BaseModel:
         image = self.pictures[text_batch.items[: len(text_batch.captions.of)]]
         if text_batch.mix is not None:
             image = nn.functional.normalize(text_batch.mix.blend(image), dim=-1)
-        with self._as_it_was(), torch.compiler.set_stance("force_eager"):
+        with self.as_it_was(), torch.compiler.set_stance("force_eager"):
             return Base(image, self._encoder.encode_texts(text_batch.captions.texts), self._scale)
 
     @contextmanager
-    def _as_it_was(self) -> Iterator[None]:
+    def as_it_was(self) -> Iterator[None]:
         """The first values within, today's afterwards; gradients and optimizer states are not touched."""
         today = {name: parameter.data for name, parameter in self._parameters.items()}
         try:

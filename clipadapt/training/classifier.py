@@ -6,7 +6,7 @@ suits adapters move the classifier too. The frequency prior is added while train
 with texts. Nothing here knows of files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,9 @@ class Classifier(nn.Module):
 class ClassifierObjective(Objective):
     """Cross-entropy over the values of each attribute, from pictures alone."""
 
-    def __init__(self, loss: config.Loss, catalogue: Catalogue, prompts: Prompts, *, seed: int) -> None:
+    def __init__(
+        self, loss: config.Loss, catalogue: Catalogue, prompts: Prompts, *, seed: int, titles: Sequence[str] = ()
+    ) -> None:
         """Raises:
         TrainingError: no attribute with two values to tell apart.
         """
@@ -74,7 +76,7 @@ class ClassifierObjective(Objective):
                 "name filled columns in data.attributes"
             )
         own = loss.model_copy(update={"name": "attributes", "caption_weight": 0.0})
-        super().__init__(own, catalogue, prompts, seed=seed)
+        super().__init__(own, catalogue, prompts, seed=seed, titles=titles)
         self.classifier: Classifier | None = None
         """To be set before the first loss."""
 
@@ -98,10 +100,10 @@ class ClassifierObjective(Objective):
         with_one = F.pad(image, (0, 1), value=1.0)
         return super().loss(text_batch, with_one, with_one[:0], scale=factor)
 
-    def value_rows(self, labels: Labels, text_batch: TextBatch, text: Tensor) -> Tensor:
+    def value_rows(self, labels: Labels, text_batch: TextBatch, text: Tensor) -> Iterator[tuple[str, Tensor, float]]:
         """The classifier's rows in place of texts."""
         assert self.classifier is not None
-        return self.classifier.line(labels.attribute)
+        yield "head", self.classifier.line(labels.attribute), 1.0
 
 
 def probe_of(

@@ -13,7 +13,13 @@ from jaxtyping import Float, Integer, Shaped
 from torch import Tensor
 
 from clipadapt.data.catalogue import Attribute, Catalogue
-from clipadapt.losses.attributes import attribute_loss, log_odds, log_prior, multi_attribute_loss
+from clipadapt.losses.attributes import (
+    attribute_loss,
+    log_odds,
+    log_prior,
+    multi_attribute_loss,
+    value_to_items_loss,
+)
 from clipadapt.losses.terms import Terms
 from clipadapt.training.mixing import Mix
 
@@ -72,6 +78,28 @@ class Labels:
             shares[known, target[known]] = 1.0
             return attribute_loss(image, vectors, mix.blend(shares), scale, prior, tau)
         return attribute_loss(image, vectors, target, scale, prior, tau)
+
+    def search_terms(
+        self,
+        items: Integer[Tensor, " b"],
+        image: Float[Tensor, "b d"],
+        vectors: Float[Tensor, "v d"],
+        scale: Tensor,
+        mix: Mix | None,
+    ) -> Terms:
+        """The summed loss of finding each value among items, and the number of values that any of them has.
+
+        `items` may go on beyond the batch, with vectors that were made earlier; a mixed batch may not.
+        """
+        target, known = self.target(items), _beside(self, "known", items)[items]
+        if not self._multi:
+            rows = torch.zeros(len(target), len(self.values), device=image.device)
+            rows[known, target[known]] = 1.0
+            target = rows
+        shares = target.to(torch.promote_types(image.dtype, torch.float32))
+        if mix is not None:
+            shares, known = mix.blend(shares), known & known[mix.partner]
+        return value_to_items_loss(vectors, image, shares, known, scale)
 
 
 def _beside(labels: Labels, name: str, items: Tensor) -> Tensor:

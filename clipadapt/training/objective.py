@@ -1,11 +1,12 @@
 """What a batch is trained for: which texts it needs, and one differentiable number once their vectors are there.
 
 A step has two halves with the towers between them. `texts_for` names the distinct texts of a global batch: captions,
-and for `attributes` one sampled text per value, so that every value takes part in every step however rare it is. `loss`
+and for `attributes` some wordings of every value, so that each takes part in every step however rare it is. `loss`
 takes the unit vectors of all pictures and all those texts. Both are pure functions of (seed, epoch, step, items), so
 every process works out the same. Nothing here knows of towers, processes or precision.
 
-    attributes       cross-entropy over all values of each attribute, plus `caption_weight` x multi_positive
+    attributes       cross-entropy over all values of each attribute, and over all items of each value, plus
+                     `caption_weight` x multi_positive
     others           pictures against captions: losses/captions.py lists them, and says how to bring one's own
 """
 
@@ -20,17 +21,18 @@ from torch import Tensor
 from clipadapt import config
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import TrainingError
-from clipadapt.keyed import generator
 from clipadapt.losses.captions import CaptionPairs, caption_loss, mean_of
 from clipadapt.losses.keep import anchor_loss, keep_loss
 from clipadapt.losses.tiled import Pairs
 from clipadapt.prompts import Prompts
+from clipadapt.prompts.wordings import Wordings
+from clipadapt.training.anchors import Anchors, Chosen
+from clipadapt.training.bank import Bank
 from clipadapt.training.captions import CaptionBatch, Captions
 from clipadapt.training.labels import Labels, labels_of
 from clipadapt.training.mixing import Mix
+from clipadapt.training.value_vectors import ValueTable
 
-ANCHORS_PER_STEP = 64
-"""Texts that one step keeps where the base has them."""
 JUDGED = 512
 """Pictures of a batch whose accuracy is measured; more would cost time and tell little."""
 
@@ -44,13 +46,16 @@ class TextBatch(NamedTuple):
     """Distinct, captions first."""
     captions: CaptionBatch | None
     """Whose texts are `texts[: len(captions.texts)]`; None when the loss has no use for captions."""
-    values: dict[str, Integer[Tensor, " v"]]
-    """Attribute -> row in `texts` of each of its values' text."""
+    values: dict[str, Integer[Tensor, "w v"]]
+    """Attribute -> row in `texts` of each wording of each of its values."""
     mix: Mix | None = None
     anchors: Integer[Tensor, " a"] | None = None
     """Rows in `texts` of the texts that are to stay where the base has them ..."""
     anchor_vectors: Float[Tensor, "a d"] | None = None
-    """... and the base's vectors of those."""
+    """... the base's vectors of those ..."""
+    group: int = 0
+    """... and how many, from the first, are values of one attribute, to which the base's answers are kept."""
+    step: int = 0
 
     def on(self, device: torch.device) -> "TextBatch":
         """With every tensor there."""
@@ -62,6 +67,8 @@ class TextBatch(NamedTuple):
             None if self.mix is None else self.mix.to(device),
             None if self.anchors is None else self.anchors.to(device),
             None if self.anchor_vectors is None else self.anchor_vectors.to(device),
+            self.group,
+            self.step,
         )
 
 
@@ -95,7 +102,10 @@ class Outcome(NamedTuple):
 class Objective:
     """One config's loss over one catalogue."""
 
-    def __init__(self, loss: config.Loss, catalogue: Catalogue, prompts: Prompts, *, seed: int) -> None:
+    def __init__(
+        self, loss: config.Loss, catalogue: Catalogue, prompts: Prompts, *, seed: int, titles: Sequence[str] = ()
+    ) -> None:
+        """`titles`: of the catalogue's items, whose words stand around values in some wordings."""
         self._config = loss
         self._prompts = prompts
         self._seed = seed
@@ -103,6 +113,16 @@ class Objective:
         self.labels: tuple[Labels, ...] = (
             labels_of(catalogue, loss.attribute_weights) if loss.name == "attributes" else ()
         )
+        kept = [one.name for one in catalogue.attributes if loss.attribute_weights.get(one.name) == 0]
+        self.beside: tuple[Labels, ...] = (
+            labels_of(
+                catalogue.with_attributes([one for one in catalogue.attributes if one.name in kept]),
+                dict.fromkeys(kept, 1.0),
+            )
+            if self.labels and loss.value_vectors
+            else ()
+        )
+        """Attributes that are anchored: their texts stay, value vectors are learned for them all the same."""
         if loss.name == "attributes" and not self.labels:
             raise TrainingError(
                 f"loss.name attributes: in {catalogue.split!r} of {catalogue.source} no attribute has two values; "
@@ -112,15 +132,18 @@ class Objective:
         self._caption_loss = mean_of(caption_loss(loss.name, loss.options), loss.name)
         self._captions = Captions(catalogue, prompts, seed=seed) if captioned else None
 
-        self._anchors: tuple[Sequence[str], Tensor] | None = None
+        self.wordings = Wordings(prompts, titles, seed=seed)
+        """How values are worded, in training and when judged."""
+        self.anchors: Anchors | None = None
+        """What texts and pictures are to keep of the base."""
         self._targets: Mapping[str, Tensor] = {}
-
-    def set_anchors(self, texts: Sequence[str], vectors: Float[Tensor, "n d"]) -> None:
-        """Texts for the `anchor` term, and the base's unit vectors of them."""
-        self._anchors = texts, vectors
+        self.table: ValueTable | None = None
+        """Value vectors that are trained beside texts."""
+        self.bank: Bank | None = None
+        """What values look for their items in, beside the batch."""
 
     def set_targets(self, directions: Mapping[str, Float[Tensor, "v d"]]) -> None:
-        """Unit vectors that the `probe` term pulls each attribute's value texts to; none turns the term off."""
+        """Unit vectors that each attribute's value texts are pulled to; none turns the term off."""
         self._targets = directions
 
     def texts_for(self, items: np.ndarray, *, epoch: int, step: int, captioned: int | None = None) -> TextBatch:
@@ -130,11 +153,20 @@ class Objective:
         rows: dict[str, int] = {text: row for row, text in enumerate(texts)}
         values = {}
         for labels in self.labels:
+            sampled = [self._worded(labels, step, number) for number in range(max(1, self._config.wordings))]
+            places = [[rows.setdefault(text, len(rows)) for text in texts] for texts in sampled]
+            values[labels.attribute] = torch.tensor(places)
+        at = torch.from_numpy(np.ascontiguousarray(items))
+        text_batch = TextBatch(at, list(rows), captions, values, step=step)
+        return text_batch if self.anchors is None else _with_anchors(text_batch, rows, self.anchors.chosen(step))
+
+    def _worded(self, labels: Labels, step: int, number: int) -> list[str]:
+        """A text of each value of an attribute, in words drawn for this step."""
+        if not self._config.wordings:
             key = (self._seed, step)
-            sampled = [self._prompts.attribute_text(labels.attribute, value, key) for value in labels.values]
-            values[labels.attribute] = torch.tensor([rows.setdefault(str(text), len(rows)) for text in sampled])
-        text_batch = TextBatch(torch.from_numpy(np.ascontiguousarray(items)), list(rows), captions, values)
-        return text_batch if self._anchors is None else self._with_anchors(text_batch, rows, *self._anchors, step=step)
+            return [self._prompts.attribute_text(labels.attribute, value, key) for value in labels.values]
+        key = (self._seed, step, number)
+        return [self.wordings.training(labels.attribute, value, key) for value in labels.values]
 
     def sample_texts(self, count: int) -> list[str]:
         """At most `count` distinct texts that training may use: captions of items spread over the catalogue, then
@@ -148,13 +180,6 @@ class Objective:
             for value in labels.values:
                 texts[max(self._prompts.value_texts(labels.attribute, value), key=len)] = None
         return list(texts)[:count]
-
-    def _with_anchors(
-        self, text_batch: TextBatch, rows: dict[str, int], texts: Sequence[str], vectors: Tensor, *, step: int
-    ) -> TextBatch:
-        chosen = generator(self._seed, "anchors", step).permutation(len(texts))[:ANCHORS_PER_STEP]
-        at = torch.tensor([rows.setdefault(texts[int(one)], len(rows)) for one in chosen])
-        return text_batch._replace(texts=list(rows), anchors=at, anchor_vectors=vectors[torch.from_numpy(chosen)])
 
     def loss(
         self,
@@ -182,12 +207,15 @@ class Objective:
         parts: dict[str, Tensor] = {}
         scores = _Scores(image.device)
         total = image.new_zeros((), dtype=torch.promote_types(image.dtype, torch.float32))
-        if self.labels:
-            parts["attributes"] = self._attribute_terms(text_batch, image, text, scale, scores)
-            total = total + parts["attributes"]
+        for name, term, weight in self._attribute_terms(text_batch, image, text, scale, scores):
+            parts[name] = term
+            total = total + weight * term
         for name, term, weight in self._text_terms(text_batch, text):
             parts[name] = term
             total = total + weight * term
+        if self._config.answers and text_batch.group:
+            parts["answers"] = self._answers_term(text_batch, image, text, scale)
+            total = total + self._config.answers * parts["answers"]
         if text_batch.captions is not None:
             caption_vectors = text[: len(text_batch.captions.texts)]
             pictures = image[: len(text_batch.captions.of)]
@@ -210,14 +238,24 @@ class Objective:
         if self._targets:
             weights = sum(labels.weight for labels in self.labels)
             pulls = [
-                labels.weight
-                / weights
-                * anchor_loss(text[text_batch.values[labels.attribute]], self._targets[labels.attribute]).mean()
+                labels.weight / weights * anchor_loss(text[rows], self._targets[labels.attribute]).mean()
                 for labels in self.labels
+                for rows in text_batch.values[labels.attribute]
             ]
-            yield "probe", torch.stack(pulls).sum(), self._config.probe
+            yield "pull", torch.stack(pulls).sum() / max(1, self._config.wordings), self._config.value_vectors
         if text_batch.anchors is not None and text_batch.anchor_vectors is not None:
             yield "anchor", anchor_loss(text[text_batch.anchors], text_batch.anchor_vectors).mean(), self._config.anchor
+
+    def _answers_term(self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+        """How far the answers to one attribute's values moved from the base's, in both directions."""
+        assert self.anchors is not None and self.anchors.pictures is not None
+        assert text_batch.anchors is not None and text_batch.anchor_vectors is not None
+        if text_batch.mix is not None:  # the base never saw the mixed pictures
+            return image.new_zeros((), dtype=torch.float32)
+        own, base = text[text_batch.anchors[: text_batch.group]], text_batch.anchor_vectors[: text_batch.group]
+        pictures = self.anchors.pictures[text_batch.items].to(image.device)
+        across = keep_loss(image, own, pictures, base, scale).mean()
+        return across + keep_loss(own, image, base, pictures, scale).mean() if len(image) > 1 else across
 
     def _caption_term(
         self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None
@@ -227,27 +265,55 @@ class Objective:
         pairs = CaptionPairs(captions.of, _mixed(captions, mix), _own_only(captions, mix), mix is not None)
         return self._caption_loss(image, text, pairs, scale=scale, bias=bias)
 
-    def value_rows(self, labels: Labels, text_batch: TextBatch, text: Tensor) -> Tensor:
-        """What the pictures' vectors are multiplied with, a row for each value of an attribute."""
-        return text[text_batch.values[labels.attribute].to(text.device)]
+    def value_rows(self, labels: Labels, text_batch: TextBatch, text: Tensor) -> Iterator[tuple[str, Tensor, float]]:
+        """(name of the term, what the pictures' vectors are multiplied with: a row for each value, weight)."""
+        for rows in text_batch.values.get(labels.attribute, ()):
+            yield "texts", text[rows.to(text.device)], 1.0 / max(1, self._config.wordings)
+        if self.table is not None:
+            yield "vectors", self.table.vectors(labels.attribute), 1.0
 
     def _attribute_terms(
         self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor, scores: "_Scores"
-    ) -> Tensor:
-        """Weighted mean over attributes of the loss per labelled item.
+    ) -> Iterator[tuple[str, Tensor, float]]:
+        """(name, value, weight) of the terms over labels: recognition and search, by texts and by value vectors; each
+        the weighted mean over attributes.
 
-        An attribute's sum is divided by the number of labels a batch of this size has on average, not by the number it
-        happens to have: a single labelled item would otherwise weigh as much as a batch full of them.
+        In recognition an attribute's sum is divided by the number of labels a batch of this size has on average, not by
+        the number it happens to have: a single labelled item would otherwise weigh as much as a batch full of them.
         """
+        if not self.labels:
+            return
         total = image.new_zeros((), dtype=torch.promote_types(image.dtype, torch.float32))
-        weights = sum(labels.weight for labels in self.labels)
-        for labels in self.labels:
-            vectors = self.value_rows(labels, text_batch, text)
-            terms = labels.terms(text_batch.items, image, vectors, scale, text_batch.mix, self._config.logit_adjustment)
-            total = total + (labels.weight / weights) * terms.total / (labels.labelled * len(image))
-            if text_batch.mix is None:
-                scores.values(labels, text_batch.items, image, vectors)
-        return total
+        sums: dict[str, Tensor] = {}
+        weights = sum(labels.weight for labels in self.labels)  # those beside weigh like one of them
+        gallery = self._gallery(text_batch, image)
+        for labels in (*self.labels, *self.beside):
+            for number, (by, vectors, share) in enumerate(self.value_rows(labels, text_batch, text)):
+                factor = share * labels.weight / weights
+                mix, tau = text_batch.mix, self._config.logit_adjustment
+                terms = labels.terms(text_batch.items, image, vectors, scale, mix, tau)
+                recognised = factor * terms.total / (labels.labelled * len(image))
+                sums[f"recognise {by}"] = sums.get(f"recognise {by}", total) + recognised
+                if self._config.search:
+                    terms = labels.search_terms(*gallery, vectors, scale, mix)
+                    sought = factor * terms.total / terms.items.clamp(min=1)
+                    sums[f"search {by}"] = sums.get(f"search {by}", total) + sought
+                if mix is None and number == 0 and labels in self.labels:
+                    scores.values(labels, text_batch.items, image, vectors)
+        for name, value in sums.items():
+            yield name, value, self._config.search if name.startswith("search") else 1.0
+
+    def _gallery(self, text_batch: TextBatch, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(rows of the catalogue, vectors) that values look for their items in: the batch, and the bank beside it."""
+        if self.bank is None or text_batch.mix is not None:
+            return text_batch.items, image
+        rows, vectors = self.bank.beside(text_batch.items, step=text_batch.step)
+        return torch.cat([text_batch.items, rows]), torch.cat([image, vectors.to(image)])
+
+
+def _with_anchors(text_batch: TextBatch, rows: dict[str, int], chosen: Chosen) -> TextBatch:
+    at = torch.tensor([rows.setdefault(text, len(rows)) for text in chosen.texts])
+    return text_batch._replace(texts=list(rows), anchors=at, anchor_vectors=chosen.vectors, group=chosen.group)
 
 
 class _Scores:

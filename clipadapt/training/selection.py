@@ -7,7 +7,7 @@ optimizers or files.
 
 import functools
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,18 +19,24 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import TrainingError
 from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
+from clipadapt.prompts.wording import Text
+from clipadapt.prompts.wordings import Wordings
 from clipadapt.recognition.accuracy import accuracies, offered
 from clipadapt.recognition.predict import recognise
-from clipadapt.recognition.values import head_classifier, text_classifier
+from clipadapt.recognition.values import Classifier, ensemble_vectors, head_classifier, mixed, value_vectors
 from clipadapt.towers.encode import encode_texts_batched
 from clipadapt.towers.encoder import TorchEncoder
+from clipadapt.towers.value_vectors import ValueVectors
 from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective
+from clipadapt.training.value_vectors import ValueTable, choose_weights, smooth_figure
 from clipadapt.training.vectors import picture_vectors
 
 log = logging.getLogger(__name__)
 
-_FALLBACKS = ("rare_balanced_accuracy", "balanced_accuracy", "top1", "loss")
+FILE, HELD_OUT = "file", "held_out"
+"""The wordings that values are judged in: the prompts file's, and one that training never uses."""
+_FALLBACKS = ("rare_balanced_accuracy", "balanced_accuracy", "top1", "smooth", "loss")
 
 
 class Selection:
@@ -49,8 +55,10 @@ class Selection:
         processes: Processes,
         *,
         told: Collection[str] | None = None,
+        wordings: Wordings | None = None,
     ) -> None:
-        """`told`: the attributes that the encoder's linear head tells; None: texts tell them all.
+        """`wordings`: how training words values, so that what it never uses is known.
+        `told`: the attributes that the encoder's linear head tells; None: texts tell them all.
 
         Raises:
             TrainingError: with a head, tune has no labels to choose by.
@@ -58,6 +66,7 @@ class Selection:
         self._tune = tune
         self._prompts = prompts
         self._processes = processes
+        self._wordings = wordings or Wordings(prompts, seed=settings.seed)
         self._batch = settings.train.micro_batch
         self._global_batch = min(settings.train.batch_size, len(tune))
         wanted = [
@@ -79,31 +88,65 @@ class Selection:
             )
         self._objective = Objective(settings.loss, tune, prompts, seed=settings.seed) if self.metric == "loss" else None
 
-    def measure(self, encoder: TorchEncoder, logit_scale: LogitScale) -> tuple[tuple[float, ...], dict[str, float]]:
+    def measure(
+        self, encoder: TorchEncoder, logit_scale: LogitScale, table: ValueTable | None = None
+    ) -> tuple[tuple[float, ...], dict[str, float]]:
         """(score, figures): the score orders epochs, ties broken by balanced accuracy; figures are for the log.
 
-        Collective: every process calls it and gets the same.
+        Values are worded as the prompts file does and in words that training never uses, and a score is the mean of
+        both; figures of the file's wording begin with `file_`. With a table, the encoder gets its value vectors, and
+        their shares in mixtures are chosen here. Collective: every process calls it and gets the same.
         """
         images = picture_vectors(encoder, self._tune, self._processes, batch_size=self._batch)
         with torch.compiler.set_stance("force_eager"):
-            figures = self._recognition(encoder, images.cpu().numpy())
+            pictures = images.cpu().numpy()
+            scale = float(logit_scale.scale().detach())
+            if table is not None and table.started:
+                encoder.value_vectors = self._chosen(encoder, table, pictures, scale)
+            figures = self._recognition(encoder, pictures, scale)
             if self._objective is not None:
                 figures["loss"] = self._loss(self._objective, encoder, logit_scale, images)
-        chosen = -figures["loss"] if self.metric == "loss" else figures[self.metric]
-        return (chosen, figures.get("balanced_accuracy", 0.0)), figures
+        if self.metric == "loss":
+            return (-figures["loss"], figures.get("balanced_accuracy", 0.0)), figures
+        return (_of_both(figures, self.metric), _of_both(figures, "balanced_accuracy")), figures
 
-    def _recognition(self, encoder: TorchEncoder, images: np.ndarray) -> dict[str, float]:
-        """Accuracies of the attributes, as the final evaluation defines them."""
+    def _chosen(self, encoder: TorchEncoder, table: ValueTable, pictures: np.ndarray, scale: float) -> ValueVectors:
+        """The table's vectors with the shares that tune chooses, for texts in held-out words."""
+        fitted = {"by": "both directions, from labelled pictures", "weights_chosen_on": "tune, in held-out wording"}
+        learned = table.kept(encoder.image_space, {}, fitted)
+        texts = {name: self._texts(encoder, name, one.values, HELD_OUT) for name, one in learned.attributes.items()}
+        weights = choose_weights(learned, self._tune, pictures, texts, scale=scale)
+        return table.kept(encoder.image_space, weights, fitted)
+
+    def _texts(self, encoder: TorchEncoder, attribute: str, values: Sequence[str], wording: str) -> np.ndarray:
+        """Unit vectors of the values' texts in one wording."""
         encode = functools.partial(encode_texts_batched, encoder)
-        predictions = []
-        for attribute, values in self._values.items():
-            if encoder.head is not None:
-                classifier = head_classifier(encoder.head, attribute, values)
-            else:
-                classifier = text_classifier(self._prompts, attribute, values, encode)
-            sets = self._tune.value_sets(attribute)
-            predictions.append(recognise(attribute, values, sets, {"": images}, {"": classifier}))
-        return {name: means.mean("") for name, means in accuracies(predictions, self._counts).items()}
+        if wording == FILE:
+            return value_vectors(self._prompts, attribute, values, encode)
+        ensembles = [
+            [Text(text, share, -1, "") for text, share in self._wordings.held_out(attribute, value)] for value in values
+        ]
+        return ensemble_vectors(ensembles, encode)
+
+    def _recognition(self, encoder: TorchEncoder, images: np.ndarray, scale: float) -> dict[str, float]:
+        """Accuracies of the attributes, as the final evaluation defines them, and the smooth figure."""
+        figures: dict[str, float] = {}
+        for wording, prefix in ((HELD_OUT, ""), (FILE, "file_")) if encoder.head is None else ((FILE, ""),):
+            predictions, smooth = [], []
+            for attribute, values in self._values.items():
+                if encoder.head is not None:
+                    classifier = head_classifier(encoder.head, attribute, values)
+                else:
+                    texts = self._texts(encoder, attribute, values, wording)
+                    classifier = Classifier.cosine(mixed(encoder, attribute, values, texts))
+                sets = self._tune.value_sets(attribute)
+                predictions.append(recognise(attribute, values, sets, {"": images}, {"": classifier}))
+                smooth.append(_smooth(images, classifier, sets, values, scale))
+            means = accuracies(predictions, self._counts)
+            figures |= {f"{prefix}{name}": mean.mean("") for name, mean in means.items()}
+            if smooth:
+                figures[f"{prefix}smooth"] = float(np.mean(smooth))
+        return figures
 
     @torch.no_grad()
     def _loss(self, objective: Objective, encoder: TorchEncoder, logit_scale: LogitScale, images: Tensor) -> float:
@@ -124,6 +167,7 @@ class Selection:
             "rare_balanced_accuracy": any(rarities),
             "balanced_accuracy": bool(self._values),
             "top1": bool(self._values),
+            "smooth": bool(self._values),
             "loss": True,
         }
         for metric in _FALLBACKS[_FALLBACKS.index(wanted) :]:
@@ -132,3 +176,17 @@ class Selection:
                     log.warning("eval.select_on %s: tune has no labels for it; epochs are chosen by %s", wanted, metric)
                 return metric
         raise AssertionError("loss is always possible")
+
+
+def _of_both(figures: Mapping[str, float], metric: str) -> float:
+    """The mean of a figure over the wordings it was measured in."""
+    return float(np.mean([figures.get(name, 0.0) for name in (metric, f"file_{metric}") if name in figures] or [0.0]))
+
+
+def _smooth(
+    images: np.ndarray, classifier: Classifier, sets: Sequence[frozenset[str]], values: Sequence[str], scale: float
+) -> float:
+    """`smooth_figure` of one attribute over its labelled items; 0 where tune has none."""
+    has = np.array([[value in own for value in values] for own in sets], bool)
+    rows = np.flatnonzero(has.any(axis=1))
+    return smooth_figure(classifier.scores(images[rows]), has[rows], scale=scale) if len(rows) else 0.0

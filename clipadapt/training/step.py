@@ -115,10 +115,12 @@ class Step:
     ) -> Outcome:
         """Two passes over what learns; pictures come as a stream to encode, or as vectors."""
         outcomes: list[Outcome] = []
+        seen: list[Tensor] = []
         base = self._base.batch(text_batch) if self._base is not None else None
 
         def loss(*gathered: Tensor) -> Tensor:
             pictures = gathered[0] if vectors is None else vectors
+            seen.append(pictures.detach())
             outcome = self._objective.loss(
                 text_batch,
                 pictures,
@@ -136,6 +138,8 @@ class Step:
         two_pass(streams, loss, gather=gather, backward=self._backward)
         for dropouts in self._dropouts.values():
             dropouts.clear()
+        if vectors is None and self._objective.bank is not None and text_batch.mix is None:
+            self._objective.bank.refresh(text_batch.items, seen[-1])
         (outcome,) = outcomes
         return outcome._replace(loss=outcome.loss.detach())
 

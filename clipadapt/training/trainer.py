@@ -24,6 +24,7 @@ from clipadapt.config import Config
 from clipadapt.data.augment import Augment
 from clipadapt.data.batches import Batches, TrainBatch
 from clipadapt.data.digests import changes, digests
+from clipadapt.data.lookalikes import titles_of
 from clipadapt.data.scan import refuse_other_sizes
 from clipadapt.errors import TrainingError
 from clipadapt.inputs import Inputs, resolve
@@ -34,7 +35,6 @@ from clipadapt.towers.adapter import save_adapter
 from clipadapt.towers.classifier import PROBE, LinearHead
 from clipadapt.towers.lora import check_gradients
 from clipadapt.training import checkpoints, guards, optim, text_warmup
-from clipadapt.training.base import BaseModel
 from clipadapt.training.callbacks import State, call, checked
 from clipadapt.training.checkpoints import Progress
 from clipadapt.training.classifier import Classifier, ClassifierObjective, probe_of
@@ -43,6 +43,7 @@ from clipadapt.training.lower_blocks import CachedBlocks, train_from_tokens
 from clipadapt.training.negatives import hard_order, label_codes
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
+from clipadapt.training.references import References
 from clipadapt.training.selection import Selection
 from clipadapt.training.step import Step
 from clipadapt.training.updates import Updates
@@ -106,27 +107,31 @@ class _Training:
         self.processes = Processes(accelerator)
         self.splits = inputs.splits
         self.callbacks = callbacks if self.processes.main else ()
-        prompts = inputs.prompts.with_separators(self.splits.train.separators)
+        prompts = self.prompts = inputs.prompts.with_separators(self.splits.train.separators)
         prompts.check(self.splits.train.columns)
         columns = [*config.data.kinds(), *prompts.fields]
         run.learn_from(digests(self.splits._asdict(), columns), lambda then, now: changes(then, now, ("train", "tune")))
         linear = config.head == "linear"
         objective = ClassifierObjective if linear else Objective
-        self.objective = objective(config.loss, self.splits.train, prompts, seed=config.seed)
+        titles = titles_of(self.splits.train, config.data.title)
+        self.objective = objective(config.loss, self.splits.train, prompts, seed=config.seed, titles=titles)
         told = [labels.attribute for labels in self.objective.labels] if linear else None
-        self.selection = Selection(config, self.splits.train, self.splits.tune, prompts, self.processes, told=told)
+        self.selection = Selection(
+            config, self.splits.train, self.splits.tune, prompts, self.processes, told=told,
+            wordings=self.objective.wordings,
+        )  # fmt: skip
         self.encoder, self.logit_scale, report = prepare(config, accelerator.device)
         self.classifier = self.attached_classifier()
-        if config.loss.anchor:
-            trained = [labels.attribute for labels in self.objective.labels]
-            texts = text_warmup.anchor_texts(self.splits.train, prompts, trained)
-            self.objective.set_anchors(texts, self.encoder.encode_texts(texts))
         if config.data.mixed_sizes == "refuse":
             for catalogue in self.splits:
                 refuse_other_sizes(catalogue, self.encoder.preprocess.size)
         self.parameters = optim.trainable(self.encoder.model)
         if self.classifier is not None:
             self.parameters |= {f"classifier.{name}": one for name, one in self.classifier.named_parameters()}
+        self.references = References(
+            config, self.encoder, self.objective, self.parameters, self.splits.train, encode=self.pictures
+        )
+        self.parameters = self.references.parameters
         self.processes.share(list(self.parameters.values()))
         augment = Augment(config.augment, self.encoder.preprocess, config.seed)
         self.batches = Batches(
@@ -134,10 +139,9 @@ class _Training:
             workers=config.data.workers, device=accelerator.device,
         )  # fmt: skip
         self.cached: CachedBlocks | None = None  # set by `go`
-        self.base = BaseModel(self.encoder, self.parameters, self.pictures) if self.needs_base else None
         self.step = Step(
             self.encoder, self.objective, self.logit_scale, self.processes, config,
-            base=self.base if config.loss.keep else None, backward=accelerator.backward,
+            base=self.references.base if config.loss.keep else None, backward=accelerator.backward,
         )  # fmt: skip
         self.updates = Updates(
             self.parameters, config.train, self.processes, scaler=accelerator.scaler,
@@ -163,11 +167,6 @@ class _Training:
         check_gradients(self.encoder, self.step.learning)
 
     @property
-    def needs_base(self) -> bool:
-        """Whether anything compares with the model as it was."""
-        return self.config.loss.keep > 0 or self.config.train.text_warmup > 0
-
-    @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.config.train.epochs * self.batches.steps_per_epoch
@@ -180,6 +179,7 @@ class _Training:
             self.cached = train_from_tokens(
                 self.config, self.run.cache, self.encoder, self.batches, self.step, self.processes, self.say
             )
+            self.references.ready(self.prompts)
         if progress.first is None and not self.finished(progress):
             self.begin(progress)
         while not self.finished(progress):
@@ -206,7 +206,7 @@ class _Training:
         if folder is None:
             self.run.forget_after(-1)
             return Progress()
-        progress = checkpoints.load(folder, self.parameters, self.updates.optimizer)
+        progress = checkpoints.load(folder, self.references.kept, self.updates.optimizer)
         if progress.best is not None and not self.run.adapter.is_dir():
             raise TrainingError(
                 f"{self.run.adapter}: missing, and {folder} goes on from an epoch that kept its adapter there; "
@@ -241,12 +241,15 @@ class _Training:
             self.save(progress)
             return
         progress.first = self.measured(progress, "before")
-        if self.config.train.text_warmup and self.base is not None:
+        learned = self.references.begin(float(self.step.scale().detach()), self.processes)
+        base = self.references.base
+        if self.config.train.text_warmup and base is not None:
             figures = text_warmup.warm_up(
                 self.config, self.encoder, self.splits.train, self.objective, self.step, self.processes,
-                self.base.pictures, scaler=self.accelerator.scaler,
+                base.pictures, targets=learned, scaler=self.accelerator.scaler,
             )  # fmt: skip
             self.run.log(0, phase="text warm-up", **figures)
+            self.references.average.restart()
             progress.start = self.measured(progress, "after the text warm-up")
             progress.best = 0
             self.keep_adapter()
@@ -307,6 +310,7 @@ class _Training:
         items = [self.splits.train.ids[item] for batch in micros for item in batch.indices]
         norm = self.updates.apply(float(outcome.loss), rate, step=number, items=items)
         self.logit_scale.clamp()
+        self.references.average.update()
         progress.step += 1
         progress.add(
             loss=float(outcome.loss), right=float(outcome.right), judged=float(outcome.judged),
@@ -327,7 +331,8 @@ class _Training:
         self.say(f"epoch {number}: loss {done.loss:.3f}{judged}")
         if score > best:
             progress.best = number
-            self.keep_adapter()
+            with self.references.average.applied():
+                self.keep_adapter()
         if not self.advised and (advice := guards.advice(progress.epochs, self.config)):
             self.say(advice)
             self.run.log(progress.step, epoch=number, advice=advice)
@@ -343,8 +348,9 @@ class _Training:
 
     def measured(self, progress: Progress, when: str) -> tuple[float, ...]:
         """Tune's score of the model as it is now; its figures are logged and said."""
-        self.head_as_it_is()
-        score, figures = self.selection.measure(self.encoder, self.logit_scale)
+        with self.references.average.applied():
+            self.head_as_it_is()
+            score, figures = self.selection.measure(self.encoder, self.logit_scale, self.objective.table)
         figures = {f"tune_{name}": figure for name, figure in figures.items()}
         self.tuned = figures
         self.run.log(progress.step, when=when, **figures)
@@ -378,7 +384,7 @@ class _Training:
         """Writes a checkpoint and removes those that are no longer kept; every process waits until it is there."""
         progress.loss_scale = self.updates.loss_scale
         if self.processes.main:
-            checkpoints.save(self.run.checkpoints, progress, self.parameters, self.updates.optimizer)
+            checkpoints.save(self.run.checkpoints, progress, self.references.kept, self.updates.optimizer)
             checkpoints.prune(self.run.checkpoints, self.config.train.keep_checkpoints)
         self.processes.wait()
 

@@ -150,7 +150,7 @@ def write(folder: Path, arguments: argparse.Namespace, count: int) -> Config:
             "model": {"name": arguments.model, "precision": "fp32"},
             "data": {"source": str(folder), "attributes": ["brand"]},
             "prompts": str(folder / "prompts.yaml"),
-            "loss": {"name": "attributes", "probe": 10, "anchor": 10, "caption_weight": 0.1},
+            "loss": {"name": "attributes", "value_vectors": 10, "anchor": 10, "caption_weight": 0.1},
             "train": {"epochs": 1, "batch_size": 64, "micro_batch": 64, "text_warmup": STEPS, "trackers": []},
             "eval": {"suite": None, "select_on": "balanced_accuracy"},
             "export": [],

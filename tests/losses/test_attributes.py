@@ -7,7 +7,13 @@ import torch
 from jaxtyping import TypeCheckError
 from torch.nn.functional import normalize
 
-from clipadapt.losses.attributes import attribute_loss, log_odds, log_prior, multi_attribute_loss
+from clipadapt.losses.attributes import (
+    attribute_loss,
+    log_odds,
+    log_prior,
+    multi_attribute_loss,
+    value_to_items_loss,
+)
 
 REFUSED = (ValueError, TypeCheckError)
 """Shapes at odds: our own message, or jaxtyping's where tests have its checks switched on."""
@@ -139,3 +145,62 @@ def test_bad_targets_are_refused():
         attribute_loss(unit(1), unit(2), torch.tensor([2]), 1.0)
     with pytest.raises(REFUSED, match=r"shares|Type-check"):
         attribute_loss(unit(2), unit(2), torch.rand(2, 3), 1.0)
+
+
+def slow_search(values, items, has, known, scale):
+    """Value after value, item after item."""
+    total, counted = 0.0, 0
+    for v in range(len(values)):
+        answers = [i for i in range(len(items)) if known[i] and has[i][v]]
+        if not answers:
+            continue
+        below = math.log(sum(math.exp(scale * float(values[v] @ items[i])) for i in range(len(items)) if known[i]))
+        total += sum(below - scale * float(values[v] @ items[i]) for i in answers) / len(answers)
+        counted += 1
+    return total, counted
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["exclusive", "multi"])
+def test_search_direction_equals_the_loop_and_leaves_unknowns_out(several):
+    values, items = unit(4, seed=1), unit(9)
+    has = torch.zeros(9, 4, dtype=torch.bool)
+    for item, value in enumerate([0, 1, 0, 0, 2, 1, 0, 2, 0]):
+        has[item, value] = True
+    if several:
+        has[0, 2] = has[4, 1] = True
+    known = torch.tensor([True, True, False, True, True, True, True, False, True])
+    terms = value_to_items_loss(values, items, has, known, 20.0)
+    total, counted = slow_search(values, items, has.tolist(), known.tolist(), 20.0)
+    assert terms.total.item() == pytest.approx(total, rel=1e-12)
+    assert terms.items.item() == counted == 3
+
+
+def test_search_direction_weighs_values_alike_and_reaches_zero():
+    # A value's items alone score 1 and all others -1: at a high scale only the number of its own items is left.
+    values = torch.eye(2, dtype=torch.float64)[:1]
+    items = torch.tensor([[1.0, 0.0]] * 3 + [[-1.0, 0.0]] * 5, dtype=torch.float64)
+    has = (items[:, :1] > 0).bool()
+    loss = value_to_items_loss(values, items, has, torch.ones(8, dtype=torch.bool), 100.0).mean()
+    assert loss.item() == pytest.approx(math.log(3), rel=1e-12)
+
+
+def test_search_direction_without_a_known_item_is_zero_with_zero_gradient():
+    values, items = unit(2, seed=1, requires_grad=True), unit(3, requires_grad=True)
+    terms = value_to_items_loss(
+        values, items, torch.ones(3, 2, dtype=torch.bool), torch.zeros(3, dtype=torch.bool), 50.0
+    )
+    terms.total.backward()
+    assert terms.total.item() == 0 and terms.items.item() == 0
+    for vectors in (values, items):
+        assert vectors.grad is not None and (vectors.grad == 0).all()
+
+
+def test_search_direction_gives_items_without_gradient_none_and_others_the_same():
+    values, items = unit(3, seed=1), unit(6, requires_grad=True)
+    has = torch.eye(3, dtype=torch.bool).repeat(2, 1)
+    known = torch.ones(6, dtype=torch.bool)
+    (whole,) = torch.autograd.grad(value_to_items_loss(values, items, has, known, 20.0).mean(), items)
+    some = items[:2].detach().requires_grad_()
+    both = torch.cat([some, items[2:].detach()])
+    (part,) = torch.autograd.grad(value_to_items_loss(values, both, has, known, 20.0).mean(), some)
+    torch.testing.assert_close(part, whole[:2], rtol=1e-12, atol=0)

@@ -4,6 +4,7 @@ from PIL import Image
 
 from clipadapt.errors import SpaceError, UsageError
 from clipadapt.search.query import Compiler, Item, Query
+from clipadapt.towers.value_vectors import Learned, ValueVectors
 
 RED, BLUE = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
 STORED = {"a": np.array([0, 1, 0, 0.5, 0, 0], np.float32)}
@@ -108,3 +109,25 @@ def test_what_cancels_itself_out_is_refused(painter):
 def test_words_need_a_text_tower(painter):
     with pytest.raises(UsageError, match="has no text tower"):
         compiled(painter(text=False), "red")
+
+
+def test_a_query_that_names_a_value_takes_what_pictures_taught_of_it(painter):
+    encoder = painter()
+    taught = unit([0, 0, 1, 1, 0, 0]).astype(np.float32)
+    other = unit([1, 0, 0, 1, 0, 0]).astype(np.float32)
+    encoder.value_vectors = ValueVectors(
+        {
+            "Colour": Learned(("Red", "Blended"), np.stack([taught, other]), 0.75),
+            "Fabric": Learned(("Blended",), other[None], 1.0),
+        },
+        "space",
+    )
+    red, phrase, blended = (vector.numpy() for vector in encoder.encode_texts(["red", "a red shirt", "blended"]))
+    for text in ("red", "RED", "Colour: red", "colour :  Red"):
+        (own,) = compiled(encoder, text)
+        (words,) = encoder.encode_texts([text]).numpy()
+        np.testing.assert_allclose(own.vector, unit(0.25 * words + 0.75 * taught), atol=1e-6)
+    assert not np.allclose(compiled(encoder, "red")[0].vector, red, atol=1e-3)
+    for text, vector in (("a red shirt", phrase), ("blended", blended)):  # more than a name, a name of two values
+        np.testing.assert_allclose(compiled(encoder, text)[0].vector, vector, atol=1e-6)
+    np.testing.assert_allclose(compiled(encoder, "Fabric: blended")[0].vector, other, atol=1e-6)

@@ -92,8 +92,10 @@ def test_attributes_ask_for_every_value_and_weigh_attributes_not_labels(catalogu
         counts = catalogue.counts(attribute)
         values = sorted(counts)
         known = sum(value is not None for value in catalogue.values(attribute))
-        rows = text_batch.values[attribute].tolist()
-        assert all(value.lower() in text_batch.texts[row] for value, row in zip(values, rows, strict=True))
+        (rows,) = text_batch.values[attribute].tolist()
+        assert [text_batch.texts[row] for row in rows] == [
+            objective.wordings.training(attribute, value, (0, 0, 0)) for value in values
+        ]
         prior = torch.tensor([math.log(counts[value] / known) for value in values])
         for item, value in enumerate(catalogue.values(attribute)[:10]):
             if value is not None:
@@ -112,7 +114,7 @@ def test_accuracy_leaves_the_prior_out_and_chance_is_one_in_the_values(catalogue
     for labels in objective.labels:
         for item, target in enumerate(labels.target(text_batch.items).tolist()):
             if target >= 0:
-                image[item, text_batch.values[labels.attribute][target]] = 1.0
+                image[item, text_batch.values[labels.attribute][0, target]] = 1.0
     outcome = objective.loss(text_batch, image, text, scale=SCALE)
     judged = sum(int((labels.target(text_batch.items) >= 0).sum()) for labels in objective.labels)
     assert float(outcome.judged) == judged
@@ -132,7 +134,7 @@ def test_parts_add_up_with_their_weights(catalogue: Catalogue, prompts: Prompts)
     base = Base(unit(10, 2).float(), unit(len(text_batch.captions.texts), 3).float(), 10.0)
     outcome = objective.loss(text_batch, image, text, scale=SCALE, base=base)
     parts = {name: float(part) for name, part in outcome.parts.items()}
-    expected = parts["attributes"] + 0.5 * parts["captions"] + 2.0 * parts["keep"]
+    expected = parts["recognise texts"] + 0.5 * parts["captions"] + 2.0 * parts["keep"]
     assert float(outcome.loss) == pytest.approx(expected)
     same = Base(image.float(), text[: len(text_batch.captions.texts)].float(), 10.0)
     assert float(objective.loss(text_batch, image, text, scale=SCALE, base=same).parts["keep"]) == pytest.approx(

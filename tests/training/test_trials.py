@@ -161,7 +161,7 @@ def test_the_rate_is_chosen_on_tune(
 ):
     monkeypatch.setattr(
         "clipadapt.training.selection.Selection.measure",
-        lambda self, encoder, logit_scale: ((next(scores),), {"balanced_accuracy": next(figures)}),
+        lambda self, encoder, logit_scale, table=None: ((next(scores),), {"balanced_accuracy": next(figures)}),
     )
     scores, figures = iter([0.1, 0.2, 0.1, 0.2]), iter([0.9, 0.2, 0.9, 0.3])
     called("baselines", *FEW, "--only", "norms", "--rates", "0.001", "0.002")

@@ -1,0 +1,97 @@
+"""What training goes by besides its batches: the base, anchors, value vectors, a bank of pictures, an average.
+
+    references = References(config, encoder, objective, parameters, train, encode=...)
+    references.parameters      # what is trained: the towers' and the value vectors
+    references.kept            # what a checkpoint holds: those, their averages, the bank
+    references.ready(prompts)  # once pictures can be encoded, in every start of a run
+    references.begin(...)      # before the first step of a run; the targets of the text warm-up
+
+Nothing here knows of steps, epochs or files.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from clipadapt.config import Config
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.processes.exchange import Processes
+from clipadapt.prompts import Prompts
+from clipadapt.towers.encoder import TorchEncoder
+from clipadapt.training.anchors import Anchors
+from clipadapt.training.averaging import Average
+from clipadapt.training.bank import Bank
+from clipadapt.training.base import BaseModel
+from clipadapt.training.objective import Objective
+from clipadapt.training.value_vectors import ValueTable, learn
+
+
+class References:
+    """Those of one run; what the objective needs of them is handed to it."""
+
+    def __init__(
+        self,
+        config: Config,
+        encoder: TorchEncoder,
+        objective: Objective,
+        parameters: Mapping[str, nn.Parameter],
+        train: Catalogue,
+        *,
+        encode: Callable[[], Tensor],
+    ) -> None:
+        """`encode`: vectors of all training pictures by the image tower as it is when it is called."""
+        self._config = config
+        self._encoder = encoder
+        self._objective = objective
+        self._train = train
+        self._labels = (*objective.labels, *objective.beside)
+        loss = config.loss
+        self.parameters = dict(parameters)
+        if loss.value_vectors and self._labels:
+            objective.table = ValueTable(self._labels, encoder.dim).to(encoder.device)
+            self.parameters |= {f"values.{name}": one for name, one in objective.table.named_parameters()}
+        self.average = Average(self.parameters, config.train.average)
+        self.kept = self.parameters | self.average.kept
+        if loss.search and self._labels:
+            empty = torch.zeros(len(train), encoder.dim, device=encoder.device)
+            objective.bank = Bank(empty, size=loss.bank, seed=config.seed)
+            self.kept |= {"bank": objective.bank.vectors}
+        compared = (loss.keep, loss.search, loss.value_vectors, loss.answers, config.train.text_warmup)
+        self.base = BaseModel(encoder, parameters, encode) if any(compared) else None
+        """The model as it was; None where nothing compares with it."""
+
+    def ready(self, prompts: Prompts) -> None:
+        """Takes the anchors from the base."""
+        if not self._config.loss.anchor:
+            return
+        trained = [labels.attribute for labels in self._objective.labels]
+        if self.base is None:
+            self._objective.anchors = self._anchors(prompts, trained, None)
+            return
+        pictures = self.base.pictures if self._config.loss.answers else None
+        with self.base.as_it_was():
+            self._objective.anchors = self._anchors(prompts, trained, pictures)
+
+    def _anchors(self, prompts: Prompts, trained: list[str], pictures: Tensor | None) -> Anchors:
+        wordings, seed = self._objective.wordings, self._config.seed
+        return Anchors.of(self._train, prompts, trained, wordings, self._encoder, pictures, seed=seed)
+
+    def begin(self, scale: float, processes: Processes) -> dict[str, Tensor]:
+        """Fills the bank, learns the value vectors and returns them by attribute; the same on every process.
+
+        `scale`: factor on cosines in training.
+        """
+        objective, loss = self._objective, self._config.loss
+        if self.base is None:
+            return {}
+        if objective.bank is not None:
+            objective.bank.vectors.data.copy_(self.base.pictures)
+        if objective.table is None:
+            return {}
+        tau, seed = loss.logit_adjustment, self._config.seed
+        learned = learn(self._labels, self.base.pictures, scale=scale, tau=tau, search=loss.search, seed=seed)
+        objective.table.start(learned)
+        processes.share(list(objective.table.parameters()))
+        self.average.restart()
+        return learned

@@ -1,0 +1,166 @@
+"""Value vectors learned from encoded pictures: in seconds, before any tower moves.
+
+For each attribute one free unit vector per value is fitted in both directions: which value has this picture
+(logit-adjusted cross-entropy over the values) and which pictures have this value (cross-entropy over the labelled
+items). It is a linear probe in the form of the model itself: cosines, no bias. The text warm-up leads the values' texts
+to them, they recognise beside texts, and in the training of both towers they are parameters like others.
+
+How much of them goes into a mixture with texts is chosen per attribute on tune, by a smooth figure: the mean of
+balanced likelihood and value-wise average precision moves with every item, where accuracy over a handful of rare items
+jumps. Nothing here knows of files or epochs.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from scipy.special import log_softmax
+from sklearn.metrics import average_precision_score
+from torch import Tensor, nn
+
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.towers.value_vectors import Learned, ValueVectors
+from clipadapt.training.labels import Labels
+
+STEPS = 100
+"""Past about 100 full-batch steps the rare values' directions fit their few items rather than the value."""
+RATE = 0.01
+LOGITS = 1 << 26
+"""Items x values of one step: 256 MB for each copy that the backward pass holds."""
+ITEMS = 4096
+"""Items of a step at least, however many values there are."""
+NOISE = 0.02
+"""Size of the first vectors' spread around the pictures' mean, which separates nothing yet."""
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of value vectors that a mixture may have."""
+NEAR = 0.002
+"""A difference of the smooth figure that tune cannot tell; the larger share of text wins then, for it can be edited."""
+
+
+class ValueTable(nn.Module):
+    """The value vectors of every attribute in training: free rows, of which the direction alone counts."""
+
+    def __init__(self, labels: Sequence[Labels], dim: int) -> None:
+        super().__init__()
+        self.values = {one.attribute: tuple(one.values) for one in labels}
+        self._at = {name: number for number, name in enumerate(self.values)}
+        self.rows = nn.ParameterList([torch.zeros(len(values), dim) for values in self.values.values()])
+
+    def vectors(self, attribute: str) -> Float[Tensor, "v d"]:
+        """Unit vectors of one attribute, with gradient."""
+        return F.normalize(self.rows[self._at[attribute]], dim=-1)
+
+    @property
+    def started(self) -> bool:
+        """Whether there is anything in it yet."""
+        return any(bool(rows.detach().any()) for rows in self.rows)
+
+    @torch.no_grad()
+    def start(self, learned: Mapping[str, Float[Tensor, "v d"]]) -> None:
+        """Takes learned vectors."""
+        for name in self.values:
+            self.rows[self._at[name]].copy_(learned[name])
+
+    def kept(self, image_space: str, weights: Mapping[str, float], fitted: Mapping[str, object]) -> ValueVectors:
+        """As it is now, for recognising and for the file."""
+        learned = {
+            name: Learned(values, self.vectors(name).detach().float().cpu().numpy().copy(), weights.get(name, 0.5))
+            for name, values in self.values.items()
+        }
+        return ValueVectors(learned, image_space, fitted)
+
+
+def learn(
+    labels: Sequence[Labels],
+    pictures: Float[Tensor, "n d"],
+    *,
+    scale: float,
+    tau: float,
+    search: float = 1.0,
+    seed: int = 0,
+) -> dict[str, Float[Tensor, "v d"]]:
+    """Attribute -> unit vector of each of its values, fitted over all items at once.
+
+    Where items x values would not fit in memory, each step takes another share of the items. Time grows with both.
+
+    Args:
+        labels: the attributes of a catalogue, and what each item has.
+        pictures: unit vectors of its items, in order; no gradient reaches them.
+        scale: factor on cosines; a low one regularises.
+        tau: strength of the frequency prior, as in the recognition loss.
+        search: weight of the direction from values to items; that of the other is 1.
+        seed: of the first vectors.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    items = torch.arange(len(pictures), device=pictures.device)
+    factor = torch.tensor(scale, device=pictures.device)
+    learned = {}
+    for attribute in labels:
+        spread = NOISE * torch.randn(len(attribute.values), pictures.shape[1], generator=draws)
+        free = (pictures.mean(0) + spread.to(pictures)).requires_grad_()
+        optimizer = torch.optim.Adam([free], lr=RATE)
+        size = max(ITEMS, LOGITS // len(attribute.values))
+        for _ in range(STEPS):
+            some = items
+            if len(items) > size:
+                some = torch.randperm(len(items), generator=draws)[:size].to(items.device)
+            vectors = F.normalize(free, dim=-1)
+            loss = attribute.terms(some, pictures[some], vectors, factor, None, tau).mean()
+            if search:
+                loss = loss + search * attribute.search_terms(some, pictures[some], vectors, factor, None).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        learned[attribute.attribute] = F.normalize(free.detach(), dim=-1)
+    return learned
+
+
+def choose_weights(
+    learned: ValueVectors,
+    tune: Catalogue,
+    pictures: Float[np.ndarray, "n d"],
+    texts: Mapping[str, Float[np.ndarray, "v d"]],
+    *,
+    scale: float,
+) -> dict[str, float]:
+    """Attribute -> share of value vectors in its mixture, by `smooth_figure` on tune; 0.5 where tune has no label.
+
+    Args:
+        pictures: unit vectors of tune's items.
+        texts: attribute -> unit vectors of the texts of `learned`'s values, in their order, in the wording to judge by.
+    """
+    chosen = {}
+    for name, one in learned.attributes.items():
+        place = {value: row for row, value in enumerate(one.values)}
+        sets = [[place[value] for value in sorted(had) if value in place] for had in tune.value_sets(name)]
+        rows = np.array([row for row, had in enumerate(sets) if had], np.int64)
+        if not len(rows):
+            chosen[name] = 0.5
+            continue
+        has = np.zeros((len(rows), len(one.values)), bool)
+        for row, item in enumerate(rows):
+            has[row, sets[item]] = True
+        figures = [
+            smooth_figure(pictures[rows] @ learned.mixed(name, one.values, texts[name], weight).T, has, scale=scale)
+            for weight in WEIGHTS
+        ]
+        chosen[name] = next(w for w, one in zip(WEIGHTS, figures, strict=True) if one >= max(figures) - NEAR)
+    return chosen
+
+
+def smooth_figure(cosines: Float[np.ndarray, "n v"], has: np.ndarray, *, scale: float) -> float:
+    """How well values are recognised and found: the mean over the values that occur of the geometric mean probability
+    of their items, and of average precision, averaged. From 0 to 1; larger is better.
+
+    Args:
+        cosines: of labelled items with every value.
+        has: bool, which values an item has.
+        scale: factor on cosines.
+    """
+    logs = log_softmax(scale * cosines.astype(np.float64), axis=1)
+    occurring = np.flatnonzero(has.any(axis=0))
+    likely = [np.exp(logs[has[:, value], value].mean()) for value in occurring]
+    precise = [average_precision_score(has[:, value], cosines[:, value]) for value in occurring]
+    return float((np.mean(likely) + np.mean(precise)) / 2)
