@@ -30,7 +30,7 @@ from clipadapt.prompts import Prompts
 from clipadapt.recognition.values import HeldOutWording
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import to_rows
-from clipadapt.statistics.rows import Row
+from clipadapt.statistics.rows import QUOTED, Row, Wording
 from clipadapt.statistics.sampling import Sampler
 from clipadapt.towers.encoder import Encoder
 
@@ -105,7 +105,7 @@ def evaluate(
         heads,
         tune,
         progress,
-        words={"held_out": held_out, "file": prompts},
+        words=_words(encoders, prompts, held_out),
     )
     quoted = _headline(catalogue, suite, headline)
     measured, rows = _measure(context, suite, quoted)
@@ -141,7 +141,7 @@ def _measure(context: EvalContext, suite: Suite, quoted: tuple[str, ...]) -> tup
         for task in tasks:
             if task.by_wording:
                 found += task.measure(part)
-        by_wording.append((part, found if wording == "held_out" else _figures_over_values(found)))
+        by_wording.append((part, found if wording == QUOTED else _figures_over_values(found)))
     for task in tasks:
         if not (task.by_wording and by_wording):
             measured += task.measure(context)
@@ -158,8 +158,17 @@ def _measure(context: EvalContext, suite: Suite, quoted: tuple[str, ...]) -> tup
     return measured, to_rows(cells, context.systems, context.split, context.sampler, context.statistics) + measured.rows
 
 
+def _words(
+    encoders: Mapping[str, Encoder], prompts: Prompts, held_out: HeldOutWording
+) -> Mapping[Wording, Prompts | HeldOutWording]:
+    """What values are called in each wording; texts and value vectors each alone, too, where a model mixes them."""
+    mixes = any(getattr(encoder, "value_vectors", None) is not None for encoder in encoders.values())
+    words: dict[Wording, Prompts | HeldOutWording] = {"held_out": held_out, "file": prompts}
+    return words | {"texts": held_out, "vectors": held_out} if mixes else words
+
+
 def _figures_over_values(found: Measured) -> Measured:
-    """What is reported in the file's wording: the figures over all values, beside those in held-out wording."""
+    """What is reported in other wordings than the quoted one: the figures over all values."""
     cells = [cell for cell in found.cells if cell.value is None]
     return Measured(cells, found.rows, predictions=found.predictions, notes=found.notes)
 

@@ -83,14 +83,22 @@ class VectorCache:
         return self._space(f"{encoder.text_space}-{_precision(encoder)}").vectors(keys, encode, encoder.dim)
 
     def values(
-        self, encoder: Encoder, prompts: Wording, attribute: str, values: Sequence[str], *, plain: bool = False
+        self,
+        encoder: Encoder,
+        prompts: Wording,
+        attribute: str,
+        values: Sequence[str],
+        *,
+        plain: bool = False,
+        share: float | None = None,
     ) -> Float[np.ndarray, "v dim"]:
         """One unit vector per value, float64: of its texts, mixed with the value vectors that the encoder has.
 
-        A plain text stays as it is. Arguments and errors are those of `recognition.values.value_vectors`.
+        A plain text stays as it is. `share`: of the value vectors; None: the one that tune chose. Other arguments and
+        errors are those of `recognition.values.value_vectors`.
         """
         texts = value_vectors(prompts, attribute, values, self.encode(encoder), plain=plain)
-        return texts if plain else mixed(encoder, attribute, values, texts)
+        return texts if plain else mixed(encoder, attribute, values, texts, share)
 
     def encode(self, encoder: Encoder) -> Encode:
         """`texts` of one encoder."""

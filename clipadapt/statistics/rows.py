@@ -19,15 +19,23 @@ SCHEMA_VERSION = 1
 HEADLINE = "headline"
 """The task of the rows that are quoted."""
 
-WORDINGS = {"file": "the file's wording", "held_out": "held-out wording"}
+WORDINGS = {
+    "file": "the file's wording",
+    "held_out": "held-out wording",
+    "texts": "held-out wording, texts alone",
+    "vectors": "value vectors alone",
+}
 """How reports call them."""
 
 LOWER_IS_BETTER = frozenset({"calibration_error"})
 """Metrics of which a smaller figure is the better one."""
 
+QUOTED = "held_out"
+"""The wording that is quoted: texts as they are, mixed with value vectors where a model has them."""
+
 Bin = Literal["all", "many", "medium", "few", "rare"]
 Verdict = Literal["better", "worse", "unclear"]
-Wording = Literal["file", "held_out"]
+Wording = Literal["file", "held_out", "texts", "vectors"]
 _PAIRED = ("against", "delta", "delta_low", "delta_high", "p", "minimum_detectable")
 
 
@@ -152,8 +160,8 @@ def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def in_quoted_wording(rows: Iterable[Row]) -> list[Row]:
-    """The rows that are quoted: all but those in the file's own wording."""
-    return [row for row in rows if row.wording != "file"]
+    """The rows that are quoted: those in held-out wording, and those that go by none."""
+    return [row for row in rows if row.wording in (None, QUOTED)]
 
 
 def about(row: Row) -> tuple[object, ...]:

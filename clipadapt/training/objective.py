@@ -132,7 +132,8 @@ class Objective:
         self._caption_loss = mean_of(caption_loss(loss.name, loss.options), loss.name)
         self._captions = Captions(catalogue, prompts, seed=seed) if captioned else None
 
-        self.wordings = Wordings(prompts, titles, seed=seed)
+        values = {attribute.name: sorted(catalogue.counts(attribute.name)) for attribute in catalogue.attributes}
+        self.wordings = Wordings(prompts, titles, seed=seed, values=values)
         """How values are worded, in training and when judged."""
         self.anchors: Anchors | None = None
         """What texts and pictures are to keep of the base."""

@@ -32,6 +32,7 @@ from clipadapt.evaluation.report.summary import (
 from clipadapt.evaluation.report.wordings import NOTE, Pair, wording_lines
 from clipadapt.statistics.rows import (
     HEADLINE,
+    QUOTED,
     WORDINGS,
     FileWording,
     Row,
@@ -359,7 +360,7 @@ def _tables(rows: Sequence[Row], counterpart: Counterparts) -> list[RowTable]:
     """Rows by task; each task's values apart from its aggregates, and the file's wording apart from the quoted one."""
     grouped: dict[str, list[Row]] = {}
     for row in rows:
-        words = f", in {WORDINGS['file']}" if row.wording == "file" else ""
+        words = f", in {WORDINGS[row.wording]}" if row.wording not in (None, QUOTED) else ""
         grouped.setdefault(row.task + (", each value" if row.value is not None else "") + words, []).append(row)
     return [
         RowTable(name.replace("_", " "), [Line(_what(row), row, counterpart(row)) for row in _leading(some)])

@@ -26,11 +26,13 @@ from clipadapt.recognition.values import Classifier, head_classifier
 from clipadapt.recognition.values import Wording as ValueTexts
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import Cell
-from clipadapt.statistics.rows import Bin, Row, Wording
+from clipadapt.statistics.rows import QUOTED, Bin, Row, Wording
 from clipadapt.statistics.sampling import Sampler
 from clipadapt.statistics.settings import Statistics
 from clipadapt.towers.classifier import LinearHead
 from clipadapt.towers.encoder import Encoder
+
+_SHARES: Mapping[Wording, float] = {"texts": 0.0, "vectors": 1.0}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class EvalContext:
     """Wording -> what values are called in it; empty: `prompts` alone."""
     wording: Wording | None = None
     """Which of them `prompts` is; null: what is measured does not go by one."""
+    share: float | None = None
+    """Of value vectors in mixtures with texts; null: as each model's tune chose."""
     within: Bool[np.ndarray, " items"] | None = None
     segment: str | None = None
     _sets: dict[str, list[frozenset[str]]] = field(default_factory=dict)
@@ -72,7 +76,7 @@ class EvalContext:
 
     def in_wording(self, wording: Wording) -> "EvalContext":
         """The same with values called in one of `words`."""
-        return replace(self, prompts=self.words[wording], wording=wording)
+        return replace(self, prompts=self.words[wording], wording=wording, share=_SHARES.get(wording))
 
     def wording_of(self, attribute: str) -> Wording | None:
         """The wording that an attribute is recognised in; null where linear heads recognise it in every system."""
@@ -128,7 +132,7 @@ class EvalContext:
             if head is not None and attribute in head.attributes:
                 found[system] = head_classifier(head, attribute, values)
             else:
-                vectors = self.vectors.values(encoder, self.prompts, attribute, values, plain=plain)
+                vectors = self.vectors.values(encoder, self.prompts, attribute, values, plain=plain, share=self.share)
                 found[system] = Classifier.cosine(vectors)
         return found
 
@@ -150,7 +154,9 @@ class EvalContext:
     def of_values(self, attribute: str, values: Sequence[str], *, plain: bool = False) -> dict[str, np.ndarray]:
         """System -> unit vectors of the values' texts, in their order."""
         return {
-            system: self.vectors.values(encoder, self.prompts, attribute, values, plain=plain).astype(np.float32)
+            system: self.vectors.values(encoder, self.prompts, attribute, values, plain=plain, share=self.share).astype(
+                np.float32
+            )
             for system, encoder in self.encoders.items()
         }
 
@@ -172,7 +178,7 @@ class EvalContext:
         Segments are measured in the quoted wording alone.
         """
         yield self
-        for column in columns if self.wording != "file" else ():
+        for column in columns if self.wording in (None, QUOTED) else ():
             sets = self.catalogue.value_sets(column)
             for value, count in sorted(self.catalogue.counts(column).items()):
                 if count >= 4 * self.min_items:

@@ -22,7 +22,7 @@ from clipadapt.recognition.accuracy import accuracies, recall, recalls
 from clipadapt.recognition.predict import Predictions, recognise
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import ClassMeans, Resampled, totals_evidence
-from clipadapt.statistics.rows import HEADLINE, Bin
+from clipadapt.statistics.rows import HEADLINE, QUOTED, Bin
 from clipadapt.statistics.sampling import Sampler
 
 Metric = Literal["top1", "balanced_accuracy", "macro_f1", "recall"]
@@ -74,7 +74,7 @@ class Recognition(Task):
                 measured.notes.append(f"recognition of {attribute}: {reason}")
                 continue
             classifiers = context.classifiers(attribute, values, plain=self.prompts == "plain")
-            measured_before = context.wording == "file" and context.wording_of(attribute) is None
+            measured_before = context.wording not in (None, QUOTED) and context.wording_of(attribute) is None
             for part in context.parts(self.segments):
                 predictions = recognise(attribute, values, part.value_sets(attribute), context.pictures, classifiers)
                 if not len(predictions.items):

@@ -23,7 +23,7 @@ from clipadapt.evaluation.tasks.task import Ranking, no_column, no_values
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import Rankings, Resampled, gallery_evidence
 from clipadapt.statistics.galleries import AVERAGE_PRECISION, Figure, RankingMetric, figures
-from clipadapt.statistics.rows import HEADLINE, Bin
+from clipadapt.statistics.rows import HEADLINE, QUOTED, Bin
 
 
 class TextToImage(Ranking):
@@ -86,7 +86,7 @@ class TextToImage(Ranking):
             for search in searches(part, self):
                 for found in _measured(part, self, search):
                     by_attribute.setdefault(found.query.attribute, []).append(found)
-                if self.by == "value" and part.segment is None and part.wording != "file":
+                if self.by == "value" and part.segment is None and part.wording in (None, QUOTED):
                     examples.add(search)
             for attribute, some in by_attribute.items():
                 measured.cells += _cells(part, self, part.task(name), attribute, some)
