@@ -164,7 +164,9 @@ def _words(
     """What values are called in each wording; texts and value vectors each alone, too, where a model mixes them."""
     mixes = any(getattr(encoder, "value_vectors", None) is not None for encoder in encoders.values())
     words: dict[Wording, Prompts | HeldOutWording] = {"held_out": held_out, "file": prompts}
-    return words | {"texts": held_out, "vectors": held_out} if mixes else words
+    if mixes:
+        words["texts"] = words["vectors"] = held_out
+    return words
 
 
 def _figures_over_values(found: Measured) -> Measured:
