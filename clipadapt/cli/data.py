@@ -1,4 +1,4 @@
-"""clipadapt data check|prepare|audit: what is wrong with a catalogue, its pictures decoded once, its labels audited.
+"""clipadapt data check|prepare|metadata|audit: faults, pictures decoded once, what pictures carry, wrong labels.
 
     clipadapt data audit SOURCE --config C                          # audit/mark.html: a person marks a sample of labels
     clipadapt data audit SOURCE --config C --answers answers.json   # label error, and the labels likeliest to be wrong
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clipadapt.data.faults import Report
     from clipadapt.data.images import Preprocess
 
-app = typer.Typer(help="Check, prepare or audit a catalogue.", no_args_is_help=True)
+app = typer.Typer(help="Check, prepare or audit a catalogue, or read what its pictures carry.", no_args_is_help=True)
 
 _SHOWN = 10
 """Findings of one kind that a terminal shows; --json has them all."""
@@ -106,6 +106,45 @@ def prepare(
     typer.echo(f"training crops of half the area: {_decibels(done.crop_psnr)}, SSIM {done.crop_ssim:.4f}")
     typer.echo(f"{done.images_per_second:,.0f} images/s read back, {done.originals_per_second:,.0f} from the originals")
     typer.echo(f"set data.prepared={out} to train from it", err=True)
+
+
+@app.command()
+@options.with_catalogue
+def metadata(
+    out: Annotated[Path, typer.Option("--out", help="FILE.csv; one row per item.")],
+    catalogue: options.Catalogue,
+    positional: Source = None,
+    split: options.Split = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="FIELD=COLUMN that holds it, such as captured=shot_on; may be repeated."),
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Look into pictures (EXIF, XMP, IPTC) for empty cells.")
+    ] = True,
+    location: Annotated[bool, typer.Option("--location", help="Read and write place, latitude, longitude.")] = False,
+) -> None:
+    """Write licence, licensor, credit and capture date of every item; where it was taken only on request."""
+    from clipadapt.atomic import atomic_write
+    from clipadapt.data.metadata import fields, table
+    from clipadapt.data.metadata import metadata as run
+    from clipadapt.errors import UsageError
+    from clipadapt.inputs import resolve
+
+    pairs = [one.partition("=") for one in column or ()]
+    if bad := ["".join(parts) for parts in pairs if not all(parts)]:
+        raise UsageError(f"--column {bad[0]}: write it as FIELD=COLUMN, such as captured=shot_on")
+    inputs = resolve(**_named(positional, catalogue))
+    items = inputs.items(split or inputs.data.splits.train)
+    rows, faults = run(items, {field: name for field, _, name in pairs}, pictures=pictures, location=location)
+    atomic_write(out, table(items.ids, rows, location=location))
+    for fault in faults[:_SHOWN]:
+        typer.echo(str(fault), err=True)
+    if len(faults) > _SHOWN:
+        typer.echo(f"and {len(faults) - _SHOWN} more", err=True)
+    for field in fields(location=location):
+        typer.echo(f"{field}: known for {sum(bool(getattr(row, field)) for row in rows):,} of {len(rows):,} items")
+    typer.echo(f"wrote {out}", err=True)
 
 
 @app.command()

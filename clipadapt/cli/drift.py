@@ -15,9 +15,12 @@ import typer
 from clipadapt.cli import options
 
 
+@options.with_catalogue
 def command(
     new: Annotated[Path, typer.Argument(metavar="VECTORS", help="Folder that clipadapt embed wrote of new items.")],
     reference: Annotated[Path, typer.Option("--reference", help="Such a folder of what the model was measured on.")],
+    catalogue: options.Catalogue,
+    split: options.Split = None,
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("drift"),
     segment: Annotated[str | None, typer.Option("--segment", help="Column whose values are compared apart.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="Column of dates that windows are made of.")] = None,
@@ -26,11 +29,6 @@ def command(
     effect: Annotated[float, typer.Option("--effect", help="Least effect that alarms.")] = 0.002,
     permutations: Annotated[int, typer.Option("--permutations", min=19, help="Of products.")] = 999,
     seed: Annotated[int, typer.Option("--seed", help="Of permutations.")] = 0,
-    source: options.Source = None,
-    split: options.Split = None,
-    config: options.Config = None,
-    image: options.Image = None,
-    item: options.Id = None,
 ) -> None:
     """Compare new vectors with a reference, per segment and time window; pictures on the page with --source."""
     from rich.table import Table
@@ -45,10 +43,10 @@ def command(
 
     if not 0.0 < level < 1.0:
         raise ConfigError(f"--level {level}: a fraction between 0 and 1, such as 0.05")
-    catalogue = None
-    if source is not None or config is not None:
-        inputs = resolve(config=config, source=source, image=image, id=item)
-        catalogue = inputs.items(split or inputs.data.splits.train)
+    pictured = None
+    if catalogue["source"] is not None or catalogue["config"] is not None:
+        inputs = resolve(**catalogue)
+        pictured = inputs.items(split or inputs.data.splits.train)
     report = measure(
         Vectors.open(reference), Vectors.open(new), segment=segment, time=time, window=window, level=level,
         least_effect=effect, permutations=permutations, seed=seed,
@@ -57,7 +55,7 @@ def command(
     for name, text in (
         ("drift.json", as_json(report)),
         ("drift.prom", as_prometheus(report)),
-        ("drift.html", as_page(report, catalogue)),
+        ("drift.html", as_page(report, pictured)),
     ):
         atomic_write(out / name, text)
     table = Table("segment", "window", "verdict", "effect", "p, corrected", "p", "products", "items", "reference")

@@ -1,6 +1,8 @@
 """clipadapt data check and prepare, as typed."""
 
+import base64
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -118,3 +120,28 @@ def test_audit_as_json(shop, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["labels"], found["looked_at"]) == (6, 2)
     assert found["balance"] == {"Pattern": {"Solid": 3, "Striped": 3}}
+
+
+def test_metadata_writes_no_place_unless_asked(shop, tmp_path, capsys):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2026:03:31 10:11:12"
+    exif.get_ifd(0x8825).update({1: "N", 2: (47.0, 4.0, 0.0), 3: "E", 4: (15.0, 26.0, 0.0)})
+    Image.new("RGB", (24, 24)).save(shop / "train/0.png", exif=exif.tobytes())
+    out = tmp_path / "metadata.csv"
+    assert main(["data", "metadata", str(shop), "--out", str(out)]) == 0
+    assert "captured: known for 1 of 6 items" in capsys.readouterr().out
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {"id": "train0", "licence": "", "licensor": "", "credit": "", "captured": "2026-03-31"}
+    assert main(["data", "metadata", str(shop), "--out", str(out), "--location"]) == 0
+    with out.open(newline="") as file:
+        assert next(csv.DictReader(file))["latitude"].startswith("47.0666")
+    assert main(["data", "metadata", str(shop), "--out", str(out), "--column", "captured"]) == 2
+    assert "write it as FIELD=COLUMN" in capsys.readouterr().err
+    # Pages and vectors are made of pixels: what a picture carries beside them goes nowhere.
+    assert main(["data", "audit", str(shop), "--attribute", "Pattern", "--share", "1", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "mark.html").read_text(encoding="utf-8")
+    pictures = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["pictures"]
+    for picture in pictures.values():
+        with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
+            assert not opened.getexif().get_ifd(0x8825) and "xmp" not in opened.info

@@ -6,13 +6,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from clipadapt.cli import data, embed, index, options, prompts, tag
+from clipadapt.cli import data, drift, embed, index, options, prompts, tag
 from clipadapt.cli import eval as eval_
 
 FLAGS = ["--source", "--config", "--image", "--product", "--id", "--title"]
 VERBS = {
     "embed": embed.command, "eval": eval_.command, "tag": tag.command, "index build": index.build,
-    "index add": index.add, "data check": data.check, "data audit": data.audit, "prompts lint": prompts.lint,
+    "index add": index.add, "data check": data.check, "data audit": data.audit, "data metadata": data.metadata,
+    "drift": drift.command, "prompts lint": prompts.lint,
     "prompts preview": prompts.preview, "prompts score": prompts.score, "prompts weigh": prompts.weigh,
 }  # fmt: skip
 
