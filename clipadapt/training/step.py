@@ -26,6 +26,7 @@ from clipadapt.processes.gather import gather
 from clipadapt.towers.cut import Cut
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower
+from clipadapt.towers.unread import block_of_the_read_token, first_token_alone
 from clipadapt.training import mixing
 from clipadapt.training.attention import training_attention
 from clipadapt.training.base import BaseModel
@@ -70,6 +71,8 @@ class Step:
         }
         if not config.model.compile:  # which fuses by itself
             fuse(encoder.model)
+        plain = "image" in self.learning and not (config.model.compile or config.model.checkpointing)
+        self._last_block = block_of_the_read_token(encoder) if plain else None
 
     def both(self, batches: Sequence[TrainBatch], *, epoch: int, step: int) -> Outcome:
         """A step of both towers. `batches`: this process's share of the global batch, in micro-batches."""
@@ -88,7 +91,7 @@ class Step:
         def encode(piece: tuple[int, TrainBatch]) -> Tensor:
             at, batch = piece
             self._dropouts["image"].draw(step=step, items=batch.indices.tolist(), device=device)
-            with self._attention():
+            with self._attention(), first_token_alone(self._last_block):
                 return F.normalize(self._image_features(batch, at, text_batch.mix), dim=-1)
 
         pieces = list(zip(starts.tolist(), batches, strict=True))

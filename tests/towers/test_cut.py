@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from adapted_towers import adapted, gradients
 from tiny_models import LAYOUTS, OPEN_CLIP, TWO_TOWERS
 from torch import Tensor, nn
 
@@ -12,27 +13,9 @@ from clipadapt.config import Lora, Train
 from clipadapt.errors import ModelError
 from clipadapt.towers.cut import find_cut
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.towers.lora import add_adapters, select_trainable
+from clipadapt.towers.lora import select_trainable
 
 Encoders = Callable[[str], TorchEncoder]
-UPPER: Any = [["image.blocks.0.*", None], ["*.attention.{q,k,v,out}", 2], ["*", None]]
-
-
-def adapted(encoder: TorchEncoder, plan: Any = UPPER, **lora: Any) -> TorchEncoder:
-    """With adapters that are not zero any more."""
-    add_adapters(encoder, Lora(preset="image", rank=2, alpha=4, dropout=0.0, plan=plan, **lora))
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for name, parameter in encoder.model.named_parameters():
-            if "lora_B" in name:
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return encoder
-
-
-def gradients(encoder: TorchEncoder, features: Tensor) -> dict[str, Tensor]:
-    encoder.zero_grad()
-    (features * torch.linspace(-1, 1, features.numel()).view_as(features)).sum().backward()
-    return {name: p.grad.clone() for name, p in encoder.model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
