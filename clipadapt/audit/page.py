@@ -193,7 +193,7 @@ def _pair(catalogues: Mapping[str, Catalogue], twin: Twin) -> Pair:
         pictures.append(thumbnail(catalogue, item.row))
         names.append(f"{item.split}: {catalogue.ids[item.row]}, product {catalogue.products[item.row]}")
     parts = [text for text, there in (("two splits", twin.splits), ("two products", twin.products)) if there]
-    by = "equal but for size or compression" if twin.by == "hash" else "alike to the model"
+    by = "alike by perceptual hash" if twin.by == "hash" else "alike to the model"
     cosine = f", cosine {twin.cosine:.3f}" if twin.cosine is not None else ""
     return Pair((pictures[0], pictures[1]), (names[0], names[1]), f"{' and '.join(parts)}: {by}{cosine}")
 

@@ -144,7 +144,7 @@ def _twins(every: Mapping[str, Catalogue], encoder: Encoder | None, cache: Vecto
     found = twins(every, vectors, threshold)
     by_hash = sum(one.by == "hash" for one in found)
     between = sum(one.splits for one in found)
-    words = f"{by_hash} pair(s) in two products or splits are equal but for size or compression"
+    words = f"{by_hash} pair(s) in two products or splits are alike by perceptual hash, as copies are"
     if encoder is None:
         return (
             found,

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from clipadapt import keyed
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.data.lookalikes import lookalikes
+from clipadapt.data.lookalikes import near_pairs
 from clipadapt.errors import CatalogueError
 from clipadapt.towers.encoder import Encoder
 
@@ -62,7 +62,7 @@ def twins(
     vectors: Mapping[str, Float[np.ndarray, "items dim"]] | None = None,
     threshold: float = 1.0,
 ) -> list[Twin]:
-    """Pairs in two products or splits: each item with the first of its group by hash, then by vectors, by cosine.
+    """Pairs in two products or splits: those by hash, then others by vectors, each the most alike first.
 
     Args:
         vectors: unit length, of each catalogue; rows of broken pictures are NaN.
@@ -71,23 +71,21 @@ def twins(
     where = [Item(split, row) for split, catalogue in catalogues.items() for row in range(len(catalogue))]
     products = np.concatenate([catalogue.products for catalogue in catalogues.values()])
     splits = np.array([item.split for item in where])
-    groups = np.concatenate(lookalikes(list(catalogues.values())))
     every = None if vectors is None else np.nan_to_num(np.concatenate([vectors[split] for split in catalogues]))
-    first: dict[str, int] = {}
-    pairs: list[tuple[int, int]] = []
-    for at, group in enumerate(groups.tolist()):
-        start = first.setdefault(group, at)
-        if start != at and (products[start] != products[at] or splits[start] != splits[at]):
-            pairs.append((start, at))
+    pairs = [
+        (a, b)
+        for a, b in np.sort(near_pairs(list(catalogues.values())), axis=1).tolist()
+        if products[a] != products[b] or splits[a] != splits[b]
+    ]
     cosines = [None if every is None else float(every[a] @ every[b]) for a, b in pairs]
     found = [_twin(where, products, pair, "hash", cosine) for pair, cosine in zip(pairs, cosines, strict=True)]
     if every is not None:
-        same = {(groups[a], groups[b]) for a, b in pairs}
-        near = _near(every, products, splits, threshold)
+        found.sort(key=lambda twin: -(twin.cosine or 0.0))
+        known = set(pairs)
         found += [
             _twin(where, products, (a, b), "vectors", cosine)
-            for a, b, cosine in near
-            if groups[a] != groups[b] and (groups[a], groups[b]) not in same
+            for a, b, cosine in _near(every, products, splits, threshold)
+            if (a, b) not in known
         ]
     return found
 

@@ -49,8 +49,7 @@ def lookalikes(catalogues: Sequence[Catalogue], title: str | None = None) -> lis
     from scipy.sparse.csgraph import connected_components
 
     ids = [item for catalogue in catalogues for item in catalogue.ids]
-    grids, broken = _all_grids(catalogues)
-    pairs = [_near_pairs(grids, np.flatnonzero(~broken))]
+    pairs = [near_pairs(catalogues)]
     if title is not None:
         texts = [" ".join(text.casefold().split()) for one in catalogues for text in titles_of(one, title)]
         pairs.append(_equal_pairs(texts))
@@ -60,6 +59,15 @@ def lookalikes(catalogues: Sequence[Catalogue], title: str | None = None) -> lis
     first = np.unique(labels, return_index=True)[1]
     names = np.array([f"like {ids[at]}" for at in first], dtype=np.str_)[labels]
     return np.split(names, np.cumsum([len(one) for one in catalogues])[:-1])
+
+
+def near_pairs(catalogues: Sequence[Catalogue]) -> Int[np.ndarray, "pairs 2"]:
+    """Pairs of near-identical pictures, as places in the items of all catalogues one after the other.
+
+    A group of `lookalikes` is a chain of such pairs, whose ends may look quite different.
+    """
+    grids, broken = _all_grids(catalogues)
+    return _near_pairs(grids, np.flatnonzero(~broken))
 
 
 def grid_of(picture: Image.Image) -> UInt8[np.ndarray, "rows columns rgb"]:
@@ -78,7 +86,7 @@ def _all_grids(catalogues: Sequence[Catalogue]) -> tuple[UInt8[np.ndarray, "n ro
     total = sum(map(len, catalogues))
     grids, broken = np.zeros((total, SIDE, SIDE + 1, 3), np.uint8), np.zeros(total, bool)
     at = 0
-    with bar(total, "comparing pictures, for no column names products", "images") as shown:
+    with bar(total, "comparing pictures", "images") as shown:
         for catalogue in catalogues:
             for row in range(len(catalogue)):
                 try:
