@@ -4,6 +4,7 @@ import html
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clipadapt.errors import PromptError
@@ -13,8 +14,11 @@ from clipadapt.evaluation.report.wordings import wording_lines
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import Suite
 from clipadapt.prompts import Prompts
+from clipadapt.recognition.values import value_vectors
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.cells import corrected
 from clipadapt.statistics.rows import HEADLINE, about, select
+from clipadapt.towers.value_vectors import Learned, ValueVectors
 
 FILE = """
 attributes:
@@ -67,6 +71,24 @@ def test_every_figure_over_values_has_both_wordings_and_the_held_out_one_is_quot
     assert {one.attribute for one in results.details.confusions} == {"Pattern", "baseColour"}
     assert len(results.details.confusions) == 2 and len(results.details.reliability) == 4, "of the quoted wording alone"
     assert {one.text for one in results.details.examples if one.query == "Striped"} == {"wearing striped"}
+
+
+def test_texts_and_value_vectors_are_measured_apart_where_a_model_mixes_them(validation, good, poor, counted):
+    values = ("Checked", "Solid", "Striped")
+    prompts = Prompts.parse(FILE)
+    wrong = value_vectors(prompts, "Pattern", [*values[1:], values[0]], VectorCache().encode(good))
+    good.value_vectors = ValueVectors({"Pattern": Learned(values, wrong.astype(np.float32), 0.1)}, good.image_space)
+    mixed = evaluate(good, validation, prompts, SUITE, against=poor, train_counts=counted, progress=False)
+    means = {
+        row.wording: row.mean
+        for row in select(mixed.rows, task="recognition", attribute="Pattern", metric="balanced_accuracy", bin="all")
+        if row.system == "adapted" and row.segment is None
+    }
+    assert means["held_out"] == means["texts"] == 1.0 and means["vectors"] < 0.5
+    assert mixed.headline("balanced_accuracy").mean > 0.9, "vectors alone are not quoted"
+    good.value_vectors = ValueVectors({"Pattern": Learned(values, wrong.astype(np.float32), 1.0)}, good.image_space)
+    vectors = evaluate(good, validation, prompts, SUITE, against=poor, train_counts=counted, progress=False)
+    assert vectors.headline("balanced_accuracy").mean < 0.9
 
 
 def test_p_is_corrected_within_a_wording(row):

@@ -115,6 +115,25 @@ def test_stopped_and_resumed_ends_with_the_same_bits_at_every_checkpoint(
     assert_resumes(configured, whole, monkeypatch, saves)
 
 
+RECIPE: dict[str, Any] = {
+    "loss": {
+        "name": "attributes", "scale": 30.0, "caption_weight": 0.1, "search": 1.0, "bank": 12, "value_vectors": 5.0,
+        "wordings": 2, "anchor": 2.0, "answers": 1.0, "attribute_weights": {"baseColour": 0.0},
+    },
+    "train": {"checkpoint_every": 1, "keep_checkpoints": 9, "text_warmup": 3, "average": 0.9, "views": 1},
+    "eval": {"select_on": "smooth"},
+}  # fmt: skip
+"""Everything that a run may go by besides its batches."""
+
+
+@pytest.mark.parametrize("saves", [1, 3])
+def test_value_vectors_bank_and_average_are_the_same_after_a_stop(
+    configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+):
+    whole = train(configured(**RECIPE, output_dir=str(tmp_path / "whole")))
+    assert_resumes(configured, whole, monkeypatch, saves, RECIPE)
+
+
 @pytest.mark.parametrize("saves", [1, 4])
 def test_mined_batches_are_the_same_after_a_stop(
     configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int

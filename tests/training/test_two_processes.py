@@ -30,6 +30,14 @@ MINED: dict[str, Any] = {
 }
 
 
+RECIPE: dict[str, Any] = {
+    "loss": {"name": "attributes", "search": 1.0, "bank": 12, "value_vectors": 5.0, "wordings": 2, "anchor": 2.0,
+             "answers": 1.0, "attribute_weights": {"baseColour": 0.0}},
+    "train": {"micro_batch": 4, "text_warmup": 2, "average": 0.9},
+    "eval": {"select_on": "smooth"},
+}  # fmt: skip
+
+
 CACHED: dict[str, Any] = {
     "loss": {"name": "attributes", "keep": 0.5},
     "train": {"micro_batch": 4, "text_warmup": 2, "views": 2},
@@ -70,7 +78,7 @@ def test_first_step_is_the_same_in_two_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sections", [SECTIONS, MINED, CACHED], ids=["attributes", "mined", "cached"])
+@pytest.mark.parametrize("sections", [SECTIONS, MINED, CACHED, RECIPE], ids=["attributes", "mined", "cached", "recipe"])
 def test_a_whole_run_is_the_same_in_two_processes(
     configured: Callable[..., Config], tmp_path: Path, sections: dict[str, Any]
 ):
