@@ -8,6 +8,7 @@ import pytest
 from data_factory import paint
 
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.policy import Policy
 from clipadapt.data.role_names import named
 
 DOCS = (Path(__file__).parents[2] / "docs/catalogues.md").read_text(encoding="utf-8")
@@ -40,3 +41,17 @@ def test_names_have_the_parts_that_the_table_gives(part):
     assert len(names) > 2
     for name in names:
         assert named(name) in PARTS[part], name
+
+
+def test_the_policy_in_the_docs_is_one(tmp_path):
+    (text,) = re.findall(r"```yaml\n(column: licence.*?)```", DOCS, re.DOTALL)
+    (tmp_path / "policy.yaml").write_text(text)
+    policy = Policy.load(tmp_path / "policy.yaml")
+    assert policy.permits(["cc0-1.0", "In-house", "", "Other"], "index").tolist() == [True, False, False, False]
+
+
+def test_the_figures_of_the_audit_are_those_that_were_measured():
+    measured = json.loads((Path(__file__).parents[2] / "eval/results/label_audit.json").read_text())["headline"]
+    said = " ".join(DOCS.split())
+    assert f"in {100 * measured['coverage_of_all_attributes']:.1f}% of {measured['simulations']} simulations" in said
+    assert f"hold {100 * measured['errors_in_first_12_percent']:.0f}% of the errors" in said
