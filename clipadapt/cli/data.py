@@ -273,12 +273,12 @@ def _print(report: "Report") -> None:
     for (level, remedy), count in kinds.items():
         if count > _SHOWN:
             typer.echo(f"{level}: and {count - _SHOWN} more of: {remedy}")
-    for split, found in report.splits.items():
-        sizes = found["sizes"]
+    for split, figures in report.splits.items():
+        sizes = figures["sizes"]
         common = "x".join(map(str, sizes["most_common"][0][:2])) if sizes["most_common"] else "none"
         typer.echo(
-            f"{split}: {found['items']} items, {found['products']} products, "
+            f"{split}: {figures['items']} items, {figures['products']} products, "
             f"{sizes['different']} picture size(s), mostly {common}"
         )
-        for name, attribute in found["attributes"].items():
+        for name, attribute in figures["attributes"].items():
             typer.echo(f"  {name}: known for {attribute['known']:.0%} of the items, {attribute['values']} values")

@@ -260,7 +260,7 @@ def _read(file: Path) -> bytes:
 def _recalls(measured: dict) -> str:
     if not measured:
         return "recall not measured"
-    return ", ".join(f"recall@10 of {kind} queries {found.recall:.3f}" for kind, found in measured.items())
+    return ", ".join(f"recall@10 of {kind} queries {point.recall:.3f}" for kind, point in measured.items())
 
 
 def _report(change: "Change") -> None:

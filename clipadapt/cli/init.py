@@ -38,21 +38,21 @@ def command(
     from clipadapt.data.inspect import inspect
     from clipadapt.errors import UsageError
 
-    found = inspect(source, split, image)
-    if found.split == "validation" and len(found.splits) == 1:
+    inspection = inspect(source, split, image)
+    if inspection.split == "validation" and len(inspection.splits) == 1:
         raise UsageError(f"{source}: there is only a split 'validation'; give its own folder: {source}/validation")
-    _show(found)
+    _show(inspection)
     called = name or _name(source)
     if not yes and at_terminal():
         called = str(typer.prompt("Name of the two files", default=called, err=True))
-        found = _confirmed(found)
+        inspection = _confirmed(inspection)
     config_file, prompts_file = folder / "configs" / f"{called}.yaml", folder / "prompts" / f"{called}.yaml"
     existing = [str(file) for file in (config_file, prompts_file) if file.exists()]
     if existing and not force:
         raise UsageError(f"{' and '.join(existing)} exist already; choose another --name, or overwrite with --force")
-    words = _prompts_text(found, called)
-    config = _config_text(found, called, config_file, prompts_file, model)
-    _write(config_file, prompts_file, config, words, found)
+    words = _prompts_text(inspection, called)
+    config = _config_text(inspection, called, config_file, prompts_file, model)
+    _write(config_file, prompts_file, config, words, inspection)
     typer.echo(f"wrote {config_file} and {prompts_file}; next:", err=True)
     for step in _next_steps(config_file, prompts_file):
         typer.echo(step)
@@ -78,37 +78,38 @@ def at_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _show(found: "Inspection") -> None:
+def _show(inspection: "Inspection") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    sizes = sorted(set(found.sizes))
+    sizes = sorted(set(inspection.sizes))
     seen = f", from {sizes[0][0]}x{sizes[0][1]} to {sizes[-1][0]}x{sizes[-1][1]}" if len(sizes) > 1 else ""
     seen = seen or (f", {sizes[0][0]}x{sizes[0][1]}" if sizes else "")
-    table = Table(title=f"{found.source}: {found.items} pictures in {found.split!r}{seen}")
+    table = Table(title=f"{inspection.source}: {inspection.items} pictures in {inspection.split!r}{seen}")
     for heading in ("column", "looks like", "used", "filled", "values", "because"):
         table.add_column(heading)
-    for column in found.columns:
+    for column in inspection.columns:
         table.add_row(
             column.name, column.part, "yes" if column.proposed and column.part != "text" else "no",
-            f"{column.filled / found.items:.0%}", str(len(column.values)), column.why,
+            f"{column.filled / inspection.items:.0%}", str(len(column.values)), column.why,
         )  # fmt: skip
     console = Console(stderr=True)
     console.print(table)
-    for fault in found.broken:
+    for fault in inspection.broken:
         console.print(f"broken picture: {fault}", markup=False)
 
 
-def _confirmed(found: "Inspection") -> "Inspection":
+def _confirmed(inspection: "Inspection") -> "Inspection":
     """The inspection as the person at the terminal wants it."""
-    product = _asked(found, "Column whose items are one product (- for none)", found.named("product"))
-    caption = _asked(found, "Column of ready captions (- for none)", found.named("caption"))
-    proposed = ", ".join(attribute.name for attribute in found.attributes)
+    product = _asked(inspection, "Column whose items are one product (- for none)", inspection.named("product"))
+    caption = _asked(inspection, "Column of ready captions (- for none)", inspection.named("caption"))
+    proposed = ", ".join(attribute.name for attribute in inspection.attributes)
     names: list[str] = []
     while not names:
         answer = typer.prompt("Attributes, separated by commas", default=proposed, err=True)
-        names = [known for part in answer.split(",") if (known := _known(found, part.strip()))]
-    return found._replace(columns=tuple(_as_chosen(column, product, caption, names) for column in found.columns))
+        names = [known for part in answer.split(",") if (known := _known(inspection, part.strip()))]
+    columns = tuple(_as_chosen(column, product, caption, names) for column in inspection.columns)
+    return inspection._replace(columns=columns)
 
 
 def _as_chosen(column: "Column", product: str | None, caption: str | None, attributes: list[str]) -> "Column":
@@ -122,18 +123,18 @@ def _as_chosen(column: "Column", product: str | None, caption: str | None, attri
     return column
 
 
-def _asked(found: "Inspection", question: str, proposal: str | None) -> str | None:
+def _asked(inspection: "Inspection", question: str, proposal: str | None) -> str | None:
     while True:
         answer = typer.prompt(question, default=proposal or "-", err=True).strip()
         if answer == "-":
             return None
-        if known := _known(found, answer):
+        if known := _known(inspection, answer):
             return known
 
 
-def _known(found: "Inspection", name: str) -> str | None:
+def _known(inspection: "Inspection", name: str) -> str | None:
     """The column of that name; says what there is when there is none."""
-    names = [column.name for column in found.columns]
+    names = [column.name for column in inspection.columns]
     if name in names or not name:
         return name or None
     close = difflib.get_close_matches(name, names, n=1)
@@ -148,20 +149,20 @@ def _name(source: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in stem.lower()).strip("_") or "catalogue"
 
 
-def _prompts_text(found: "Inspection", name: str) -> str:
+def _prompts_text(inspection: "Inspection", name: str) -> str:
     from clipadapt.prompts.starter import Words, starter
 
     attributes = [
-        Words(column.name, column.values, column.separator, column.filled == found.items)
-        for column in found.of("attribute")
+        Words(column.name, column.values, column.separator, column.filled == inspection.items)
+        for column in inspection.of("attribute")
     ]
-    return starter(name, attributes, caption=found.named("caption"), absent=found.absent)
+    return starter(name, attributes, caption=inspection.named("caption"), absent=inspection.absent)
 
 
-def _config_text(found: "Inspection", name: str, file: Path, prompts: Path, model: str) -> str:
+def _config_text(inspection: "Inspection", name: str, file: Path, prompts: Path, model: str) -> str:
     from clipadapt.prompts.starter import scalar
 
-    attributes = found.attributes
+    attributes = inspection.attributes
     if any(attribute.kind == "multi" for attribute in attributes):
         kinds = [
             f"    {scalar(a.name)}: " + (f'{{kind: multi, separator: "{a.separator}"}}' if a.kind == "multi" else "{}")
@@ -171,13 +172,13 @@ def _config_text(found: "Inspection", name: str, file: Path, prompts: Path, mode
     else:
         names = f"  attributes: [{', '.join(scalar(attribute.name) for attribute in attributes)}]"
         listed = "\n".join(textwrap.wrap(names, 118, subsequent_indent="    ", break_on_hyphens=False))
-    batch, epochs = _size(found.items)
-    left = [column.name for column in found.columns if column.part == "attribute" and not column.proposed]
-    product, title = found.named("product"), found.named("caption")
-    unknown = ", ".join(scalar(mark) for mark in ("", *found.unknown))
-    has_validation = "validation" in found.splits
+    batch, epochs = _size(inspection.items)
+    left = [column.name for column in inspection.columns if column.part == "attribute" and not column.proposed]
+    product, title = inspection.named("product"), inspection.named("caption")
+    unknown = ", ".join(scalar(mark) for mark in ("", *inspection.unknown))
+    has_validation = "validation" in inspection.splits
     lines = [
-        f"# {name}: written by `clipadapt init` from {found.items} pictures; every line can be changed.",
+        f"# {name}: written by `clipadapt init` from {inspection.items} pictures; every line can be changed.",
         "#",
         f"#   {_launch(file)}",
         "#",
@@ -187,8 +188,8 @@ def _config_text(found: "Inspection", name: str, file: Path, prompts: Path, mode
         "model:",
         f"  name: {scalar(model)}   # or local-dir:PATH, transformers:ID, ... (README.md)",
         "data:",
-        f"  source: {scalar(found.source)}",
-        *([f"  image: {scalar(found.image)}   # column of pictures"] if found.image != "image" else []),
+        f"  source: {scalar(inspection.source)}",
+        *([f"  image: {scalar(inspection.image)}   # column of pictures"] if inspection.image != "image" else []),
         listed,
         *([f"  # left out, for a picture hardly shows them: {', '.join(left)}"] if left else []),
         f"  product: {scalar(product) if product else 'null'}   # "
@@ -196,10 +197,10 @@ def _config_text(found: "Inspection", name: str, file: Path, prompts: Path, mode
             "items of one product never cross splits" if product else "no column was found; alike pictures count as one"
         ),
         *([f"  title: {scalar(title)}   # so do items of equal titles"] if title and not product else []),
-        *([f"  id: {scalar(identity)}"] if (identity := found.named("id")) and identity != "id" else []),
+        *([f"  id: {scalar(identity)}"] if (identity := inspection.named("id")) and identity != "id" else []),
         f"  unknown: [{unknown}]   # cells that mean nobody knows",
         "  splits:",
-        f"    train: {scalar(found.split)}",
+        f"    train: {scalar(inspection.split)}",
         "    validation: validation"
         + ("" if has_validation else "   # the source has none: a fifth is carved, by product"),
         "    tune: 0.1   # carved from train by product, for every choice made on data",
@@ -218,7 +219,7 @@ def _size(items: int) -> tuple[int, int]:
     return 512, 5
 
 
-def _write(config_file: Path, prompts_file: Path, config: str, words: str, found: "Inspection") -> None:
+def _write(config_file: Path, prompts_file: Path, config: str, words: str, inspection: "Inspection") -> None:
     """Writes both files once each has been read as it will be, and the first thousand items have their captions."""
     from clipadapt.atomic import atomic_write
     from clipadapt.config import Config

@@ -71,7 +71,7 @@ def command(
         )
     given = Thresholds.load(thresholds) if thresholds is not None else None
     inputs = resolve(model=model, **catalogue, attributes=attribute or (), prompts=prompts)
-    found = tag_inputs(inputs, split or inputs.default_split, tune=tune, given=given)
+    to_tag = tag_inputs(inputs, split or inputs.default_split, tune=tune, given=given)
     words = Prompts.load(given.prompts["path"]) if given is not None and prompts is None else inputs.prompts
     kept = VectorCache(cache or default_folder() / "vectors")
     where = options.device_of(device)
@@ -79,8 +79,8 @@ def command(
     tagged, fitted = {}, {}
     for system, name in systems.items():
         encoder = load(name or "", device=where)
-        fitted[system] = given or _fit(encoder, found, words, kept, precision)
-        tagged[system] = tag(encoder, found.catalogue, words, fitted[system], kept, split=found.split)
+        fitted[system] = given or _fit(encoder, to_tag, words, kept, precision)
+        tagged[system] = tag(encoder, to_tag.catalogue, words, fitted[system], kept, split=to_tag.split)
     first = next(iter(systems))
     tagged[first].write(out)
     _tell(tagged[first], fitted[first])
@@ -89,24 +89,24 @@ def command(
         path = out.with_name(f"{out.stem}.thresholds.json")
         fitted[first].save(path)
         _say(f"wrote {path}")
-    _report(tagged, fitted, found, inputs, words, out.with_name(f"{out.stem}.report.json"))
+    _report(tagged, fitted, to_tag, inputs, words, out.with_name(f"{out.stem}.report.json"))
 
 
 def _fit(
-    encoder: "Encoder", found: "TagInputs", words: "Prompts", kept: "VectorCache", precision: float | None
+    encoder: "Encoder", tag_inputs: "TagInputs", words: "Prompts", kept: "VectorCache", precision: float | None
 ) -> "Thresholds":
     from clipadapt.tagging.thresholds import fit
 
-    assert found.tune is not None, "read from a file otherwise"
+    assert tag_inputs.tune is not None, "read from a file otherwise"
     return fit(
         encoder,
-        found.tune,
+        tag_inputs.tune,
         words,
-        found.attributes,
+        tag_inputs.attributes,
         kept,
-        split=found.tune_name,
-        carved_from=found.carved_from,
-        known=found.known,
+        split=tag_inputs.tune_name,
+        carved_from=tag_inputs.carved_from,
+        known=tag_inputs.known,
         precision=DEFAULT_PRECISION if precision is None else precision,
     )
 
@@ -128,7 +128,7 @@ def _tell(tagged: "Tagged", fitted: "Thresholds") -> None:
 def _report(
     tagged: "Mapping[str, Tagged]",
     fitted: "Mapping[str, Thresholds]",
-    found: "TagInputs",
+    tag_inputs: "TagInputs",
     inputs: "Inputs",
     words: "Prompts",
     path: Path,
@@ -141,16 +141,16 @@ def _report(
 
     first, weighed = next(iter(tagged)), words.library.fitted_on
     if not labelled(tagged[first].catalogue, fitted[first]):
-        _say(f"no report: no item of {found.split!r} has a known value of these attributes")
-    elif found.trained_on_it:
-        _say(f"no report: the model was trained on {found.split!r}, so its labels say nothing of other items")
+        _say(f"no report: no item of {tag_inputs.split!r} has a known value of these attributes")
+    elif tag_inputs.trained_on_it:
+        _say(f"no report: the model was trained on {tag_inputs.split!r}, so its labels say nothing of other items")
     elif weighed is not None and weighed.fingerprint == tagged[first].catalogue.fingerprint:
-        _say(f"no report: the weights of {words.path} were fitted on {found.split!r}")
+        _say(f"no report: the weights of {words.path} were fitted on {tag_inputs.split!r}")
     else:
         if not inputs.known_source:  # what thresholds were fitted for may not be what a bare source is taken to have
             inputs = inputs.about(fitted[first].attributes)
         counts = inputs.training_counts()
-        results = report(tagged, fitted, split=found.split, counts=counts, headline=inputs.headline)
+        results = report(tagged, fitted, split=tag_inputs.split, counts=counts, headline=inputs.headline)
         atomic_write(path, results.to_json())
         stdout_console().print(table(results))
         _say(f"wrote {path}")

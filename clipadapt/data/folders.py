@@ -140,10 +140,10 @@ def is_picture_name(name: str) -> bool:
     return name.lower().endswith(PICTURE_ENDINGS) and "://" not in name
 
 
-def no_split(source: str, split: str, found: list[str]) -> CatalogueError:
+def no_split(source: str, split: str, splits: list[str]) -> CatalogueError:
     """The error for a split that is not there."""
     return CatalogueError(
-        f"{source}: no split {split!r}; it has {', '.join(map(repr, found))}. Name one of these; a split that a run "
+        f"{source}: no split {split!r}; it has {', '.join(map(repr, splits))}. Name one of these; a split that a run "
         "carved by product exists through that run's config only (data.splits)"
     )
 
@@ -234,11 +234,11 @@ def _holder(folder: Path) -> Table | ClassFolders | None:
     """What holds one split: a metadata table, at least two class folders and nothing else, or the one JSON beside the
     pictures that is a table.
     """
-    found = [folder / name for name in _METADATA if (folder / name).is_file()]
-    if len(found) > 1:
-        raise CatalogueError(f"{folder}: holds {' and '.join(file.name for file in found)}; keep one of them")
-    if found:
-        return Table(found[0])
+    files = [folder / name for name in _METADATA if (folder / name).is_file()]
+    if len(files) > 1:
+        raise CatalogueError(f"{folder}: holds {' and '.join(file.name for file in files)}; keep one of them")
+    if files:
+        return Table(files[0])
     labels: list[str] = []
     for entry in _entries(folder):
         if entry.is_dir():
@@ -285,14 +285,14 @@ def _split_folders(source: Path) -> tuple[dict[str, Path], list[Path]]:
     return splits, others
 
 
-def _once(found: dict[str, Path], split: str, path: Path) -> None:
+def _once(files: dict[str, Path], split: str, path: Path) -> None:
     """Notes what holds a split; two for one split would hide each other."""
-    if split in found:
+    if split in files:
         raise CatalogueError(
-            f"{path.parent}: {found[split].name!r} and {path.name!r} both mean the split {split!r}; rename one, "
+            f"{path.parent}: {files[split].name!r} and {path.name!r} both mean the split {split!r}; rename one, "
             "or put their items together"
         )
-    found[split] = path
+    files[split] = path
 
 
 def _holds_pictures(folder: Path) -> bool:

@@ -86,8 +86,8 @@ class Inspection(NamedTuple):
 
     def named(self, part: Part) -> str | None:
         """The one column proposed for a part, if any."""
-        found = self.of(part)
-        return found[0].name if found else None
+        columns = self.of(part)
+        return columns[0].name if columns else None
 
     @property
     def attributes(self) -> list[Attribute]:
@@ -127,9 +127,9 @@ def inspect(source: str, split: str | None = None, image: str | None = None, rev
 
 def _load(source: Source, split: str, image: str | None) -> tuple[Catalogue, str]:
     """The catalogue, and the column of its pictures: the one given, one named so, or one whose cells name pictures."""
-    found = [image] if image is not None else _picture_columns(source.first_cells(split))
+    candidates = [image] if image is not None else _picture_columns(source.first_cells(split))
     first: CatalogueError | None = None
-    for candidate in (*found, "image"):
+    for candidate in (*candidates, "image"):
         try:
             return Catalogue.of(source, split, product=None, image=candidate, unknown=("",)), candidate
         except CatalogueError as error:
@@ -228,8 +228,8 @@ def _lists(name: str, known: Sequence[str], counts: Counter[str], items: int, se
         why = "lists in the source"
     elif sum(list_in_text(cell) is not None for cell in counts) > 0.5 * len(counts):
         separator, why = JOINT, f"lists written as text, such as {known[0][:30]}"
-    elif found := list_separator(counts):
-        separator, why = found, f"lists separated by {found!r}"
+    elif mark := list_separator(counts):
+        separator, why = mark, f"lists separated by {mark!r}"
     else:
         return None
     parts = Counter(part for cell in known for part in members(cell, separator))
@@ -271,25 +271,24 @@ def list_separator(counts: Collection[str]) -> str:
 def _one_of_each(columns: list[Column], cells: dict[str, list[str]]) -> list[Column]:
     """Keeps one product, one id, one caption and one price; a product that no column is named for is looked for."""
     products = [column for column in columns if column.part == "product"]
-    found = min(products, key=_product_rank, default=None)
-    if found is None:
+    product = min(products, key=_product_rank, default=None)
+    if product is None:
         attributes = [column.name for column in columns if column.part == "attribute"]
         candidates = [column for column in columns if column.part in ("text", "attribute") and _may_be_product(column)]
         agreeing = [column for column in candidates if _holds_together(column, cells, attributes)]
-        found = min(agreeing, key=_product_rank, default=None)
-        if found is not None:
-            found = replace(found, why="by its cells: items that share one agree in their attributes")
-    product = found
+        product = min(agreeing, key=_product_rank, default=None)
+        if product is not None:
+            product = replace(product, why="by its cells: items that share one agree in their attributes")
     captions = [column for column in columns if column.part == "caption"]
     caption = min(captions, key=lambda column: (_rank(column.name), -len(column.values)), default=None)
     identities = [column for column in columns if column.part == "id"]
     identity = min(identities, key=lambda column: (column.name.lower() != "id", len(column.name)), default=None)
-    best = {column.name for column in (product, caption, identity) if column is not None}
+    chosen = {column.name for column in (product, caption, identity) if column is not None}
     kept: list[Column] = []
     for column in columns:
         if product is not None and column.name == product.name:
             kept.append(replace(product, part="product", separator="", proposed=True))
-        elif column.part in ("product", "caption", "id") and column.name not in best:
+        elif column.part in ("product", "caption", "id") and column.name not in chosen:
             kept.append(replace(column, part="text", why=f"{column.why}; another column serves", proposed=False))
         else:
             kept.append(column)

@@ -47,16 +47,16 @@ def scan(catalogue: Catalogue, label: str = "pictures") -> Iterator[Scanned]:
             return Scanned(index, digest, header, str(error))
         return Scanned(index, digest, header, "")
 
-    found = ordered(look, range(len(catalogue)))
-    yield from progress.track(found, total=len(catalogue), label=label, unit="pictures")
+    pictures = ordered(look, range(len(catalogue)))
+    yield from progress.track(pictures, total=len(catalogue), label=label, unit="pictures")
 
 
 def broken(catalogue: Catalogue, label: str = "pictures") -> dict[int, str]:
     """Index -> a line that names item, file and fault, for every picture that cannot be decoded."""
     return {
-        found.item: f"item {catalogue.ids[found.item]!r}, {catalogue.place(found.item)}: {found.fault}"
-        for found in scan(catalogue, label)
-        if found.fault
+        picture.item: f"item {catalogue.ids[picture.item]!r}, {catalogue.place(picture.item)}: {picture.fault}"
+        for picture in scan(catalogue, label)
+        if picture.fault
     }
 
 
@@ -70,8 +70,8 @@ def refuse_other_sizes(catalogue: Catalogue, size: int) -> None:
     """
     if catalogue.prepared is not None:
         return
-    found = ordered(lambda index: decode.header(catalogue.picture_bytes(index)), range(len(catalogue)))
-    others = [(index, seen) for index, seen in enumerate(found) if (seen.width, seen.height) != (size, size)]
+    headers = ordered(lambda index: decode.header(catalogue.picture_bytes(index)), range(len(catalogue)))
+    others = [(index, seen) for index, seen in enumerate(headers) if (seen.width, seen.height) != (size, size)]
     if others:
         lines = [
             f"item {catalogue.ids[index]!r}, {catalogue.place(index)}: {seen.width}x{seen.height}"

@@ -179,7 +179,7 @@ def _spaces(run: Run, card: AdapterCard, strength: Mapping[str, float]) -> Space
     """Those of the run's adapter at a strength; only one that is neither 0 nor 1 needs the adapter itself."""
     whole: dict[Tower, str | None] = {"image": card.image_space, "text": card.text_space}
     base: dict[Tower, str | None] = {"image": card.base_image_space, "text": card.base_text_space}
-    found: dict[Tower, str | None] = {
+    spaces: dict[Tower, str | None] = {
         tower: whole[tower] if strength[tower] == 1.0 else base[tower] for tower in TOWERS
     }
     partly: list[Tower] = [
@@ -190,12 +190,12 @@ def _spaces(run: Run, card: AdapterCard, strength: Mapping[str, float]) -> Space
         assert isinstance(encoder, TorchEncoder), "a run holds torch weights"
         assert encoder.adapters is not None, "a run carries its adapter"
         for tower in partly:
-            found[tower] = adapted_space(tower, base[tower] or "", encoder.adapters.digest(tower), strength[tower])
-    return Spaces(found["image"] or "", found["text"])
+            spaces[tower] = adapted_space(tower, base[tower] or "", encoder.adapters.digest(tower), strength[tower])
+    return Spaces(spaces["image"] or "", spaces["text"])
 
 
-def _differs(what: str, found: Spaces, wanted: Spaces) -> Iterator[str]:
-    for tower, one, other in zip(TOWERS, found, wanted, strict=True):
+def _differs(what: str, spaces: Spaces, wanted: Spaces) -> Iterator[str]:
+    for tower, one, other in zip(TOWERS, spaces, wanted, strict=True):
         if one != other:
             yield f"{what} is of {one}, the adapter gives {other}; write the {tower} side anew from this run"
 
@@ -217,11 +217,11 @@ def _index_faults(index: Path, wanted: Spaces) -> Iterator[str]:
 def _threshold_faults(file: Path, wanted: Spaces, prompts: Prompts) -> Iterator[str]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        found = Spaces(document["model"]["image_space"], document["model"]["text_space"])
+        spaces = Spaces(document["model"]["image_space"], document["model"]["text_space"])
         fitted_with = document["prompts"]["digest"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file}: cannot be read as thresholds ({error!r}); fit them with clipadapt tag") from error
-    yield from _differs(f"the thresholds {file}", found, wanted)
+    yield from _differs(f"the thresholds {file}", spaces, wanted)
     if fitted_with != prompts.digest:
         yield f"the thresholds {file} were fitted with other prompts than {prompts.path}; fit them again"
 

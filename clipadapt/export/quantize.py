@@ -74,10 +74,10 @@ def quantise(folder: Path, calibration: Calibration, write: Callable[[onnx.Model
 
     decided = {name: (float_pictures @ vectors.T).argmax(axis=1) for name, vectors in values.items()}
 
-    def loss(found: Float[np.ndarray, "n d"]) -> float:
+    def loss(narrow: Float[np.ndarray, "n d"]) -> float:
         if not values:
-            return (len(found) - _cosine(found, float_pictures[: len(found)]) * len(found)) / len(float_pictures)
-        changed = [(found @ texts.T).argmax(axis=1) != decided[name][: len(found)] for name, texts in values.items()]
+            return (len(narrow) - _cosine(narrow, float_pictures[: len(narrow)]) * len(narrow)) / len(float_pictures)
+        changed = [(narrow @ texts.T).argmax(axis=1) != decided[name][: len(narrow)] for name, texts in values.items()]
         return sum(int(one.sum()) for one in changed) / (len(values) * len(float_pictures))
 
     report: dict[str, Any] = {}
@@ -118,17 +118,17 @@ def _text(
     expected = np.concatenate([encoder.run_texts(batch) for batch in batches])
     ends = np.cumsum([len(texts) for texts in calibration.values.values()])[:-1]
 
-    def by_attribute(found: Float[np.ndarray, "n d"]) -> dict[str, np.ndarray]:
-        placed = np.empty_like(found)
-        placed[order] = found
+    def by_attribute(encoded: Float[np.ndarray, "n d"]) -> dict[str, np.ndarray]:
+        placed = np.empty_like(encoded)
+        placed[order] = encoded
         return dict(zip(calibration.values, np.split(placed, ends), strict=True)) if labels else {}
 
-    def loss(found: Float[np.ndarray, "n d"]) -> float:
-        if len(found) < len(expected):
+    def loss(narrow: Float[np.ndarray, "n d"]) -> float:
+        if len(narrow) < len(expected):
             return 0.0  # a picture's decision needs all texts
-        vectors = by_attribute(found)
+        vectors = by_attribute(narrow)
         shares = agreement((pictures, pictures), {name: (vectors[name], values[name]) for name in vectors})
-        return 1.0 - shares.get("all", _cosine(found, expected))
+        return 1.0 - shares.get("all", _cosine(narrow, expected))
 
     captions = _tokens(encoder, calibration.captions)[1]
     tuned = _tune(_plan(folder, "text"), "tokens", captions, batches, expected, loss)
@@ -192,10 +192,10 @@ def _exceptions(
         return (switchable.run(None, {name: batch, "on": on})[0] for batch in batches)
 
     def reaches_goal(kept: np.ndarray) -> bool:
-        found: list[np.ndarray] = []
+        narrow: list[np.ndarray] = []
         for vectors in run(~np.isin(np.arange(len(sites)), kept), tune):
-            found.append(vectors)
-            if loss(np.concatenate(found)) > 1.0 - GOAL:
+            narrow.append(vectors)
+            if loss(np.concatenate(narrow)) > 1.0 - GOAL:
                 return False
         return True
 
@@ -265,9 +265,9 @@ def _vectors(encoder: OnnxEncoder, texts: list[str]) -> Float[np.ndarray, "n d"]
     return encoder.encode_texts(texts).numpy()
 
 
-def _cosine(found: Float[np.ndarray, "n d"], expected: Float[np.ndarray, "n d"]) -> float:
+def _cosine(narrow: Float[np.ndarray, "n d"], expected: Float[np.ndarray, "n d"]) -> float:
     """Mean over rows of unit vectors; 0 for what is not a number."""
-    return float(np.nan_to_num((found.astype(np.float64) * expected).sum(axis=1), nan=0.0).mean())
+    return float(np.nan_to_num((narrow.astype(np.float64) * expected).sum(axis=1), nan=0.0).mean())
 
 
 def _summary(tuned: Tuned) -> dict[str, Any]:

@@ -87,26 +87,26 @@ class Sample:
             rho: correlation between items of one product; None: as items of one product and class have it, which is
                 too much where most items of a product are of different classes (see `product_correlation`).
         """
-        found = self._spread(_checked(scores, 0.0), True, other_variance, rho)
-        return Interval(found.mean, *_bounds(found, coverage))
+        moments = self._spread(_checked(scores, 0.0), True, other_variance, rho)
+        return Interval(moments.mean, *_bounds(moments, coverage))
 
     def difference(self, differences: Scores, *, coverage: float = 0.95) -> Interval:
         """Of the weighted mean of class means of score differences in [-1, 1]."""
-        found = self._spread((_checked(differences, -1.0) + 1) / 2, False, 0.0)
-        return _widened(found.mean, _bounds(found, coverage))
+        moments = self._spread((_checked(differences, -1.0) + 1) / 2, False, 0.0)
+        return _widened(moments.mean, _bounds(moments, coverage))
 
     def by_class(self, scores: Scores, *, coverage: float = 0.95) -> list[Interval]:
         """Of each class's mean score in [0, 1]; a class without items has none to give, and is an error.
 
         How alike the items of a product are is taken from all classes.
         """
-        found = self._each_class(_checked(scores, 0.0), True)
-        return [Interval(one.mean, *_bounds(one, coverage)) for one in found]
+        classes = self._each_class(_checked(scores, 0.0), True)
+        return [Interval(one.mean, *_bounds(one, coverage)) for one in classes]
 
     def differences_by_class(self, differences: Scores, *, coverage: float = 0.95) -> list[Interval]:
         """Of each class's mean score difference in [-1, 1]; otherwise as `by_class`."""
-        found = self._each_class((_checked(differences, -1.0) + 1) / 2, False)
-        return [_widened(one.mean, _bounds(one, coverage)) for one in found]
+        classes = self._each_class((_checked(differences, -1.0) + 1) / 2, False)
+        return [_widened(one.mean, _bounds(one, coverage)) for one in classes]
 
     def _spread(self, scores: np.ndarray, yes_or_no: bool, other_variance: float, rho: float | None = None) -> Spread:
         cells = self._layout.cells(self._fitting(scores))
@@ -196,10 +196,10 @@ def compared(
     The interval is that of the differences, scaled to [0, 1]; the minimum detectable difference takes its standard
     error at 80% power and the interval's level.
     """
-    found = Sample(classes, products, weights)._spread((differences + 1) / 2, False, other_variance / 4)
-    delta, low, high = _widened(found.mean, _bounds(found, coverage))
+    moments = Sample(classes, products, weights)._spread((differences + 1) / 2, False, other_variance / 4)
+    delta, low, high = _widened(moments.mean, _bounds(moments, coverage))
     reach = quantile((1 - coverage) / 2, np.inf) + quantile(1 - POWER, np.inf)
-    detectable = min(2 * reach * np.sqrt(found.variance), 1.0)
+    detectable = min(2 * reach * np.sqrt(moments.variance), 1.0)
     return Difference(delta, low, high, p, float(detectable))
 
 
@@ -226,11 +226,11 @@ def _widened(mean: float, bounds: tuple[float, float]) -> Interval:
     return Interval(2 * mean - 1, *(2 * bound - 1 for bound in bounds))
 
 
-def _bounds(found: Spread, coverage: float) -> tuple[float, float]:
+def _bounds(moments: Spread, coverage: float) -> tuple[float, float]:
     """Jeffreys's interval for the mean of that many observations, fewer of them where their variance is unsure."""
     tail = (1 - coverage) / 2
-    observations = found.observations * (quantile(tail, np.inf) / quantile(tail, found.freedom)) ** 2
-    yes, no = observations * found.mean + 0.5, observations * (1 - found.mean) + 0.5
+    observations = moments.observations * (quantile(tail, np.inf) / quantile(tail, moments.freedom)) ** 2
+    yes, no = observations * moments.mean + 0.5, observations * (1 - moments.mean) + 0.5
     # The half observations may move a bound past an extreme mean; a bound beyond its own mean would be absurd.
-    low = min(float(betaincinv(yes, no, tail)), found.mean)
-    return low, max(float(betaincinv(yes, no, 1 - tail)), found.mean)
+    low = min(float(betaincinv(yes, no, tail)), moments.mean)
+    return low, max(float(betaincinv(yes, no, 1 - tail)), moments.mean)

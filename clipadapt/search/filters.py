@@ -166,10 +166,10 @@ def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " r
     )  # the last answers for code -1
     sought = operator if ordered else "in"
     if view.order == "dates":
-        spans = [found for value in condition.values if (found := _span(value, condition, required=ordered))]
-        for found in spans:
-            values = np.array([standing(value, view.order, as_read=not found.zoned) for value in view.values])
-            chosen[:-1] |= _within(values, sought, [found])
+        periods = [period for value in condition.values if (period := _span(value, condition, required=ordered))]
+        for period in periods:
+            values = np.array([standing(value, view.order, as_read=not period.zoned) for value in view.values])
+            chosen[:-1] |= _within(values, sought, [period])
     elif view.order is not None:
         places = [standing(value, view.order) for value in condition.values]
         if ordered and math.isnan(places[0]):
@@ -177,8 +177,8 @@ def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " r
                              f"{condition.values[0]!r} is none")  # fmt: skip
         values = np.array([standing(value, view.order) for value in view.values])
         chosen[:-1] |= ~np.isnan(values) & _compared(values, sought, places)
-    found = _any(view, chosen[view.codes], rows)
-    return known & ~found if operator in ("!=", "not in") else found
+    matches = _any(view, chosen[view.codes], rows)
+    return known & ~matches if operator in ("!=", "not in") else matches
 
 
 def _any(view: Texts, cells: Bool[np.ndarray, " cells"], rows: int) -> Bool[np.ndarray, " rows"]:
@@ -195,8 +195,8 @@ def _numbers(view: Numbers, condition: Condition) -> Bool[np.ndarray, " rows"]:
     if condition.operator == "is unknown":
         return ~view.known
     if view.dates:
-        spans = [found for value in condition.values if (found := _span(value, condition, required=True))]
-        return view.known & _within(view.values, condition.operator, spans)
+        periods = [period for value in condition.values if (period := _span(value, condition, required=True))]
+        return view.known & _within(view.values, condition.operator, periods)
     wanted = [_number(value, condition) for value in condition.values]
     return view.known & _compared(view.values, condition.operator, wanted)
 
@@ -208,20 +208,20 @@ def _within(
     start, end = wanted[0].start, wanted[0].end
     if operator in ("<", "<=", ">", ">="):
         return {"<": values < start, "<=": values < end, ">": values >= end, ">=": values >= start}[operator]
-    found = np.zeros(len(values), bool)
+    inside = np.zeros(len(values), bool)
     for time in wanted:
-        found |= (values >= time.start) & (values < time.end)
-    return found if operator in ("=", "in") else ~found
+        inside |= (values >= time.start) & (values < time.end)
+    return inside if operator in ("=", "in") else ~inside
 
 
 def _span(text: str, condition: Condition, *, required: bool) -> Span | None:
-    found = span(text)
-    if found is None and required:
+    period = span(text)
+    if period is None and required:
         raise UsageError(
             f"condition {condition}: column {condition.column!r} holds dates, such as 2026-01-31, 2026-01 or "
             f"'2026-01-31 10:30'; {text!r} is none{_apart(text)}"
         )
-    return found
+    return period
 
 
 def _compared(

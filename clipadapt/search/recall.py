@@ -74,8 +74,8 @@ def picture_queries(engine: Engine, rows: Integer[np.ndarray, " some"], size: in
 
 def measure(engine: Engine, factory: str, queries: RecallQueries, params: SearchParams) -> Point:
     """Recall over all queries at once, latency of single ones."""
-    found = _without_itself(engine.search(queries.vectors, AT + 1, params).indices, queries.self_rows)
-    shares = _shares(found, queries.truth)
+    ids = _without_itself(engine.search(queries.vectors, AT + 1, params).indices, queries.self_rows)
+    shares = _shares(ids, queries.truth)
     times = []
     for query in queries.vectors[:_TIMED]:
         start = time.perf_counter()
@@ -133,21 +133,21 @@ def _refinements(engine: Engine) -> tuple[int, ...]:
 
 
 def _without_itself(
-    found: Int[np.ndarray, "queries some"], self_rows: np.ndarray | None
+    ids: Int[np.ndarray, "queries some"], self_rows: np.ndarray | None
 ) -> Int[np.ndarray, "queries 10"]:
-    found = _wide(found)
+    ids = _wide(ids)
     if self_rows is None:
-        return found[:, :AT]
-    return np.stack([row[row != mine][:AT] for row, mine in zip(found, self_rows, strict=True)])
+        return ids[:, :AT]
+    return np.stack([row[row != mine][:AT] for row, mine in zip(ids, self_rows, strict=True)])
 
 
-def _wide(found: np.ndarray) -> np.ndarray:
+def _wide(ids: np.ndarray) -> np.ndarray:
     """Padded with -1 so that every row has AT entries left after itself is taken out, however few there are."""
-    missing = max(0, AT + 1 - found.shape[1])
-    return np.pad(found, ((0, 0), (0, missing)), constant_values=-1)
+    missing = max(0, AT + 1 - ids.shape[1])
+    return np.pad(ids, ((0, 0), (0, missing)), constant_values=-1)
 
 
-def _shares(found: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, " queries"]:
+def _shares(ids: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, " queries"]:
     right = [np.isin(exact[exact >= 0], row).mean() if (exact >= 0).any() else 1.0
-             for row, exact in zip(found, truth, strict=True)]  # fmt: skip
+             for row, exact in zip(ids, truth, strict=True)]  # fmt: skip
     return np.array(right, np.float64)

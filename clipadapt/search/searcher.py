@@ -53,9 +53,9 @@ class Searcher:
             ranked = self._ranked(
                 [queries[place] for place in places], k, self.meta.search_params[kind], selection, collapse
             )
-            for place, found in zip(places, ranked, strict=True):
-                results[place] = found
-        return [self._hits(found) for found in results]
+            for place, hits in zip(places, ranked, strict=True):
+                results[place] = hits
+        return [self._hits(hits) for hits in results]
 
     def selection(self, conditions: tuple[Condition, ...]) -> Selection | None:
         """Rows that may be found; None when all may."""
@@ -78,8 +78,8 @@ class Searcher:
         fetch = min(2 * k if collapse else k, matches)
         while waiting and matches:
             wider = params._replace(probe=int(np.ceil(params.probe * max(1.0, np.sqrt(fetch / (4 * AT))))))
-            found = self.engine.search(np.stack([queries[place].vector for place in waiting]), fetch, wider, selection)
-            for place, scores, rows in zip(waiting, found.scores, found.indices, strict=True):
+            best = self.engine.search(np.stack([queries[place].vector for place in waiting]), fetch, wider, selection)
+            for place, scores, rows in zip(waiting, best.scores, best.indices, strict=True):
                 results[place] = self._collapsed(queries[place], rows, scores, k, collapse)
             waiting = [place for place in waiting if len(results[place]) < k] if fetch < matches else []
             fetch = min(4 * fetch, matches)
@@ -99,11 +99,11 @@ class Searcher:
                     seen.add(product)
         return kept[:k]
 
-    def _hits(self, found: list[tuple[int, float]]) -> list[Hit]:
-        attributes = self.items.attributes(np.array([row for row, _ in found], np.int64))
+    def _hits(self, ranked: list[tuple[int, float]]) -> list[Hit]:
+        attributes = self.items.attributes(np.array([row for row, _ in ranked], np.int64))
         return [
             Hit(self.items.id(row), score, self.items.product(row), known)
-            for (row, score), known in zip(found, attributes, strict=True)
+            for (row, score), known in zip(ranked, attributes, strict=True)
         ]
 
     def vector(self, item: str) -> Float[np.ndarray, " dim"]:

@@ -80,8 +80,8 @@ def remeasure(
     """Recall with the search parameters in use, after the index has changed."""
     queries = [picture_queries(engine, live, QUERIES, seed)] if len(live) else []
     queries += [with_truth(engine, "text", texts[:QUERIES])] if len(texts) and engine.count else []
-    found = ((one, measure(engine, factory, one, search_params[one.kind])) for one in queries)
-    return {one.kind: _as_measured(point, len(one.vectors), engine.count) for one, point in found}
+    points = ((one, measure(engine, factory, one, search_params[one.kind])) for one in queries)
+    return {one.kind: _as_measured(point, len(one.vectors), engine.count) for one, point in points}
 
 
 def candidates(count: int, dim: int) -> list[str]:
@@ -137,20 +137,20 @@ def sample_texts(items: Items, count: int, seed: int = 0) -> list[str]:
     most = max(2, items.rows // 2)
     views = [items.view(name) for name in items.columns if name not in (ID, PRODUCT)]
     words = [view for view in views if isinstance(view, Texts) and view.rows is None and 2 <= len(view.values) <= most]
-    found: dict[str, None] = {}
+    texts: dict[str, None] = {}
     for row in rng.permutation(np.flatnonzero(~items.removed))[: 4 * count]:
         known = [view.values[view.codes[row]] for view in words if view.codes[row] >= 0]
         if known:
             picked = np.sort(rng.permutation(len(known))[: rng.integers(1, 4)])
-            found[" ".join(known[place] for place in picked)] = None
-    return list(found)[:count]
+            texts[" ".join(known[place] for place in picked)] = None
+    return list(texts)[:count]
 
 
 def _shortfalls(tuned: Tuned, target: Target) -> list[str]:
     faults = [
-        f"recall@10 of {kind} queries {found.recall:.4f} (at least {found.low:.4f}) under {target.recall}"
-        for kind, found in tuned.measured.items()
-        if found.low < target.recall
+        f"recall@10 of {kind} queries {measured.recall:.4f} (at least {measured.low:.4f}) under {target.recall}"
+        for kind, measured in tuned.measured.items()
+        if measured.low < target.recall
     ]
     if target.memory_mb is not None and tuned.memory > target.memory_mb * 1e6:
         faults.append(f"{tuned.memory / 1e6:,.1f} MB in memory over {target.memory_mb:,.1f}")

@@ -53,12 +53,12 @@ def to_rows(
     rows: list[Row] = []
     for cell in cells:
         for system in (system for system in systems if system is not None):
-            found = interval(cell, system, sampler, statistics)
+            bounds = interval(cell, system, sampler, statistics)
             about = (cell.task, cell.attribute, cell.value, cell.bin, cell.metric, cell.k)
-            row = Row(*about, system, split, cell.n, cell.products, *found, wording=cell.wording)
+            row = Row(*about, system, split, cell.n, cell.products, *bounds, wording=cell.wording)
             if systems[1] is not None and system == systems[0]:
-                found = difference(cell, (system, systems[1]), sampler, statistics)
-                row = replace(row, against=systems[1], **found._asdict())
+                compared = difference(cell, (system, systems[1]), sampler, statistics)
+                row = replace(row, against=systems[1], **compared._asdict())
             rows.append(row)
     return corrected(rows)
 
@@ -83,32 +83,33 @@ class Compared(NamedTuple):
 
 def interval(cell: Cell, system: str, sampler: Sampler, statistics: Statistics) -> Bounds:
     """One system's figure."""
-    found, coverage = cell.evidence, statistics.coverage
-    if isinstance(found, Resampled):
-        point = found.points[system]
-        if found.products < 2:
+    evidence, coverage = cell.evidence, statistics.coverage
+    if isinstance(evidence, Resampled):
+        point = evidence.points[system]
+        if evidence.products < 2:
             return Bounds(point, None, None)
-        return Bounds(*interval_of_draws(found.draws[system], point, found.products, coverage=coverage))
+        return Bounds(*interval_of_draws(evidence.draws[system], point, evidence.products, coverage=coverage))
     if cell.products < 2:
-        return Bounds(found.mean(system), None, None)
-    if isinstance(found, Rankings):
-        return Bounds(*gallery_interval(found.queries[system], sampler.of_row, coverage=coverage))
-    products = sampler.of_row[found.rows]
-    return Bounds(*balanced_interval(found.scores[system], found.classes, products, found.weights, coverage=coverage))
+        return Bounds(evidence.mean(system), None, None)
+    if isinstance(evidence, Rankings):
+        return Bounds(*gallery_interval(evidence.queries[system], sampler.of_row, coverage=coverage))
+    products = sampler.of_row[evidence.rows]
+    scores, classes = evidence.scores[system], evidence.classes
+    return Bounds(*balanced_interval(scores, classes, products, evidence.weights, coverage=coverage))
 
 
 def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistics: Statistics) -> Compared:
     """The first system minus the second, on the same items."""
-    found, (system, other) = cell.evidence, systems
-    if isinstance(found, Resampled):
-        return _resampled(found, systems, statistics)
+    evidence, (system, other) = cell.evidence, systems
+    if isinstance(evidence, Resampled):
+        return _resampled(evidence, systems, statistics)
     if cell.products < 2:
-        return Compared(found.mean(system) - found.mean(other), None, None, 1.0, None)
-    if isinstance(found, Rankings):
+        return Compared(evidence.mean(system) - evidence.mean(other), None, None, 1.0, None)
+    if isinstance(evidence, Rankings):
         return Compared(
             *paired_gallery(
-                found.queries[system],
-                found.queries[other],
+                evidence.queries[system],
+                evidence.queries[other],
                 sampler.of_row,
                 coverage=statistics.coverage,
                 draws=statistics.permutations,
@@ -117,11 +118,11 @@ def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistic
         )
     return Compared(
         *paired_balanced(
-            found.scores[system],
-            found.scores[other],
-            found.classes,
-            sampler.of_row[found.rows],
-            found.weights,
+            evidence.scores[system],
+            evidence.scores[other],
+            evidence.classes,
+            sampler.of_row[evidence.rows],
+            evidence.weights,
             coverage=statistics.coverage,
             draws=statistics.permutations,
             seed=statistics.seed,
@@ -129,16 +130,16 @@ def difference(cell: Cell, systems: tuple[str, str], sampler: Sampler, statistic
     )
 
 
-def _resampled(found: Resampled, systems: tuple[str, str], statistics: Statistics) -> Compared:
-    delta = found.points[systems[0]] - found.points[systems[1]]
-    assert found.null is not None, "two systems are swapped"
-    p = (1 + int((np.abs(found.null) >= abs(delta) - 1e-12).sum())) / (1 + len(found.null))
-    if found.products < 2:
+def _resampled(evidence: Resampled, systems: tuple[str, str], statistics: Statistics) -> Compared:
+    delta = evidence.points[systems[0]] - evidence.points[systems[1]]
+    assert evidence.null is not None, "two systems are swapped"
+    p = (1 + int((np.abs(evidence.null) >= abs(delta) - 1e-12).sum())) / (1 + len(evidence.null))
+    if evidence.products < 2:
         return Compared(delta, None, None, p, None)
-    draws = found.draws[systems[0]] - found.draws[systems[1]]
-    _, low, high = interval_of_draws(draws, delta, found.products, coverage=statistics.coverage, bounds=(-1.0, 1.0))
+    draws = evidence.draws[systems[0]] - evidence.draws[systems[1]]
+    _, low, high = interval_of_draws(draws, delta, evidence.products, coverage=statistics.coverage, bounds=(-1.0, 1.0))
     reach = norm.ppf((1 + statistics.coverage) / 2) + norm.ppf(POWER)
-    unseen = 3.0 / found.products  # what no product showed may still be true of this share: the rule of three
+    unseen = 3.0 / evidence.products  # what no product showed may still be true of this share: the rule of three
     return Compared(delta, low, high, p, float(min(1.0, max(reach * draws.std(), unseen))))
 
 

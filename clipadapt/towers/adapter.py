@@ -116,8 +116,8 @@ def read_adapter_card(folder: str | Path) -> AdapterCard | None:
     if card is None:
         return None
     try:
-        found = AdapterCard(**card["adapter"])
-        return found._replace(base=places.from_folder(found.base, Path(folder)))
+        adapter = AdapterCard(**card["adapter"])
+        return adapter._replace(base=places.from_folder(adapter.base, Path(folder)))
     except (KeyError, TypeError) as error:
         raise AdapterError(f"{folder}/{CARD}: does not describe an adapter ({error})") from error
 
@@ -190,9 +190,9 @@ def _shapes(encoder: TorchEncoder) -> dict[str, torch.Size]:
 
 def _fits(name: str, tensor: Tensor, known: dict[str, torch.Size]) -> bool:
     """Whether a LoRA tensor belongs to a Linear of the model and has its width."""
-    path, found, part = name.partition(".lora_")
+    path, adapted, part = name.partition(".lora_")
     weight = known.get(f"{path}.weight", torch.Size())
-    if not found or len(weight) != 2:
+    if not adapted or len(weight) != 2:
         return False
     return weight[1] == tensor.shape[-1] if part.startswith("A") else weight[0] == tensor.shape[0]
 
@@ -234,7 +234,7 @@ def _refuse_other_base(encoder: TorchEncoder, card: AdapterCard, folder: str | P
         "image_space": (card.base_image_space, lineage.image_space),
         "text_space": (card.base_text_space, lineage.text_space),
     }
-    faults = [f"{name}: {wanted} wanted, {found} found" for name, (wanted, found) in pairs.items() if wanted != found]
+    faults = [f"{name}: {wanted} wanted, {given} found" for name, (wanted, given) in pairs.items() if wanted != given]
     if faults:
         size = f" at image_size {card.image_size}" if card.image_size != encoder.preprocess.size else ""
         raise AdapterError(
@@ -262,5 +262,5 @@ def _adapters(encoder: TorchEncoder) -> Adapters:
 def _scalars(encoder: TorchEncoder) -> dict[str, Tensor]:
     if encoder.context_length is None:
         return {}
-    found = {"logit_scale": encoder.logit_scale, "logit_bias": encoder.logit_bias}
-    return {name: value for name, value in found.items() if value is not None}
+    scalars = {"logit_scale": encoder.logit_scale, "logit_bias": encoder.logit_bias}
+    return {name: value for name, value in scalars.items() if value is not None}

@@ -159,8 +159,8 @@ def tally(encoder: TorchEncoder) -> AdapterReport:
             trainable += parameter.numel() if parameter.requires_grad else 0
             counts[tower] = trainable, total + (0 if ".lora_" in name else parameter.numel())
     layers = [path for path, module in encoder.model.named_modules() if isinstance(module, LoraLayer)]
-    found = [encoder.tower_of(path) for path in layers]
-    return AdapterReport({tower: Tally(*counts[tower], found.count(tower)) for tower in TOWERS if tower in counts})
+    towers = [encoder.tower_of(path) for path in layers]
+    return AdapterReport({tower: Tally(*counts[tower], towers.count(tower)) for tower in TOWERS if tower in counts})
 
 
 def _refuse_adapted(encoder: TorchEncoder) -> None:
@@ -199,7 +199,7 @@ def _candidates(names: Mapping[str, str], towers: Collection[str]) -> list[str]:
     """
     wanted = dict.fromkeys(names)
     for tower in towers:
-        blocks = dict.fromkeys(found[1] for name in names if (found := re.match(rf"({tower}\.blocks\.\d+)\.", name)))
+        blocks = dict.fromkeys(match[1] for name in names if (match := re.match(rf"({tower}\.blocks\.\d+)\.", name)))
         if not blocks:
             raise AdapterError(
                 f"the {tower} tower has no transformer blocks that adapters could go into (a ResNet has none); "
@@ -230,11 +230,11 @@ def _refuse_biasless(encoder: TorchEncoder, targets: Iterable[str]) -> None:
         )
 
 
-def _refuse_missing(planned: Collection[str], found: Collection[str]) -> None:
-    missing = [name for name in planned if name not in found]
+def _refuse_missing(planned: Collection[str], present: Collection[str]) -> None:
+    missing = [name for name in planned if name not in present]
     if missing:
         raise AdapterError(
-            f"{len(planned)} adapters are planned (blocks x projections) and {len(found)} found; the model has no "
+            f"{len(planned)} adapters are planned (blocks x projections) and {len(present)} found; the model has no "
             f"Linear of its own for{listing(missing)}"
         )
 
@@ -298,10 +298,10 @@ def expression(paths: Iterable[str]) -> str:
         head, number, tail = block.groups() if block else (path, "", "")
         numbers.setdefault((head, tail), []).append(number)
     tails: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for (head, tail), found in numbers.items():
-        tails.setdefault((head, tuple(found)), []).append(tail)
+    for (head, tail), blocks in numbers.items():
+        tails.setdefault((head, tuple(blocks)), []).append(tail)
     parts = []
-    for (head, found), ends in tails.items():
-        middle = f"(?:{'|'.join(found)})" if any(found) else ""
+    for (head, blocks), ends in tails.items():
+        middle = f"(?:{'|'.join(blocks)})" if any(blocks) else ""
         parts.append(f"{re.escape(head)}{middle}(?:{'|'.join(re.escape(end) for end in ends)})")
     return f"^(?:{'|'.join(parts)})$"

@@ -138,7 +138,7 @@ MUTATIONS = [
         ("removed items are found", "search/searcher.py", " & ~self.items.removed)", ")", INDEX),
         ("a product comes twice", "search/searcher.py", "seen.add(product)", "pass", INDEX),
         ("one of several conditions is enough", "search/filters.py", "mask &= _numbers", "mask = _numbers", FILTERS),
-        ("unknown is unlike any value", "search/filters.py", "return known & ~found", "return ~found", FILTERS),
+        ("unknown is unlike any value", "search/filters.py", "return known & ~matches", "return ~matches", FILTERS),
         ("words and pictures change their weights", "search/query.py", "((weight, words), (1 - weight if",
          "((1 - weight, words), (weight if", QUERY),
         ("negatives attract", "search/query.py", "target -= query.negative_weight", "target += query.negative_weight",

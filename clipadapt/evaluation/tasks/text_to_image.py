@@ -84,14 +84,14 @@ class TextToImage(Ranking):
         for part in context.parts(self.segments):
             by_attribute: dict[str, list[MeasuredQuery]] = {}
             for search in searches(part, self):
-                for found in _measured(part, self, search):
-                    by_attribute.setdefault(found.query.attribute, []).append(found)
+                for result in _measured(part, self, search):
+                    by_attribute.setdefault(result.query.attribute, []).append(result)
                 if self.by == "value" and part.segment is None and part.wording in (None, QUOTED):
                     examples.add(search)
             for attribute, some in by_attribute.items():
                 measured.cells += _cells(part, self, part.task(name), attribute, some)
             if self.by in ("pair", "held_out_pair") and by_attribute:
-                every = [found for some in by_attribute.values() for found in some]
+                every = [result for some in by_attribute.values() for result in some]
                 measured.cells += _means(part, self, part.task(name), None, "all", every)
             if not by_attribute and part.segment is None:
                 what = {"held_out_pair": "no held-out pair", "pair": "no pair"}.get(self.by, "no value")
@@ -210,24 +210,24 @@ def _cells(
 ) -> list[Cell]:
     """Means over an attribute's values, all and by bin, then each value's own first figure."""
     cells = []
-    for bin_, places in context.binned(attribute, [found.query.value for found in some]).items():
+    for bin_, places in context.binned(attribute, [result.query.value for result in some]).items():
         if bin_ == "all" or (context.segment is None and " + " not in attribute):
             cells += _means(context, task, name, attribute, bin_, [some[place] for place in places])
     if context.segment is not None:
         return cells
     wanted = figures(task.metrics, task.k)
     figure = AVERAGE_PRECISION if AVERAGE_PRECISION in wanted else wanted[0]
-    for found in some:
-        about = (name, attribute, found.query.value, found.query.bin, *figure)
-        size = (len(found.rows), context.sampler.products(found.rows))
-        cells.append(Cell(*about, *size, _evidence([found], figure), context.wording))
+    for result in some:
+        about = (name, attribute, result.query.value, result.query.bin, *figure)
+        size = (len(result.rows), context.sampler.products(result.rows))
+        cells.append(Cell(*about, *size, _evidence([result], figure), context.wording))
     return cells
 
 
 def _means(
     context: EvalContext, task: TextToImage, name: str, attribute: str | None, bin_: Bin, some: Sequence[MeasuredQuery]
 ) -> list[Cell]:
-    rows = np.unique(np.concatenate([found.rows for found in some]))
+    rows = np.unique(np.concatenate([result.rows for result in some]))
     size = (len(rows), context.sampler.products(rows))
     return [
         Cell(name, attribute, None, bin_, *figure, *size, _evidence(some, figure), context.wording)
@@ -238,5 +238,5 @@ def _means(
 def _evidence(some: Sequence[MeasuredQuery], figure: Figure) -> Rankings | Resampled:
     """A figure's mean over queries."""
     if figure == AVERAGE_PRECISION:
-        return Rankings.of([found.rankings for found in some])
-    return Resampled.mean_of([found.resampled[figure] for found in some])
+        return Rankings.of([result.rankings for result in some])
+    return Resampled.mean_of([result.resampled[figure] for result in some])
