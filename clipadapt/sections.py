@@ -9,12 +9,12 @@ import os
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clipadapt.errors import ConfigError
+from clipadapt.errors import ConfigError, listing
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -27,6 +27,24 @@ class Section(BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     """Old key -> its name now. A file that says the old one is refused with the new one named; files that clipadapt
     wrote itself are read with `with_new_names`."""
+
+
+class FileSection(Section):
+    """A section that is a whole file: a suite, a gate, a policy."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads the file, or the shipped one of that name.
+
+        Raises:
+            ConfigError: no such file, no YAML, or any fault in it; all of them in one message.
+        """
+        raw = read_yaml(path)
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            faults = describe(error, cls)
+            raise ConfigError(f"{path}: {len(faults)} fault(s){listing(faults)}") from error
 
 
 def with_new_names(raw: Mapping[str, Any], model: type[Section]) -> dict[str, Any]:

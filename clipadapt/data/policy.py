@@ -17,22 +17,20 @@ Nothing here knows what a licence demands.
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool
-from pydantic import ValidationError, field_validator
+from pydantic import field_validator
 
 from clipadapt.data.spelling import folded
-from clipadapt.errors import ConfigError, listing
-from clipadapt.sections import Section, describe, read_yaml
+from clipadapt.sections import FileSection
 
 Use = Literal["train", "index", "show"]
 _SHOWN = 5
 
 
-class Policy(Section):
+class Policy(FileSection):
     """A policy file."""
 
     column: str
@@ -51,18 +49,6 @@ class Policy(Section):
         if any(not folded(name, "case") for name in licences):
             raise ValueError("an empty name; what items without a licence may be used for stands under `unknown`")
         return licences
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Reads a policy file.
-
-        Raises:
-            ConfigError: it is not there or holds a fault; all faults at once.
-        """
-        try:
-            return cls.model_validate(read_yaml(path))
-        except ValidationError as error:
-            raise ConfigError(f"{path}: no policy:{listing(describe(error, cls))}") from error
 
     def permits(self, licences: Sequence[str], use: Use) -> Bool[np.ndarray, " items"]:
         """Which items may be used so."""

@@ -9,13 +9,12 @@ optional, for what was not measured was not shown. A bound is compared strictly.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from clipadapt.errors import ConfigError, GateError, listing
-from clipadapt.sections import Section, describe, read_yaml
+from clipadapt.errors import GateError, listing
+from clipadapt.sections import FileSection, Section
 from clipadapt.statistics.rows import WORDINGS, Row, Wording, in_quoted_wording, select
 
 
@@ -76,25 +75,11 @@ class Condition(Section):
         return figure > self.above if self.above is not None else figure < (self.below or 0.0)
 
 
-class Gate(Section):
+class Gate(FileSection):
     """A whole file."""
 
     name: str = "release"
     conditions: Annotated[tuple[Condition, ...], Field(min_length=1)]
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Reads a gate file, or the shipped one of that name.
-
-        Raises:
-            ConfigError: no such file, no YAML, or any fault in it; all of them in one message.
-        """
-        raw = read_yaml(path)
-        try:
-            return cls.model_validate(raw)
-        except ValidationError as error:
-            faults = describe(error, cls)
-            raise ConfigError(f"{path}: {len(faults)} fault(s){listing(faults)}") from error
 
 
 class Outcome(NamedTuple):

@@ -12,10 +12,7 @@ it against a catalogue, so that a name nobody has is an error before anything is
 compared as text, exactly as the table writes them.
 """
 
-from pathlib import Path
-from typing import Self
-
-from pydantic import ValidationError, field_validator
+from pydantic import field_validator
 
 from clipadapt.config import Count
 from clipadapt.data.catalogue import Catalogue
@@ -23,11 +20,11 @@ from clipadapt.errors import ClipadaptError, ConfigError, listing
 from clipadapt.evaluation.tasks.registry import AnyTask
 from clipadapt.evaluation.tasks.task import no_column
 from clipadapt.recognition.accuracy import MIN_ITEMS
-from clipadapt.sections import Section, describe, read_yaml
+from clipadapt.sections import FileSection
 from clipadapt.statistics.settings import Statistics
 
 
-class Suite(Section):
+class Suite(FileSection):
     """A whole file."""
 
     name: str
@@ -47,20 +44,6 @@ class Suite(Section):
         if isinstance(tasks, list | tuple) and not tasks:
             raise ValueError("measures nothing; name one task or more")
         return tasks
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Reads a suite file, or the shipped one of that name.
-
-        Raises:
-            ConfigError: no such file, no YAML, or any fault in it; all of them in one message.
-        """
-        raw = read_yaml(path)
-        try:
-            return cls.model_validate(raw)
-        except ValidationError as error:
-            faults = describe(error, cls)
-            raise ConfigError(f"{path}: {len(faults)} fault(s){listing(faults)}") from error
 
     def check(self, catalogue: Catalogue) -> None:
         """Holds every name of the suite against a catalogue.
