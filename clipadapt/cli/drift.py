@@ -26,7 +26,7 @@ def command(
     time: Annotated[str | None, typer.Option("--time", help="Column of dates that windows are made of.")] = None,
     window: Annotated[Literal["day", "week", "month"], typer.Option("--window", help="Of the dates.")] = "week",
     level: Annotated[float, typer.Option("--level", help="Chance of any false alarm in a report.")] = 0.05,
-    effect: Annotated[float, typer.Option("--effect", help="Least effect that alarms.")] = 0.002,
+    effect: Annotated[float, typer.Option("--effect", help="Least effect that alarms.")] = 0.001,
     permutations: Annotated[int, typer.Option("--permutations", min=19, help="Of products.")] = 999,
     seed: Annotated[int, typer.Option("--seed", help="Of permutations.")] = 0,
 ) -> None:

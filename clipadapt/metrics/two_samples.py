@@ -11,7 +11,7 @@ grow with the number of items, as p-values fall, so an alarm can ask for both.
 `jointly` corrects for all comparisons made at once by the largest standardised effect of every permutation, which uses
 that they share a reference instead of assuming the worst, as Holm does. (The smallest p would do the same, but a few
 hundred permutations give it too few different values to alarm at 5% in a dozen windows.) The trade: memory of
-products x products; callers limit them.
+products x products; callers limit them. Measured alarms without drift and power: eval/benchmarks/drift.py.
 Source: Gretton et al., "A kernel two-sample test", J. Mach. Learn. Res. 13 (2012) 723-773; Westfall & Young,
 "Resampling-based multiple testing" (1993), for the largest statistic.
 """

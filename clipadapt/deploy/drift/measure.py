@@ -19,6 +19,9 @@ from clipadapt.search.vectors import Vectors
 
 LEAST = 5
 """Products of a sample; fewer say nothing."""
+LEAST_EFFECT = 0.001
+"""A tenth of items of a category that the reference lacks has 0.002 to 0.01, another white balance 0.03
+(eval/results/drift_drawn.json, drift_photos.json)."""
 _SHOWN = 12
 
 
@@ -74,7 +77,7 @@ def measure(
     time: str | None = None,
     window: Window = "week",
     level: float = 0.05,
-    least_effect: float = 0.002,
+    least_effect: float = LEAST_EFFECT,
     permutations: int = 999,
     seed: int = 0,
 ) -> Report:
