@@ -109,11 +109,18 @@ class Words(VectorCache):
         return encoder
 
     def values(
-        self, encoder: Encoder, prompts: Wording, attribute: str, values: Sequence[str], *, plain: bool = False
+        self,
+        encoder: Encoder,
+        prompts: Wording,
+        attribute: str,
+        values: Sequence[str],
+        *,
+        plain: bool = False,
+        share: float | None = None,
     ) -> Any:
         """As the cache's own; plain for the one system."""
         single = any(encoder is one for one in self._single)
-        return super().values(encoder, prompts, attribute, values, plain=plain or single)
+        return super().values(encoder, prompts, attribute, values, plain=plain or single, share=share)
 
 
 class Line(NamedTuple):

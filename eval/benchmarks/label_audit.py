@@ -139,7 +139,7 @@ def listed(source: str, model: str, plantings: int) -> dict[str, dict[str, Any]]
 
 def of_cleanlab(labels: Labels, vectors: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """cleanlab's scores of every label from the probabilities that ours uses before pooling; low is likely wrong."""
-    from cleanlab.rank import get_label_quality_scores
+    from cleanlab.rank import get_label_quality_scores  # pyright: ignore[reportMissingImports] - an optional rival
 
     features = vectors.astype(np.float64)
     features = (features - features.mean(axis=0)) / features.std(axis=0)
