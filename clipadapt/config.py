@@ -22,6 +22,7 @@ from clipadapt.sections import Fraction, Section, describe, expand, locate, put_
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 LOSSES = ("softmax", "sigmoid", "multi_positive", "attributes")
+Selector = Literal["rare_balanced_accuracy", "balanced_accuracy", "top1", "smooth", "loss"]
 _OWN_LOSS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 Plan = tuple[tuple[str, int | None], ...]
 """Ordered (pattern of logical names, rank or null); the first match wins and null freezes."""
@@ -174,8 +175,7 @@ class Loss(Section):
     """With an anchor: weight of the term that keeps the base's answers to the values of attributes whose weight is 0:
     how it ranks the values for each picture, and the pictures for each value."""
     search: Annotated[float, Field(ge=0.0)] = 0.0
-    """attributes: weight of the direction from values to items, in which a catalogue is searched, beside that from
-    items to values, in which it is recognised."""
+    """attributes: weight of the direction from values to items (search), beside that from items to values."""
     bank: Count = 16384
     """attributes: most items whose last known vectors stand beside a batch's own in that direction."""
     value_vectors: Annotated[float, Field(ge=0.0)] = 0.0
@@ -259,10 +259,6 @@ class Train(Section):
         if self.micro_batch > self.batch_size:
             raise ValueError(f"micro_batch {self.micro_batch} is larger than batch_size {self.batch_size}; lower it")
         return self
-
-
-Selector = Literal["rare_balanced_accuracy", "balanced_accuracy", "top1", "smooth", "loss"]
-"""What orders epochs."""
 
 
 class Eval(Section):

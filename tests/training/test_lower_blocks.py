@@ -57,7 +57,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "captions": {},
     "pieces": {"train": {"micro_batch": 4}},
     "attributes, base kept, texts first, rare ones more often": {
-        "loss": {"name": "attributes", "keep": 0.5, "probe": 1.0},
+        "loss": {"name": "attributes", "keep": 0.5, "value_vectors": 1.0},
         "train": {"micro_batch": 4, "text_warmup": 2, "balance": "full"},
     },
     "workers": {"data": {"workers": 1}},
