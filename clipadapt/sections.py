@@ -75,6 +75,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         mark = error.problem_mark
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{path}:{place}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:  # characters that YAML forbids
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     if not isinstance(raw, dict):

@@ -139,6 +139,7 @@ def test_a_micro_batch_larger_than_the_batch_is_refused(file: Path) -> None:
         (b"- 1", "expected a mapping of keys, found list"),
         (b"", "expected a mapping of keys, found NoneType"),
         (b"\xff\xfe\x00", "cannot be read"),
+        (b"a: \x07", "not valid YAML: .*special characters are not allowed"),
     ],
 )
 def test_what_is_no_mapping_is_refused_with_its_place(file: Path, content: bytes, message: str) -> None:
