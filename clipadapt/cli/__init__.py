@@ -29,6 +29,7 @@ VERBS = {
     "index": "build, search, change and tune a visual search index",
     "export": "merge adapters; write what servers load",
     "release": "bundle, promote, roll back, list and purge what serves",
+    "serve": "search over HTTP, with a page to search on",
     "drift": "new vectors against a reference, per segment and window; 3 on an alarm",
     "bench": "time a model's towers in torch, onnxruntime and INT8 against a budget",
     "garments": "draw the offline catalogue and pretrain the small base on it",

@@ -161,8 +161,12 @@ def search(
     not_text: Annotated[Some, typer.Option("--not-text", help="Words that results should not be like.")] = None,
     not_image: Annotated[list[Path] | None, typer.Option("--not-image", help="A picture not to be like.")] = None,
     text_weight: Annotated[
-        float, typer.Option("--text-weight", help="Say of the words beside a picture, 0 to 1.")
-    ] = 0.5,
+        float | None, typer.Option("--text-weight", help="Weight of the words beside a picture, 0 to 1; default: 0.5.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", help="0.7,0.3,-0.2: a weight for every --text, then --image, then --like."),
+    ] = None,
     where: Annotated[
         Some, typer.Option("--where", help="COLUMN=VALUE, price<50, c in (a, b), ...; all must hold.")
     ] = None,
@@ -183,7 +187,7 @@ def search(
 
     positives: list[QueryPart] = [*(text or []), *map(_picture, image or []), *map(Item, like or [])]
     negatives: list[QueryPart] = [*(not_text or []), *map(_picture, not_image or [])]
-    query = Query(tuple(positives), tuple(negatives), text_weight)
+    query = Query(tuple(positives), tuple(negatives), text_weight, weights=_weights(weights))
     conditions = parse_all(where)
     expand = None
     if prompts is not None:
@@ -236,6 +240,15 @@ def _target(recall: float, memory: float | None = None, latency: float | None = 
         return Target(recall=recall, memory_mb=memory, latency_ms=latency)
     except ValidationError as error:
         raise UsageError(f"the target cannot be:{listing(describe(error, Target))}") from error
+
+
+def _weights(text: str | None) -> tuple[float, ...]:
+    from clipadapt.errors import UsageError
+
+    try:
+        return tuple(float(part) for part in text.split(",")) if text is not None else ()
+    except ValueError as error:
+        raise UsageError(f"--weights {text}: numbers with commas between them, such as 0.7,0.3,-0.2") from error
 
 
 def _picture(file: Path):

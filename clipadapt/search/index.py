@@ -12,6 +12,7 @@ files again (a removal one small file), so changes are for batches. How vectors 
 """
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -75,6 +76,7 @@ class Index:
         self._model = model
         self._expand = expand
         self._mapped = mapped
+        self._loading = threading.RLock()
         self._load(verify=verify)
 
     @classmethod
@@ -326,18 +328,20 @@ class Index:
 
     def _text_encoder(self) -> TextEncoder:
         """The whole encoder where it is loaded already, else the text tower alone where that can be had."""
-        if self._encoder is None and self._words is None:
-            self._words = text_tower(self.model, self.meta.image_space)
-        return self._words if self._encoder is None and self._words is not None else self._default_encoder()
+        with self._loading:
+            if self._encoder is None and self._words is None:
+                self._words = text_tower(self.model, self.meta.image_space)
+            return self._words if self._encoder is None and self._words is not None else self._default_encoder()
 
     def _default_encoder(self) -> Encoder:
-        if self._encoder is None:
-            from clipadapt.towers.load import load  # torch, which a search by items or vectors does not need
+        with self._loading:
+            if self._encoder is None:
+                from clipadapt.towers.load import load  # torch, which a search by items or vectors does not need
 
-            encoder = load(self.model)
-            self._check_space(encoder.image_space, self.model)
-            self._encoder = encoder
-        return self._encoder
+                encoder = load(self.model)
+                self._check_space(encoder.image_space, self.model)
+                self._encoder = encoder
+            return self._encoder
 
     def _check_space(self, space: str, owner: str) -> None:
         if space != self.meta.image_space:

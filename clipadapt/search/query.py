@@ -2,6 +2,7 @@
 
     Query.of("striped midi skirt")                                 Query.of(picture)
     Query((picture, "in red"), text_weight=0.7)                    both; 0 is the picture alone, 1 the words alone
+    Query(("midi", "red", "lace"), weights=(1, 0.5, -0.3))         a weight per part; below 0: what it should not be
     Query.of("Pattern: Striped")                                   a value by name, also by what pictures taught of it
     Query((Item("1163"), "long sleeves"))                          more like this item, but with long sleeves
     Query(("linen shirt", "summer"), negatives=("floral",))        several positives, and what it should not be
@@ -45,17 +46,21 @@ class Query:
 
     positives: tuple[QueryPart, ...]
     negatives: tuple[QueryPart, ...] = ()
-    text_weight: float = 0.5
-    """The words' weight where there are words and pictures."""
+    text_weight: float | None = None
+    """The words' weight where there are words and pictures; null: the words' part of `weights`, else a half."""
     negative_weight: float = 0.5
     """What being like a negative costs, against what being like the positives gains."""
+    weights: tuple[float, ...] = ()
+    """One per positive, against one another; a part of negative weight is a negative. Empty: all the same."""
 
     def __post_init__(self) -> None:
         if not self.positives:
             raise UsageError(
                 "a query needs at least one text, picture or item to look for; negatives alone find nothing"
             )
-        if not 0 <= self.text_weight <= 1 or not self.negative_weight >= 0:
+        if self.weights:
+            _check_weights(self.weights, len(self.positives))
+        if (self.text_weight is not None and not 0 <= self.text_weight <= 1) or not self.negative_weight >= 0:
             raise UsageError(
                 f"text weight {self.text_weight} and negative weight {self.negative_weight}: the first lies between "
                 "0 (pictures alone) and 1 (words alone), the second is not below 0"
@@ -115,20 +120,28 @@ class Compiler:
         return [self._composed(query, *sides) for query, sides in zip(queries, found, strict=True)]
 
     def _composed(self, query: Query, positives: list[np.ndarray], negatives: list[np.ndarray]) -> CompiledQuery:
-        words = [vector for part, vector in zip(query.positives, positives, strict=True) if isinstance(part, str)]
-        others = [vector for part, vector in zip(query.positives, positives, strict=True) if not isinstance(part, str)]
+        weights = query.weights or (1.0,) * len(positives)
+        weighted = list(zip(query.positives, positives, weights, strict=True))
+        words = [(vector, weight) for part, vector, weight in weighted if weight > 0 and isinstance(part, str)]
+        others = [(vector, weight) for part, vector, weight in weighted if weight > 0 and not isinstance(part, str)]
+        unwanted = [(vector, -weight) for _, vector, weight in weighted if weight < 0]
         items = tuple(part.id for part in (*query.positives, *query.negatives) if isinstance(part, Item))
         kind: Kind = "picture" if others else "text"
         sides = [side for side in (words, others) if side]
-        if len(sides) == 1 and not negatives:
-            return CompiledQuery(_unit(np.mean(sides[0], axis=0)), kind, items)
-        weight = query.text_weight if len(sides) == 2 else 1.0
+        if len(sides) == 1 and not negatives and not unwanted:
+            return CompiledQuery(_unit(_mean(sides[0])), kind, items)
+        total = sum(weight for side in sides for _, weight in side)
+        share = sum(weight for _, weight in words) / total if query.weights else 0.5
+        share = share if query.text_weight is None else query.text_weight
+        share = share if len(sides) == 2 else 1.0 if words else 0.0
         target = np.zeros(self.dim, np.float32)
-        for share, side in ((weight, words), (1 - weight if words else 1.0, others)):
+        for part, side in ((share, words), (1 - share, others)):
             if side:
-                target += share * self._scaled(_unit(np.mean(side, axis=0)))
+                target += part * self._scaled(_unit(_mean(side)))
         for negative in negatives:
             target -= query.negative_weight / len(negatives) * self._scaled(negative)
+        for vector, weight in unwanted:
+            target -= weight / total * self._scaled(vector)
         return CompiledQuery(_unit(target), kind, items)
 
     def _scaled(self, vector: np.ndarray) -> np.ndarray:
@@ -172,6 +185,19 @@ class Compiler:
         if not np.isfinite(vector).all() or not np.any(vector):
             raise UsageError("a query vector is zero or not finite; check what made it")
         return _unit(vector)
+
+
+def _check_weights(weights: Sequence[float], parts: int) -> None:
+    if len(weights) != parts:
+        raise UsageError(f"{len(weights)} weight(s) for {parts} part(s) of a query; give one for each, in their order")
+    if not all(np.isfinite(weight) and weight for weight in weights) or not any(weight > 0 for weight in weights):
+        shown = ", ".join(f"{weight:g}" for weight in weights)
+        raise UsageError(f"weights {shown}: each is a number other than 0, and one of them is above 0")
+
+
+def _mean(weighted: Sequence[tuple[np.ndarray, float]]) -> np.ndarray:
+    vectors, weights = zip(*weighted, strict=True)
+    return np.average(np.stack(vectors), axis=0, weights=weights)
 
 
 def _with_value(text: str, mean: np.ndarray, learned: ValueVectors) -> np.ndarray:

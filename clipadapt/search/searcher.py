@@ -1,8 +1,10 @@
 """Answers queries on one open version of an index: filters, collapsing by product, results with attributes.
 
-Remembers which rows recent filters match. Knows nothing of versions, models or how queries became vectors.
+Remembers which rows recent filters match; threads may share it. Knows nothing of versions, models or how queries became
+vectors.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -41,6 +43,7 @@ class Searcher:
         self.engine, self.items, self.meta = contents.engine, contents.items, contents.meta
         self._selections: OrderedDict[tuple[Condition, ...], Selection] = OrderedDict()
         self._sample: np.ndarray | None = None
+        self._lock = threading.Lock()
 
     def search(
         self, queries: Sequence[CompiledQuery], k: int, conditions: tuple[Condition, ...] = (), collapse: bool = True
@@ -61,12 +64,17 @@ class Searcher:
         """Rows that may be found; None when all may."""
         if not conditions and not self.items.removed.any():
             return None
-        if conditions not in self._selections:
-            self._selections[conditions] = Selection(matching(self.items, conditions) & ~self.items.removed)
+        with self._lock:
+            known = self._selections.get(conditions)
+            if known is not None:
+                self._selections.move_to_end(conditions)
+                return known
+        made = Selection(matching(self.items, conditions) & ~self.items.removed)
+        with self._lock:
+            self._selections[conditions] = made
             while len(self._selections) > _SELECTIONS:
                 self._selections.popitem(last=False)
-        self._selections.move_to_end(conditions)
-        return self._selections[conditions]
+        return made
 
     def _ranked(
         self, queries: list[CompiledQuery], k: int, params: SearchParams, selection: Selection | None, collapse: bool
@@ -116,7 +124,9 @@ class Searcher:
 
     def spread(self, vector: Float[np.ndarray, " dim"]) -> float:
         """Standard deviation of a vector's similarities to the catalogue, over a sample of it."""
-        if self._sample is None:
-            rows = np.random.default_rng(0).permutation(self.engine.count)[:_SPREAD_SAMPLE]
-            self._sample = self.engine.vectors(np.sort(rows))
-        return float((self._sample @ vector).std()) if len(self._sample) > 1 else 1.0
+        with self._lock:
+            if self._sample is None:
+                rows = np.random.default_rng(0).permutation(self.engine.count)[:_SPREAD_SAMPLE]
+                self._sample = self.engine.vectors(np.sort(rows))
+            sample = self._sample
+        return float((sample @ vector).std()) if len(sample) > 1 else 1.0

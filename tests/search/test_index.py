@@ -1,4 +1,6 @@
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
@@ -307,3 +309,17 @@ def test_large_products_do_not_crowd_others_out(vectors_of, tmp_path):
 def test_texts_are_measured_when_there_are_any(colours):
     assert set(colours.meta.measured) == {"picture", "text"}
     assert colours.meta.model == "painter"
+
+
+def test_threads_that_share_an_index_find_what_one_finds(colours: Index):
+    """Each condition is its own entry among those remembered, and there are more of them than are kept."""
+    wanted = [f"price<{price}" for price in range(1, 121, 3)]
+    expected = {where: [hit.id for hit in colours.search("red", 5, where=where)[0]] for where in wanted}
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda where: (where, colours.search("red", 5, where=where)[0]), wanted * 20))
+    finally:
+        sys.setswitchinterval(before)
+    assert all([hit.id for hit in hits] == expected[where] for where, hits in found)

@@ -53,6 +53,22 @@ def test_negatives_push_away(painter):
     np.testing.assert_allclose(several.vector, unit(red - (blue + green) / 2), atol=1e-6)
 
 
+def test_each_part_has_a_weight_of_its_own(painter):
+    encoder = painter()
+    red, blue, green = encoder.encode_texts(["red", "blue", "green"]).numpy()
+    (asked,) = compiled(encoder, Query(("red", "blue", "green"), weights=(3, 1, -0.8)))
+    np.testing.assert_allclose(asked.vector, unit(unit(3 * red + blue) - 0.2 * green), atol=1e-6)
+    picture = encoder.encode_images([BLUE])[0].numpy()
+    (shared,) = compiled(encoder, Query((BLUE, "red"), weights=(3, 1)))
+    np.testing.assert_allclose(shared.vector, unit(0.25 * red / 0.02 + 0.75 * picture / 0.2), atol=1e-6)
+    (overruled,) = compiled(encoder, Query((BLUE, "red"), text_weight=0.5, weights=(3, 1)))
+    np.testing.assert_allclose(overruled.vector, unit(0.5 * red / 0.02 + 0.5 * picture / 0.2), atol=1e-6)
+    (without,) = compiled(encoder, Query((Item("a"), "red"), weights=(1, -0.5)))
+    np.testing.assert_allclose(without.vector, unit(unit(STORED["a"]) / 0.2 - 0.5 * red / 0.02), atol=1e-6)
+    same, plain = compiled(encoder, Query(("red", BLUE), weights=(2, 2)), Query(("red", BLUE)))
+    np.testing.assert_allclose(same.vector, plain.vector, atol=1e-6)
+
+
 def test_several_positives_are_averaged(painter):
     (asked,) = compiled(painter(), Query(("red", "blue")))
     np.testing.assert_allclose(
@@ -79,6 +95,10 @@ def test_a_text_may_stand_for_several(painter):
         (lambda: Query(("x" * 10_000,)), "10,000 characters.*1,000 are the most"),
         (lambda: Query(("x",), ("y" * 1_001,)), "1,001 characters"),
         (lambda: Query(("x",), text_weight=1.5), "text weight 1.5"),
+        (lambda: Query(("x", "y"), weights=(1,)), r"1 weight\(s\) for 2 part"),
+        (lambda: Query(("x", "y"), weights=(-1, -2)), "one of them is above 0"),
+        (lambda: Query(("x", "y"), weights=(1, 0)), "other than 0"),
+        (lambda: Query(("x",), weights=(float("nan"),)), "weights nan"),
         (lambda: Query(("x",), negative_weight=-1), "negative weight -1"),
         (lambda: Query(("x",), negative_weight=float("nan")), "negative weight nan"),
     ],

@@ -1,0 +1,87 @@
+"""The app: the API's routes, the page's files, and the guard around both.
+
+    app = create_app(Serving(settings, "shop", collection))
+
+It is handed what it serves, so a test hands in a small collection, and `clipadapt serve` one that is still loading.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.responses import Response
+
+from clipadapt.service import problems, routes, schema
+from clipadapt.service.middleware import Guard
+from clipadapt.service.serving import Serving
+
+PAGE = Path(__file__).with_name("page")
+_BODIES: tuple[type[BaseModel], ...] = (schema.SearchBody, schema.EmbedBody, schema.TagBody)
+
+
+def create_app(serving: Serving, on_start: Callable[[], None] | None = None) -> FastAPI:
+    """The service over HTTP.
+
+    Args:
+        on_start: called when the app starts, to load what it serves; must not block.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if on_start is not None:
+            on_start()
+        yield
+        serving.close()
+
+    app = FastAPI(title="clipadapt", summary="Visual search", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.serving = serving
+    problems.install(app)
+    app.include_router(routes.router(serving))
+    _add_page(app)
+    settings = serving.settings
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
+    app.add_middleware(Guard, settings=settings)
+    _document(app)
+    return app
+
+
+def _add_page(app: FastAPI) -> None:
+    if PAGE.is_dir():
+        app.mount("/page", StaticFiles(directory=PAGE))
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        index = PAGE / "index.html"
+        if not index.is_file():
+            return PlainTextResponse("This installation has no page; the API is described at /openapi.json.\n")
+        return FileResponse(index, headers={"Cache-Control": "no-cache"})
+
+
+def _document(app: FastAPI) -> None:
+    """Adds the bodies that routes read themselves to the OpenAPI document."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            _, bodies = models_json_schema(
+                [(body, "validation") for body in _BODIES], ref_template="#/components/schemas/{model}"
+            )
+            document.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
+        return app.openapi_schema or {}
+
+    app.openapi = openapi

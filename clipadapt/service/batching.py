@@ -1,0 +1,169 @@
+"""Vectors for many threads at once: what they hand in together is encoded in one call of the model.
+
+    encoder = BatchedEncoder(load("onnx:export/onnx"), gather_ms=3.0, remembered=4_096)
+    encoder.encode_texts(["red dress"])        blocks its thread; other threads' texts are in the same batch
+
+A request that is alone is encoded at once. Where the last batch had several, the next waits up to `gather_ms` for more.
+Vectors of recent texts are remembered, a bounded number of them. When a batch fails, each of its requests is encoded
+again by itself, so that only the one at fault fails. Knows nothing of HTTP or of indexes.
+"""
+
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipadapt.towers.protocol import Encoder
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+Input = TypeVar("Input")
+
+_PICTURES, _TEXTS = 16, 64
+"""Most that one batch takes; a larger request is a batch by itself."""
+
+
+class Remembered(Generic[Key, Value]):
+    """The last values by key, up to a total size; threads may share it."""
+
+    def __init__(self, most: int, size: Callable[[Value], int] = lambda _: 1) -> None:
+        self._most, self._size = most, size
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._total = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Key) -> Value | None:
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: Key, value: Value) -> None:
+        with self._lock:
+            if key in self._values:
+                self._total -= self._size(self._values.pop(key))
+            self._values[key] = value
+            self._total += self._size(value)
+            while self._total > self._most and self._values:
+                self._total -= self._size(self._values.popitem(last=False)[1])
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Batcher(Generic[Input]):
+    """One thread that calls `encode` with the inputs of several others."""
+
+    def __init__(self, encode: Callable[[list[Input]], np.ndarray], most: int, gather_ms: float, name: str) -> None:
+        self._encode, self._most, self._gather = encode, most, gather_ms / 1000
+        self._queue: queue.SimpleQueue[tuple[Sequence[Input], Future[np.ndarray]] | None] = queue.SimpleQueue()
+        self.batches = 0
+        self.inputs = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def __call__(self, inputs: Sequence[Input]) -> np.ndarray:
+        """Their vectors [inputs, dim]; raises what `encode` raises for them."""
+        future: Future[np.ndarray] = Future()
+        self._queue.put((inputs, future))
+        return future.result()
+
+    def close(self) -> None:
+        """Ends the thread once what was handed in is done."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        several = False
+        while (first := self._queue.get()) is not None:
+            jobs, last = self._gathered(first, wait=self._gather if several else 0.0)
+            several = len(jobs) > 1
+            self._answer(jobs)
+            if last:
+                return
+
+    def _gathered(
+        self, first: tuple[Sequence[Input], Future[np.ndarray]], wait: float
+    ) -> tuple[list[tuple[Sequence[Input], Future[np.ndarray]]], bool]:
+        """The jobs of one batch, and whether the thread ends after it."""
+        jobs, count, deadline = [first], len(first[0]), time.monotonic() + wait
+        while self._gather and count < self._most:
+            left = deadline - time.monotonic()
+            try:
+                job = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return jobs, True
+            jobs.append(job)
+            count += len(job[0])
+        return jobs, False
+
+    def _answer(self, jobs: Sequence[tuple[Sequence[Input], Future[np.ndarray]]]) -> None:
+        self.batches += 1
+        self.inputs += sum(len(inputs) for inputs, _ in jobs)
+        try:
+            vectors = self._encode([one for inputs, _ in jobs for one in inputs])
+        except Exception as error:  # whatever a model raises is the asking thread's
+            if len(jobs) == 1:
+                jobs[0][1].set_exception(error)
+            else:
+                for job in jobs:
+                    self._answer([job])
+            return
+        start = 0
+        for inputs, future in jobs:
+            future.set_result(vectors[start : start + len(inputs)])
+            start += len(inputs)
+
+
+class BatchedEncoder:
+    """An encoder that threads share; itself an Encoder."""
+
+    def __init__(self, encoder: Encoder, *, gather_ms: float, remembered: int) -> None:
+        self.encoder = encoder
+        self.name, self.dim, self.preprocess = encoder.name, encoder.dim, encoder.preprocess
+        self.context_length, self.scale = encoder.context_length, encoder.scale
+        self.image_space, self.text_space = encoder.image_space, encoder.text_space
+        self.value_vectors = getattr(encoder, "value_vectors", None)
+        self.texts = Batcher[str](self._texts, _TEXTS, gather_ms, "texts")
+        self.images = Batcher[Tensor](self._images, _PICTURES, gather_ms, "pictures")
+        self._known: Remembered[str, np.ndarray] = Remembered(remembered)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """[t, dim], unit length."""
+        known = {text: vector for text in texts if (vector := self._known.get(text)) is not None}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            for text, vector in zip(new, self.texts(new), strict=True):
+                known[text] = vector.copy()
+                self._known.put(text, known[text])
+        return torch.from_numpy(np.stack([known[text] for text in texts]) if texts else np.empty((0, self.dim)))
+
+    def encode_images(self, pictures: Sequence[Image.Image] | Tensor) -> Tensor:
+        """[n, dim], unit length; each thread fits its own pictures to the tower."""
+        pixels = list(pictures) if isinstance(pictures, Tensor) else [self.preprocess(one) for one in pictures]
+        return torch.from_numpy(self.images(pixels).copy() if pixels else np.empty((0, self.dim)))
+
+    def close(self) -> None:
+        """Ends both threads."""
+        self.texts.close()
+        self.images.close()
+
+    def _texts(self, texts: list[str]) -> np.ndarray:
+        return _array(self.encoder.encode_texts(texts))
+
+    def _images(self, pixels: list[Tensor]) -> np.ndarray:
+        return _array(self.encoder.encode_images(torch.stack(pixels)))
+
+
+def _array(vectors: Any) -> np.ndarray:
+    return vectors if isinstance(vectors, np.ndarray) else vectors.cpu().numpy()

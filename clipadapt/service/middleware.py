@@ -1,0 +1,148 @@
+"""Around every request: an id, security headers, who may ask, how much may be sent and how slowly, one line of log.
+
+The line holds method, route, status, duration and the id; a query, a picture or a user never. Nothing here knows what a
+route does.
+"""
+
+import asyncio
+import hmac
+import json
+import logging
+import secrets
+import time
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clipadapt.service.problems import Problem, answer
+from clipadapt.service.settings import Settings
+
+access = logging.getLogger("clipadapt.service.access")
+log = logging.getLogger(__name__)
+
+COOKIE = "clipadapt_token"
+"""Where a page may keep the token, for pictures are asked for by the browser, without a header."""
+_OPEN = ("/healthz", "/readyz", "/", "/favicon.ico")
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_MULTIPART_MARGIN = 100_000
+"""Bytes that a form may hold beside its picture."""
+
+
+class Guard:
+    """The outermost layer of the app."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+        self._most = settings.limits.upload_bytes + _MULTIPART_MARGIN
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, request_id = time.perf_counter(), secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            refused = self._refused(scope)
+            if refused is not None:
+                response = answer(request_id, refused.status_code, refused.code, refused.detail, _plain(refused))
+                await response(scope, receive, sending)
+            else:
+                await self._app(scope, self._bounded(receive), sending)
+        except Exception:
+            log.exception("request %s failed", request_id)
+            if not status:
+                response = answer(request_id, 500, "internal", "the service failed; its log has more under this id")
+                await response(scope, receive, sending)
+        finally:
+            _report(scope, request_id, status, time.perf_counter() - started)
+
+    def _refused(self, scope: Scope) -> Problem | None:
+        headers = Headers(scope=scope)
+        path = scope["path"]
+        token = self._settings.token
+        if token is not None and not (path in _OPEN or path.startswith("/page/")) and not _brings(headers, token):
+            problem = Problem(401, "unauthorised", "send the service's token: Authorization: Bearer TOKEN")
+            problem.headers = {"WWW-Authenticate": "Bearer"}
+            return problem
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._most:
+            return self._too_large()
+        return None
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """Ends a body that is too large, or that does not end."""
+        taken, deadline = 0, time.monotonic() + self._settings.limits.body_seconds
+        whole = False
+
+        async def bounded() -> Message:
+            nonlocal taken, whole
+            if whole:
+                return await receive()  # what comes after the body: that the client has gone
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+            except TimeoutError as error:
+                seconds = self._settings.limits.body_seconds
+                raise Problem(408, "too_slow", f"the request did not arrive in {seconds:g} seconds") from error
+            taken += len(message.get("body", b""))
+            whole = message["type"] != "http.request" or not message.get("more_body", False)
+            if taken > self._most:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> Problem:
+        return Problem(
+            413, "too_large", f"more than {self._settings.limits.upload_bytes:,} bytes; send a smaller picture"
+        )
+
+
+def _plain(problem: Problem) -> dict[str, str]:
+    return dict(problem.headers or {})
+
+
+def _brings(headers: Headers, token: str) -> bool:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        try:
+            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            morsel = None
+        given = morsel.value if morsel is not None else ""
+    return hmac.compare_digest(given.strip().encode(), token.encode())
+
+
+def _report(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    route = scope.get("route")
+    line = {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "request_id": request_id,
+        "method": scope["method"],
+        "route": getattr(route, "path", None),
+        "status": status,
+        "ms": round(1000 * seconds, 1),
+    }
+    access.info("%s", json.dumps(line))

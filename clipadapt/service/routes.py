@@ -1,0 +1,179 @@
+"""The routes of the API: what is read from a request, which collection answers, and what is sent back.
+
+Everything that takes longer than a moment runs in a thread of `Serving`. Nothing here knows how vectors are made.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from clipadapt.search.columns import Column
+from clipadapt.search.facets import Range, Values
+from clipadapt.search.filters import parse_all
+from clipadapt.search.items import VECTOR
+from clipadapt.search.searcher import Hit
+from clipadapt.service import schema
+from clipadapt.service.collection import Collection
+from clipadapt.service.problems import Problem
+from clipadapt.service.requests import documented, json_or_form
+from clipadapt.service.serving import Serving
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schema.ErrorAnswer} for status in (400, 401, 404, 408, 413, 415, 422, 429, 503)
+}
+Where = Annotated[schema.Conditions, Query()]
+SIZES = (64, 1024)
+
+
+def router(serving: Serving) -> APIRouter:
+    """The API of one service."""
+    api = APIRouter(responses=_ERRORS)
+    _add_search(api, serving)
+    _add_items(api, serving)
+    _add_state(api, serving)
+    return api
+
+
+def _add_search(api: APIRouter, serving: Serving) -> None:
+    limits = serving.settings.limits
+
+    @api.post(
+        "/search", response_model=schema.SearchAnswer, openapi_extra=documented(schema.SearchBody, form=True),
+        summary="The items that fit words, a picture, an item, or several of them",
+    )  # fmt: skip
+    async def search(request: Request) -> Response:
+        started = time.perf_counter()
+        body, picture = await json_or_form(request, schema.SearchBody, limits)
+        body = body or schema.SearchBody()
+        arm: schema.Arm = body.arm or "current"
+        with serving.using(arm) as collection:
+            found = await serving.run(collection.search, body, picture, serving.uploads)
+            hits = [_hit(collection, hit) for hit in found.hits]
+            release = collection.release
+        answer = {
+            "query_id": uuid.uuid4().hex, "release": release, "arm": arm,
+            "took_ms": round(1000 * (time.perf_counter() - started), 2), "warnings": found.warnings, "hits": hits,
+        }  # fmt: skip
+        return _json(answer)
+
+    @api.get("/facets", response_model=schema.FacetsAnswer, summary="What the items under some conditions hold")
+    async def facets(where: Where = [], arm: schema.Arm = "current") -> Response:  # noqa: B006 - FastAPI copies it
+        conditions = parse_all(where)
+        with serving.using(arm) as collection:
+            count, found = await serving.run(collection.facets, conditions)
+        return _json({"items": count, "facets": [_facet(one) for one in found]})
+
+
+def _add_items(api: APIRouter, serving: Serving) -> None:
+    @api.get(
+        "/items/{item:path}/picture", summary="An item's picture, small",
+        response_class=Response, responses={200: {"content": {"image/jpeg": {}}}, 304: {"description": "As known"}},
+    )  # fmt: skip
+    async def picture(
+        request: Request, item: str, size: Annotated[int, Query(ge=SIZES[0], le=SIZES[1])] = 256
+    ) -> Response:
+        with serving.using() as collection:
+            if collection.pictures is None:
+                raise Problem(404, "no_pictures", "this index is served without its pictures; start it with --source")
+            made = await serving.run(collection.pictures.thumbnail, item, size)
+        if made is None:
+            raise Problem(404, "unknown_item", f"no picture of an item {item!r}")
+        headers = {"ETag": made.etag, "Cache-Control": "private, max-age=300"}
+        if made.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(made.data, media_type="image/jpeg", headers=headers)
+
+    @api.get("/items/{item:path}", response_model=schema.Item, summary="What is known of an item")
+    async def item(item: str) -> Response:
+        with serving.using() as collection:
+            product, attributes = await serving.run(collection.item, item)
+            url = _image_url(collection, item)
+        return _json({"id": item, "product": product, "attributes": attributes, "image_url": url})
+
+
+def _add_state(api: APIRouter, serving: Serving) -> None:
+    @api.get("/healthz", summary="Whether the process runs")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @api.get("/readyz", summary="Whether it answers searches")
+    async def readyz() -> dict[str, str]:
+        with serving.using():
+            return {"status": "ready"}
+
+    @api.get("/info", response_model=schema.Info, summary="What is served, and its limits")
+    async def info() -> Response:
+        limits = serving.settings.limits
+        with serving.using() as collection:
+            index = collection.index
+            content: dict[str, Any] = {
+                "name": serving.name, "items": len(index), "image_space": index.meta.image_space,
+                "pictures": collection.pictures is not None, "tags": False, "current": _described(collection),
+                "columns": _columns(collection),
+            }  # fmt: skip
+        candidate = serving.candidate
+        content |= {
+            "candidate": None if candidate is None else _described(candidate), "flag": None,
+            "faults": list(serving.faults),
+            "limits": {name: getattr(limits, name) for name in schema.ShownLimits.model_fields},
+        }  # fmt: skip
+        return _json(content)
+
+
+def _json(content: Any) -> Response:
+    """JSON; dates among attributes as ISO 8601."""
+    return JSONResponse(content) if not _dates(content) else JSONResponse(_plain(content))
+
+
+def _dates(content: Any) -> bool:
+    if isinstance(content, dict):
+        return any(_dates(one) for one in content.values())
+    if isinstance(content, list):
+        return any(_dates(one) for one in content)
+    return hasattr(content, "isoformat")
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _plain(one) for key, one in content.items()}
+    if isinstance(content, list):
+        return [_plain(one) for one in content]
+    return content.isoformat() if hasattr(content, "isoformat") else content
+
+
+def _hit(collection: Collection, hit: Hit) -> dict[str, Any]:
+    return {
+        "id": hit.id, "product": hit.product, "score": round(hit.score, 6), "attributes": hit.attributes,
+        "image_url": _image_url(collection, hit.id),
+    }  # fmt: skip
+
+
+def _image_url(collection: Collection, item: str) -> str | None:
+    there = collection.pictures is not None and item in collection.pictures
+    return f"/items/{quote(item, safe='')}/picture" if there else None
+
+
+def _facet(facet: Values | Range) -> dict[str, Any]:
+    if isinstance(facet, Range):
+        return {"name": facet.name, "kind": "range", "low": facet.low, "high": facet.high}
+    listed = [{"value": value, "count": count} for value, count in facet.values]
+    return {"name": facet.name, "kind": "values", "values": listed, "more": facet.more}
+
+
+def _described(collection: Collection) -> dict[str, Any]:
+    meta = collection.index.meta
+    return {
+        "release": collection.release, "model": meta.model, "factory": meta.factory,
+        "recall": {kind: measured.recall for kind, measured in meta.measured.items()}, "encoder": collection.runtime,
+    }  # fmt: skip
+
+
+def _columns(collection: Collection) -> Sequence[dict[str, str]]:
+    table = collection.index.items.table
+    return [{"name": name, "kind": Column.of(table, name).kind} for name in table.column_names if name != VECTOR]

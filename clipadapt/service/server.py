@@ -1,0 +1,76 @@
+"""Runs the service: opens the port at once, loads in the background, and stops without dropping a request."""
+
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from clipadapt.errors import UsageError
+from clipadapt.service.app import create_app
+from clipadapt.service.serving import Serving
+
+log = logging.getLogger(__name__)
+
+_GRACE = 20
+"""Seconds that requests at hand have when the service is stopped."""
+
+
+class _Server(uvicorn.Server):
+    """Ends on SIGINT and SIGTERM once requests at hand are answered, and returns; uvicorn's would raise them again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+def serve(serving: Serving, load: Callable[[], None], *, host: str, port: int) -> None:
+    """Serves until a signal ends it.
+
+    Args:
+        load: opens what is served and puts it into `serving`; called in a thread of its own.
+
+    Raises:
+        UsageError: the port cannot be opened.
+        Exception: whatever `load` raises.
+    """
+    listening = _socket(host, port)
+    failed: list[BaseException] = []
+
+    def loading() -> None:
+        try:
+            load()
+        except BaseException as error:
+            failed.append(error)
+            server.should_exit = True
+
+    app = create_app(serving, lambda: threading.Thread(target=loading, name="loading", daemon=True).start())
+    config = uvicorn.Config(
+        app, access_log=False, log_level="warning", timeout_graceful_shutdown=_GRACE, server_header=False,
+        timeout_keep_alive=15, h11_max_incomplete_event_size=32_768,
+    )  # fmt: skip
+    server = _Server(config)
+    shown = listening.getsockname()[1]
+    log.info("open http://%s:%d", f"[{host}]" if ":" in host else host, shown)
+    server.run(sockets=[listening])
+    if failed:
+        raise failed[0]
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        made = socket.create_server((host, port), family=family, backlog=2_048)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"{host}:{port} cannot be opened ({reason}); choose another --host or --port") from error
+    made.set_inheritable(True)
+    return made

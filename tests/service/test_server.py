@@ -1,0 +1,59 @@
+"""The command itself, as a process of its own."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clipadapt.cli import main
+
+
+@pytest.fixture
+def served(index_folder: Path, model: Path, shop: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    arguments = ["serve", str(index_folder), "--source", str(shop), "--port", "0"]
+    command = [sys.executable, "-m", "clipadapt.cli", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            line = process.stderr.readline()
+            assert line.startswith("open http://127.0.0.1:"), line + process.stderr.read()
+            yield process, line.split()[1]
+        finally:
+            process.kill()
+
+
+def test_it_answers_until_it_is_stopped(served: tuple[subprocess.Popen[str], str]):
+    process, address = served
+    with httpx.Client(base_url=address, timeout=30, transport=httpx.HTTPTransport(retries=20)) as client:
+        assert client.get("/healthz").status_code == 200
+        deadline = time.monotonic() + 60
+        while client.get("/readyz").status_code == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        hits = client.post("/search", json={"text": "red shirt", "k": 2}).json()["hits"]
+        assert len(hits) == 2
+        assert client.get(hits[0]["image_url"]).headers["content-type"] == "image/jpeg"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no such folder"),
+        (["{index}", "--host", "0.0.0.0"], "--token-file"),
+        (["{shop}"], "neither an index, a run, a release"),
+        (["{index}", "--source", "nowhere", "--check"], "nowhere: no such folder or file"),
+        (["{index}", "--token-file", "nowhere"], "cannot be read"),
+        (["{index}", "--host", "203.0.113.1", "--open"], "cannot be opened"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(arguments, message: str, index_folder: Path, shop: Path, capsys):
+    given = [argument.format(index=index_folder, shop=shop) for argument in arguments]
+    assert main(["serve", *given]) == 2
+    assert message in capsys.readouterr().err
