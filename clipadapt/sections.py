@@ -136,6 +136,29 @@ def expand(node: Any, faults: list[str]) -> Any:
     return node
 
 
+def as_fraction(share: object) -> float:
+    """A share as people write it, 5% or 0.05, as a fraction; not yet whether it lies between 0 and 1.
+
+    Raises:
+        ValueError: neither of the two; a bare number above 1 could be either.
+    """
+    if isinstance(share, str):
+        number, percent, after = share.strip().partition("%")
+        try:
+            value = float(number + after)
+        except ValueError:
+            raise ValueError("write it as 5% or as 0.05") from None
+        if percent:
+            return value / 100
+    elif isinstance(share, int | float) and not isinstance(share, bool):
+        value = float(share)
+    else:
+        raise ValueError("write it as 5% or as 0.05")
+    if value > 1:
+        raise ValueError(f"could mean {value:g}% or {value:g} times the whole; write {value:g}%, or a fraction up to 1")
+    return value
+
+
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Pydantic's faults as lines that name the key, what was found and what is allowed."""
     lines = []

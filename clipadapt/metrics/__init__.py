@@ -6,5 +6,7 @@ gallery          intervals of average precision when the gallery, not the querie
 bootstrap        intervals from Bayesian bootstrap draws, for any other figure
 studentised      p-values of means over classes, by swapping systems product by product
 two_samples      whether new vectors come from where the old ones came from, by permuting products
+arms             the mean of one arm of an experiment, clustered by user
+sequential       differences of arms that may be read every day, and whether users came in at their share
 multiplicity     their correction when there are many
 """

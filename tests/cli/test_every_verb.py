@@ -1,9 +1,11 @@
 """Every verb once, through the command line's own entry, over one tiny run; each must leave what it is for."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from data_factory import write_catalogue
+from event_logs import simulated, write_log
 from runs_factory import write_gate, write_run
 from tiny_models import OPEN_CLIP, write_open_clip
 
@@ -35,6 +37,7 @@ TYPED: dict[str, list[str]] = {
         "embed --model run:run --split validation --out arrived",
         "drift arrived --reference reference --effect 1000 --out drifted",
     ],
+    "experiment": ["experiment logs --share 50% --out read"],
     "bench": ["bench run:run --rounds 2 --batch 1 --budget-ms 1e6"],
     "garments": [
         "garments --out drawn --items 48 --size 32 train.epochs=1 train.batch_size=8 train.micro_batch=8 "
@@ -49,6 +52,7 @@ LEFT = {
     "index": "index/current",
     "export": "exported/open_clip_model.safetensors",
     "drift": "drifted/drift.html",
+    "experiment": "read/experiment.html",
     "release": "releases/versions/000002/manifest.json",
     "garments": "drawn/base/open_clip_model.safetensors",
 }
@@ -74,6 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shop = write_catalogue(root / "shop", items=60)
     write_run(root / "run", root / "base", source=str(shop))
     write_gate(root)
+    write_log(root / "logs", simulated(40, (0.1, 0.1), start=datetime(2026, 3, 1, tzinfo=UTC)))
     (root / "suite.yaml").write_text(SUITE)
     return root
 

@@ -24,7 +24,7 @@ from pydantic import Field, field_validator
 
 from clipadapt import keyed
 from clipadapt.errors import ConfigError
-from clipadapt.sections import FileSection, Fraction, locate
+from clipadapt.sections import FileSection, Fraction, as_fraction, locate
 
 Arm = Literal["current", "candidate"]
 Mode = Literal["split", "shadow"]
@@ -44,17 +44,7 @@ class Flag(FileSection):
     @field_validator("share", mode="before")
     @classmethod
     def _percent(cls, share: object) -> object:
-        if isinstance(share, bool):
-            raise ValueError("write the share as 5% or as 0.05")
-        if isinstance(share, int | float) and share > 1:
-            raise ValueError(f"could mean {share:g}% or more than everybody; write {share:g}%, or a fraction up to 1")
-        if isinstance(share, str):
-            number, percent, after = share.strip().partition("%")
-            try:
-                return float(number + after) / (100 if percent else 1)
-            except ValueError:
-                raise ValueError("write the share as 5% or as 0.05") from None
-        return share
+        return as_fraction(share)
 
     def chosen(self, user: str) -> bool:
         """Whether the user is among the share."""

@@ -70,9 +70,9 @@ def test_a_share_is_written_in_percent_or_as_a_fraction(tmp_path, text, share):
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("{share: 5, salt: a}", "share: could mean 5% or more than everybody; write 5%"),
-        ("{share: 5 percent, salt: a}", "share: write the share as 5% or as 0.05"),
-        ("{share: true, salt: a}", "share: write the share as 5% or as 0.05"),
+        ("{share: 5, salt: a}", "share: could mean 5% or 5 times the whole; write 5%"),
+        ("{share: 5 percent, salt: a}", "share: write it as 5% or as 0.05"),
+        ("{share: true, salt: a}", "share: write it as 5% or as 0.05"),
         ("{share: 101%, salt: a}", "share: Input should be less than or equal to 1"),
         ("{share: -1%, salt: a}", "share: Input should be greater than or equal to 0"),
         ("{share: nan, salt: a}", "share"),
