@@ -15,6 +15,9 @@ import typer
 from clipadapt.cli import options
 
 if TYPE_CHECKING:
+    from clipadapt.service.collection import Collection
+    from clipadapt.service.opening import Opener, Place
+    from clipadapt.service.schema import Arm
     from clipadapt.service.settings import Settings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -35,6 +38,22 @@ def command(
     ] = None,
     open_to_all: Annotated[bool, typer.Option("--open", help="Anyone may ask, without a token.")] = False,
     cors: Annotated[list[str] | None, typer.Option("--cors", help="Origin whose pages may ask; repeatable.")] = None,
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", help="Another INDEX, RELEASE or RUN, for a share of users.")
+    ] = None,
+    flag: Annotated[Path | None, typer.Option("--flag", help="FLAG.yaml: which share, split or shadow.")] = None,
+    log: Annotated[Path | None, typer.Option("--log", help="Folder of the event log.")] = None,
+    log_queries: Annotated[bool, typer.Option("--log-queries", help="The event log keeps what was asked.")] = False,
+    thresholds: Annotated[
+        Path | None, typer.Option("--thresholds", help="For /tags: what clipadapt tag fitted; default: the release's.")
+    ] = None,
+    prompts: Annotated[
+        str | None, typer.Option("--prompts", help="Words that the thresholds were fitted with.")
+    ] = None,
+    rate: Annotated[str | None, typer.Option("--rate", help="Most requests of one client, such as 20/second.")] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option("--allowed-host", help="Name the service may be addressed by; repeatable.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Load, say what would be served, and stop.")] = False,
     gather_ms: Annotated[float, typer.Option("--gather-ms", min=0, help="How long a batch waits for more.")] = 3.0,
 ) -> None:
@@ -46,21 +65,28 @@ def command(
     missing = [name for name in ("fastapi", "uvicorn", "python_multipart") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"{', '.join(missing)} not installed; pip install 'clipadapt[service]'")
-    settings = _settings(host, token_file, open_to_all, cors, gather_ms)
-    from clipadapt.service.opening import find, open_collection
+    settings = _settings(host, token_file, open_to_all, cors, gather_ms, rate, allowed_host)
+    from clipadapt.service.opening import Opener, find
     from clipadapt.service.server import serve
     from clipadapt.service.serving import Serving
+    from clipadapt.service.traffic import Traffic
 
-    found = find(place)
-    serving = Serving(settings, found.name)
+    if flag is not None and candidate is None:
+        raise UsageError(f"--flag {flag}: sends users to a candidate; name it with --candidate")
+    served, other = find(place), find(candidate) if candidate is not None else None
+    serving = Serving(settings, _name(place), traffic=Traffic.open(flag, log, keep_queries=log_queries))
+    opener = Opener(serving, catalogue, split, thresholds, prompts)
 
     def load() -> None:
-        collection, faults = open_collection(found, settings, catalogue, split, model=model)
-        serving.faults.extend(faults)
-        serving.replace(collection)
-        index, by = collection.index, collection.runtime
-        typer.echo(f"ready: {len(index)} items of {found.name}, {index.meta.factory}, encoder {by}", err=not check)
-        for fault in faults:
+        if other is not None:
+            _load(opener, candidate or "", other, "candidate", None)
+        collection = _load(opener, place, served, "current", model)
+        index = collection.index
+        typer.echo(
+            f"ready: {len(index)} items of {collection.name}, {index.meta.factory}, encoder {collection.runtime}",
+            err=not check,
+        )
+        for fault in serving.faults:
             typer.echo(fault, err=True)
 
     if check:
@@ -70,8 +96,37 @@ def command(
         serve(serving, load, host=host, port=port)
 
 
+def _load(opener: "Opener", named: str, place: "Place", arm: "Arm", model: str | None) -> "Collection":
+    """Serves what was named from now on, and what is promoted later where it is a folder of releases."""
+    from clipadapt.service.following import Follower
+    from clipadapt.service.opening import find, folder_of, is_releases
+
+    if not is_releases(folder_of(named)):
+        collection = opener.open(place, model=model)
+        opener.serving.replace(collection, arm)
+        return collection
+    follower = Follower(
+        opener.serving, folder_of(named), lambda release: opener.open(find(str(release)), model=model), arm
+    )
+    collection = follower.load()
+    follower.start()
+    return collection
+
+
+def _name(place: str) -> str:
+    from clipadapt.service.opening import folder_of
+
+    return folder_of(place).resolve().name
+
+
 def _settings(
-    host: str, token_file: Path | None, open_to_all: bool, cors: list[str] | None, gather_ms: float
+    host: str,
+    token_file: Path | None,
+    open_to_all: bool,
+    cors: list[str] | None,
+    gather_ms: float,
+    rate: str | None,
+    allowed_host: list[str] | None,
 ) -> "Settings":
     from clipadapt.errors import UsageError
     from clipadapt.service.settings import Settings
@@ -81,7 +136,15 @@ def _settings(
         raise UsageError(
             f"--host {host}: others could ask too; give a token with --token-file (or CLIPADAPT_TOKEN), or say --open"
         )
-    return Settings(token=None if open_to_all else token, cors=tuple(cors or ()), gather_ms=gather_ms)
+    if rate is not None:
+        from clipadapt.service.rates import Rates
+
+        Rates(rate)
+    local = ("127.0.0.1", "localhost", "[::1]") if host in _LOOPBACK else ()
+    hosts = (*local, *(name.lower() for name in allowed_host)) if allowed_host else local
+    return Settings(
+        token=None if open_to_all else token, cors=tuple(cors or ()), gather_ms=gather_ms, rate=rate, hosts=hosts
+    )
 
 
 def _token(file: Path | None) -> str | None:

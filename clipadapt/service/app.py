@@ -21,6 +21,7 @@ from starlette.responses import Response
 from clipadapt.service import problems, routes, schema
 from clipadapt.service.middleware import Guard
 from clipadapt.service.serving import Serving
+from clipadapt.service.traffic import events_router
 
 PAGE = Path(__file__).with_name("page")
 _BODIES: tuple[type[BaseModel], ...] = (schema.SearchBody, schema.EmbedBody, schema.TagBody)
@@ -44,6 +45,7 @@ def create_app(serving: Serving, on_start: Callable[[], None] | None = None) -> 
     app.state.serving = serving
     problems.install(app)
     app.include_router(routes.router(serving))
+    app.include_router(events_router(serving.traffic), responses=routes.ERRORS)
     _add_page(app)
     settings = serving.settings
     if settings.cors:
@@ -54,7 +56,7 @@ def create_app(serving: Serving, on_start: Callable[[], None] | None = None) -> 
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["X-Request-Id", "Retry-After"],
         )
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, serving=serving)
     _document(app)
     return app
 

@@ -62,11 +62,17 @@ class Remembered(Generic[Key, Value]):
 class Batcher(Generic[Input]):
     """One thread that calls `encode` with the inputs of several others."""
 
-    def __init__(self, encode: Callable[[list[Input]], np.ndarray], most: int, gather_ms: float, name: str) -> None:
+    def __init__(
+        self,
+        encode: Callable[[list[Input]], np.ndarray],
+        most: int,
+        gather_ms: float,
+        name: str,
+        observe: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self._name, self._observe = name, observe
         self._encode, self._most, self._gather = encode, most, gather_ms / 1000
         self._queue: queue.SimpleQueue[tuple[Sequence[Input], Future[np.ndarray]] | None] = queue.SimpleQueue()
-        self.batches = 0
-        self.inputs = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -108,8 +114,8 @@ class Batcher(Generic[Input]):
         return jobs, False
 
     def _answer(self, jobs: Sequence[tuple[Sequence[Input], Future[np.ndarray]]]) -> None:
-        self.batches += 1
-        self.inputs += sum(len(inputs) for inputs, _ in jobs)
+        if self._observe is not None:
+            self._observe(self._name, sum(len(inputs) for inputs, _ in jobs))
         try:
             vectors = self._encode([one for inputs, _ in jobs for one in inputs])
         except Exception as error:  # whatever a model raises is the asking thread's
@@ -126,16 +132,23 @@ class Batcher(Generic[Input]):
 
 
 class BatchedEncoder:
-    """An encoder that threads share; itself an Encoder."""
+    """An encoder that threads share; itself an Encoder. `observe` is called with tower and size of every batch."""
 
-    def __init__(self, encoder: Encoder, *, gather_ms: float, remembered: int) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        gather_ms: float,
+        remembered: int,
+        observe: Callable[[str, int], None] | None = None,
+    ) -> None:
         self.encoder = encoder
         self.name, self.dim, self.preprocess = encoder.name, encoder.dim, encoder.preprocess
         self.context_length, self.scale = encoder.context_length, encoder.scale
         self.image_space, self.text_space = encoder.image_space, encoder.text_space
         self.value_vectors = getattr(encoder, "value_vectors", None)
-        self.texts = Batcher[str](self._texts, _TEXTS, gather_ms, "texts")
-        self.images = Batcher[Tensor](self._images, _PICTURES, gather_ms, "pictures")
+        self.texts = Batcher[str](self._texts, _TEXTS, gather_ms, "text", observe)
+        self.images = Batcher[Tensor](self._images, _PICTURES, gather_ms, "image", observe)
         self._known: Remembered[str, np.ndarray] = Remembered(remembered)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:

@@ -7,15 +7,14 @@ It is handed to the app whole, which is also the seam for tests. It is closed wh
 that uses it is done. Knows nothing of HTTP.
 """
 
-import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from clipadapt.deploy.loading import Runtime
 from clipadapt.search.facets import Range, Values, facets
 from clipadapt.search.filters import Condition, parse_all
 from clipadapt.search.index import Index
@@ -26,9 +25,9 @@ from clipadapt.service.batching import BatchedEncoder, Remembered
 from clipadapt.service.pictures import ItemPictures
 from clipadapt.service.problems import Problem
 from clipadapt.service.schema import SearchBody
+from clipadapt.service.tagger import Tagger
 from clipadapt.service.uploads import Uploads
-
-Runtime = Literal["onnx-int8", "onnx-fp32", "torch"]
+from clipadapt.tagging.tag import TagOfPicture
 
 
 class Found(NamedTuple):
@@ -36,6 +35,8 @@ class Found(NamedTuple):
 
     hits: list[Hit]
     warnings: list[str]
+    columns: list[str]
+    """That conditions were about."""
 
 
 class Collection:
@@ -43,15 +44,19 @@ class Collection:
 
     def __init__(
         self,
-        release: str,
+        name: str,
         index: Index,
         encoder: BatchedEncoder,
         runtime: Runtime,
         pictures: ItemPictures | None = None,
+        tagger: Tagger | None = None,
         *,
         remembered: int = 4_096,
     ) -> None:
-        self.release, self.index, self.encoder, self.runtime, self.pictures = release, index, encoder, runtime, pictures
+        self.name = name
+        """Of the release, run or index."""
+        self.index, self.encoder, self.runtime = index, encoder, runtime
+        self.pictures, self.tagger = pictures, tagger
         self._uploaded: Remembered[bytes, np.ndarray] = Remembered(remembered)
         self._users, self._retired = 0, False
         self._lock = threading.Lock()
@@ -66,7 +71,7 @@ class Collection:
         conditions = parse_all(body.where)
         query = self._query(body, None if picture is None else self.vector_of(picture, uploads))
         (hits,) = self.index.search(query, body.k, where=conditions, collapse=body.collapse)
-        return Found(hits, self.index.unmatched_filters(conditions))
+        return Found(hits, self.index.unmatched_filters(conditions), sorted({one.column for one in conditions}))
 
     def vector_of(self, picture: bytes, uploads: Uploads) -> np.ndarray:
         """The vector [dim] of an encoded picture; remembered by its content."""
@@ -93,23 +98,42 @@ class Collection:
         row = int(items.live_rows([item])[0])
         return items.product(row), items.attributes(np.array([row]))[0]
 
-    def picture_of(self, item: str) -> Image.Image | None:
-        """The whole picture of an item; None where there is none."""
-        return self.pictures.picture(item) if self.pictures is not None and item in self.pictures else None
+    def texts(self, texts: list[str]) -> list[list[float]]:
+        """A vector per text.
 
-    @contextlib.contextmanager
-    def used(self) -> Iterator[None]:
-        """While a request uses it, it stays open."""
+        Raises:
+            Problem: the model has no text tower.
+        """
+        if self.encoder.context_length is None:
+            raise Problem(400, "no_words", f"{self.encoder.name} has no text tower; send a picture")
+        return self.encoder.encode_texts(texts).tolist()
+
+    def tags(self, item: str | None, picture: bytes | None, uploads: Uploads) -> list[TagOfPicture]:
+        """What an item of the index, or a picture, is.
+
+        Raises:
+            Problem: 404 where nothing is known of tags, or of that item.
+        """
+        if self.tagger is None:
+            raise Problem(
+                404, "no_tags", "no thresholds are served; serve a release that has them, or name --thresholds"
+            )
+        if picture is not None:
+            return self.tagger(self.vector_of(picture, uploads))
+        return self.tagger(self.index.vector(self._known(item or "").id))
+
+    def acquire(self) -> None:
+        """It stays open until `release`."""
         with self._lock:
             self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                last = self._retired and not self._users
-            if last:
-                self.encoder.close()
+
+    def release(self) -> None:
+        """A request is done with it."""
+        with self._lock:
+            self._users -= 1
+            last = self._retired and not self._users
+        if last:
+            self.encoder.close()
 
     def retire(self) -> None:
         """Closes it now, or when the last request that uses it is done."""

@@ -16,7 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipadapt.service.problems import Problem, answer
-from clipadapt.service.settings import Settings
+from clipadapt.service.rates import Rates
+from clipadapt.service.serving import Serving
 
 access = logging.getLogger("clipadapt.service.access")
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 COOKIE = "clipadapt_token"
 """Where a page may keep the token, for pictures are asked for by the browser, without a header."""
 _OPEN = ("/healthz", "/readyz", "/", "/favicon.ico")
+_UNLIMITED = ("/healthz", "/readyz", "/metrics")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -42,9 +44,10 @@ _MULTIPART_MARGIN = 100_000
 class Guard:
     """The outermost layer of the app."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings = app, settings
-        self._most = settings.limits.upload_bytes + _MULTIPART_MARGIN
+    def __init__(self, app: ASGIApp, serving: Serving) -> None:
+        self._app, self._serving, self._settings = app, serving, serving.settings
+        self._most = self._settings.limits.upload_bytes + _MULTIPART_MARGIN
+        self._rates = Rates(self._settings.rate) if self._settings.rate is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,7 +80,7 @@ class Guard:
                 response = answer(request_id, 500, "internal", "the service failed; its log has more under this id")
                 await response(scope, receive, sending)
         finally:
-            _report(scope, request_id, status, time.perf_counter() - started)
+            self._report(scope, request_id, status, time.perf_counter() - started)
 
     def _refused(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
@@ -87,6 +90,14 @@ class Guard:
             problem = Problem(401, "unauthorised", "send the service's token: Authorization: Bearer TOKEN")
             problem.headers = {"WWW-Authenticate": "Bearer"}
             return problem
+        hosts = self._settings.hosts
+        if hosts and _name(headers.get("host", "")) not in hosts:
+            return Problem(400, "unknown_host", f"this service answers as {', '.join(hosts)}; see --allowed-host")
+        if self._rates is not None and path not in _UNLIMITED:
+            wait = self._rates.wait(str((scope.get("client") or ("",))[0]))
+            if wait is not None:
+                message = f"more than {self._settings.rate} from one client; try again in {wait} s"
+                return Problem(429, "too_many_requests", message, retry_after=wait)
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._most:
             return self._too_large()
@@ -114,6 +125,19 @@ class Guard:
 
         return bounded
 
+    def _report(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None)
+        self._serving.metrics.observe(route, scope["method"], status, seconds)
+        line = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "request_id": request_id,
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "ms": round(1000 * seconds, 1),
+        }
+        access.info("%s", json.dumps(line))
+
     def _too_large(self) -> Problem:
         return Problem(
             413, "too_large", f"more than {self._settings.limits.upload_bytes:,} bytes; send a smaller picture"
@@ -135,14 +159,6 @@ def _brings(headers: Headers, token: str) -> bool:
     return hmac.compare_digest(given.strip().encode(), token.encode())
 
 
-def _report(scope: Scope, request_id: str, status: int, seconds: float) -> None:
-    route = scope.get("route")
-    line = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "request_id": request_id,
-        "method": scope["method"],
-        "route": getattr(route, "path", None),
-        "status": status,
-        "ms": round(1000 * seconds, 1),
-    }
-    access.info("%s", json.dumps(line))
+def _name(host: str) -> str:
+    """A Host header without its port."""
+    return host.rpartition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0].lower()

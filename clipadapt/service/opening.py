@@ -1,7 +1,7 @@
 """INDEX, RELEASE or RUN -> a collection that can be served.
 
-    place = find("runs/shop")                      the index in it, the model of its queries, what it is called
-    collection = open_collection(place, settings)  loads the model; seconds
+    place = find("runs/shop")                   the index in it, the model of its queries, what it is called
+    collection = Opener(serving).open(place)    loads the model; seconds
 
 A folder of releases stands for the one that is promoted. Pictures come from the catalogue that flags name, else from
 the one that the run of the index was trained on. Nothing here knows of HTTP.
@@ -9,21 +9,26 @@ the one that the run of the index was trained on. Nothing here knows of HTTP.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipadapt.deploy.bundle import INDEX
+from PIL import Image
+
+from clipadapt.deploy.bundle import INDEX, PROMPTS, THRESHOLDS
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.loading import release_folder, serving_encoder
 from clipadapt.errors import ClipadaptError, UsageError
 from clipadapt.inputs import Inputs, resolve
 from clipadapt.search.index import Index
+from clipadapt.search.query import QueryPart
 from clipadapt.service.batching import BatchedEncoder
 from clipadapt.service.collection import Collection
 from clipadapt.service.pictures import ItemPictures
-from clipadapt.service.settings import Settings
+from clipadapt.service.serving import Serving
+from clipadapt.service.tagger import Tagger
 from clipadapt.store import Store
+from clipadapt.towers.encoder import Encoder
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +44,11 @@ class Place:
     """What /info and every answer call it: a release's number, a run's or an index's folder."""
     model: str | None
     """MODEL string of a release or run, which may hold ONNX exports; null: the one that the index remembers."""
+    thresholds: Path | None = None
+    """Of a release that has them."""
+    prompts: str | None = None
+    config: Path | None = None
+    """Of the run that a release was made from, which names the catalogue."""
 
 
 def find(path: str) -> Place:
@@ -48,15 +58,18 @@ def find(path: str) -> Place:
         UsageError: there is no index; says how to make one.
         ModelError, StoreError: a release that is not there, or was changed.
     """
-    bare = next((path.removeprefix(scheme) for scheme in _SCHEMES if path.startswith(scheme)), path)
-    folder = Path(bare).expanduser()
+    folder = folder_of(path)
     if not folder.is_dir():
         raise UsageError(f"{path}: no such folder; name an index, a run, a release, or a folder of releases")
     if is_releases(folder) or _is_release(folder):
         release = release_folder(folder)
         if not Store(release / INDEX).exists():
             raise UsageError(f"{release}: a release without an index; create one from a run that has an index")
-        return Place(release / INDEX, release.name, f"release:{release}")
+        names = (THRESHOLDS, PROMPTS, "config.yaml")
+        thresholds, prompts, config = (release / name if (release / name).is_file() else None for name in names)
+        return Place(
+            release / INDEX, release.name, f"release:{release}", thresholds, str(prompts) if prompts else None, config
+        )
     if Store(folder / INDEX).exists():
         return Place(folder / INDEX, folder.resolve().name, f"run:{folder}" if (folder / "adapter").is_dir() else None)
     if Store(folder).exists() and (Store(folder).current() / "index.json").is_file():
@@ -69,6 +82,12 @@ def find(path: str) -> Place:
     raise UsageError(f"{folder}: neither an index, a run, a release, nor a folder of releases")
 
 
+def folder_of(path: str) -> Path:
+    """The folder that a person named, whatever scheme stands before it."""
+    bare = next((path.removeprefix(scheme) for scheme in _SCHEMES if path.startswith(scheme)), path)
+    return Path(bare).expanduser()
+
+
 def is_releases(folder: Path) -> bool:
     """Whether a folder holds releases, of which one is promoted."""
     store = Store(folder)
@@ -76,65 +95,101 @@ def is_releases(folder: Path) -> bool:
     return pointer is not None and _is_release(folder / "versions" / pointer.version)
 
 
-def open_collection(
-    place: Place,
-    settings: Settings,
-    catalogue: Mapping[str, Any],
-    split: str | None = None,
-    *,
-    model: str | None = None,
-) -> tuple[Collection, list[str]]:
-    """Loads index, encoder and pictures; also gives what has to be left out, in words.
+@dataclass(frozen=True)
+class Opener:
+    """What flags say, for every collection that is opened."""
 
-    Args:
-        catalogue: what flags say of a catalogue, as arguments of `resolve`.
-        model: a MODEL in place of the index's own.
+    serving: Serving
+    catalogue: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of `resolve` that name the catalogue of the pictures."""
+    split: str | None = None
+    thresholds: Path | None = None
+    """In place of the release's own."""
+    prompts: str | None = None
+    """That the thresholds were fitted with; null: the release's or run's own."""
 
-    Raises:
-        SpaceError, ModelError, StoreError: index and model do not go together, or cannot be read.
-        CatalogueError: the catalogue that flags name cannot be read.
-    """
-    index = Index.open(place.index)
-    name = model or place.model or index.model
-    encoder, runtime = serving_encoder(name, index.meta.image_space)
-    limits = settings.limits
-    batched = BatchedEncoder(encoder, gather_ms=settings.gather_ms, remembered=limits.remembered_queries)
-    try:
-        index = Index.open(place.index, encoder=batched, verify=False)
-        pictures, faults = _pictures(name, index, settings, catalogue, split)
-    except ClipadaptError:
-        batched.close()
-        raise
-    made = Collection(place.name, index, batched, runtime, pictures, remembered=limits.remembered_queries)
-    return made, faults
+    def open(self, place: Place, *, model: str | None = None) -> Collection:
+        """Loads index, encoder and pictures, and asks once, so that the first request finds all of it warm.
 
+        Args:
+            model: a MODEL in place of the index's own.
 
-def _pictures(
-    model: str, index: Index, settings: Settings, catalogue: Mapping[str, Any], split: str | None
-) -> tuple[ItemPictures | None, list[str]]:
-    named = catalogue.get("source") is not None or catalogue.get("config") is not None
-    limits = settings.limits
-    try:
-        inputs = _inputs(model, index, catalogue)
-        if inputs is None:
-            return None, ["no pictures: name the catalogue with --source or --config"]
-        pictures = ItemPictures.of(
-            inputs, index.items, split, remembered=limits.remembered_thumbnails, decoding=limits.decoding
-        )
-    except ClipadaptError as error:
-        if named or not isinstance(error, UsageError):
+        Raises:
+            SpaceError, ModelError, StoreError: index and model do not go together, or cannot be read.
+            CatalogueError: the catalogue that flags name cannot be read.
+        """
+        settings, limits = self.serving.settings, self.serving.settings.limits
+        index = Index.open(place.index)
+        name = model or place.model or index.model
+        encoder, runtime = serving_encoder(name, index.meta.image_space)
+        batched = BatchedEncoder(
+            encoder, gather_ms=settings.gather_ms, remembered=limits.remembered_queries,
+            observe=self.serving.metrics.batch,
+        )  # fmt: skip
+        try:
+            index = Index.open(place.index, encoder=batched, verify=False)
+            pictures = self._pictures(name, place, index)
+            tagger = self._tagger(place, name, encoder)
+            made = Collection(
+                place.name, index, batched, runtime, pictures, tagger, remembered=limits.remembered_queries
+            )
+            _warm(made)
+        except BaseException:
+            batched.close()
             raise
-        log.warning("searching without pictures: %s", error)
-        return None, [f"no pictures: {error}"]
-    return pictures, []
+        return made
+
+    def _pictures(self, model: str, place: Place, index: Index) -> ItemPictures | None:
+        named = self.catalogue.get("source") is not None or self.catalogue.get("config") is not None
+        limits = self.serving.settings.limits
+        try:
+            inputs = _inputs(model, place, index, self.catalogue)
+            if inputs is None:
+                self.serving.set_fault("pictures", "no pictures: name the catalogue with --source or --config")
+                return None
+            pictures = ItemPictures.of(
+                inputs, index.items, self.split, remembered=limits.remembered_thumbnails, decoding=limits.decoding
+            )
+        except UsageError as error:
+            if named:
+                raise
+            log.warning("searching on without pictures: %s", str(error))
+            self.serving.set_fault("pictures", "no pictures: their catalogue cannot be read; name it with --source")
+            return None
+        self.serving.set_fault("pictures", None)
+        return pictures
+
+    def _tagger(self, place: Place, model: str, encoder: Encoder) -> Tagger | None:
+        thresholds = self.thresholds or place.thresholds
+        if thresholds is None:
+            return None
+        prompts = self.prompts or place.prompts or resolve(model=model, **self.catalogue).words
+        return Tagger(thresholds, prompts, encoder)
 
 
-def _inputs(model: str, index: Index, catalogue: Mapping[str, Any]) -> Inputs | None:
-    """The catalogue that flags name, else that of the run which the index belongs to."""
+def _warm(collection: Collection) -> None:
+    """One search by words and one by a picture: what is loaded late is loaded now, and faults show before it serves."""
+    size = collection.encoder.preprocess.size
+    queries: list[QueryPart] = [Image.new("RGB", (size, size), "white")]
+    if collection.encoder.context_length is not None:
+        queries.append("a")
+    if len(collection.index):
+        collection.index.search(queries, 1)
+
+
+def _inputs(model: str, place: Place, index: Index, catalogue: Mapping[str, Any]) -> Inputs | None:
+    """The catalogue that flags name, else that of the run which the index or release was made from."""
     run = next((one for one in (model, _remembered(index)) if one is not None and one.startswith("run:")), None)
     if run is None and catalogue.get("source") is None and catalogue.get("config") is None:
-        return None
+        return _near(place.config) if place.config is not None else None
     return resolve(model=run, **catalogue)
+
+
+def _near(config: Path) -> Inputs | None:
+    """The catalogue of a release's config where it lies on this machine; a service asks no other unasked."""
+    inputs = resolve(config=config)
+    source = inputs.data.source
+    return inputs if source.startswith("drawn:") or Path(source).expanduser().exists() else None
 
 
 def _remembered(index: Index) -> str | None:

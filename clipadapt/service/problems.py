@@ -5,6 +5,7 @@ of the service itself is a 500 that tells nothing of its inside, and stands in t
 """
 
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -44,8 +45,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         code = error.code if isinstance(error, Problem) else _CODES.get(error.status_code, "error")
+        message: Any = error.detail
+        if isinstance(message, dict):  # as a router of another package gives it
+            code, message = message["code"], message["message"]
         headers = dict(error.headers) if error.headers else None
-        return answer(_id(request), error.status_code, code, str(error.detail), headers)
+        return answer(_id(request), error.status_code, code, str(message), headers)
 
     @app.exception_handler(RequestValidationError)
     @app.exception_handler(ValidationError)

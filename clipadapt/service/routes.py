@@ -4,7 +4,6 @@ Everything that takes longer than a moment runs in a thread of `Serving`. Nothin
 """
 
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -20,11 +19,13 @@ from clipadapt.search.items import VECTOR
 from clipadapt.search.searcher import Hit
 from clipadapt.service import schema
 from clipadapt.service.collection import Collection
+from clipadapt.service.metrics import CONTENT_TYPE
 from clipadapt.service.problems import Problem
 from clipadapt.service.requests import documented, json_or_form
 from clipadapt.service.serving import Serving
+from clipadapt.service.traffic.traffic import QueryKind
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schema.ErrorAnswer} for status in (400, 401, 404, 408, 413, 415, 422, 429, 503)
 }
 Where = Annotated[schema.Conditions, Query()]
@@ -33,8 +34,9 @@ SIZES = (64, 1024)
 
 def router(serving: Serving) -> APIRouter:
     """The API of one service."""
-    api = APIRouter(responses=_ERRORS)
+    api = APIRouter(responses=ERRORS)
     _add_search(api, serving)
+    _add_vectors(api, serving)
     _add_items(api, serving)
     _add_state(api, serving)
     return api
@@ -51,14 +53,21 @@ def _add_search(api: APIRouter, serving: Serving) -> None:
         started = time.perf_counter()
         body, picture = await json_or_form(request, schema.SearchBody, limits)
         body = body or schema.SearchBody()
-        arm: schema.Arm = body.arm or "current"
-        with serving.using(arm) as collection:
+        route = serving.traffic.route(body.user, body.arm, candidate=serving.candidate is not None)
+        with serving.using(route.arm) as collection:
             found = await serving.run(collection.search, body, picture, serving.uploads)
             hits = [_hit(collection, hit) for hit in found.hits]
-            release = collection.release
+            release = collection.name
+        took = round(1000 * (time.perf_counter() - started), 2)
+        query_id = serving.traffic.record(
+            route, release=release, items=[hit.id for hit in found.hits], took_ms=took, kind=_kind(body, picture),
+            k=body.k, where=found.columns, query=body.model_dump(exclude_defaults=True, exclude={"user"}),
+        )  # fmt: skip
+        if route.mirror:
+            serving.start(_mirror(serving, query_id, body, picture))
         answer = {
-            "query_id": uuid.uuid4().hex, "release": release, "arm": arm,
-            "took_ms": round(1000 * (time.perf_counter() - started), 2), "warnings": found.warnings, "hits": hits,
+            "query_id": query_id, "release": release, "arm": route.arm, "took_ms": took, "warnings": found.warnings,
+            "hits": hits,
         }  # fmt: skip
         return _json(answer)
 
@@ -68,6 +77,38 @@ def _add_search(api: APIRouter, serving: Serving) -> None:
         with serving.using(arm) as collection:
             count, found = await serving.run(collection.facets, conditions)
         return _json({"items": count, "facets": [_facet(one) for one in found]})
+
+
+def _add_vectors(api: APIRouter, serving: Serving) -> None:
+    limits = serving.settings.limits
+
+    @api.post(
+        "/embed", response_model=schema.EmbedAnswer, openapi_extra=documented(schema.EmbedBody, form=True),
+        summary="The vectors of texts, or of a picture",
+    )  # fmt: skip
+    async def embed(request: Request) -> Response:
+        body, picture = await json_or_form(request, schema.EmbedBody, limits)
+        _one_of(body is not None, picture is not None, "`texts`, or a file `image`")
+        with serving.using() as collection:
+            if picture is not None:
+                vectors = [(await serving.run(collection.vector_of, picture, serving.uploads)).tolist()]
+            else:
+                vectors = await serving.run(collection.texts, body.texts if body is not None else [])
+            encoder = collection.encoder
+            return _json({"image_space": encoder.image_space, "dim": encoder.dim, "vectors": vectors})
+
+    @api.post(
+        "/tags", response_model=schema.TagsAnswer, openapi_extra=documented(schema.TagBody, form=True),
+        summary="What an item or a picture is, as far as that is sure",
+    )  # fmt: skip
+    async def tags(request: Request) -> Response:
+        body, picture = await json_or_form(request, schema.TagBody, limits)
+        _one_of(body is not None, picture is not None, "`item`, or a file `image`")
+        with serving.using() as collection:
+            item = body.item if body is not None else None
+            found = await serving.run(collection.tags, item, picture, serving.uploads)
+        listed = [one._asdict() | {"state": one.state.replace(" ", "_")} for one in found]
+        return _json({"tags": listed})
 
 
 def _add_items(api: APIRouter, serving: Serving) -> None:
@@ -107,6 +148,12 @@ def _add_state(api: APIRouter, serving: Serving) -> None:
         with serving.using():
             return {"status": "ready"}
 
+    @api.get("/metrics", summary="What was counted, for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        traffic = serving.traffic
+        text = serving.metrics.render(pending=serving.pending, faults=len(serving.faults), log=traffic.counts())
+        return Response(text, media_type=CONTENT_TYPE)
+
     @api.get("/info", response_model=schema.Info, summary="What is served, and its limits")
     async def info() -> Response:
         limits = serving.settings.limits
@@ -114,16 +161,52 @@ def _add_state(api: APIRouter, serving: Serving) -> None:
             index = collection.index
             content: dict[str, Any] = {
                 "name": serving.name, "items": len(index), "image_space": index.meta.image_space,
-                "pictures": collection.pictures is not None, "tags": False, "current": _described(collection),
+                "pictures": collection.pictures is not None, "tags": collection.tagger is not None,
+                "current": _described(collection),
                 "columns": _columns(collection),
             }  # fmt: skip
         candidate = serving.candidate
         content |= {
-            "candidate": None if candidate is None else _described(candidate), "flag": None,
-            "faults": list(serving.faults),
+            "candidate": None if candidate is None else _described(candidate), "flag": serving.traffic.state(),
+            "faults": serving.faults,
             "limits": {name: getattr(limits, name) for name in schema.ShownLimits.model_fields},
         }  # fmt: skip
         return _json(content)
+
+
+async def _mirror(serving: Serving, query_id: str, body: schema.SearchBody, picture: bytes | None) -> None:
+    """Asks the candidate for the log alone; left out while requests wait, for nobody may wait for this."""
+    started, release = time.perf_counter(), "unknown"
+    try:
+        with serving.using("candidate") as collection:
+            release = collection.name
+            if serving.pending >= serving.settings.limits.threads:
+                raise Problem(429, "busy", "requests were waiting")
+            found = await serving.run(collection.search, body, picture, serving.uploads)
+    except Exception as error:  # whatever it is, it belongs into the log that compares the two
+        serving.traffic.record_mirror(
+            query_id, release=release, error=str(getattr(error, "code", type(error).__name__))
+        )
+        return
+    took = round(1000 * (time.perf_counter() - started), 2)
+    serving.traffic.record_mirror(query_id, release=release, items=[hit.id for hit in found.hits], took_ms=took)
+
+
+def _kind(body: schema.SearchBody, picture: bytes | None) -> QueryKind:
+    """What a search was made of."""
+    kinds: set[QueryKind] = set()
+    if body.text is not None or any(part.text is not None for part in body.parts):
+        kinds.add("text")
+    if body.item is not None or any(part.item is not None for part in body.parts):
+        kinds.add("item")
+    if picture is not None:
+        kinds.add("picture")
+    return kinds.pop() if len(kinds) == 1 else "mixed"
+
+
+def _one_of(first: bool, second: bool, what: str) -> None:
+    if first == second:
+        raise Problem(400, "bad_request", f"give {what}, and only one of them")
 
 
 def _json(content: Any) -> Response:
@@ -169,7 +252,7 @@ def _facet(facet: Values | Range) -> dict[str, Any]:
 def _described(collection: Collection) -> dict[str, Any]:
     meta = collection.index.meta
     return {
-        "release": collection.release, "model": meta.model, "factory": meta.factory,
+        "release": collection.name, "model": meta.model, "factory": meta.factory,
         "recall": {kind: measured.recall for kind, measured in meta.measured.items()}, "encoder": collection.runtime,
     }  # fmt: skip
 

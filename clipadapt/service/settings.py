@@ -47,5 +47,8 @@ class Settings:
     """How long a batch waits for more where requests are coming in together; 0: one request, one batch."""
     rate: str | None = None
     """Most requests of one client, such as "20/second"; null: any number."""
-    log_queries: bool = False
-    """Whether logs hold the texts that are searched for."""
+    hosts: tuple[str, ...] = ()
+    """Names that the service may be addressed by; none: any. Keeps pages elsewhere from reaching a local service by a
+    name that they point to it."""
+    poll_seconds: float = 1.0
+    """How often a folder of releases is looked at for another promoted one."""

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
@@ -63,6 +63,15 @@ class Column(NamedTuple):
         """State -> items."""
         found = Counter(state for state in self.states if state is not None)
         return {state: found[state] for state in ("sure", "unsure", "not applicable")}
+
+
+class TagOfPicture(NamedTuple):
+    """One value of one picture."""
+
+    attribute: str
+    value: str
+    probability: float
+    state: State
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,27 @@ def tag(
     return Tagged(catalogue, columns, captions, alt_texts, faults, recognised)
 
 
+def tag_picture(
+    picture: Float[np.ndarray, " dim"], thresholds: Thresholds, vectors: Mapping[str, Float[np.ndarray, "v dim"]]
+) -> list[TagOfPicture]:
+    """The tags of a single picture by its vector, by the rule of `tag`.
+
+    Args:
+        vectors: attribute -> those of its candidate values, as `VectorCache.values` gives them.
+    """
+    tags = []
+    for name, one in thresholds.attributes.items():
+        made, sure = _judged(picture[None], vectors[name], one)
+        if not len(made.rows):
+            continue
+        state, shown = _shown(made, sure, one, np.arange(len(made.rows)))
+        tags += [
+            TagOfPicture(name, one.candidates.values[int(made.values[place])], float(made.probability[place]), state)
+            for place in shown
+        ]
+    return tags
+
+
 def _recognised(
     catalogue: Catalogue,
     whole: Bool[np.ndarray, " items"],
@@ -204,9 +234,8 @@ def _recognised(
 
 
 def _column(pictures: np.ndarray, texts: np.ndarray, one: Calibrated, rows: np.ndarray, items: int) -> Column:
-    made = predict(pictures, texts, one.candidates, one.scale)
+    made, sure = _judged(pictures, texts, one)
     made = made._replace(rows=rows[made.rows])
-    sure = one.candidates.calibrated[made.values] & (made.probability >= _bar(one))
     values: list[str | None] = [None] * items
     states: list[State | None] = [None] * items
     for row in rows:
@@ -214,15 +243,30 @@ def _column(pictures: np.ndarray, texts: np.ndarray, one: Calibrated, rows: np.n
     probability = np.full(items, np.nan)
     edges = np.flatnonzero(np.diff(made.rows, prepend=-1))
     for start, end in zip(edges, np.append(edges[1:], len(made.rows)), strict=True):
-        row, shown = int(made.rows[start]), np.arange(start, end)
-        if sure[start:end].any():
-            shown = shown[sure[start:end]]
-            present = [place for place in shown if not one.candidates.is_absent(int(made.values[place]))]
-            states[row] = "sure" if present else "not applicable"
-            shown = np.array(present or shown)
+        row = int(made.rows[start])
+        states[row], shown = _shown(made, sure, one, np.arange(start, end))
         values[row] = one.candidates.separator.join(one.candidates.values[number] for number in made.values[shown])
         probability[row] = made.probability[shown].min()
     return Column(values, probability, states, made, sure)
+
+
+def _judged(
+    pictures: np.ndarray, texts: np.ndarray, one: Calibrated
+) -> tuple[TagPredictions, Bool[np.ndarray, " predictions"]]:
+    """What items are predicted to be, and which of it needs no person."""
+    made = predict(pictures, texts, one.candidates, one.scale)
+    return made, one.candidates.calibrated[made.values] & (made.probability >= _bar(one))
+
+
+def _shown(
+    made: TagPredictions, sure: Bool[np.ndarray, " predictions"], one: Calibrated, places: Int[np.ndarray, " some"]
+) -> tuple[State, Int[np.ndarray, " shown"]]:
+    """The state of an item whose predictions stand at `places`, and those of them that are shown."""
+    certain = places[sure[places]]
+    if not len(certain):
+        return "unsure", places
+    present = np.array([place for place in certain if not one.candidates.is_absent(int(made.values[place]))], np.int64)
+    return ("sure", present) if len(present) else ("not applicable", certain)
 
 
 def _bar(one: Calibrated) -> float:
