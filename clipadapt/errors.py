@@ -12,6 +12,7 @@
     ├── TrainingError         1  a run that cannot go on: NaN, a collapsed loss, a lost rank
     ├── ExportError           1  a model that a format cannot hold
     ├── ParityError           1  an export that does not equal what was measured
+    ├── ServiceError          1  a search service that refused, or did not answer
     └── GateError             3  a gate that was not passed, or a drift alarm
 
 A message names the thing, the place and the remedy. Bugs are not in this tree: they keep Python's own exceptions.
@@ -70,6 +71,16 @@ class ExportError(ClipadaptError):
 
 class ParityError(ClipadaptError):
     """What was written does not equal what was measured."""
+
+
+class ServiceError(ClipadaptError):
+    """A search service refused a request, or did not answer."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str | None = None, request_id: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.request_id = status, code, request_id
 
 
 class GateError(ClipadaptError):
