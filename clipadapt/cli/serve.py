@@ -152,12 +152,13 @@ def _token(file: Path | None) -> str | None:
 
     from clipadapt.errors import UsageError
 
-    if file is None:
-        return os.environ.get("CLIPADAPT_TOKEN") or None
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        token = os.environ.get("CLIPADAPT_TOKEN", "") if file is None else file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--token-file {file}: cannot be read ({error}); check the path") from error
+    if not token and file is None:
+        return None
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError(f"--token-file {file}: a token is one line of 16 or more letters, digits and signs")
+        place = f"--token-file {file}" if file is not None else "CLIPADAPT_TOKEN"
+        raise UsageError(f"{place}: a token is one line of 16 or more letters, digits and signs")
     return token

@@ -62,12 +62,15 @@ def parsed(content: bytes, model: type[Body], limits: Limits) -> Body:
     return model.model_validate(document)
 
 
-def documented(model: type[BaseModel], *, form: bool) -> dict[str, Any]:
-    """What OpenAPI says of such a body."""
+def documented(model: type[BaseModel], *, beside: bool) -> dict[str, Any]:
+    """What OpenAPI says of such a body; `beside`: a form's picture may come with the JSON."""
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
-    content: dict[str, Any] = {"application/json": {"schema": reference}}
-    if form:
-        properties = {FORM_FILE: {"type": "string", "format": "binary"}, FORM_FIELD: {"type": "string"}}
-        schema = {"type": "object", "properties": properties, "required": [FORM_FILE], "additionalProperties": False}
-        content["multipart/form-data"] = {"schema": schema}
+    properties: dict[str, Any] = {FORM_FILE: {"type": "string", "format": "binary"}}
+    if beside:
+        properties[FORM_FIELD] = reference
+    schema = {"type": "object", "properties": properties, "required": [FORM_FILE], "additionalProperties": False}
+    form: dict[str, Any] = {"schema": schema}
+    if beside:
+        form["encoding"] = {FORM_FIELD: {"contentType": "application/json"}}
+    content = {"application/json": {"schema": reference}, "multipart/form-data": form}
     return {"requestBody": {"required": True, "content": content}}

@@ -46,7 +46,7 @@ def _add_search(api: APIRouter, serving: Serving) -> None:
     limits = serving.settings.limits
 
     @api.post(
-        "/search", response_model=schema.SearchAnswer, openapi_extra=documented(schema.SearchBody, form=True),
+        "/search", response_model=schema.SearchAnswer, openapi_extra=documented(schema.SearchBody, beside=True),
         summary="The items that fit words, a picture, an item, or several of them",
     )  # fmt: skip
     async def search(request: Request) -> Response:
@@ -83,7 +83,7 @@ def _add_vectors(api: APIRouter, serving: Serving) -> None:
     limits = serving.settings.limits
 
     @api.post(
-        "/embed", response_model=schema.EmbedAnswer, openapi_extra=documented(schema.EmbedBody, form=True),
+        "/embed", response_model=schema.EmbedAnswer, openapi_extra=documented(schema.EmbedBody, beside=False),
         summary="The vectors of texts, or of a picture",
     )  # fmt: skip
     async def embed(request: Request) -> Response:
@@ -98,7 +98,7 @@ def _add_vectors(api: APIRouter, serving: Serving) -> None:
             return _json({"image_space": encoder.image_space, "dim": encoder.dim, "vectors": vectors})
 
     @api.post(
-        "/tags", response_model=schema.TagsAnswer, openapi_extra=documented(schema.TagBody, form=True),
+        "/tags", response_model=schema.TagsAnswer, openapi_extra=documented(schema.TagBody, beside=False),
         summary="What an item or a picture is, as far as that is sure",
     )  # fmt: skip
     async def tags(request: Request) -> Response:

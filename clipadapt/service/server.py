@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 _GRACE = 20
 """Seconds that requests at hand have when the service is stopped."""
 
+_CONNECTIONS = 1_024
+"""Open at once; more are turned away before a request is read."""
+
 
 class _Server(uvicorn.Server):
     """Ends on SIGINT and SIGTERM once requests at hand are answered, and returns; uvicorn's would raise them again."""
@@ -55,7 +58,7 @@ def serve(serving: Serving, load: Callable[[], None], *, host: str, port: int) -
     app = create_app(serving, lambda: threading.Thread(target=loading, name="loading", daemon=True).start())
     config = uvicorn.Config(
         app, access_log=False, log_level="warning", timeout_graceful_shutdown=_GRACE, server_header=False,
-        timeout_keep_alive=15, h11_max_incomplete_event_size=32_768,
+        timeout_keep_alive=15, http="h11", limit_concurrency=_CONNECTIONS, h11_max_incomplete_event_size=32_768,
     )  # fmt: skip
     server = _Server(config)
     shown = listening.getsockname()[1]
