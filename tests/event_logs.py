@@ -1,6 +1,7 @@
 """Event logs to try readouts on."""
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,27 @@ def simulated(
     return events
 
 
-def write_log(folder: Path, events: list[dict]) -> Path:
+def answer(query_id: str, **change: object) -> dict:
+    """What the current release answered."""
+    return {
+        "ts": START, "user": "u", "release": "000004", "arm": "current", "query_id": query_id, "mirrored": False,
+        "kind": "text", "k": 24, "where": [], "items": ["a", "b"], "took_ms": 4.0, "error": None, "query": None,
+    } | change  # fmt: skip
+
+
+def mirror(query_id: str, **change: object) -> dict:
+    """What the candidate would have answered."""
+    return answer(
+        query_id, **({"release": "000005", "arm": "candidate", "mirrored": True, "items": ["b"], "kind": None} | change)
+    )
+
+
+def write_log(folder: Path, events: list[dict], answers: Sequence[dict] = ()) -> Path:
     """As a service leaves them."""
     folder.mkdir(exist_ok=True)
+    if answers:
+        lines = (line(one | {"ts": stamp(one["ts"])}) for one in answers)
+        (folder / "answers-20300301T000000000-aaaaaa.jsonl").write_bytes(b"".join(lines))
     lines = (line(one | {"ts": stamp(one["ts"])}) for one in events)
     (folder / "events-20300301T000000000-aaaaaa.jsonl").write_bytes(b"".join(lines))
     return folder

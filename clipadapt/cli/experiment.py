@@ -7,11 +7,12 @@ May be read every day: intervals are always valid. Writes OUT/experiment.json an
 stdout. 3 where the candidate is worse, or where users of one arm are missing.
 """
 
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from clipadapt.cli import options
 
 if TYPE_CHECKING:
     from clipadapt.deploy.experiment.readout import Readout
@@ -50,9 +51,8 @@ def command(
         raise UsageError("--flag names a share and --share another; give one of them")
     planned = Flag.load(flag).share if flag is not None else _fraction("--share", share) if share is not None else None
     events = read(log, "events")
-    exposures = Exposures.of(
-        events.table, since=_day("--since", since), until=_day("--until", until), releases=(current, candidate)
-    )
+    first, last = options.day_of("--since", since), options.day_of("--until", until)
+    exposures = Exposures.of(events.table, since=first, until=last, releases=(current, candidate))
     readout = measure(exposures, share=planned, decides=metric, lift=_fraction("--lift", lift), level=level)
     readout = readout._replace(notes=(*events.notes(), *readout.notes))
     if out is not None:
@@ -104,12 +104,3 @@ def _fraction(option: str, text: str) -> float:
     if not 0 < found <= 1:
         raise UsageError(f"{option} {text}: has to be above 0, and 100% at most")
     return found
-
-
-def _day(option: str, text: str | None) -> datetime.date | None:
-    from clipadapt.errors import UsageError
-
-    try:
-        return None if text is None else datetime.date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text}: write a day as 2030-03-31") from None

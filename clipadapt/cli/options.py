@@ -4,6 +4,7 @@ A verb that reads a catalogue takes the flags that name one by `with_catalogue`,
 `clipadapt.inputs.resolve`. Nothing here reads anything.
 """
 
+import datetime
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -68,6 +69,20 @@ def with_catalogue(verb: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(listed)  # pyright: ignore[reportFunctionMemberAccess]
     run.__name__, run.__doc__ = verb.__name__, verb.__doc__
     return run
+
+
+def day_of(option: str, text: str | None) -> datetime.date | None:
+    """A day as an option names it, 2030-03-31.
+
+    Raises:
+        UsageError: anything else.
+    """
+    from clipadapt.errors import UsageError
+
+    try:
+        return None if text is None else datetime.date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text}: write a day as 2030-03-31") from None
 
 
 def device_of(name: str) -> str:

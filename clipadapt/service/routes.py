@@ -21,6 +21,7 @@ from clipadapt.service import schema
 from clipadapt.service.collection import Collection
 from clipadapt.service.metrics import CONTENT_TYPE
 from clipadapt.service.problems import Problem
+from clipadapt.service.replay import PICTURE
 from clipadapt.service.requests import documented, json_or_form
 from clipadapt.service.serving import Serving
 from clipadapt.service.traffic.traffic import QueryKind
@@ -61,7 +62,7 @@ def _add_search(api: APIRouter, serving: Serving) -> None:
         took = round(1000 * (time.perf_counter() - started), 2)
         query_id = serving.traffic.record(
             route, release=release, items=[hit.id for hit in found.hits], took_ms=took, kind=_kind(body, picture),
-            k=body.k, where=found.columns, query=body.model_dump(exclude_defaults=True, exclude={"user"}),
+            k=body.k, where=found.columns, query=_kept(body, picture),
         )  # fmt: skip
         if route.mirror:
             serving.start(_mirror(serving, query_id, body, picture))
@@ -190,6 +191,12 @@ async def _mirror(serving: Serving, query_id: str, body: schema.SearchBody, pict
         return
     took = round(1000 * (time.perf_counter() - started), 2)
     serving.traffic.record_mirror(query_id, release=release, items=[hit.id for hit in found.hits], took_ms=took)
+
+
+def _kept(body: schema.SearchBody, picture: bytes | None) -> dict[str, Any]:
+    """A query as a log keeps it, where it does; of a picture only that there was one."""
+    kept = body.model_dump(exclude_defaults=True, exclude={"user"})
+    return kept if picture is None else {**kept, PICTURE: True}
 
 
 def _kind(body: schema.SearchBody, picture: bytes | None) -> QueryKind:

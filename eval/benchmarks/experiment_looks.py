@@ -9,7 +9,6 @@ users that come in as planned, and a candidate that loses 4% of its users.
 """
 
 import argparse
-import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +21,8 @@ from clipadapt.metrics.arms import ArmMean, arm_mean
 from clipadapt.metrics.sequential import difference, information_needed, mismatch_p
 
 DAYS, LEVEL, LIFT = 30, 0.05, 0.1
+PILOT = 100_000
+"""Users that the spread between users is known from beforehand; of 4,000 it would be known to a third."""
 NEVER_CLICK = 0.5
 """Share of users whose taste is 0."""
 
@@ -106,7 +107,7 @@ def of_world(name: str, world: World, simulations: int, lift: float) -> dict[str
 
 def for_lift(simulations: int) -> dict[str, Any]:
     """As many users as the readout says a lift of 10% needs for 80%: how often it was seen."""
-    world = WORLDS["heavy users click alike"]
+    world = WORLDS["heavy users click alike"]._replace(users=PILOT)
     pilot = simulate(world, 0.0, generator(0, "pilot", 0))
     *_, variance = looks(pilot)
     base = pilot.clicked[:, -1].sum() / pilot.shown[:, -1].sum()
@@ -127,21 +128,22 @@ def of_shares(simulations: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Runs all of it."""
+    """Runs what is asked for; looks and power are published apart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=2_000)
-    parser.add_argument("--power", type=int, default=300, help="simulations with a lift")
+    parser.add_argument("--simulations", type=int, default=2_000, help="of equal arms, in each world; 0: none")
+    parser.add_argument("--power", type=int, default=300, help="simulations with a lift; 0: none")
     given = parser.parse_args()
-    started = time.perf_counter()
-    worlds = {name: of_world(name, world, given.simulations, 0.0) for name, world in WORLDS.items()}
-    headline = {
-        "false_alarms": {name: one["always_valid"] for name, one in worlds.items()},
-        "false_alarms_fixed": {name: one["fixed_read_daily"] for name, one in worlds.items()},
-    }
-    power = for_lift(given.power)
-    shares = of_shares(given.simulations)
-    headline |= {"power": power["always_valid"], "power_users": power["users"], "mismatch": shares}
-    publish("experiment_looks", headline, {"worlds": worlds, "power": power, "seconds": time.perf_counter() - started})
+    if given.simulations:
+        worlds = {name: of_world(name, world, given.simulations, 0.0) for name, world in WORLDS.items()}
+        headline = {
+            "false_alarms": {name: one["always_valid"] for name, one in worlds.items()},
+            "false_alarms_fixed": {name: one["fixed_read_daily"] for name, one in worlds.items()},
+            "mismatch": of_shares(given.simulations),
+        }
+        publish("experiment_looks", headline, {"worlds": worlds})
+    if given.power:
+        power = for_lift(given.power)
+        publish("experiment_power", {"power": power["always_valid"], "users": power["users"]}, {"power": power})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from data_factory import write_catalogue
-from event_logs import simulated, write_log
+from event_logs import answer, mirror, simulated, write_log
 from runs_factory import write_gate, write_run
 from tiny_models import OPEN_CLIP, write_open_clip
 
@@ -37,6 +37,7 @@ TYPED: dict[str, list[str]] = {
         "embed --model run:run --split validation --out arrived",
         "drift arrived --reference reference --effect 1000 --out drifted",
     ],
+    "shadow": ["shadow logs --gate eval/shadow_gate.yaml --out mirrored"],
     "experiment": ["experiment logs --share 50% --out read"],
     "bench": ["bench run:run --rounds 2 --batch 1 --budget-ms 1e6"],
     "garments": [
@@ -52,6 +53,7 @@ LEFT = {
     "index": "index/current",
     "export": "exported/open_clip_model.safetensors",
     "drift": "drifted/drift.html",
+    "shadow": "mirrored/shadow.html",
     "experiment": "read/experiment.html",
     "release": "releases/versions/000002/manifest.json",
     "garments": "drawn/base/open_clip_model.safetensors",
@@ -78,7 +80,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shop = write_catalogue(root / "shop", items=60)
     write_run(root / "run", root / "base", source=str(shop))
     write_gate(root)
-    write_log(root / "logs", simulated(40, (0.1, 0.1), start=datetime(2026, 3, 1, tzinfo=UTC)))
+    answers = [make(str(number), user=f"u{number}", items=["a"]) for number in range(200) for make in (answer, mirror)]
+    write_log(root / "logs", simulated(40, (0.1, 0.1), start=datetime(2026, 3, 1, tzinfo=UTC)), answers)
     (root / "suite.yaml").write_text(SUITE)
     return root
 

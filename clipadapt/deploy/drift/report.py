@@ -3,19 +3,14 @@
 Pictures stand on the page where a catalogue is at hand. Nothing here measures.
 """
 
-import base64
 import importlib.metadata
-import io
 import json
-from collections.abc import Mapping
 
 import jinja2
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.deploy.drift.measure import Report
-from clipadapt.errors import CatalogueError
-
-_SIDE = 128
+from clipadapt.deploy.thumbnails import thumbnails
 
 
 def as_json(report: Report) -> str:
@@ -60,26 +55,9 @@ def as_page(report: Report, catalogue: Catalogue | None) -> str:
     )  # fmt: skip
     return environment.get_template("page.html.jinja").render(
         report=report,
-        pictures=_pictures(catalogue, wanted) if catalogue is not None else {},
+        pictures=thumbnails(catalogue, wanted) if catalogue is not None else {},
         version=importlib.metadata.version("clipadapt"),
     )
-
-
-def _pictures(catalogue: Catalogue, wanted: set[str]) -> Mapping[str, str]:
-    """Item -> a small JPEG in base64; those that cannot be read or may not be shown are left out."""
-    shown = catalogue.permitted("show")
-    found = {}
-    for row, item in enumerate(shown.ids):
-        if item in wanted:
-            try:
-                small = shown.picture(row).copy()
-            except CatalogueError:
-                continue
-            small.thumbnail((_SIDE, _SIDE))
-            file = io.BytesIO()
-            small.save(file, "JPEG", quality=72)
-            found[item] = base64.b64encode(file.getvalue()).decode("ascii")
-    return found
 
 
 def _label(text: str) -> str:
