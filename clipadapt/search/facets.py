@@ -3,7 +3,7 @@
     facets(items, parse_all(["Pattern=Striped", "price<50"]))    [Values("Pattern", ...), Range("price", 4.5, 49.0)]
 
 A column's own conditions do not narrow its own facet, so that a person sees what else there is to choose. Columns that
-name single items, such as file names, are no facets. Knows nothing of vectors.
+name single items or products, such as file names and titles, are no facets. Knows nothing of vectors.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from clipadapt.search.filters import Condition, matching
 from clipadapt.search.items import ID, PRODUCT, Items, Numbers, Texts
@@ -60,7 +60,7 @@ def facets(items: Items, conditions: Sequence[Condition] = (), most: int = 20) -
             facet = _range(name, view, mask)
         else:
             chosen = {value for condition in conditions if condition.column == name for value in condition.values}
-            facet = _values(name, view, mask, most, chosen)
+            facet = None if _names(view, items.product_codes()) else _values(name, view, mask, most, chosen)
         if facet is not None:
             found.append(facet)
     return found
@@ -78,9 +78,17 @@ def _day(days: int) -> str:
     return (date(1970, 1, 1) + timedelta(days=int(days))).isoformat()
 
 
+def _names(view: Texts, products: Int[np.ndarray, " rows"]) -> bool:
+    """Whether a column has more than one value to two products: titles or free text, which group nothing."""
+    if len(view.values) <= _FREE:
+        return False
+    known = view.codes >= 0
+    rows = np.flatnonzero(known) if view.rows is None else view.rows[known]
+    return 2 * len(view.values) > len(np.unique(products[rows]))
+
+
 def _values(name: str, view: Texts, mask: Bool[np.ndarray, " rows"], most: int, chosen: set[str]) -> Values | None:
-    cells = int((view.codes >= 0).sum())
-    if not cells or (len(view.values) > _FREE and 2 * len(view.values) > cells):
+    if not (view.codes >= 0).any():
         return None
     inside = (view.codes >= 0) & (mask if view.rows is None else mask[view.rows])
     counts = np.bincount(view.codes[inside], minlength=len(view.values))
