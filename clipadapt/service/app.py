@@ -61,9 +61,18 @@ def create_app(serving: Serving, on_start: Callable[[], None] | None = None) -> 
     return app
 
 
+class _PageFiles(StaticFiles):
+    """A browser checks them every time, which costs next to nothing; parts of two versions would not fit together."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def _add_page(app: FastAPI) -> None:
     if PAGE.is_dir():
-        app.mount("/page", StaticFiles(directory=PAGE))
+        app.mount("/page", _PageFiles(directory=PAGE))
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:

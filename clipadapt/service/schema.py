@@ -146,6 +146,8 @@ class Info(BaseModel):
     image_space: str
     pictures: bool
     tags: bool
+    events: bool
+    """Whether POST /events keeps what it is sent."""
     current: Described
     candidate: Described | None
     flag: dict[str, Any] | None

@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 from tiny_models import OPEN_CLIP, write_open_clip
 
+from clipadapt.deploy.event_log.read import read
 from clipadapt.inputs import resolve
 from clipadapt.search.index import Index
 from clipadapt.service.app import create_app
@@ -25,6 +26,7 @@ from clipadapt.service.collection import Collection
 from clipadapt.service.pictures import ItemPictures
 from clipadapt.service.serving import Serving
 from clipadapt.service.settings import Settings
+from clipadapt.service.traffic import Traffic
 from clipadapt.towers.load import load
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
@@ -63,9 +65,12 @@ def served(collection_of: Callable[..., Collection]) -> Iterator[Callable[..., s
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(
-        current: Collection | None = None, candidate: Collection | None = None, settings: Settings | None = None
+        current: Collection | None = None,
+        candidate: Collection | None = None,
+        settings: Settings | None = None,
+        traffic: Traffic | None = None,
     ) -> str:
-        serving = Serving(settings or Settings(), "shop", current or collection_of())
+        serving = Serving(settings or Settings(), "shop", current or collection_of(), traffic=traffic)
         serving.replace(candidate, "candidate")
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(create_app(serving), log_level="warning", lifespan="on"))
@@ -320,6 +325,26 @@ def test_more_like_this_by_keys_alone(served, open_page):
     assert state(page) == [["item", second]]
     page.go_back()
     wait_for_ids(page, search(address, text="shirt"))
+
+
+def test_what_is_seen_and_opened_is_reported_once(served, open_page, tmp_path: Path):
+    traffic = Traffic.open(log=tmp_path / "log")
+    page = open_page(served(traffic=traffic), "/?q=red")
+    page.wait_for_selector(SHOTS)
+    seen = ids(page)
+    with page.expect_response("**/events"):
+        page.locator(SHOTS).nth(2).click()
+    page.wait_for_selector("#item[open] .similar a")
+    page.keyboard.press("Escape")
+    page.click("#details")  # draws the results anew
+    page.wait_for_timeout(1_500)
+    page.close()
+    traffic.close()
+    events = read(tmp_path / "log", "events").table.to_pylist()
+    assert [(one["item"], one["position"]) for one in events if one["event"] == "click"] == [(seen[2], 3)]
+    impressions = [(one["item"], one["position"]) for one in events if one["event"] == "impression"]
+    assert len(set(impressions)) == len(impressions)
+    assert (seen[0], 1) in impressions
 
 
 def test_side_by_side_says_what_moved(both: str, open_page):

@@ -4,27 +4,27 @@ import { $, alt, count, h, icon, known, picture, title } from "./dom.js";
 
 const open = new Set(); // items whose facts a person asked for
 
-/** One grid. `act` has open(hit), like(hit) and address(hit); `moves` maps a hit's key to what to say of its place. */
-export function grid(hits, { act, details, moves = null, label = "Results" }) {
-  return h("ol", { class: `grid${details ? " detailed" : ""}`, "aria-label": label }, hits.map((hit, place) => card(hit, place, act, moves?.get(key(hit)), details)));
+/** An answer's grid. `act` has open(hit, arm), like(hit, arm), address(hit); `moves`: a hit's key -> what to say of its place. */
+export function grid({ hits, arm }, { act, details, moves = null, label = "Results" }) {
+  return h("ol", { class: `grid${details ? " detailed" : ""}`, "aria-label": label }, hits.map((hit, place) => card(hit, place, arm, act, moves?.get(key(hit)), details)));
 }
 
 /** What two releases' hits are recognised by: a product is shown by one of its pictures, not always the same. */
 export const key = (hit) => hit.product || hit.id;
 
-function card(hit, place, act, move, details) {
+function card(hit, place, arm, act, move, details) {
   const link = h(
     "a",
-    { class: "shot", href: act.address(hit), tabindex: place ? "-1" : "0", dataset: { id: hit.id }, "aria-label": alt(hit) },
+    { class: "shot", href: act.address(hit), tabindex: place ? "-1" : "0", dataset: { id: hit.id, place: `${arm} ${hit.id}` }, "aria-label": alt(hit) },
     picture(hit, 384, { eager: place < 8 }),
   );
   link.addEventListener("click", (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
     event.preventDefault();
-    act.open(hit);
+    act.open(hit, arm);
   });
   link.addEventListener("dragstart", (event) => event.dataTransfer.setData("application/x-item", hit.id));
-  const like = h("button", { type: "button", class: "act like", tabindex: "-1", "aria-label": `More like ${title(hit)}`, title: "More like this (m)", onclick: () => act.like(hit) }, icon("spark"), h("span", {}, "More like this"));
+  const like = h("button", { type: "button", class: "act like", tabindex: "-1", "aria-label": `More like ${title(hit)}`, title: "More like this (m)", onclick: () => act.like(hit, arm) }, icon("spark"), h("span", { class: "long" }, "More like this"), h("span", { class: "short" }, "Similar"));
   const facts = h("button", { type: "button", class: "act facts-of", tabindex: "-1", "aria-label": `Score and attributes of ${title(hit)}`, title: "Score and attributes (i)" }, icon("info"));
   const box = h("li", { class: "card", dataset: { key: key(hit) } }, link, move ? badge(move) : null, h("div", { class: "acts" }, like, facts), h("p", { class: "caption" }, title(hit)));
   const show = (wanted) => {
@@ -56,7 +56,7 @@ export function sideBySide(answers, options) {
   const [before, after] = answers.map((answer) => answer.hits);
   const moved = compare(before, after);
   const side = (answer, name, moves) =>
-    h("section", { class: "side", "aria-label": name }, h("h2", {}, name, h("span", { class: "release" }, answer.release)), grid(answer.hits, { ...options, moves, label: `Results of ${answer.release}` }));
+    h("section", { class: "side", "aria-label": name }, h("h2", {}, name, h("span", { class: "release" }, answer.release)), grid(answer, { ...options, moves, label: `Results of ${answer.release}` }));
   const box = h("div", { class: "sides" }, side(answers[0], "Current", moved.before), side(answers[1], "Candidate", moved.after));
   const light = (event) => {
     const wanted = event.type === "pointerover" || event.type === "focusin" ? event.target.closest?.(".card")?.dataset.key : null;
@@ -135,8 +135,11 @@ export function move(pressed) {
   return next ? focus(next) : pressed !== "ArrowUp";
 }
 
-/** The result that keys such as m are about, or null. */
-export const current = () => document.activeElement?.closest?.("#stage .card")?.querySelector("a.shot")?.dataset.id ?? null;
+/** The result that keys such as m are about, and the release that gave it; nulls without one. */
+export function current() {
+  const data = document.activeElement?.closest?.("#stage .card")?.querySelector("a.shot")?.dataset;
+  return data ? [data.id, data.place.slice(0, data.place.indexOf(" "))] : [null, null];
+}
 
 /** Opens or closes the facts of the result in focus. */
 export const toggleFacts = () => document.activeElement?.closest?.(".card")?.querySelector(".facts-of")?.click();

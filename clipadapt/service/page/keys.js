@@ -39,7 +39,7 @@ function press(event, { act, go, state, hit }) {
   const writing = event.target.matches("input:not([type=checkbox]):not([type=radio]), textarea");
   if (writing) return event.target === $("words") && inWords(event.key, go);
   if (event.target.matches("input") && event.key.startsWith("Arrow")) return false;
-  const here = grid.current();
+  const [here, arm] = grid.current();
   switch (event.key) {
     case "/":
       $("words").focus();
@@ -52,7 +52,7 @@ function press(event, { act, go, state, hit }) {
       go({ details: !state().details }, { replace: true });
       return true;
     case "m":
-      if (here) act.like(hit(here) ?? { id: here });
+      if (here) act.like(hit(here) ?? { id: here }, arm);
       return here !== null;
     case "i":
       grid.toggleFacts();

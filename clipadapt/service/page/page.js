@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import * as box from "./box.js";
 import { chosen, toggle } from "./conditions.js";
 import { $, count, h, icon, plural, shown } from "./dom.js";
+import * as events from "./events.js";
 import * as facets from "./facets.js";
 import * as grid from "./grid.js";
 import * as item from "./item.js";
@@ -39,8 +40,14 @@ const fresh = (patch) => ({ k: PAGE, open: "", ...patch });
 
 const act = {
   address: (hit) => write({ ...state, open: hit.id }),
-  open: (hit) => go({ open: hit.id }, { replace: state.open !== "" }),
-  like: (hit) => go(fresh({ item: hit.id, picture: "", q: "" })),
+  open: (hit, arm) => {
+    if (arm) clicked(arm, hit.id);
+    go({ open: hit.id }, { replace: state.open !== "" });
+  },
+  like: (hit, arm) => {
+    if (arm) clicked(arm, hit.id);
+    go(fresh({ item: hit.id, picture: "", q: "" }));
+  },
   close: () => (history.state?.opened ? history.back() : go({ open: "" }, { replace: true })),
   filter: (column, value) => go(fresh({ where: chosen(state.where, column).includes(value) ? state.where : toggle(state.where, column, value) })),
   step: (by) => {
@@ -135,13 +142,15 @@ function user() {
 function drawHits(answers, view, { browsing, k }) {
   const redraw = () => {
     const options = { act, details: state.details || !info.pictures };
-    const result = view === "both" ? grid.sideBySide(answers, options) : grid.grid(hits, options);
+    const result = view === "both" ? grid.sideBySide(answers, options) : grid.grid(answers[0], options);
     const more = hits.length >= k && k < info.limits.k && hits.length < total;
     const button = more ? h("button", { type: "button", class: "quiet more", onclick: () => go({ k: Math.min(state.k + PAGE, info.limits.k) }, { replace: true }) }, "Show more") : null;
     grid.place(hits.length ? h("div", {}, result, button) : nothing());
+    clicked = events.watch($("stage"), answers);
   };
   redraw();
   redrawing = redraw;
+  $("details").hidden = !hits.length;
   const among = state.where.length ? `${plural(total, "item")} that ${total === 1 ? "meets" : "meet"} the filters` : plural(total, "item");
   const all = hits.length === total ? `All ${among}` : `${plural(hits.length, "product")}, from ${among}`;
   $("status").textContent = !hits.length ? "No results" : hits.length < k ? all : `The best ${count(hits.length)} of ${among}`;
@@ -153,6 +162,7 @@ function drawHits(answers, view, { browsing, k }) {
 }
 
 let redrawing = () => {};
+let clicked = () => {};
 
 const note = (text) => h("p", { class: "note" }, icon("info"), text);
 
@@ -166,6 +176,7 @@ const panelOf = (heading, text, ...more) => h("div", { class: "panel" }, h("h2",
 async function welcome(signal) {
   hits = [];
   redrawing = () => {};
+  $("details").hidden = true;
   $("status").textContent = "";
   $("notes").replaceChildren();
   drawFoot([]);
@@ -176,7 +187,9 @@ async function welcome(signal) {
 
 function failed(error) {
   shownFor = null;
+  hits = [];
   redrawing = () => {};
+  $("details").hidden = true;
   $("status").textContent = "";
   $("notes").replaceChildren();
   if (facetsFor === null) $("facets").replaceChildren();
@@ -256,6 +269,7 @@ async function begin() {
       await new Promise((resolve) => setTimeout(resolve, 1000 * Math.max(1, error.retryAfter)));
     }
   }
+  events.begin(info);
   info.filterable = new Set(info.columns.map((column) => column.name));
   $("name").textContent = info.name;
   if (!info.pictures) document.body.classList.add("wordy");
