@@ -54,6 +54,9 @@ def command(
     allowed_host: Annotated[
         list[str] | None, typer.Option("--allowed-host", help="Name the service may be addressed by; repeatable.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="Processes; each loads the model and counts --rate itself.")
+    ] = 1,
     check: Annotated[bool, typer.Option("--check", help="Load, say what would be served, and stop.")] = False,
     gather_ms: Annotated[float, typer.Option("--gather-ms", min=0, help="How long a batch waits for more.")] = 3.0,
 ) -> None:
@@ -67,13 +70,17 @@ def command(
         raise UsageError(f"{', '.join(missing)} not installed; pip install 'clipadapt[service]'")
     settings = _settings(host, token_file, open_to_all, cors, gather_ms, rate, allowed_host)
     from clipadapt.service.opening import Opener, find
-    from clipadapt.service.server import serve
+    from clipadapt.service.server import open_port, serve
     from clipadapt.service.serving import Serving
     from clipadapt.service.traffic import Traffic
+    from clipadapt.service.workers import inherited, run_workers
 
     if flag is not None and candidate is None:
         raise UsageError(f"--flag {flag}: sends users to a candidate; name it with --candidate")
     served, other = find(place), find(candidate) if candidate is not None else None
+    listening = inherited()
+    if workers > 1 and listening is None and not check:
+        raise typer.Exit(run_workers(workers, open_port(host, port)))
     serving = Serving(settings, _name(place), traffic=Traffic.open(flag, log, keep_queries=log_queries))
     opener = Opener(serving, catalogue, split, thresholds, prompts)
 
@@ -93,7 +100,7 @@ def command(
         load()
         serving.close()
     else:
-        serve(serving, load, host=host, port=port)
+        serve(serving, load, listening or open_port(host, port))
 
 
 def _load(opener: "Opener", named: str, place: "Place", arm: "Arm", model: str | None) -> "Collection":

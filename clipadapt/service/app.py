@@ -6,13 +6,14 @@ It is handed what it serves, so a test hands in a small collection, and `clipada
 """
 
 import contextlib
+import html
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -74,12 +75,31 @@ def _add_page(app: FastAPI) -> None:
     if PAGE.is_dir():
         app.mount("/page", _PageFiles(directory=PAGE))
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(_docs(app.openapi()))
+
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         index = PAGE / "index.html"
         if not index.is_file():
             return PlainTextResponse("This installation has no page; the API is described at /openapi.json.\n")
         return FileResponse(index, headers={"Cache-Control": "no-cache"})
+
+
+def _docs(document: dict[str, Any]) -> str:
+    """The API at a glance, without scripts: the usual pages of this kind load theirs from elsewhere."""
+    rows = [
+        f"<tr><td>{method.upper()}</td><td><code>{html.escape(path)}</code></td>"
+        f"<td>{html.escape(operation.get('summary', ''))}</td></tr>"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>clipadapt: API</title>'
+        '<h1>API</h1><p>Bodies, answers and limits: <a href="/openapi.json">/openapi.json</a> (OpenAPI 3.1)</p>'
+        f"<table><tr><th>Method</th><th>Path</th><th>What it gives</th></tr>{''.join(rows)}</table></html>"
+    )
 
 
 def _document(app: FastAPI) -> None:

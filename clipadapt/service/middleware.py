@@ -47,6 +47,7 @@ class Guard:
     def __init__(self, app: ASGIApp, serving: Serving) -> None:
         self._app, self._serving, self._settings = app, serving, serving.settings
         self._most = self._settings.limits.upload_bytes + _MULTIPART_MARGIN
+        self._uploads = 0
         self._rates = Rates(self._settings.rate) if self._settings.rate is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,6 +73,12 @@ class Guard:
             if refused is not None:
                 response = answer(request_id, refused.status_code, refused.code, refused.detail, _plain(refused))
                 await response(scope, receive, sending)
+            elif self._large(scope):
+                self._uploads += 1
+                try:
+                    await self._app(scope, self._bounded(receive), sending)
+                finally:
+                    self._uploads -= 1
             else:
                 await self._app(scope, self._bounded(receive), sending)
         except Exception:
@@ -101,7 +108,17 @@ class Guard:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._most:
             return self._too_large()
+        if self._uploads >= self._settings.limits.uploads and self._large(scope):
+            return Problem(429, "busy", "too many pictures are arriving; try again in a second", retry_after=1)
         return None
+
+    def _large(self, scope: Scope) -> bool:
+        """Whether a request may bring more than a query; one that does not say how much may."""
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        return (
+            "transfer-encoding" in headers or not length.isdecimal() or int(length) > self._settings.limits.query_bytes
+        )
 
     def _bounded(self, receive: Receive) -> Receive:
         """Ends a body that is too large, or that does not end."""

@@ -35,17 +35,16 @@ class _Server(uvicorn.Server):
                 signal.signal(one, handler)
 
 
-def serve(serving: Serving, load: Callable[[], None], *, host: str, port: int) -> None:
+def serve(serving: Serving, load: Callable[[], None], listening: socket.socket) -> None:
     """Serves until a signal ends it.
 
     Args:
         load: opens what is served and puts it into `serving`; called in a thread of its own.
+        listening: an open port, see `open_port`.
 
     Raises:
-        UsageError: the port cannot be opened.
         Exception: whatever `load` raises.
     """
-    listening = _socket(host, port)
     failed: list[BaseException] = []
 
     def loading() -> None:
@@ -61,19 +60,22 @@ def serve(serving: Serving, load: Callable[[], None], *, host: str, port: int) -
         timeout_keep_alive=15, http="h11", limit_concurrency=_CONNECTIONS, h11_max_incomplete_event_size=32_768,
     )  # fmt: skip
     server = _Server(config)
-    shown = listening.getsockname()[1]
-    log.info("open http://%s:%d", f"[{host}]" if ":" in host else host, shown)
     server.run(sockets=[listening])
     if failed:
         raise failed[0]
 
 
-def _socket(host: str, port: int) -> socket.socket:
+def open_port(host: str, port: int) -> socket.socket:
+    """An open port, whose address is logged; 0 takes any that is free.
+
+    Raises:
+        UsageError: it cannot be opened.
+    """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         made = socket.create_server((host, port), family=family, backlog=2_048)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"{host}:{port} cannot be opened ({reason}); choose another --host or --port") from error
-    made.set_inheritable(True)
+    log.info("open http://%s:%d", f"[{host}]" if ":" in host else host, made.getsockname()[1])
     return made

@@ -22,6 +22,8 @@ class Limits:
     """Requests that are worked on at once; most of them wait for a vector, which is made for all together."""
     waiting: int = 128
     """Requests that may wait for a thread; the next one is answered 429."""
+    uploads: int = 48
+    """Requests with more than a query's bytes at once: each may take `upload_bytes` of memory."""
     body_seconds: float = 20.0
     """For a request to arrive in full."""
     work_seconds: float = 20.0

@@ -253,3 +253,6 @@ def test_the_openapi_document_describes_both_forms(client):
     assert set(content) == {"application/json", "multipart/form-data"}
     assert document["components"]["schemas"]["SearchBody"]["properties"]["k"]["maximum"] == 200
     assert document["components"]["schemas"]["Part"]["properties"]["weight"]
+    page = client.get("/docs").text
+    assert all(f"<code>{path}</code>" in page for path in document["paths"])
+    assert "<script" not in page

@@ -63,6 +63,27 @@ def test_a_full_queue_is_answered_at_once(client_of, monkeypatch):
     assert client.get("/facets").status_code == 200
 
 
+def test_only_so_many_pictures_arrive_at_once(client_of, monkeypatch):
+    client = client_of(Settings(Limits(uploads=1, query_bytes=1_000)))
+    serving = client.app.state.serving
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> object:
+        entered.set()
+        assert go_on.wait(20)
+        raise UsageError("no matter")
+
+    monkeypatch.setattr(serving.current, "search", slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/search", files={"image": bytes(5_000)})
+        assert entered.wait(20)
+        assert client.post("/search", files={"image": bytes(5_000)}).status_code == 429
+        assert client.get("/facets").status_code == 200
+        go_on.set()
+        assert first.result().status_code == 400
+    assert client.post("/search", files={"image": bytes(5_000)}).status_code == 400
+
+
 def test_work_that_takes_too_long_is_given_up(client_of, monkeypatch):
     client = client_of(Settings(Limits(work_seconds=0.05)))
     go_on = threading.Event()

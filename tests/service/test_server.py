@@ -13,9 +13,12 @@ import pytest
 from clipadapt.cli import main
 
 
-@pytest.fixture
-def served(index_folder: Path, model: Path, shop: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    arguments = ["serve", str(index_folder), "--source", str(shop), "--port", "0"]
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)])
+def served(
+    index_folder: Path, model: Path, shop: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """One process, and two behind one port."""
+    arguments = ["serve", str(index_folder), "--source", str(shop), "--port", "0", "--workers", str(request.param)]
     command = [sys.executable, "-m", "clipadapt.cli", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -29,17 +32,19 @@ def served(index_folder: Path, model: Path, shop: Path) -> Iterator[tuple[subpro
 
 def test_it_answers_until_it_is_stopped(served: tuple[subprocess.Popen[str], str]):
     process, address = served
-    with httpx.Client(base_url=address, timeout=30, transport=httpx.HTTPTransport(retries=20)) as client:
+    with httpx.Client(base_url=address, timeout=120, transport=httpx.HTTPTransport(retries=20)) as client:
         assert client.get("/healthz").status_code == 200
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while client.get("/readyz").status_code == 503:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         hits = client.post("/search", json={"text": "red shirt", "k": 2}).json()["hits"]
         assert len(hits) == 2
         assert client.get(hits[0]["image_url"]).headers["content-type"] == "image/jpeg"
+        counted = client.get("/metrics", headers={"Connection": "close"}).text
+        assert 'clipadapt_requests_total{method="POST",route="/search",status="200"} 1.0' in counted
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(
