@@ -1,0 +1,55 @@
+"""The form of a packet: facts with their sources, and what is missing, in words.
+
+    Fact("balanced accuracy", "+4.1 [+2.0, +6.2]", "report/results.json, row 3")
+    Section("Evaluation", facts=(...,), missing=("retention was not measured; ...",))
+
+A fact without a source cannot be made. Nothing here reads a file.
+"""
+
+from typing import NamedTuple
+
+from clipadapt.evaluation.gate import Outcome
+
+
+class Fact(NamedTuple):
+    """One figure or statement."""
+
+    what: str
+    says: str
+    source: str
+    """File, and the place in it."""
+    bad: bool = False
+    """Whether a reviewer has to look at it first."""
+
+
+class Section(NamedTuple):
+    """Facts that belong together."""
+
+    title: str
+    facts: tuple[Fact, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What was not measured, or cannot be read, each with the remedy."""
+
+
+class Packet(NamedTuple):
+    """Everything that is written."""
+
+    release: str
+    name: str
+    sections: tuple[Section, ...]
+    outcomes: tuple[Outcome, ...]
+    """Of the conditions on sensitive categories; none where no policy was named."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """All that was not measured."""
+        return tuple(f"{section.title}: {line}" for section in self.sections for line in section.missing)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Why the packet does not pass."""
+        failed = [one.reason for one in self.outcomes if not one.passed]
+        return (
+            *failed,
+            *(f"{fact.what}: {fact.says}" for section in self.sections for fact in section.facts if fact.bad),
+        )
