@@ -31,6 +31,7 @@ VERBS = {
     "release": "bundle, promote, roll back, list and purge what serves",
     "serve": "search over HTTP, with a page to search on",
     "drift": "new vectors against a reference, per segment and window; 3 on an alarm",
+    "events": "a service's log of answers and clicks, as one file",
     "evidence": "what a reviewer needs before a release goes live, each figure with its file",
     "shadow": "a candidate's answers beside those that were given; 3 where its gate is not passed",
     "experiment": "what people clicked, candidate against current; may be read every day; 3 where it is worse",
