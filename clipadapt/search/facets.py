@@ -11,13 +11,10 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from clipadapt.search.filters import Condition, matching
 from clipadapt.search.items import ID, PRODUCT, Items, Numbers, Texts
-
-_FREE = 20
-"""Distinct values from which a column is looked at as possibly free text."""
 
 
 class Values(NamedTuple):
@@ -60,7 +57,7 @@ def facets(items: Items, conditions: Sequence[Condition] = (), most: int = 20) -
             facet = _range(name, view, mask)
         else:
             chosen = {value for condition in conditions if condition.column == name for value in condition.values}
-            facet = None if _names(view, items.product_codes()) else _values(name, view, mask, most, chosen)
+            facet = None if items.names_products(name) else _values(name, view, mask, most, chosen)
         if facet is not None:
             found.append(facet)
     return found
@@ -76,15 +73,6 @@ def _range(name: str, view: Numbers, mask: Bool[np.ndarray, " rows"]) -> Range |
 
 def _day(days: int) -> str:
     return (date(1970, 1, 1) + timedelta(days=int(days))).isoformat()
-
-
-def _names(view: Texts, products: Int[np.ndarray, " rows"]) -> bool:
-    """Whether a column has more than one value to two products: titles or free text, which group nothing."""
-    if len(view.values) <= _FREE:
-        return False
-    known = view.codes >= 0
-    rows = np.flatnonzero(known) if view.rows is None else view.rows[known]
-    return 2 * len(view.values) > len(np.unique(products[rows]))
 
 
 def _values(name: str, view: Texts, mask: Bool[np.ndarray, " rows"], most: int, chosen: set[str]) -> Values | None:

@@ -34,6 +34,8 @@ _CONDITION = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _PART = re.compile(rf"\s*({_QUOTED}|[^,]*?)\s*(,|$)", re.DOTALL)
+_COMPARED = 10_000
+"""Most names that a misspelt one is compared with."""
 _FORMS = "write COLUMN=VALUE, !=, <, <=, >, >=, in (A, B), not in (A, B), is unknown or is known"
 
 
@@ -263,5 +265,7 @@ def _unquoted(text: str) -> str:
 
 
 def _near(name: str, known: Sequence[str]) -> str:
+    if len(known) > _COMPARED:  # microseconds each, and a service would spend them on anyone
+        return ""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""

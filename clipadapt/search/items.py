@@ -28,6 +28,8 @@ pc: Any = pyarrow.compute  # its functions are made on import
 ID, PRODUCT, VECTOR = "id", "product", "vector"
 _OWN = (VECTOR, ID, PRODUCT)
 _SHOWN = 5
+_FEW = 20
+"""Distinct values that any column may have without being free text."""
 
 
 def first_faults(faults: Sequence[str]) -> str:
@@ -66,6 +68,7 @@ class Items:
         self.table = table.combine_chunks()
         self.removed = removed
         self._views: dict[str, Numbers | Texts] = {}
+        self._naming: dict[str, bool] = {}
         self._live_ids: dict[str, int] | None = None
 
     @classmethod
@@ -127,6 +130,18 @@ class Items:
         view = self.view(PRODUCT)
         assert isinstance(view, Texts)
         return view.codes
+
+    def names_products(self, name: str) -> bool:
+        """Whether a text column has more than one value to two products, as titles and free text: it groups nothing."""
+        if name not in self._naming:
+            view = self.view(name)
+            naming = isinstance(view, Texts) and len(view.values) > _FEW
+            if isinstance(view, Texts) and naming:
+                known = view.codes >= 0
+                rows = np.flatnonzero(known) if view.rows is None else view.rows[known]
+                naming = 2 * len(view.values) > len(np.unique(self.product_codes()[rows]))
+            self._naming[name] = naming
+        return self._naming[name]
 
     def attributes(self, rows: Integer[np.ndarray, " some"]) -> list[dict[str, Value]]:
         """What is known of each item beside id and product; unknown cells are left out."""

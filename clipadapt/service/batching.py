@@ -73,19 +73,25 @@ class Batcher(Generic[Input]):
         self._name, self._observe = name, observe
         self._encode, self._most, self._gather = encode, most, gather_ms / 1000
         self._queue: queue.SimpleQueue[tuple[Sequence[Input], Future[np.ndarray]] | None] = queue.SimpleQueue()
+        self._lock, self._closed = threading.Lock(), False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def __call__(self, inputs: Sequence[Input]) -> np.ndarray:
         """Their vectors [inputs, dim]; raises what `encode` raises for them."""
         future: Future[np.ndarray] = Future()
-        self._queue.put((inputs, future))
+        with self._lock:
+            if self._closed:  # a request that took too long may still be at work when its release is gone
+                raise RuntimeError("the encoder was closed")
+            self._queue.put((inputs, future))
         return future.result()
 
     def close(self) -> None:
-        """Ends the thread once what was handed in is done."""
-        self._queue.put(None)
-        self._thread.join()
+        """Ends the thread once what was handed in is done; does not wait for it."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
 
     def _run(self) -> None:
         several = False
@@ -167,7 +173,7 @@ class BatchedEncoder:
         return torch.from_numpy(self.images(pixels).copy() if pixels else np.empty((0, self.dim)))
 
     def close(self) -> None:
-        """Ends both threads."""
+        """Ends both threads once what was handed in is done; does not wait for them."""
         self.texts.close()
         self.images.close()
 

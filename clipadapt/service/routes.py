@@ -120,7 +120,7 @@ def _add_items(api: APIRouter, serving: Serving) -> None:
     async def picture(
         request: Request, item: str, size: Annotated[int, Query(ge=SIZES[0], le=SIZES[1])] = 256
     ) -> Response:
-        with serving.using() as collection:
+        with serving.using(_arm_of(serving, item)) as collection:
             if collection.pictures is None:
                 raise Problem(404, "no_pictures", "this index is served without its pictures; start it with --source")
             made = await serving.run(collection.pictures.thumbnail, item, size)
@@ -133,7 +133,7 @@ def _add_items(api: APIRouter, serving: Serving) -> None:
 
     @api.get("/items/{item:path}", response_model=schema.Item, summary="What is known of an item")
     async def item(item: str) -> Response:
-        with serving.using() as collection:
+        with serving.using(_arm_of(serving, item)) as collection:
             product, attributes = await serving.run(collection.item, item)
             url = _image_url(collection, item)
         return _json({"id": item, "product": product, "attributes": attributes, "image_url": url})
@@ -198,6 +198,13 @@ def _kept(body: schema.SearchBody, picture: bytes | None) -> dict[str, Any]:
     """A query as a log keeps it, where it does; of a picture only that there was one."""
     kept = body.model_dump(exclude_defaults=True, exclude={"user"})
     return kept if picture is None else {**kept, PICTURE: True}
+
+
+def _arm_of(serving: Serving, item: str) -> schema.Arm:
+    """The candidate for an item that it alone has, such as a new one."""
+    current, candidate = serving.current, serving.candidate
+    there = current is None or current.index.items.holds(item)
+    return "current" if there or candidate is None or not candidate.index.items.holds(item) else "candidate"
 
 
 def _kind(body: schema.SearchBody, picture: bytes | None) -> QueryKind:

@@ -1,34 +1,69 @@
+"""Facets against counting by hand."""
+
 import pyarrow as pa
 import pytest
 
+from clipadapt.errors import UsageError
 from clipadapt.search.facets import Range, Values, facets
 from clipadapt.search.filters import parse_all
 from clipadapt.search.items import Items
 
+TABLE = pa.table(
+    {
+        "id": [f"i{row}" for row in range(60)],
+        "product": [f"p{row // 2}" for row in range(60)],
+        "colour": [("red", "blue", "green")[row % 3] if row < 58 else "" for row in range(60)],
+        "price": [str(row) for row in range(60)],
+        "added": [f"2026-01-{row % 28 + 1:02d}" for row in range(60)],
+        "tags": ["new | sale" if row % 2 else "new" for row in range(60)],
+        "title": [f"shirt {row // 2}" for row in range(60)],
+    }
+)
+
+
+def by_name(items: Items, *where: str, most: int = 20) -> dict:
+    return {facet.name: facet for facet in facets(items, parse_all(where), most)}
+
 
 @pytest.fixture
 def items() -> Items:
-    """60 items, two to a product; each product has a title of its own."""
-    rows = range(60)
-    table = {
-        "id": [f"i{row}" for row in rows],
-        "product": [f"p{row // 2}" for row in rows],
-        "title": [f"Shirt {row // 2}" for row in rows],
-        "colour": ["red" if row % 3 else "blue" for row in rows],
-        "price": [10 + row for row in rows],
-    }
-    return Items.of(pa.table(table))
+    return Items.of(TABLE, {"tags": "|"})
 
 
-def test_values_are_counted_and_ranges_measured(items: Items):
-    assert facets(items) == [Values("colour", [("red", 40), ("blue", 20)], 0), Range("price", 10, 69)]
+def test_values_are_counted_and_numbers_and_dates_have_ends(items: Items):
+    found = by_name(items)
+    assert found["colour"] == Values("colour", [("red", 20), ("blue", 19), ("green", 19)], 0)
+    assert found["price"] == Range("price", 0, 59)
+    assert found["added"] == Range("added", "2026-01-01", "2026-01-28")
+    assert found["tags"] == Values("tags", [("new", 60), ("sale", 30)], 0)
+    assert list(found) == ["colour", "price", "added", "tags"], "ids, products and free text are no facets"
+
+
+def test_a_columns_own_condition_does_not_narrow_it(items: Items):
+    found = by_name(items, "colour=red", "price<30")
+    assert dict(found["colour"].values) == {"red": 10, "blue": 10, "green": 10}
+    assert found["price"] == Range("price", 0, 57)
+    assert dict(found["tags"].values) == {"new": 10, "sale": 5}
+
+
+def test_a_chosen_value_is_listed_in_any_case(items: Items):
+    found = by_name(items, "colour=green", "price>58", most=1)
+    assert found["colour"].values == [("green", 0)]
+    found = by_name(items, "colour in (green, blue)", most=1)
+    assert found["colour"].values == [("red", 20), ("blue", 19), ("green", 19)]
+    assert by_name(items, most=1)["colour"].more == 2
+
+
+def test_removed_items_do_not_count_and_empty_columns_are_left_out(items: Items):
+    left = items.without(items.live_rows([f"i{row}" for row in range(0, 60, 3)]))
+    assert dict(by_name(left)["colour"].values) == {"blue": 19, "green": 19}
+    assert "price" not in by_name(items, "colour=purple")
 
 
 def test_a_column_that_names_products_is_no_facet_under_any_conditions(items: Items):
-    assert "title" not in [facet.name for facet in facets(items, parse_all(["price<20", "title=Shirt 1"]))]
+    assert "title" not in by_name(items, "price<20", "title=shirt 1")
 
 
-def test_a_columns_conditions_do_not_narrow_its_facet(items: Items):
-    colour, price = facets(items, parse_all(["colour=red", "price<20"]))
-    assert colour == Values("colour", [("red", 6), ("blue", 4)], 0)
-    assert price == Range("price", 11, 69)
+def test_a_condition_at_fault_is_an_error(items: Items):
+    with pytest.raises(UsageError, match="did you mean 'colour'"):
+        by_name(items, "color=red")

@@ -92,3 +92,14 @@ def test_queries_are_kept_only_where_that_is_said(served):
 
 def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for file in sorted(folder.rglob("*.jsonl")) for line in file.read_text().splitlines()]
+
+
+def test_an_item_that_the_candidate_alone_has_is_shown(served, monkeypatch):
+    client, _ = served("{share: 0, salt: a}")
+    serving = client.app.state.serving
+    current = serving.current.index.items
+    monkeypatch.setattr(serving.current.index._searcher, "items", current.without(current.live_rows(["0003"])))
+    assert not serving.current.index.items.holds("0003")
+    assert client.get("/items/0003").json()["product"] == "p001"
+    assert client.get("/items/0003/picture").status_code == 200
+    assert client.get("/items/nobody").status_code == 404

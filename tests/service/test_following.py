@@ -128,7 +128,11 @@ def test_the_old_release_is_closed_after_its_last_request_and_its_memory_is_free
         assert follower.look()
         assert all(thread.is_alive() for thread in threads)
         assert collection.index.search("still answers", 3)[0], "what began with it ends with it"
+    for thread in threads:
+        thread.join(20)
     assert not any(thread.is_alive() for thread in threads)
+    with pytest.raises(RuntimeError, match="closed"):
+        collection.encoder.encode_texts(["too late"])
     del collection
     gc.collect()
     assert old() is None
