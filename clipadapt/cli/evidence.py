@@ -67,6 +67,7 @@ def command(
             beside.drift(drift),
             beside.shadow(shadow, folder.name),
             beside.experiment(experiment, folder.name),
+            *beside.unmeasured(),
             own.rollback(folder, info),
             own.digests(folder),
         ),

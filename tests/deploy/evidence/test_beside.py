@@ -89,8 +89,10 @@ def test_files_of_other_commands(tmp_path):
 
 def test_what_is_missing_is_named_with_its_command():
     sections = (beside.label_audit(None), beside.drift(None), beside.shadow(None, "1"), beside.experiment(None, "1"))
-    missing = Packet("1", "x", sections, ()).missing
-    assert [line.partition(":")[0] for line in missing] == ["Label audit", "Drift", "Shadow", "Experiment"]
+    missing = Packet("1", "x", (*sections, *beside.unmeasured()), ()).missing
+    assert [line.partition(":")[0] for line in missing] == [
+        "Label audit", "Drift", "Shadow", "Experiment", "Prepared pictures", "Captions and alt texts",
+    ]  # fmt: skip
     assert all("clipadapt " in line for line in missing)
 
 
