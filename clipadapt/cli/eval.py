@@ -30,6 +30,9 @@ def command(
     device: options.Device = "auto",
     broken: options.Broken = "error",
     cache: options.Cache = None,
+    no_pictures: Annotated[
+        bool, typer.Option("--no-pictures", help="No thumbnails in report.html, for pictures that may not leave.")
+    ] = False,
 ) -> None:
     """Measure a model, against another, with intervals clustered by product."""
     from clipadapt.cli.console import stdout_console
@@ -65,6 +68,7 @@ def command(
         cache=VectorCache(cache or default_folder() / "vectors"),
         broken=broken,
         run=run_of(model),
+        show_pictures=not no_pictures,
     )
     console = stdout_console()
     console.print(results.table(console.width))

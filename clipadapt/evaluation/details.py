@@ -61,7 +61,7 @@ class Answer(NamedTuple):
     item: str
     right: bool
     thumbnail: bytes
-    """JPEG."""
+    """JPEG; empty where pictures are not shown."""
 
 
 class Example(NamedTuple):
@@ -76,6 +76,31 @@ class Example(NamedTuple):
     """System -> average precision of the query."""
     answers: dict[str, tuple[Answer, ...]]
     """System -> best first."""
+
+
+class Flip(NamedTuple):
+    """One picture that one of two systems recognised."""
+
+    item: str
+    value: str
+    """The one it has."""
+    before: str
+    """What the system compared with took it for."""
+    after: str
+    """What the reported system took it for."""
+    thumbnail: bytes
+    """JPEG; empty where pictures are not shown."""
+
+
+class Flips(NamedTuple):
+    """The pictures of an attribute that went from wrong to right, and from right to wrong."""
+
+    attribute: str
+    gained: int
+    lost: int
+    gains: tuple[Flip, ...]
+    """Some of those gained."""
+    losses: tuple[Flip, ...]
 
 
 class Missing(NamedTuple):
@@ -114,6 +139,9 @@ class Details:
     examples: tuple[Example, ...] = ()
     example_rule: str = ""
     """How the examples were chosen, in a sentence."""
+    flips: tuple[Flips, ...] = ()
+    flip_rule: str = ""
+    """How the pictures of `flips` were chosen, in a sentence."""
     missing: tuple[Missing, ...] = ()
     broken: tuple[str, ...] = ()
     """Pictures that could not be decoded and were left out, a line each."""

@@ -23,8 +23,8 @@ from clipadapt.evaluation.details import Details
 from clipadapt.evaluation.inputs import heads_of, missing, prepare
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import Suite
+from clipadapt.evaluation.tasks import examples, flips
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
-from clipadapt.evaluation.tasks.examples import RULE
 from clipadapt.evaluation.training_log import training_of
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.values import HeldOutWording
@@ -53,6 +53,7 @@ def evaluate(
     cache: VectorCache | None = None,
     broken: Literal["error", "count"] = "error",
     run: runs.Run | None = None,
+    show_pictures: bool = True,
     progress: bool = True,
 ) -> Results:
     """Measures an encoder, and what changed against another, on one split.
@@ -69,6 +70,7 @@ def evaluate(
         tune: a split that temperatures are fitted on; without, probabilities use each model's own scale.
         fitted_on: what was chosen on data (weights, epoch, ...) -> the split, for the refusal and the record.
         broken: error stops at a picture that cannot be decoded, count leaves it out and says so in the report.
+        show_pictures: whether report.html may hold thumbnails; without, item ids stand in their place.
         run: the run that the encoder is of, whose training the report draws.
 
     Raises:
@@ -105,6 +107,7 @@ def evaluate(
         heads,
         tune,
         progress,
+        show_pictures,
         words=_words(encoders, prompts, held_out),
     )
     quoted = _headline(catalogue, suite, headline)
@@ -114,7 +117,9 @@ def evaluate(
         confusions=tuple(measured.confusions),
         reliability=tuple(measured.reliability.values()),
         examples=tuple(measured.examples),
-        example_rule=RULE,
+        example_rule=examples.RULE,
+        flips=tuple(measured.flips),
+        flip_rule=flips.RULE,
         missing=missing(inputs.catalogue, tuple(attributes), suite.min_items),
         broken=inputs.broken,
         train_counts={name: dict(counts) for name, counts in (train_counts or {}).items()},

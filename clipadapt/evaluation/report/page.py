@@ -19,6 +19,7 @@ from markupsafe import Markup
 from clipadapt.data.bins import FEW, MEDIUM
 from clipadapt.evaluation.details import Confusion, Details, Reliability, Training
 from clipadapt.evaluation.report import svg
+from clipadapt.evaluation.report.pictures import fitting
 from clipadapt.evaluation.report.summary import (
     Counterparts,
     Finding,
@@ -54,6 +55,7 @@ _SECTIONS = {
     "attributes": "Attributes",
     "bins": "Frequent and rare values",
     "confusions": "Confusions",
+    "flips": "Pictures that changed sides",
     "examples": "Searches side by side",
     "calibration": "Calibration",
     "training": "Training",
@@ -168,6 +170,7 @@ def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> st
         "attributes": _groups(whole, systems, counterpart, lambda row: row.attribute or ""),
         "bins": _groups(binned, systems, counterpart, lambda row: f"{row.attribute}: {row.bin} values"),
         "confusions": [_confusion(one, systems) for one in details.confusions],
+        "flips": fitting(details.flips, details.examples),
         "examples": details.examples,
         "calibration": [_reliability(one, systems) for one in details.reliability],
         "training": None if details.training is None else _training(details.training),
@@ -191,6 +194,7 @@ def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> st
             retention=retention(rows, details.margins),
             verdicts=_verdicts(rows),
             scatter=_scatter(shown, details, systems),
+            flip_rule=details.flip_rule,
             example_rule=details.example_rule,
             calibration_note=_calibration_note(details.reliability),
             missing=details.missing,

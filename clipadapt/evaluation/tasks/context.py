@@ -10,6 +10,7 @@
 A segment is the same context with other items masked as if nothing were known of them. Nothing here measures.
 """
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 
 from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.evaluation.details import Confusion, Example, Reliability
+from clipadapt.evaluation.details import Confusion, Example, Flips, Reliability
 from clipadapt.recognition.accuracy import offered
 from clipadapt.recognition.predict import Predictions
 from clipadapt.recognition.values import Classifier, head_classifier
@@ -58,6 +59,8 @@ class EvalContext:
     tune: Catalogue | None = None
     """What temperatures are fitted on; null: each model's own scale stands."""
     progress: bool = True
+    show: bool = True
+    """Whether reports may show pictures."""
     words: Mapping[Wording, ValueTexts] = field(default_factory=dict)
     """Wording -> what values are called in it; empty: `prompts` alone."""
     wording: Wording | None = None
@@ -73,6 +76,16 @@ class EvalContext:
         """What is reported, and what it is compared with, if anything."""
         names = [*self.encoders, None]
         return names[0] or "", names[1]
+
+    def thumbnail(self, row: int, side: int = 96) -> bytes:
+        """A JPEG of an item's picture that fits a square of `side` pixels; empty where pictures are not shown."""
+        if not self.show:
+            return b""
+        small = self.catalogue.picture(row).convert("RGB")
+        small.thumbnail((side, side))
+        file = io.BytesIO()
+        small.save(file, "JPEG", quality=72, optimize=True)
+        return file.getvalue()
 
     def in_wording(self, wording: Wording) -> "EvalContext":
         """The same with values called in one of `words`."""
@@ -195,6 +208,7 @@ class Measured:
     rows: list[Row] = field(default_factory=list)
     """Rows that are whole already: of items that are not the catalogue's."""
     confusions: list[Confusion] = field(default_factory=list)
+    flips: list[Flips] = field(default_factory=list)
     reliability: dict[tuple[str, str], Reliability] = field(default_factory=dict)
     """By attribute and system."""
     examples: list[Example] = field(default_factory=list)
@@ -209,6 +223,7 @@ class Measured:
         self.cells += other.cells
         self.rows += other.rows
         self.confusions += other.confusions
+        self.flips += other.flips
         self.reliability |= {key: one for key, one in other.reliability.items() if key not in self.reliability}
         self.examples += other.examples
         self.margins |= other.margins

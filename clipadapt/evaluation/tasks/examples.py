@@ -3,11 +3,9 @@
 The rule is the page's own sentence, so that no one picks by hand. Of all searches only what may be shown is kept.
 """
 
-import io
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from clipadapt.evaluation.details import Answer, Example
 from clipadapt.evaluation.tasks.context import EvalContext
@@ -22,7 +20,6 @@ RULE = (
     f"Of all searches for one value, the {EACH} whose average precision rose most and the {EACH} whose fell most; "
     f"for each the first {SHOWN} answers of both models. Items whose value is unknown are not in the gallery."
 )
-_SIDE = 96
 
 
 class _Candidate(NamedTuple):
@@ -74,17 +71,8 @@ class ExampleCollector:
         text = self._context.prompts.ensemble(query.attribute, query.value)[0].text
         answers = {
             system: tuple(
-                Answer(catalogue.ids[row], right, thumbnail(catalogue.picture(row))) for row, right in one.shown[system]
+                Answer(catalogue.ids[row], right, self._context.thumbnail(row)) for row, right in one.shown[system]
             )
             for system in reversed(one.shown)
         }
         return Example(kind, query.attribute, query.value, text, one.scores, answers)
-
-
-def thumbnail(picture: Image.Image, side: int = _SIDE) -> bytes:
-    """A JPEG that fits a square of `side` pixels."""
-    small = picture.convert("RGB")
-    small.thumbnail((side, side))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=72, optimize=True)
-    return file.getvalue()

@@ -16,6 +16,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.details import Confusion
 from clipadapt.evaluation.inputs import prepare
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
+from clipadapt.evaluation.tasks.flips import flips
 from clipadapt.evaluation.tasks.reliability import reliabilities
 from clipadapt.evaluation.tasks.task import Task, no_column, no_values
 from clipadapt.recognition.accuracy import accuracies, recall, recalls
@@ -153,6 +154,8 @@ def _attribute(context: EvalContext, task: Recognition, predictions: Predictions
     if context.exclusive(predictions.attribute):
         truth = predictions.cases[:, 1]
         measured.confusions.append(Confusion(predictions.attribute, predictions.values, truth, predictions.chosen))
+        changed = flips(context, predictions) if context.wording in (None, QUOTED) else None
+        measured.flips += [] if changed is None else [changed]
     if "balanced_accuracy" in task.metrics:
         measured.predictions[predictions.attribute] = predictions
     return measured
