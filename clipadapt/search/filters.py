@@ -29,8 +29,8 @@ Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown"
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
 _CONDITION = re.compile(
-    rf"\s*(?P<column>{_QUOTED}|.+?)\s*"
-    r"(?:(?P<operator>==|!=|<=|>=|=|<|>)|\b(?P<word>(?:not\s+)?in(?=\s*\()|is\s+(?:un)?known(?=\s*$)))\s*(?P<rest>.*)",
+    rf"\s*+(?P<column>(?:{_QUOTED})\s*+|.+?)"  # possessive, or a long run of spaces would take hours
+    r"(?:(?P<operator>==|!=|<=|>=|=|<|>)|\b(?P<word>(?:not\s+)?in(?=\s*\()|is\s+(?:un)?known(?=\s*$)))\s*+(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
 )
 _PART = re.compile(rf"\s*({_QUOTED}|[^,]*?)\s*(,|$)", re.DOTALL)

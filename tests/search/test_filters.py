@@ -153,3 +153,15 @@ def test_dates_compare_as_days():
     items = Items.of(pa.table({"id": ["x"], "day": pa.array([date(2026, 3, 1)])}))
     assert matching(items, [parse("day>2026-02-28")]).tolist() == [True]
     assert np.array_equal(matching(items, [parse("day<2026-03-01")]), [False])
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    [" " * 20_000, "a" + " " * 20_000 + "b", "not " * 5_000, "a in (" + " " * 20_000 + ")", 'a in ("' + '\\"' * 9_000],
+    ids=["spaces", "spaces inside", "not", "an empty list", "an open quote"],
+)
+def test_no_text_takes_long_to_refuse(text: str):
+    """A service reads what anyone writes; with a pattern that tries all splits of a run these take hours."""
+    with pytest.raises(UsageError):
+        parse(text)
