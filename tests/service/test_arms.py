@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from clipadapt.deploy.event_log.read import read
+from clipadapt.deploy.experiment.exposures import Exposures
+from clipadapt.deploy.experiment.readout import measure
 from clipadapt.service.app import create_app
 from clipadapt.service.serving import Serving
 from clipadapt.service.settings import Settings
@@ -68,6 +71,26 @@ def test_a_shadow_is_asked_for_the_log_alone(served):
     assert answers[False]["query"] is None
     assert "someone" not in json.dumps(rows)
     assert [row["event"] for row in rows if "event" in row] == ["click"]
+
+
+def test_what_people_clicked_is_read_out_while_the_service_goes_on(served):
+    client, folder = served("{share: 50%, mode: split, salt: a}")
+    sent, users = 0, {"current": 0, "candidate": 0}
+    for user in range(80):
+        found = client.post("/search", json={"text": "red", "k": 3, "user": f"user {user}"}).json()
+        users[found["arm"]] += 1
+        about = {"query_id": found["query_id"], "item": found["hits"][0]["id"], "position": 1}
+        kinds = ["impression", *(["click"] if found["arm"] == "candidate" or user % 3 == 0 else [])]
+        events = [about | {"event": kind} for kind in kinds]
+        assert client.post("/events", json={"events": events}).json()["accepted"] == len(events)
+        sent += len(events)
+    deadline = time.monotonic() + 20
+    while (log := read(folder, "events")).table.num_rows < sent and time.monotonic() < deadline:
+        time.sleep(0.05)
+    readout = measure(Exposures.of(log.table), share=0.5)
+    assert log.faults == {} and readout.notes == () and readout.releases == ("000001", "000002")
+    assert readout.users == (users["current"], users["candidate"]) and readout.decisive.candidate.mean == 1
+    assert readout.verdict == "better" and readout.mismatch_p is not None and readout.mismatch_p > 0.05
 
 
 def test_events_are_refused_in_the_services_own_form(served, client):
