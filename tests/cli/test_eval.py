@@ -16,6 +16,7 @@ from clipadapt.data.bins import rare
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.garments.write import draw
 from clipadapt.errors import CatalogueError, ConfigError, GateError, PromptError
+from clipadapt.evaluation.evaluate import evaluate
 from clipadapt.evaluation.results import RESULTS, Results
 from clipadapt.inputs import resolve
 from clipadapt.towers.small import create_small
@@ -45,6 +46,19 @@ def run(world: tuple[Path, str], folder: Path, *more: str, source: str | None = 
         app,
         [*given, "--suite", str(folder / "suite.yaml"), "--out", str(folder / "out"), "--cache", str(folder), *more],
     )
+
+
+@pytest.mark.parametrize(("flags", "shown"), [((), True), (("--no-pictures",), False)])
+def test_pictures_may_be_left_out_of_the_report(world, tmp_path, monkeypatch, flags: tuple[str, ...], shown: bool):
+    given = {}
+
+    def spy(*arguments, **options):
+        given.update(options)
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr("clipadapt.evaluation.evaluate.evaluate", spy)
+    assert run(world, tmp_path, *flags).exit_code == 0
+    assert given["show_pictures"] is shown
 
 
 def test_a_gate_that_is_not_passed_comes_after_the_report(world, tmp_path):

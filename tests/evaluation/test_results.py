@@ -17,6 +17,7 @@ from clipadapt.evaluation.report.summary import findings, plain_sentence, retent
 from clipadapt.evaluation.results import Results
 
 EVIL = '<script>alert("x")</script>|*'
+SORT = Path(page_module.__file__).with_name("sort.js")
 VOID = {"meta", "img", "br", "rect", "path", "circle", "text"}
 
 
@@ -33,7 +34,8 @@ class Page(HTMLParser):
         if tag not in ("meta", "img", "br"):
             self.open.append(tag)
         self.fetched += [value for name, value in attrs if value and name in ("src", "href", "srcset", "action")]
-        assert tag not in ("script", "link", "iframe", "object")
+        assert tag not in ("link", "iframe", "object")
+        assert tag != "script" or not attrs
         assert not any(name.startswith("on") for name, _ in attrs)
 
     def handle_startendtag(self, tag, attrs):
@@ -84,6 +86,7 @@ def test_the_page_is_whole_and_asks_for_nothing(results, tmp_path: Path):
     assert "url(" not in text
     assert "@import" not in text
     assert "<script>alert" not in text
+    assert re.findall("<script>.*?</script>", text, re.DOTALL) == [f"<script>{SORT.read_text().rstrip()}</script>"]
     assert EVIL in "".join(page.words)
     assert 'name="viewport"' in text
 

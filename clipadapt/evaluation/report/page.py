@@ -1,7 +1,8 @@
 """report.html: one self-contained page, headline first.
 
 The template `page.html.jinja` lays out, this module decides what goes in: which rows become bars, which values fit in
-a confusion table, how rows are grouped. The page makes no request and runs no script; pictures are inline thumbnails.
+a confusion table, how rows are grouped. The page makes no request and its one script sorts tables; pictures are inline
+thumbnails.
 Everything from a catalogue is escaped. Nothing here measures, and no sentence about certainty is written here.
 """
 
