@@ -23,7 +23,10 @@ from clipadapt.towers.load import load
 
 log = logging.getLogger(__name__)
 
-Runtime = Literal["onnx-int8", "onnx-fp32", "torch"]
+Runtime = Literal["onnx-int8", "onnx-fp32", "onnx-fp16", "torch"]
+_RUNTIMES: dict[str, Runtime] = {"onnx-int8": "onnx-int8", "onnx-fp32": "onnx-fp32", "onnx-fp16": "onnx-fp16"}
+"""Precision of an ONNX encoder -> what it is called."""
+_ONNX = ("onnx", "onnxruntime")
 
 
 def release_folder(path: str | Path) -> Path:
@@ -67,7 +70,7 @@ def serving_encoder(model: str, image_space: str, *, device: str = "cpu") -> tup
         SpaceError: the model is not of `image_space`.
         ModelError, StoreError: it cannot be loaded, or was changed.
     """
-    if device == "cpu" and importlib.util.find_spec("onnxruntime") is not None:
+    if device == "cpu" and all(importlib.util.find_spec(name) is not None for name in _ONNX):
         for folder, spaces in _exports(model):
             card = read_card(folder)
             if card is None or card.get("format") != "onnx":
@@ -84,7 +87,7 @@ def serving_encoder(model: str, image_space: str, *, device: str = "cpu") -> tup
             f"{model}: {encoder.image_space}, but the index: {image_space}; serve the model that the index was built "
             "with, or build the index again"
         )
-    return encoder, "torch"
+    return encoder, _RUNTIMES.get(str(getattr(encoder, "precision", "")), "torch")
 
 
 def _exports(model: str) -> Iterator[tuple[Path, tuple[str, str | None]]]:

@@ -124,7 +124,7 @@ class Described(BaseModel):
     model: str | None
     factory: str
     recall: dict[str, float]
-    encoder: Literal["onnx-int8", "onnx-fp32", "torch"]
+    encoder: Literal["onnx-int8", "onnx-fp32", "onnx-fp16", "torch"]
 
 
 class Column(BaseModel):

@@ -44,6 +44,8 @@ def test_a_run_with_an_onnx_export_is_served_by_it(run: Path):
     assert encoder.image_space == space_of(run)
     plain, by = serving_encoder(f"local-dir:{run / 'export' / 'open_clip'}", space_of(run))
     assert by == "torch"
+    named, form = serving_encoder(f"onnx:{run / 'export' / 'onnx'}", space_of(run))
+    assert (form, named.name) == ("onnx-fp32", encoder.name)
     texts = ["a red shirt", "skirt"]
     assert (encoder.encode_texts(texts) - plain.encode_texts(texts)).abs().max() < 1e-4
 
