@@ -277,7 +277,7 @@ def test_no_picture_is_refused_in_words(served, open_page):
     page.wait_for_selector("#toast.seen")
     assert "list.txt" in page.inner_text("#toast")
     page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"\x89PNG broken"})
-    page.wait_for_function("document.getElementById('toast').textContent.includes('JPEG')")
+    page.locator("#toast", has_text="JPEG").wait_for()
     assert state(page) == []
 
 
@@ -386,6 +386,12 @@ def test_a_service_that_is_gone_may_be_asked_again(served, open_page):
     page.fill("#words", "red")
     page.wait_for_selector(".panel.error")
     page.unroute("**/search")
+    page.get_by_role("button", name="Try again").click()
+    wait_for_ids(page, search(address, text="red"))
+    page.route("**/info", lambda route: route.abort())
+    page.reload()
+    page.wait_for_selector(".panel.error")
+    page.unroute("**/info")
     page.get_by_role("button", name="Try again").click()
     wait_for_ids(page, search(address, text="red"))
 

@@ -199,7 +199,7 @@ function failed(error) {
   else if (error.status >= 400 && error.status < 429) {
     if (state.where.length) ways.push(button("Clear the filters", () => go(fresh({ where: [] })), "solid"));
     ways.push(button("Start again", () => go(empty())));
-  } else ways.push(button("Try again", () => render(), "solid"));
+  } else ways.push(button("Try again", () => (info ? render() : begin()), "solid"));
   const heading = error.code === "picture_gone" ? "The picture is not here" : error.status === 0 ? "No answer" : error.status === 429 ? "Very busy just now" : error.status === 503 ? "Not ready yet" : "This search did not work";
   const said = panelOf(heading, error.message, ...ways);
   said.classList.add("error");
@@ -265,7 +265,8 @@ async function begin() {
     } catch (error) {
       if (error.status === 401) return askToken();
       failed(error);
-      if (error.status !== 503) return;
+      if (error.status !== 503) return; // the button begins again
+      $("stage").querySelector(".panel .row").replaceChildren(); // nothing to press: this goes on by itself
       await new Promise((resolve) => setTimeout(resolve, 1000 * Math.max(1, error.retryAfter)));
     }
   }
