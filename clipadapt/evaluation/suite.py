@@ -14,13 +14,12 @@ compared as text, exactly as the table writes them.
 
 from pydantic import field_validator
 
-from clipadapt.config import Count
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ClipadaptError, ConfigError, listing
 from clipadapt.evaluation.tasks.registry import AnyTask
 from clipadapt.evaluation.tasks.task import no_column
 from clipadapt.recognition.accuracy import MIN_ITEMS
-from clipadapt.sections import FileSection
+from clipadapt.sections import Count, FileSection
 from clipadapt.statistics.settings import Statistics
 
 

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from clipadapt.config import Positive
-from clipadapt.sections import Section
+from clipadapt.sections import Positive, Section
 
 
 class Statistics(Section):

@@ -142,10 +142,7 @@ def load_adapter(encoder: TorchEncoder, folder: str | Path) -> None:
     except AdapterError:
         unwrap(encoder.model)
         raise
-    for name, value in scalars.items():
-        parameter = getattr(encoder.model, name, None)
-        if parameter is not None:
-            parameter.data = value.reshape(parameter.shape).to(parameter)
+    _set_scalars(encoder, scalars)
     encoder.requires_grad_(False)
     encoder.adapters = adapters
     encoder.head, encoder.base_probe = (
@@ -156,6 +153,25 @@ def load_adapter(encoder: TorchEncoder, folder: str | Path) -> None:
     encoder.value_vectors = ValueVectors.beside(Path(folder))
     if encoder.value_vectors is not None:
         encoder.value_vectors.require(encoder.image_space, encoder.name)
+
+
+def refill_adapter(encoder: TorchEncoder, folder: str | Path) -> None:
+    """Puts a saved adapter's values into the adapters of the same form that an encoder carries already.
+
+    Raises:
+        AdapterError: no adapter there, or tensors that do not fit.
+    """
+    adapters, tensors = _adapters(encoder), _read(Path(folder))
+    scalars = {name: tensors.pop(name) for name in _SCALARS if name in tensors}
+    _fill(encoder, adapters, tensors, folder)
+    _set_scalars(encoder, scalars)
+
+
+def _set_scalars(encoder: TorchEncoder, scalars: dict[str, Tensor]) -> None:
+    for name, value in scalars.items():
+        parameter = getattr(encoder.model, name, None)
+        if parameter is not None:
+            parameter.data = value.reshape(parameter.shape).to(parameter)
 
 
 def _attach(encoder: TorchEncoder, folder: Path, card: AdapterCard | None, tensors: dict[str, Tensor]) -> Adapters:

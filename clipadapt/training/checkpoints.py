@@ -58,8 +58,10 @@ class Progress(BaseModel):
     """Tune's score of the model as it was before the first step."""
     start: tuple[float, ...] | None = Field(default=None, validation_alias=AliasChoices("start", "led"))
     """Tune's score after the text warm-up, or of the linear probe; null without them. Earlier versions wrote `led`."""
+    texts: tuple[float, ...] | None = None
+    """Tune's score after the texts that were trained after all epochs; null where none were, or not yet."""
     best: int | None = None
-    """Number of the best epoch, from 1, whose adapter lies in the run's adapter folder; 0 is the text warm-up."""
+    """Number of the best epoch, from 1, whose adapter lies in the run's adapter folder; 0 is what epochs start from."""
     sums: dict[str, float] = {}
     """Running sums of the epoch that is under way, for its mean loss and accuracy."""
     loss_scale: float | None = None

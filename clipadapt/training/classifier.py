@@ -16,10 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clipadapt import config
+from clipadapt.config import Config
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import TrainingError
 from clipadapt.prompts import Prompts
 from clipadapt.towers.classifier import Linear, LinearHead
+from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.labels import Labels, labels_of
 from clipadapt.training.objective import Base, Objective, Outcome, TextBatch
 from clipadapt.training.probe import fit_probe
@@ -65,7 +67,14 @@ class ClassifierObjective(Objective):
     """Cross-entropy over the values of each attribute, from pictures alone."""
 
     def __init__(
-        self, loss: config.Loss, catalogue: Catalogue, prompts: Prompts, *, seed: int, titles: Sequence[str] = ()
+        self,
+        loss: config.Loss,
+        catalogue: Catalogue,
+        prompts: Prompts,
+        *,
+        seed: int,
+        titles: Sequence[str] = (),
+        pictures_first: bool = False,
     ) -> None:
         """Raises:
         TrainingError: no attribute with two values to tell apart.
@@ -106,10 +115,29 @@ class ClassifierObjective(Objective):
         yield "head", self.classifier.line(labels.attribute), 1.0
 
 
-def probe_of(
-    classifier: Classifier, train: Catalogue, vectors: Tensor, tune: Catalogue, tuned: Tensor, *, image_space: str
-) -> LinearHead:
-    """The linear probe for the attributes of a classifier, on these unit vectors of both splits."""
-    some = [(one.cpu().numpy(), {name: of.values(name) for name in classifier.values})
-            for of, one in ((train, vectors), (tune, tuned))]  # fmt: skip
-    return fit_probe(classifier.values, some[0], some[1], image_space=image_space)
+class HeadTraining:
+    """A run's linear head: where it starts, and how the encoder comes by it."""
+
+    def __init__(self, objective: ClassifierObjective, encoder: TorchEncoder, config: Config) -> None:
+        self.classifier = Classifier(objective.labels, encoder.dim, config.loss.scale).to(encoder.device)
+        objective.classifier = self.classifier
+        self._encoder = encoder
+        self._probe_alone = config.train.trainable == "head"
+
+    def start(self, train: Catalogue, vectors: Tensor, tune: Catalogue, tuned: Tensor) -> None:
+        """Fits the linear probe on the frozen vectors of train, chosen on tune, and starts from it."""
+        values, space = self.classifier.values, self._encoder.lineage.image_space
+        some = [
+            (one.cpu().numpy(), {name: of.values(name) for name in values})
+            for of, one in ((train, vectors), (tune, tuned))
+        ]
+        self._encoder.base_probe = fit_probe(values, some[0], some[1], image_space=space)
+        self.classifier.start(self._encoder.base_probe)
+
+    def put(self) -> None:
+        """Lets the encoder tell attributes by the classifier as it is now."""
+        probe = self._encoder.base_probe
+        if probe is not None:
+            by = "the linear probe it started from, trained on with the image tower"
+            fitted = dict(probe.fitted) if self._probe_alone else {"by": by, "chosen_on": "tune"}
+            self._encoder.head = self.classifier.head(self._encoder.image_space, fitted)

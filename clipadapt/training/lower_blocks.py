@@ -51,7 +51,10 @@ class CachedBlocks:
         catalogue: Catalogue,
         augment: Augment,
         processes: Processes,
+        *,
+        views: int,
     ) -> None:
+        self._config = config
         self.cut = cut
         self.folder = folder
         self._encoder = encoder
@@ -68,7 +71,7 @@ class CachedBlocks:
                     folder, number, {**common, "view": _view(augment, number)},
                     items=len(catalogue), shape=cut.shape, dtype=dtype,
                 )
-                for number in range(config.train.views)
+                for number in range(views)
             ]
         )  # fmt: skip
 
@@ -97,6 +100,19 @@ class CachedBlocks:
                 "was written. Free some space, lower train.views, name another disk in train.cache_folder, or set "
                 "train.cache to optional, which then computes the frozen blocks in every step"
             )
+
+    def fault_of_disk(self) -> str:
+        """Why the tokens do not fit; empty where they do. Collective: free space changes while it is looked at, and all
+        processes do what the first one found.
+        """
+        fault = ""
+        try:
+            self.refuse_small_disk()
+        except StoreError as error:
+            fault = str(error)
+        full = torch.tensor([float(bool(fault))], device=self._encoder.device)
+        self._processes.share([full])
+        return (fault or f"{self.folder}: its disk is too small for the tokens") if full.item() else ""
 
     def fill(self) -> None:
         """Computes what is missing, each process its share of the files; ends when all of them are there.
@@ -148,6 +164,11 @@ class CachedBlocks:
                 some = mine[start : start + self._batch]
                 found[start : start + len(some)] = F.normalize(self.cut.upper(plain.read(some)).float(), dim=-1)
         return gather(found)
+
+    def of(self, other: Catalogue, name: str) -> "CachedBlocks":
+        """The same for the plain views of another catalogue, in a folder of its own; nothing is computed yet."""
+        where, parts = self.folder / name, (self._encoder, self.cut, other, self._augment, self._processes)
+        return CachedBlocks(self._config, where, *parts, views=1)
 
     def remove_others(self) -> list[str]:
         """Takes away what earlier bases, plans or pictures left in the folder; returns the names."""
@@ -214,19 +235,11 @@ def cached_blocks(
         return None
     own = settings.cache_folder is None
     where = folder if settings.cache_folder is None else Path(settings.cache_folder).expanduser()
-    cached = CachedBlocks(config, where, encoder, cut, catalogue, augment, processes)
+    cached = CachedBlocks(config, where, encoder, cut, catalogue, augment, processes, views=settings.views)
     if own and processes.main and (names := cached.remove_others()):
         say(f"{where}: removed tokens of another base, plan or catalogue ({', '.join(names)})")
     processes.wait()
-    fault = ""
-    try:
-        cached.refuse_small_disk()
-    except StoreError as error:
-        fault = str(error)
-    full = torch.tensor([float(bool(fault))], device=encoder.device)
-    processes.share([full])  # free space changes while it is looked at; all processes do what the first one found
-    if full.item():
-        fault = fault or f"{where}: its disk is too small for the tokens"
+    if fault := cached.fault_of_disk():
         if settings.cache == "required":
             raise StoreError(fault)
         say(f"no tokens are kept, frozen blocks are computed in every step: {fault}")

@@ -103,10 +103,20 @@ class Objective:
     """One config's loss over one catalogue."""
 
     def __init__(
-        self, loss: config.Loss, catalogue: Catalogue, prompts: Prompts, *, seed: int, titles: Sequence[str] = ()
+        self,
+        loss: config.Loss,
+        catalogue: Catalogue,
+        prompts: Prompts,
+        *,
+        seed: int,
+        titles: Sequence[str] = (),
+        pictures_first: bool = False,
     ) -> None:
-        """`titles`: of the catalogue's items, whose words stand around values in some wordings."""
+        """`titles`: of the catalogue's items, whose words stand around values in some wordings.
+        `pictures_first`: steps of the main phase need no texts; those of a text phase (below 0) do.
+        """
         self._config = loss
+        self._pictures_first = pictures_first
         self._prompts = prompts
         self._seed = seed
         self._items = len(catalogue)
@@ -149,6 +159,8 @@ class Objective:
 
     def texts_for(self, items: np.ndarray, *, epoch: int, step: int, captioned: int | None = None) -> TextBatch:
         """The texts of a global batch. `captioned`: how many of the first items get a caption; None: all."""
+        if self._pictures_first and step >= 0:
+            return TextBatch(torch.from_numpy(np.ascontiguousarray(items)), [], None, {}, step=step)
         captions = self._captions.batch(items[:captioned].tolist(), epoch) if self._captions else None
         texts = dict.fromkeys(captions.texts if captions else ())
         rows: dict[str, int] = {text: row for row, text in enumerate(texts)}

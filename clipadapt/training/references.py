@@ -4,12 +4,14 @@
     references.parameters      # what is trained: the towers' and the value vectors
     references.kept            # what a checkpoint holds: those, their averages, the bank
     references.ready(prompts)  # once pictures can be encoded, in every start of a run
-    references.begin(...)      # before the first step of a run; the targets of the text warm-up
+    references.begin(...)      # before the first step of a run
+    references.targets()       # of the text warm-up: the value vectors as they are now
 
 Nothing here knows of steps, epochs or files.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,9 @@ from clipadapt.config import Config
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
+from clipadapt.towers.adapter import refill_adapter
 from clipadapt.towers.encoder import TorchEncoder
+from clipadapt.towers.value_vectors import ValueVectors
 from clipadapt.training.anchors import Anchors
 from clipadapt.training.averaging import Average
 from clipadapt.training.bank import Bank
@@ -77,21 +81,38 @@ class References:
         wordings, seed = self._objective.wordings, self._config.seed
         return Anchors.of(self._train, prompts, trained, wordings, self._encoder, pictures, seed=seed)
 
-    def begin(self, scale: float, processes: Processes) -> dict[str, Tensor]:
-        """Fills the bank, learns the value vectors and returns them by attribute; the same on every process.
+    def begin(self, scale: float, processes: Processes) -> None:
+        """Fills the bank and learns the value vectors; the same on every process.
 
         `scale`: factor on cosines in training.
         """
         objective, loss = self._objective, self._config.loss
         if self.base is None:
-            return {}
+            return
         if objective.bank is not None:
             objective.bank.vectors.data.copy_(self.base.pictures)
         if objective.table is None:
-            return {}
+            return
         tau, seed = loss.logit_adjustment, self._config.seed
         learned = learn(self._labels, self.base.pictures, scale=scale, tau=tau, search=loss.search, seed=seed)
         objective.table.start(learned)
         processes.share(list(objective.table.parameters()))
         self.average.restart()
-        return learned
+
+    @torch.no_grad()
+    def targets(self) -> dict[str, Tensor]:
+        """Attribute -> value vectors as they are now; none where none are learned."""
+        table = self._objective.table
+        return {} if table is None else {name: table.vectors(name) for name in table.values}
+
+    def take(self, adapter: Path) -> None:
+        """Goes back to what a run kept: its best epoch's weights and value vectors.
+
+        Raises:
+            AdapterError: the folder is not what this run wrote.
+        """
+        refill_adapter(self._encoder, adapter)
+        kept, table = ValueVectors.beside(adapter), self._objective.table
+        if kept is not None and table is not None:
+            table.start({name: torch.from_numpy(one.vectors) for name, one in kept.attributes.items()})
+        self.average.restart()

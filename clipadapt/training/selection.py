@@ -7,7 +7,7 @@ optimizers or files.
 
 import functools
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.value_vectors import ValueVectors
 from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective
-from clipadapt.training.value_vectors import ValueTable, choose_weights, smooth_figure
+from clipadapt.training.value_vectors import SHARPNESS, ValueTable, choose_weights, smooth_figure
 from clipadapt.training.vectors import picture_vectors
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class Selection:
                 "head linear: tune has no label of a headline attribute that the head tells, so no epoch could be "
                 "chosen; raise data.splits.tune, or look at eval.headline"
             )
+        self.encode: Callable[[], Tensor] | None = None
+        """Vectors of tune's pictures by the tower as it is now, where something knows them better than from pixels."""
         self._objective = Objective(settings.loss, tune, prompts, seed=settings.seed) if self.metric == "loss" else None
 
     def measure(
@@ -97,7 +99,7 @@ class Selection:
         both; figures of the file's wording begin with `file_`. With a table, the encoder gets its value vectors, and
         their shares in mixtures are chosen here. Collective: every process calls it and gets the same.
         """
-        images = picture_vectors(encoder, self._tune, self._processes, batch_size=self._batch)
+        images = self.pictures(encoder)
         with torch.compiler.set_stance("force_eager"):
             pictures = images.cpu().numpy()
             scale = float(logit_scale.scale().detach())
@@ -109,6 +111,12 @@ class Selection:
         if self.metric == "loss":
             return (-figures["loss"], figures.get("balanced_accuracy", 0.0)), figures
         return (_of_both(figures, self.metric), _of_both(figures, "balanced_accuracy")), figures
+
+    def pictures(self, encoder: TorchEncoder) -> Tensor:
+        """Unit vectors of tune's pictures, on every process."""
+        if self.encode is not None:
+            return self.encode()
+        return picture_vectors(encoder, self._tune, self._processes, batch_size=self._batch)
 
     def _chosen(self, encoder: TorchEncoder, table: ValueTable, pictures: np.ndarray, scale: float) -> ValueVectors:
         """The table's vectors with the shares that tune chooses, for texts in held-out words."""
@@ -189,4 +197,6 @@ def _smooth(
     """`smooth_figure` of one attribute over its labelled items; 0 where tune has none."""
     has = np.array([[value in own for value in values] for own in sets], bool)
     rows = np.flatnonzero(has.any(axis=1))
-    return smooth_figure(classifier.scores(images[rows]), has[rows], scale=scale) if len(rows) else 0.0
+    if not len(rows):
+        return 0.0
+    return smooth_figure(classifier.scores(images[rows]), has[rows], scales=[part * scale for part in SHARPNESS])

@@ -37,7 +37,7 @@ from clipadapt.towers.lora import check_gradients
 from clipadapt.training import checkpoints, guards, optim, text_warmup
 from clipadapt.training.callbacks import State, call, checked
 from clipadapt.training.checkpoints import Progress
-from clipadapt.training.classifier import Classifier, ClassifierObjective, probe_of
+from clipadapt.training.classifier import ClassifierObjective, HeadTraining
 from clipadapt.training.launch import accelerator_for
 from clipadapt.training.lower_blocks import CachedBlocks, train_from_tokens
 from clipadapt.training.negatives import hard_order, label_codes
@@ -114,20 +114,26 @@ class _Training:
         linear = config.head == "linear"
         objective = ClassifierObjective if linear else Objective
         titles = titles_of(self.splits.train, config.data.title)
-        self.objective = objective(config.loss, self.splits.train, prompts, seed=config.seed, titles=titles)
+        self.pictures_first = config.train.order == "pictures_first"
+        self.objective = objective(
+            config.loss, self.splits.train, prompts, seed=config.seed, titles=titles, pictures_first=self.pictures_first
+        )
         told = [labels.attribute for labels in self.objective.labels] if linear else None
         self.selection = Selection(
             config, self.splits.train, self.splits.tune, prompts, self.processes, told=told,
             wordings=self.objective.wordings,
         )  # fmt: skip
         self.encoder, self.logit_scale, report = prepare(config, accelerator.device)
-        self.classifier = self.attached_classifier()
+        self.head = None
+        """The linear head in training; None where texts tell the attributes."""
+        if isinstance(self.objective, ClassifierObjective):
+            self.head = HeadTraining(self.objective, self.encoder, config)
         if config.data.mixed_sizes == "refuse":
             for catalogue in self.splits:
                 refuse_other_sizes(catalogue, self.encoder.preprocess.size)
         self.parameters = optim.trainable(self.encoder.model)
-        if self.classifier is not None:
-            self.parameters |= {f"classifier.{name}": one for name, one in self.classifier.named_parameters()}
+        if self.head is not None:
+            self.parameters |= {f"classifier.{name}": one for name, one in self.head.classifier.named_parameters()}
         self.references = References(
             config, self.encoder, self.objective, self.parameters, self.splits.train, encode=self.pictures
         )
@@ -143,8 +149,11 @@ class _Training:
             self.encoder, self.objective, self.logit_scale, self.processes, config,
             base=self.references.base if config.loss.keep else None, backward=accelerator.backward,
         )  # fmt: skip
+        learning = self.parameters
+        if self.pictures_first:
+            learning = {name: one for name, one in learning.items() if self.encoder.tower_of(name) != "text"}
         self.updates = Updates(
-            self.parameters, config.train, self.processes, scaler=accelerator.scaler,
+            learning, config.train, self.processes, scaler=accelerator.scaler,
             check=self.check_first_gradients,
         )  # fmt: skip
         self.advised = False
@@ -153,18 +162,10 @@ class _Training:
         if self.processes.main and (warning := guards.cut_texts(self.encoder, self.objective)):
             self.say(warning)
 
-    def attached_classifier(self) -> Classifier | None:
-        """The linear head in training, beside its objective; None where texts tell the attributes."""
-        if not isinstance(self.objective, ClassifierObjective):
-            return None
-        found = Classifier(self.objective.labels, self.encoder.dim, self.config.loss.scale).to(self.encoder.device)
-        self.objective.classifier = found
-        return found
-
     def check_first_gradients(self) -> None:
         """That the first step reaches everything that is to learn."""
         guards.refuse_without_gradient(self.parameters.values(), self.config)
-        check_gradients(self.encoder, self.step.learning)
+        check_gradients(self.encoder, ("image",) if self.pictures_first else self.step.learning)
 
     @property
     def steps(self) -> int:
@@ -175,27 +176,30 @@ class _Training:
         """From wherever the run stands to its end."""
         progress = self.resumed()
         self.call("on_start", progress)
-        if not self.finished(progress):
+        if not self.complete(progress):
             self.cached = train_from_tokens(
                 self.config, self.run.cache, self.encoder, self.batches, self.step, self.processes, self.say
             )
+            if self.cached is not None and not (tuned := self.cached.of(self.splits.tune, "tune")).fault_of_disk():
+                tuned.fill()
+                self.selection.encode = tuned.vectors
             self.references.ready(self.prompts)
         if progress.first is None and not self.finished(progress):
             self.begin(progress)
         while not self.finished(progress):
             self.epoch(progress)
             self.finish_epoch(progress)
-        start = "the linear probe" if self.classifier is not None else "the text warm-up"
+        if not self.complete(progress):
+            self.references.take(self.run.adapter)
+            self.train_texts(progress)
+            self.save(progress)
+        start = "the linear probe" if self.head is not None else "the start"
         chosen = f"epoch {progress.best}" if progress.best else start
         self.call("on_end", progress)
         if self.processes.main:
             shutil.rmtree(self.run.cache, ignore_errors=True)
         self.say(f"the best by {self.selection.metric} on tune is {chosen}: {self.run.adapter}")
-        if (
-            self.classifier is None
-            and progress.first is not None
-            and progress.scores()[progress.best or 0] <= progress.first
-        ):
+        if self.head is None and progress.first is not None and progress.scores()[progress.best or 0] <= progress.first:
             self.say(
                 "tune is no better than before training: do not ship this adapter; look at train.lr and the captions"
             )
@@ -212,7 +216,7 @@ class _Training:
                 f"{self.run.adapter}: missing, and {folder} goes on from an epoch that kept its adapter there; "
                 f"restore it, or remove {self.run.checkpoints} to start anew"
             )
-        if self.classifier is not None:
+        if self.head is not None:
             self.encoder.base_probe = LinearHead.load(self.run.adapter / PROBE)
         self.updates.loss_scale = progress.loss_scale
         self.run.forget_after(progress.step)
@@ -228,43 +232,52 @@ class _Training:
             patience is not None and progress.best is not None and done - progress.best >= patience
         )
 
+    def complete(self, progress: Progress) -> bool:
+        """All epochs are done, and the texts that come after them."""
+        waiting = self.pictures_first and bool(self.config.train.text_warmup) and progress.texts is None
+        return self.finished(progress) and not waiting
+
     def begin(self, progress: Progress) -> None:
         """Measures the model as it is and, if the config has one, runs the text warm-up and measures again.
 
         A linear head starts from the probe on the model as it is, which is kept as the first that may be chosen.
         """
-        if self.classifier is not None:
-            self.probe(self.classifier)
+        if self.head is not None:
+            tuned = self.selection.pictures(self.encoder)
+            self.head.start(self.splits.train, self.pictures(), self.splits.tune, tuned)
+            self.processes.share(list(self.head.classifier.parameters()))
             progress.first = progress.start = self.measured(progress, "linear probe")
             progress.best = 0
             self.keep_adapter()
             self.save(progress)
             return
         progress.first = self.measured(progress, "before")
-        learned = self.references.begin(float(self.step.scale().detach()), self.processes)
-        base = self.references.base
-        if self.config.train.text_warmup and base is not None:
-            figures = text_warmup.warm_up(
-                self.config, self.encoder, self.splits.train, self.objective, self.step, self.processes,
-                base.pictures, targets=learned, scaler=self.accelerator.scaler,
-            )  # fmt: skip
-            self.run.log(0, phase="text warm-up", **figures)
-            self.references.average.restart()
-            progress.start = self.measured(progress, "after the text warm-up")
-            progress.best = 0
-            self.keep_adapter()
-            self.save(progress)
+        self.references.begin(float(self.step.scale().detach()), self.processes)
+        if self.pictures_first:
+            progress.start = self.measured(progress, "with value vectors")
+        elif self.config.train.text_warmup:
+            progress.start = self.train_texts(progress)
+        else:
+            return
+        progress.best = 0
+        self.keep_adapter()
+        self.save(progress)
 
-    def probe(self, classifier: Classifier) -> None:
-        """Fits the linear probe on the frozen vectors of train, chosen on tune, and starts the classifier from it."""
-        batch = self.config.train.micro_batch
-        tuned = picture_vectors(self.encoder, self.splits.tune, self.processes, batch_size=batch)
-        self.encoder.base_probe = probe_of(
-            classifier, self.splits.train, self.pictures(), self.splits.tune, tuned,
-            image_space=self.encoder.lineage.image_space,
+    def train_texts(self, progress: Progress) -> tuple[float, ...]:
+        """The steps of the text tower alone, against pictures and value vectors as they are; returns tune's score."""
+        base = self.references.base
+        pictures = self.pictures() if self.pictures_first or base is None else base.pictures
+        figures = text_warmup.warm_up(
+            self.config, self.encoder, self.splits.train, self.objective, self.step, self.processes,
+            pictures, targets=self.references.targets(), scaler=self.accelerator.scaler,
         )  # fmt: skip
-        classifier.start(self.encoder.base_probe)
-        self.processes.share(list(classifier.parameters()))
+        self.run.log(progress.step, phase="text warm-up", **figures)
+        self.references.average.restart()
+        score = self.measured(progress, "after the text warm-up")
+        if self.pictures_first:
+            progress.texts = score
+            self.keep_adapter()
+        return score
 
     def epoch(self, progress: Progress) -> None:
         """The steps of the epoch that is under way, from where it stands."""
@@ -349,7 +362,7 @@ class _Training:
     def measured(self, progress: Progress, when: str) -> tuple[float, ...]:
         """Tune's score of the model as it is now; its figures are logged and said."""
         with self.references.average.applied():
-            self.head_as_it_is()
+            self.put_head()
             score, figures = self.selection.measure(self.encoder, self.logit_scale, self.objective.table)
         figures = {f"tune_{name}": figure for name, figure in figures.items()}
         self.tuned = figures
@@ -366,17 +379,14 @@ class _Training:
             self.encoder, self.splits.train, self.processes, batch_size=self.config.train.micro_batch
         )
 
-    def head_as_it_is(self) -> None:
-        """Lets the encoder tell attributes by the classifier as it is now."""
-        if self.classifier is not None and self.encoder.base_probe is not None:
-            by = "the linear probe it started from, trained on with the image tower"
-            probe = self.config.train.trainable == "head"
-            fitted = dict(self.encoder.base_probe.fitted) if probe else {"by": by, "chosen_on": "tune"}
-            self.encoder.head = self.classifier.head(self.encoder.image_space, fitted)
+    def put_head(self) -> None:
+        """Lets the encoder tell attributes by the linear head as it is now, where one is trained."""
+        if self.head is not None:
+            self.head.put()
 
     def keep_adapter(self) -> None:
         """Puts the trained weights where the run's adapter is found."""
-        self.head_as_it_is()
+        self.put_head()
         if self.processes.main:
             save_adapter(self.encoder, self.run.adapter)
 

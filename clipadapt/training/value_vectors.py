@@ -33,8 +33,10 @@ ITEMS = 4096
 """Items of a step at least, however many values there are."""
 NOISE = 0.02
 """Size of the first vectors' spread around the pictures' mean, which separates nothing yet."""
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 """Shares of value vectors that a mixture may have."""
+SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Parts of training's factor on cosines that a mixture is judged at: it is flatter than what it is mixed from."""
 NEAR = 0.002
 """A difference of the smooth figure that tune cannot tell; the larger share of text wins then, for it can be edited."""
 
@@ -142,25 +144,29 @@ def choose_weights(
         has = np.zeros((len(rows), len(one.values)), bool)
         for row, item in enumerate(rows):
             has[row, sets[item]] = True
+        scales = [factor * scale for factor in SHARPNESS]
         figures = [
-            smooth_figure(pictures[rows] @ learned.mixed(name, one.values, texts[name], weight).T, has, scale=scale)
+            smooth_figure(pictures[rows] @ learned.mixed(name, one.values, texts[name], weight).T, has, scales=scales)
             for weight in WEIGHTS
         ]
         chosen[name] = next(w for w, one in zip(WEIGHTS, figures, strict=True) if one >= max(figures) - NEAR)
     return chosen
 
 
-def smooth_figure(cosines: Float[np.ndarray, "n v"], has: np.ndarray, *, scale: float) -> float:
+def smooth_figure(cosines: Float[np.ndarray, "n v"], has: np.ndarray, *, scales: Sequence[float]) -> float:
     """How well values are recognised and found: the mean over the values that occur of the geometric mean probability
     of their items, and of average precision, averaged. From 0 to 1; larger is better.
 
     Args:
         cosines: of labelled items with every value.
         has: bool, which values an item has.
-        scale: factor on cosines.
+        scales: factors on cosines, of which the one with the largest probability counts: vectors that lie closer
+            together recognise no worse for it.
     """
-    logs = log_softmax(scale * cosines.astype(np.float64), axis=1)
     occurring = np.flatnonzero(has.any(axis=0))
-    likely = [np.exp(logs[has[:, value], value].mean()) for value in occurring]
     precise = [average_precision_score(has[:, value], cosines[:, value]) for value in occurring]
-    return float((np.mean(likely) + np.mean(precise)) / 2)
+    likely = []
+    for scale in scales:
+        logs = log_softmax(scale * cosines.astype(np.float64), axis=1)
+        likely.append(np.mean([np.exp(logs[has[:, value], value].mean()) for value in occurring]))
+    return float((max(likely) + np.mean(precise)) / 2)

@@ -134,6 +134,62 @@ def test_value_vectors_bank_and_average_are_the_same_after_a_stop(
     assert_resumes(configured, whole, monkeypatch, saves, RECIPE)
 
 
+PICTURES_FIRST: dict[str, Any] = {
+    **RECIPE,
+    "loss": {**RECIPE["loss"], "caption_weight": 0.0},
+    "train": {**RECIPE["train"], "order": "pictures_first"},
+}
+"""The image tower by value vectors alone, and the text tower after it."""
+
+
+@pytest.mark.parametrize("saves", [1, 5, 9])
+def test_texts_that_come_last_are_the_same_after_a_stop(
+    configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+):
+    """Stopped within the first epoch, in a later one, and between the last epoch and the texts."""
+    whole = train(configured(**PICTURES_FIRST, output_dir=str(tmp_path / "whole")))
+    assert_resumes(configured, whole, monkeypatch, saves, PICTURES_FIRST)
+
+
+def test_pictures_learn_without_texts_and_texts_follow(configured: Make):
+    """In the epochs the text tower stays as it is; afterwards it alone moves, from the best epoch's pictures."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    class Watch:
+        def on_epoch(self, state: Any, figures: Any) -> None:
+            seen.append({name: one.detach().clone() for name, one in state.encoder.model.named_parameters()
+                         if one.requires_grad and ".lora_B." in name})  # fmt: skip
+
+    config = configured(**PICTURES_FIRST)
+    run = train(config, callbacks=[Watch()])
+    of_text = [name for name in seen[-1] if not name.startswith("visual.")]
+    assert of_text and all(not epoch[name].any() for epoch in seen for name in of_text)
+    assert any(epoch[name].any() for epoch in seen for name in epoch if name.startswith("visual."))
+    kept = adapter(run)
+    assert any(one.any() for name, one in kept.items() if ".lora_B" in name and "visual." not in name)
+    assert [row["when"] for row in run.metrics() if "when" in row] == [
+        "before", "with value vectors", "epoch 1", "epoch 2", "after the text warm-up",
+    ]  # fmt: skip
+    logged = [row for row in run.metrics() if "lr" in row]
+    assert all("recognise vectors" in row and "recognise texts" not in row for row in logged)
+    assert load(f"run:{run.path}").value_vectors is not None
+
+
+@pytest.mark.parametrize(
+    ("sections", "fault"),
+    [
+        ({"loss": {"value_vectors": 0.0}}, "set loss.name to attributes and loss.value_vectors above 0"),
+        ({"loss": {"caption_weight": 0.5}}, "set loss.caption_weight and loss.keep to 0"),
+        ({"train": {"text_warmup": 0}}, "set it above 0, or lora.preset to image"),
+    ],
+)
+def test_what_pictures_first_needs(configured: Make, sections: dict[str, Any], fault: str):
+    mixed = {name: {**PICTURES_FIRST.get(name, {}), **sections.get(name, {})} for name in ("loss", "train", "eval")}
+    with pytest.raises(ValueError, match=re.escape("train.order pictures_first: ")) as caught:
+        configured(**mixed)
+    assert fault in str(caught.value)
+
+
 @pytest.mark.parametrize("saves", [1, 4])
 def test_mined_batches_are_the_same_after_a_stop(
     configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int

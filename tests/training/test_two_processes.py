@@ -38,6 +38,13 @@ RECIPE: dict[str, Any] = {
 }  # fmt: skip
 
 
+PICTURES_FIRST: dict[str, Any] = {
+    **RECIPE,
+    "loss": {**RECIPE["loss"], "caption_weight": 0.0},
+    "train": {**RECIPE["train"], "order": "pictures_first", "views": 1},
+}
+
+
 CACHED: dict[str, Any] = {
     "loss": {"name": "attributes", "keep": 0.5},
     "train": {"micro_batch": 4, "text_warmup": 2, "views": 2},
@@ -78,7 +85,11 @@ def test_first_step_is_the_same_in_two_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sections", [SECTIONS, MINED, CACHED, RECIPE], ids=["attributes", "mined", "cached", "recipe"])
+@pytest.mark.parametrize(
+    "sections",
+    [SECTIONS, MINED, CACHED, RECIPE, PICTURES_FIRST],
+    ids=["attributes", "mined", "cached", "recipe", "pictures_first"],
+)
 def test_a_whole_run_is_the_same_in_two_processes(
     configured: Callable[..., Config], tmp_path: Path, sections: dict[str, Any]
 ):

@@ -139,13 +139,14 @@ def test_shares_go_to_what_tells_values_apart_on_tune(configured: Callable[..., 
 
 def test_the_smooth_figure_is_one_when_all_is_certain_and_moves_with_every_item() -> None:
     has = np.array([[True, False], [False, True], [False, True]])
-    assert smooth_figure(np.where(has, 1.0, -1.0), has, scale=100.0) == pytest.approx(1.0)
+    assert smooth_figure(np.where(has, 1.0, -1.0), has, scales=[100.0]) == pytest.approx(1.0)
     # Flat scores: each value's likelihood is 1/2, average precision the share of its items (1/3, 2/3).
-    assert smooth_figure(np.zeros((3, 2)), has, scale=100.0) == pytest.approx((0.5 + 0.5) / 2)
+    assert smooth_figure(np.zeros((3, 2)), has, scales=[100.0]) == pytest.approx((0.5 + 0.5) / 2)
     some = np.array([[0.2, 0.1], [0.1, 0.2], [0.1, 0.2]])
     more = some.copy()
     more[1, 1] += 0.05
-    assert smooth_figure(more, has, scale=10.0) > smooth_figure(some, has, scale=10.0)
+    assert smooth_figure(more, has, scales=[10.0]) > smooth_figure(some, has, scales=[10.0])
+    assert smooth_figure(more / 4, has, scales=[10.0, 40.0]) == pytest.approx(smooth_figure(more, has, scales=[10.0]))
 
 
 def test_averages_follow_stand_in_and_go_away_again() -> None:

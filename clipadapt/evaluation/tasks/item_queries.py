@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from clipadapt import keyed
-from clipadapt.config import Count
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.ranking import ranking
 from clipadapt.evaluation.tasks.task import Ranking, no_column
+from clipadapt.sections import Count
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import ClassMeans
 from clipadapt.statistics.galleries import Figure, RankingMetric, figures, ranked

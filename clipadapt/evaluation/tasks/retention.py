@@ -12,7 +12,6 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from clipadapt import keyed
-from clipadapt.config import Count, Fraction
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import ConfigError, listing
 from clipadapt.evaluation.inputs import prepare
@@ -20,6 +19,7 @@ from clipadapt.evaluation.tasks.context import EvalContext, Measured
 from clipadapt.evaluation.tasks.recognition import Recognition
 from clipadapt.evaluation.tasks.task import Task, near
 from clipadapt.prompts.wording import Text
+from clipadapt.sections import Count, Fraction
 from clipadapt.statistics.cells import to_rows
 from clipadapt.statistics.sampling import Sampler
 

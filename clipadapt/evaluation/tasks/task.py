@@ -14,11 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from clipadapt.config import Count
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.columns import nearest
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
-from clipadapt.sections import Section
+from clipadapt.sections import Count, Section
 from clipadapt.statistics.galleries import RankingMetric
 
 
