@@ -205,10 +205,38 @@ def _config_text(inspection: "Inspection", name: str, file: Path, prompts: Path,
         + ("" if has_validation else "   # the source has none: a fifth is carved, by product"),
         "    tune: 0.1   # carved from train by product, for every choice made on data",
         f"prompts: {scalar(str(prompts))}",
-        "lora: {preset: both, rank: 8, alpha: 16}",
-        f"train: {{epochs: {epochs}, batch_size: {batch}, micro_batch: {min(batch, 32)}, lr: 2.0e-4}}",
+        *_recipe(epochs, batch, learnable=any(len(attribute.values) > 1 for attribute in attributes)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _recipe(epochs: int, batch: int, *, learnable: bool) -> list[str]:
+    """How it is trained: by attribute values where there are some to tell apart, else by captions."""
+    train = f"epochs: {epochs}, batch_size: {batch}, micro_batch: {min(batch, 32)}, lr: 2.0e-4"
+    if not learnable:
+        return ["lora: {preset: both, rank: 8, alpha: 16}", f"train: {{{train}}}"]
+    return [
+        "lora:",
+        "  rank: 16",
+        "  alpha: 32",
+        '  plan: [["*.attention.{q,k,v,out}", 16], ["*.mlp.*", 16], ["*", null]]',
+        "loss:",
+        "  name: attributes   # which value has a picture ...",
+        "  search: 1   # ... and which pictures have a value",
+        "  scale: 50",
+        "  caption_weight: 0",
+        "  value_vectors: 10   # a vector for each value, which recognises and finds beside its texts",
+        "  wordings: 2   # texts of a value in each step, in many wordings",
+        "  anchor: 10   # holds what nothing is taught about where the base has it",
+        "train:",
+        "  order: pictures_first   # the image tower learns from value vectors, and the texts follow at the end",
+        "  text_warmup: 200",
+        "  text_warmup_lr: 5.0e-4",
+        f"  {train.replace(', ', chr(10) + '  ')}",
+        "  average: 0.98",
+        "  balance: sqrt",
+        "eval: {select_on: smooth}",
+    ]
 
 
 def _size(items: int) -> tuple[int, int]:

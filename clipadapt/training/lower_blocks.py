@@ -165,10 +165,16 @@ class CachedBlocks:
                 found[start : start + len(some)] = F.normalize(self.cut.upper(plain.read(some)).float(), dim=-1)
         return gather(found)
 
-    def of(self, other: Catalogue, name: str) -> "CachedBlocks":
-        """The same for the plain views of another catalogue, in a folder of its own; nothing is computed yet."""
-        where, parts = self.folder / name, (self._encoder, self.cut, other, self._augment, self._processes)
-        return CachedBlocks(self._config, where, *parts, views=1)
+    def vectors_of(self, other: Catalogue, name: str) -> Callable[[], Tensor] | None:
+        """As `vectors`, of another catalogue's plain views, whose tokens are computed here; None where the disk has no
+        room for them. `name`: of their folder.
+        """
+        parts = (self._encoder, self.cut, other, self._augment, self._processes)
+        cached = CachedBlocks(self._config, self.folder / name, *parts, views=1)
+        if cached.fault_of_disk():
+            return None
+        cached.fill()
+        return cached.vectors
 
     def remove_others(self) -> list[str]:
         """Takes away what earlier bases, plans or pictures left in the folder; returns the names."""

@@ -114,7 +114,7 @@ class _Training:
         linear = config.head == "linear"
         objective = ClassifierObjective if linear else Objective
         titles = titles_of(self.splits.train, config.data.title)
-        self.pictures_first = config.train.order == "pictures_first"
+        self.pictures_first = config.train.order == "pictures_first"  # train_texts follows the epochs
         self.objective = objective(
             config.loss, self.splits.train, prompts, seed=config.seed, titles=titles, pictures_first=self.pictures_first
         )
@@ -153,9 +153,8 @@ class _Training:
         if self.pictures_first:
             learning = {name: one for name, one in learning.items() if self.encoder.tower_of(name) != "text"}
         self.updates = Updates(
-            learning, config.train, self.processes, scaler=accelerator.scaler,
-            check=self.check_first_gradients,
-        )  # fmt: skip
+            learning, config.train, self.processes, scaler=accelerator.scaler, check=self.check_first_gradients
+        )
         self.advised = False
         self.tuned: dict[str, float] = {}
         self.say(f"{report}\n{len(self.splits.train)} items to train on, {len(self.splits.tune)} to tune on")
@@ -180,9 +179,7 @@ class _Training:
             self.cached = train_from_tokens(
                 self.config, self.run.cache, self.encoder, self.batches, self.step, self.processes, self.say
             )
-            if self.cached is not None and not (tuned := self.cached.of(self.splits.tune, "tune")).fault_of_disk():
-                tuned.fill()
-                self.selection.encode = tuned.vectors
+            self.selection.encode = self.cached and self.cached.vectors_of(self.splits.tune, "tune")
             self.references.ready(self.prompts)
         if progress.first is None and not self.finished(progress):
             self.begin(progress)
@@ -193,7 +190,8 @@ class _Training:
             self.references.take(self.run.adapter)
             self.train_texts(progress)
             self.save(progress)
-        start = "the linear probe" if self.head is not None else "the start"
+        start = "the value vectors" if self.pictures_first else "the text warm-up"
+        start = "the linear probe" if self.head is not None else start
         chosen = f"epoch {progress.best}" if progress.best else start
         self.call("on_end", progress)
         if self.processes.main:
@@ -362,7 +360,8 @@ class _Training:
     def measured(self, progress: Progress, when: str) -> tuple[float, ...]:
         """Tune's score of the model as it is now; its figures are logged and said."""
         with self.references.average.applied():
-            self.put_head()
+            if self.head is not None:
+                self.head.put()
             score, figures = self.selection.measure(self.encoder, self.logit_scale, self.objective.table)
         figures = {f"tune_{name}": figure for name, figure in figures.items()}
         self.tuned = figures
@@ -379,14 +378,10 @@ class _Training:
             self.encoder, self.splits.train, self.processes, batch_size=self.config.train.micro_batch
         )
 
-    def put_head(self) -> None:
-        """Lets the encoder tell attributes by the linear head as it is now, where one is trained."""
-        if self.head is not None:
-            self.head.put()
-
     def keep_adapter(self) -> None:
         """Puts the trained weights where the run's adapter is found."""
-        self.put_head()
+        if self.head is not None:
+            self.head.put()
         if self.processes.main:
             save_adapter(self.encoder, self.run.adapter)
 
