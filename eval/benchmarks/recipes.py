@@ -63,6 +63,7 @@ def recipe(name: str, config: Config, *, items: int, passes: int, balance: str |
         raw["train"] |= {
             "text_warmup": 0,
             "text_warmup_lr": None,
+            "order": "texts_first",
             "weight_decay": 0.01,
             "patience": None,
             **_train(name),
