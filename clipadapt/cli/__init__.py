@@ -25,6 +25,7 @@ VERBS = {
     "prompts": "lint, preview, score or weigh prompt templates",
     "embed": "a catalogue -> vectors",
     "eval": "measure a model, against another, with intervals",
+    "advise": "what to try next with a run, with the numbers behind it",
     "tag": "values, captions and alt texts per item; what needs no person",
     "index": "build, search, change and tune a visual search index",
     "export": "merge adapters; write what servers load",

@@ -22,6 +22,4 @@ def command(
     for number, one in enumerate(found, start=1):
         typer.echo(f"{number}. {one.text}\n   {one.why}")
     if not found:
-        typer.echo(
-            "no rule applies: tune rose and settled, texts follow value vectors, and nothing got worse", err=True
-        )
+        typer.echo("no rule applies: tune rose and settled, texts follow value vectors, nothing got worse", err=True)

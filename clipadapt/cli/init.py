@@ -205,7 +205,7 @@ def _config_text(inspection: "Inspection", name: str, file: Path, prompts: Path,
         + ("" if has_validation else "   # the source has none: a fifth is carved, by product"),
         "    tune: 0.1   # carved from train by product, for every choice made on data",
         f"prompts: {scalar(str(prompts))}",
-        *_recipe(epochs, batch, learnable=any(len(attribute.values) > 1 for attribute in attributes)),
+        *_recipe(epochs, batch, learnable=any(len(column.values) > 1 for column in inspection.of("attribute"))),
     ]
     return "\n".join(lines) + "\n"
 

@@ -3,10 +3,10 @@
     for one in advice(Run.open("runs/fashion")):
         print(one.text, one.why)
 
-Rules of thumb over the run's own curves (metrics.jsonl) and report (results.json): whether tune still rose, fell or stood
-still, whether training was learned by heart, whether texts lag behind value vectors, which values have few items, what
-got worse. A rule speaks only where its figures are there; no advice means that none of these rules applies, not that
-nothing can be better. Nothing here trains or reads pictures.
+Rules of thumb over the run's own curves (metrics.jsonl) and report (results.json): whether tune still rose, fell or
+stood still, whether the training set was learned by heart, whether texts lag behind value vectors, which values have
+few items, what got worse. A rule speaks only where its figures are there; no advice means that none of these rules applies,
+not that nothing can be better. Nothing here trains or reads pictures.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from clipadapt.runs import Run
 from clipadapt.statistics.rows import HEADLINE, Row, in_quoted_wording, select
 
 RISING = 0.2
-"""Share of an epoch's whole gain on tune that its last epoch still made, from which more epochs are worth their time."""
+"""Share of the whole gain on tune that the last epoch still made, from which more epochs are worth their time."""
 LEARNED = 0.95
 """Training accuracy from which there is nothing left to learn of the training set ..."""
 APART = 0.2
@@ -49,7 +49,7 @@ def advice(run: Run) -> list[Advice]:
     config, training = run.config, training_of(run)
     rows = Results.load(run.report).rows if (run.report / RESULTS).is_file() else []
     said = [row["advice"] for row in run.metrics() if isinstance(row.get("advice"), str)]
-    found = [*_of_curves(config, training), *(_of_accuracy(run, config)), *_of_texts(config, rows)]
+    found = [*_of_curves(config, training), *_of_accuracy(run, config), *_of_texts(config, rows)]
     found += [Advice(one, "said by training itself, which watches its loss and accuracy") for one in said]
     return [*found, *_of_values(rows), *_of_losses(config, rows)]
 

@@ -32,6 +32,7 @@ TYPED: dict[str, list[str]] = {
         "release rollback releases",
     ],
     "serve": ["serve run --check"],
+    "advise": ["advise run --json"],
     "drift": [
         "embed --model run:run --split train --out reference",
         "embed --model run:run --split validation --out arrived",
@@ -68,6 +69,7 @@ SAID = {
     "release": "000001  current",
     "serve": "ready: ",
     "bench": "p50",
+    "advise": "[",
 }
 """On stdout."""
 

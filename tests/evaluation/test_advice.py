@@ -80,7 +80,7 @@ def test_texts_that_lag_values_with_few_items_and_what_got_worse(
         run_with(
             tmp_path / "run",
             [0.2, 0.4, 0.405],
-            report=Results(record | {"headline": ["Pattern"]}, rows),
+            report=Results(record | {"headline": ["Pattern"]}, tuple(rows)),
             text_warmup=200,
         )
     )
