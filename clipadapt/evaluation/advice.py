@@ -5,8 +5,8 @@
 
 Rules of thumb over the run's own curves (metrics.jsonl) and report (results.json): whether tune still rose, fell or
 stood still, whether the training set was learned by heart, whether texts lag behind value vectors, which values have
-few items, what got worse. A rule speaks only where its figures are there; no advice means that none of these rules applies,
-not that nothing can be better. Nothing here trains or reads pictures.
+few items, what got worse. A rule speaks only where its figures are there; no advice means that none of these rules
+applies, not that nothing can be better. Nothing here trains or reads pictures.
 """
 
 from collections.abc import Iterator, Sequence

@@ -51,10 +51,7 @@ class CachedBlocks:
         catalogue: Catalogue,
         augment: Augment,
         processes: Processes,
-        *,
-        views: int,
     ) -> None:
-        self._config = config
         self.cut = cut
         self.folder = folder
         self._encoder = encoder
@@ -71,7 +68,7 @@ class CachedBlocks:
                     folder, number, {**common, "view": _view(augment, number)},
                     items=len(catalogue), shape=cut.shape, dtype=dtype,
                 )
-                for number in range(views)
+                for number in range(config.train.views)
             ]
         )  # fmt: skip
 
@@ -100,19 +97,6 @@ class CachedBlocks:
                 "was written. Free some space, lower train.views, name another disk in train.cache_folder, or set "
                 "train.cache to optional, which then computes the frozen blocks in every step"
             )
-
-    def fault_of_disk(self) -> str:
-        """Why the tokens do not fit; empty where they do. Collective: free space changes while it is looked at, and all
-        processes do what the first one found.
-        """
-        fault = ""
-        try:
-            self.refuse_small_disk()
-        except StoreError as error:
-            fault = str(error)
-        full = torch.tensor([float(bool(fault))], device=self._encoder.device)
-        self._processes.share([full])
-        return (fault or f"{self.folder}: its disk is too small for the tokens") if full.item() else ""
 
     def fill(self) -> None:
         """Computes what is missing, each process its share of the files; ends when all of them are there.
@@ -164,17 +148,6 @@ class CachedBlocks:
                 some = mine[start : start + self._batch]
                 found[start : start + len(some)] = F.normalize(self.cut.upper(plain.read(some)).float(), dim=-1)
         return gather(found)
-
-    def vectors_of(self, other: Catalogue, name: str) -> Callable[[], Tensor] | None:
-        """As `vectors`, of another catalogue's plain views, whose tokens are computed here; None where the disk has no
-        room for them. `name`: of their folder.
-        """
-        parts = (self._encoder, self.cut, other, self._augment, self._processes)
-        cached = CachedBlocks(self._config, self.folder / name, *parts, views=1)
-        if cached.fault_of_disk():
-            return None
-        cached.fill()
-        return cached.vectors
 
     def remove_others(self) -> list[str]:
         """Takes away what earlier bases, plans or pictures left in the folder; returns the names."""
@@ -241,11 +214,19 @@ def cached_blocks(
         return None
     own = settings.cache_folder is None
     where = folder if settings.cache_folder is None else Path(settings.cache_folder).expanduser()
-    cached = CachedBlocks(config, where, encoder, cut, catalogue, augment, processes, views=settings.views)
+    cached = CachedBlocks(config, where, encoder, cut, catalogue, augment, processes)
     if own and processes.main and (names := cached.remove_others()):
         say(f"{where}: removed tokens of another base, plan or catalogue ({', '.join(names)})")
     processes.wait()
-    if fault := cached.fault_of_disk():
+    fault = ""
+    try:
+        cached.refuse_small_disk()
+    except StoreError as error:
+        fault = str(error)
+    full = torch.tensor([float(bool(fault))], device=encoder.device)
+    processes.share([full])  # free space changes while it is looked at; all processes do what the first one found
+    if full.item():
+        fault = fault or f"{where}: its disk is too small for the tokens"
         if settings.cache == "required":
             raise StoreError(fault)
         say(f"no tokens are kept, frozen blocks are computed in every step: {fault}")

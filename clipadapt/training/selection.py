@@ -7,7 +7,7 @@ optimizers or files.
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -86,8 +86,6 @@ class Selection:
                 "head linear: tune has no label of a headline attribute that the head tells, so no epoch could be "
                 "chosen; raise data.splits.tune, or look at eval.headline"
             )
-        self.encode: Callable[[], Tensor] | None = None
-        """Vectors of tune's pictures by the tower as it is now, where something knows them better than from pixels."""
         self._objective = Objective(settings.loss, tune, prompts, seed=settings.seed) if self.metric == "loss" else None
 
     def measure(
@@ -114,8 +112,6 @@ class Selection:
 
     def pictures(self, encoder: TorchEncoder) -> Tensor:
         """Unit vectors of tune's pictures, on every process."""
-        if self.encode is not None:
-            return self.encode()
         return picture_vectors(encoder, self._tune, self._processes, batch_size=self._batch)
 
     def _chosen(self, encoder: TorchEncoder, table: ValueTable, pictures: np.ndarray, scale: float) -> ValueVectors:

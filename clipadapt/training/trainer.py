@@ -179,7 +179,6 @@ class _Training:
             self.cached = train_from_tokens(
                 self.config, self.run.cache, self.encoder, self.batches, self.step, self.processes, self.say
             )
-            self.selection.encode = self.cached and self.cached.vectors_of(self.splits.tune, "tune")
             self.references.ready(self.prompts)
         if progress.first is None and not self.finished(progress):
             self.begin(progress)

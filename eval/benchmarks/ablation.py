@@ -88,7 +88,6 @@ SWITCHES: Mapping[str, Switch] = {
     "text_warmup_to_value_vectors": put(train={"text_warmup": 100}, loss={"value_vectors": 10.0}),
     "no_value_vectors": put(loss={"value_vectors": 0.0}, train={"order": "texts_first"}),
     "texts_first": put(train={"order": "texts_first"}),
-    "pictures_first": put(train={"order": "pictures_first"}),
     "no_search": put(loss={"search": 0.0}),
     "no_wordings": put(loss={"wordings": 0}),
     "no_titles": put(data={"title": None}),
