@@ -129,6 +129,8 @@ def test_shares_go_to_what_tells_values_apart_on_tune(configured: Callable[..., 
     values = tuple(sorted(tune.counts(name)))
     good, noise = unit(len(values), 32, 1), unit(len(values), 32, 2)
     pictures = np.array([good[values.index(next(iter(had)))] if had else noise[0] for had in tune.value_sets(name)])
+    pictures = pictures + 1.5 * unit(len(pictures), 32, 3)  # no scale makes all of them certain
+    pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
     for vectors, texts, share in ((good, noise, 1.0), (noise, good, 0.0)):
         learned = ValueVectors({name: Learned(values, vectors)}, "space")
         weights = choose_weights(learned, tune, pictures, {name: texts}, scale=5.0)
