@@ -57,7 +57,7 @@ def advice(run: Run) -> list[Advice]:
 def _of_curves(config: Config, training: Training | None) -> Iterator[Advice]:
     """How tune went from epoch to epoch."""
     name = config.eval.select_on
-    points = training.figures.get(name, ()) if training is not None and name != "loss" else ()
+    points = [] if training is None or name == "loss" else list(training.figures.get(name, ()))
     epochs = [figure for at, figure in points if at > 0]
     if config.train.order == "pictures_first":
         epochs = epochs[:-1]  # the last point is the text phase

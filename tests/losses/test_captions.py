@@ -9,6 +9,7 @@ import torch
 from clipadapt.errors import ConfigError
 from clipadapt.losses.captions import CAPTION_LOSSES, CaptionPairs, caption_loss, mean_of
 from clipadapt.losses.contrastive import softmax_loss
+from clipadapt.recipe import LOSSES
 
 OWN = """
 import torch
@@ -70,7 +71,7 @@ def value(name: str, **options: object) -> float:
 
 
 def test_every_name_of_a_config_has_its_loss() -> None:
-    assert set(CAPTION_LOSSES) == set(recipe.LOSSES)
+    assert set(CAPTION_LOSSES) == set(LOSSES)
     image, text, _ = batch()
     assert value("softmax") == pytest.approx(float(softmax_loss(image, text, 10.0).mean()))
     assert value("multi_positive") == pytest.approx(value("softmax"))
