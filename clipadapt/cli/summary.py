@@ -27,7 +27,10 @@ def closing_summary(run: Run) -> str:
     if not index.is_dir():
         build = ("index", "build", "--model", f"run:{run.path}", "--config", config, "--split", "validation")
         lines.append(f"  {shell_command(*build, '--out', index)}")
+    if index.is_dir():
+        lines.append(f"  {shell_command('serve', run.path)}   (then open http://127.0.0.1:8000)")
     lines.append(f"  {shell_command('index', 'search', index, '--text', 'a striped shirt', '-k', '5')}")
+    lines.append(f"  {shell_command('advise', run.path)}")
     lines.append(f"  {shell_command('prompts', 'preview', run.config.prompts, '--config', config)}")
     return "\n".join(lines)
 
