@@ -46,6 +46,7 @@ def serve(serving: Serving, load: Callable[[], None], listening: socket.socket) 
         Exception: whatever `load` raises.
     """
     failed: list[BaseException] = []
+    logging.getLogger("clipadapt.towers.long_texts").setLevel(logging.ERROR)  # it names texts, here those of queries
 
     def loading() -> None:
         try:

@@ -8,10 +8,12 @@ here imports torch or knows a library's tokenizer: it comes in as a function.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
+_REMEMBERED = 10_000
+"""Texts from which all are forgotten, and named once more."""
 Ids = Callable[[Sequence[str], int], Sequence[Sequence[int]]]
 """Texts and a length -> token ids of each, cut or padded to that length."""
 
@@ -27,14 +29,19 @@ class LongTexts:
     def say(self, texts: Sequence[str], ids: Ids) -> None:
         """Warns of those that are cut."""
         long = [text for text in texts if len(text.encode()) + 2 > self.context_length and text not in self._known]
-        self._known.update(long)
+        self._remember(long)
         self._log({text: tokens for text in long if (tokens := self.cut(text, ids))})
 
     def warn(self, lost: Mapping[str, int]) -> None:
         """The same where it is known how many tokens of which texts are cut off."""
         new = {text: tokens for text, tokens in lost.items() if text not in self._known}
-        self._known |= new.keys()
+        self._remember(new)
         self._log(new)
+
+    def _remember(self, texts: Iterable[str]) -> None:
+        if len(self._known) > _REMEMBERED:  # a service would keep every long query for ever
+            self._known.clear()
+        self._known.update(texts)
 
     def cut(self, text: str, ids: Ids) -> int:
         """How many tokens of a text are not read."""

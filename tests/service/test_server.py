@@ -38,13 +38,18 @@ def test_it_answers_until_it_is_stopped(served: tuple[subprocess.Popen[str], str
         while client.get("/readyz").status_code == 503:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+        client.post("/search", json={"text": "privatewish " * 40})
         hits = client.post("/search", json={"text": "red shirt", "k": 2}).json()["hits"]
         assert len(hits) == 2
         assert client.get(hits[0]["image_url"]).headers["content-type"] == "image/jpeg"
         counted = client.get("/metrics", headers={"Connection": "close"}).text
-        assert 'clipadapt_requests_total{method="POST",route="/search",status="200"} 1.0' in counted
+        assert 'clipadapt_requests_total{method="POST",route="/search",status="200"} 2.0' in counted
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
+    assert process.stderr is not None
+    log = process.stderr.read()
+    assert '"route": "/search"' in log
+    assert "privatewish" not in log, "not even where a tower does not read a text to its end"
 
 
 @pytest.mark.parametrize(
