@@ -15,7 +15,7 @@ Arm = Literal["current", "candidate"]
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Part(_Body):

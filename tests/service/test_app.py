@@ -130,6 +130,8 @@ def test_health_and_readiness(client, client_of):
         ({"text": "  "}, 400, "bad_query"),
         ({"text": "x" * 1_001}, 422, "invalid_request"),
         ({"text": "shirt", "k": 0}, 422, "invalid_request"),
+        ({"text": "shirt", "k": True}, 422, "invalid_request"),
+        ({"text": "shirt", "text_weight": "0.5"}, 422, "invalid_request"),
         ({"text": "shirt", "k": 1_000_000}, 422, "invalid_request"),
         ({"text": "shirt", "where": ["Pattern=Solid"] * 10_000}, 413, "too_large"),
         ({"text": "shirt", "where": ["Pattern=Solid"] * 51}, 422, "invalid_request"),
