@@ -4,6 +4,7 @@
     Query((picture, "in red"), text_weight=0.7)                    both; 0 is the picture alone, 1 the words alone
     Query(("midi", "red", "lace"), weights=(1, 0.5, -0.3))         a weight per part; below 0: what it should not be
     Query.of("Pattern: Striped")                                   a value by name, also by what pictures taught of it
+    Query.of("red striped skirts")                                 the same, of every value that the words name
     Query((Item("1163"), "long sleeves"))                          more like this item, but with long sleeves
     Query(("linen shirt", "summer"), negatives=("floral",))        several positives, and what it should not be
 
@@ -21,7 +22,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from clipadapt.errors import SpaceError, UsageError
-from clipadapt.search.named import value_named
+from clipadapt.search.named import values_named
 from clipadapt.search.recall import Kind
 from clipadapt.towers.protocol import Encoder, TextEncoder
 from clipadapt.towers.value_vectors import ValueVectors
@@ -201,12 +202,14 @@ def _mean(weighted: Sequence[tuple[np.ndarray, float]]) -> np.ndarray:
 
 
 def _with_value(text: str, mean: np.ndarray, learned: ValueVectors) -> np.ndarray:
-    """A text's vector; of a text that names a value, mixed with the value's own."""
-    named = value_named(text, learned)
-    if named is None:
+    """A text's vector; of a text that names values, mixed with theirs, by how much of it the names are."""
+    names = values_named(text, learned)
+    if not names.values:
         return mean
-    attribute, value = named
-    return _unit(learned.mixed(attribute, [value], mean[None])[0])
+    known = [learned.attributes[attribute] for attribute, _ in names.values]
+    own = [one.vectors[one.values.index(value)] for one, (_, value) in zip(known, names.values, strict=True)]
+    share = names.share * float(np.mean([one.weight for one in known]))
+    return _unit((1.0 - share) * mean + share * _unit(np.mean(own, axis=0)))
 
 
 def _unit(vector: np.ndarray) -> Float[np.ndarray, " dim"]:
