@@ -1,6 +1,7 @@
 """The command itself, as a process of its own."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from clipadapt.cli import main
+from clipadapt.service.server import open_port
 
 
 @pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)])
@@ -67,3 +69,13 @@ def test_what_cannot_be_served_is_refused(arguments, message: str, index_folder:
     given = [argument.format(index=index_folder, shop=shop) for argument in arguments]
     assert main(["serve", *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_kept_connection_does_not_wait_for_acknowledgements() -> None:
+    """Linux hands the option of a listening socket to those that it accepts."""
+    with (
+        open_port("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()[:2]),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
