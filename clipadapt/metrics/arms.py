@@ -6,7 +6,7 @@
 Users come back, some a hundred times, and one who never clicks never does. So a user, not an impression, is the
 observation: the variance is that of the users' summed residuals (the sandwich of a ratio of two sums). Unlike
 effective.py it models nothing, which takes some hundred users, and is right where heavy users click more or less than
-others do: there the modelled standard error was from 0.9 to 1.9 times this one, in either direction.
+others do.
 Source: Deng, Knoblich & Lu, "Applying the delta method in metric analytics", KDD 2018; Huber (1967).
 """
 

@@ -74,7 +74,6 @@ class ClassifierObjective(Objective):
         *,
         seed: int,
         titles: Sequence[str] = (),
-        pictures_first: bool = False,
     ) -> None:
         """Raises:
         TrainingError: no attribute with two values to tell apart.

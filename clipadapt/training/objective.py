@@ -110,13 +110,11 @@ class Objective:
         *,
         seed: int,
         titles: Sequence[str] = (),
-        pictures_first: bool = False,
     ) -> None:
-        """`titles`: of the catalogue's items, whose words stand around values in some wordings.
-        `pictures_first`: steps of the main phase need no texts; those of a text phase (below 0) do.
-        """
+        """`titles`: of the catalogue's items, whose words stand around values in some wordings."""
         self._config = loss
-        self._pictures_first = pictures_first
+        self.pictures_first = False
+        """Steps of the main phase need no texts; those of the text phase, which are below 0, do."""
         self._prompts = prompts
         self._seed = seed
         self._items = len(catalogue)
@@ -159,7 +157,7 @@ class Objective:
 
     def texts_for(self, items: np.ndarray, *, epoch: int, step: int, captioned: int | None = None) -> TextBatch:
         """The texts of a global batch. `captioned`: how many of the first items get a caption; None: all."""
-        if self._pictures_first and step >= 0:
+        if self.pictures_first and step >= 0:
             return TextBatch(torch.from_numpy(np.ascontiguousarray(items)), [], None, {}, step=step)
         captions = self._captions.batch(items[:captioned].tolist(), epoch) if self._captions else None
         texts = dict.fromkeys(captions.texts if captions else ())

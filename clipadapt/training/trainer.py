@@ -115,9 +115,8 @@ class _Training:
         objective = ClassifierObjective if linear else Objective
         titles = titles_of(self.splits.train, config.data.title)
         self.pictures_first = config.train.order == "pictures_first"  # train_texts follows the epochs
-        self.objective = objective(
-            config.loss, self.splits.train, prompts, seed=config.seed, titles=titles, pictures_first=self.pictures_first
-        )
+        self.objective = objective(config.loss, self.splits.train, prompts, seed=config.seed, titles=titles)
+        self.objective.pictures_first = self.pictures_first
         told = [labels.attribute for labels in self.objective.labels] if linear else None
         self.selection = Selection(
             config, self.splits.train, self.splits.tune, prompts, self.processes, told=told,
