@@ -138,6 +138,12 @@ def _by_arrow(lines: bytes, kind: Kind) -> pa.Table | None:
         return None
     if kind == "events" and not pc.all(pc.is_in(table.column("event"), pa.array(["impression", "click"]))).as_py():
         return None
+    counts = [table.column(field.name) for field in schema if field.type == pa.int32()]
+    if any(pc.any(pc.less(column, 0)).as_py() for column in counts):  # a negative count is a fault
+        return None
+    lists = [table.column(field.name) for field in schema if pa.types.is_list(field.type)]
+    if any(pc.list_flatten(column).null_count for column in lists):
+        return None
     if table.num_rows != lines.count(b"\n"):
         return None
     return table.select(schema.names).cast(schema)

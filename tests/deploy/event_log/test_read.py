@@ -76,6 +76,41 @@ def test_the_quick_reader_gives_what_the_plain_one_gives(changes):
         assert quick.to_pylist() == plain.to_pylist() and not faults
 
 
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "mirrored": st.sampled_from([True, False, 0, "no", None]),
+                "items": st.sampled_from([[], ["1"], [1], [None], "1", None]),
+                "took_ms": st.sampled_from([4, 4.5, -1.0, "4", True, None]),
+                "k": st.sampled_from([0, 24, -1, 2**31, 2.0, True, None]),
+                "where": st.sampled_from([[], ["Pattern"], [None], None]),
+                "query": st.sampled_from(["midi", 4, None]),
+            },
+        ),
+        max_size=3,
+    )
+)
+def test_the_quick_reader_gives_what_the_plain_one_gives_of_answers(changes):
+    lines = b"".join(line(answer(number, **change)) for number, change in enumerate(changes))
+    quick = module._by_arrow(lines, "answers")
+    plain, faults = module._by_line(lines, "answers")
+    if quick is not None:
+        assert quick.to_pylist() == plain.to_pylist() and not faults
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "value"),
+    [("events", "position", -1), ("answers", "k", -1), ("answers", "items", ["1", None]), ("answers", "where", [None])],
+)
+def test_a_fault_that_arrow_would_take_is_a_fault(tmp_path, kind, column, value):
+    record = event if kind == "events" else answer
+    (tmp_path / f"{kind}-1.jsonl").write_bytes(line(record(1)) + line(record(2, **{column: value})))
+    log = read(tmp_path, kind)
+    assert log.table.num_rows == 1 and log.faults == {f"{column} is {str(value)!r}": 1}
+
+
 def test_the_quick_reader_takes_plain_records():
     kinds: list[tuple[Kind, Callable[[int], dict]]] = [("events", event), ("answers", answer)]
     for kind, record in kinds:
