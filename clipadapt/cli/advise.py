@@ -13,9 +13,11 @@ def command(
 ) -> None:
     """Say what to try next, from the run's curves and its report."""
     from clipadapt.evaluation.advice import advice
+    from clipadapt.evaluation.results import RESULTS, Results
     from clipadapt.runs import Run
 
-    found = advice(Run.open(run))
+    opened = Run.open(run)
+    found = advice(opened, Results.load(opened.report).rows if (opened.report / RESULTS).is_file() else ())
     if as_json:
         typer.echo(json.dumps([one._asdict() for one in found], ensure_ascii=False, indent=1))
         return

@@ -1,6 +1,7 @@
 """What to try next with a run, each piece of advice with the numbers that it comes from.
 
-    for one in advice(Run.open("runs/fashion")):
+    run = Run.open("runs/fashion")
+    for one in advice(run, Results.load(run.report).rows):
         print(one.text, one.why)
 
 Rules of thumb over the run's own curves (metrics.jsonl) and report (results.json): whether tune still rose, fell or
@@ -10,11 +11,9 @@ applies, not that nothing can be better. Nothing here trains or reads pictures.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from clipadapt.config import Config
-from clipadapt.evaluation.details import Training
-from clipadapt.evaluation.results import RESULTS, Results
+from clipadapt.evaluation.details import Advice, Training
 from clipadapt.evaluation.training_log import training_of
 from clipadapt.runs import Run
 from clipadapt.statistics.rows import HEADLINE, Row, in_quoted_wording, select
@@ -31,23 +30,9 @@ SHOWN = 8
 """Values that are named."""
 
 
-class Advice(NamedTuple):
-    """Something to try."""
-
-    text: str
-    """What, with the key to change or the command to type."""
-    why: str
-    """The figures behind it."""
-
-
-def advice(run: Run) -> list[Advice]:
-    """All that applies, the most promising first.
-
-    Raises:
-        ConfigError: a report of another version.
-    """
+def advice(run: Run, rows: Sequence[Row]) -> list[Advice]:
+    """All that applies, the most promising first. `rows`: of the run's report; none where it was not measured."""
     config, training = run.config, training_of(run)
-    rows = Results.load(run.report).rows if (run.report / RESULTS).is_file() else []
     said = [row["advice"] for row in run.metrics() if isinstance(row.get("advice"), str)]
     found = [*_of_curves(config, training), *_of_accuracy(run, config), *_of_texts(config, rows)]
     found += [Advice(one, "said by training itself, which watches its loss and accuracy") for one in said]

@@ -130,6 +130,15 @@ class Training(NamedTuple):
     """Of the steps alone: without encoding, text warm-up and measuring."""
 
 
+class Advice(NamedTuple):
+    """Something to try with the reported run."""
+
+    text: str
+    """What, with the key to change or the command to type."""
+    why: str
+    """The figures behind it."""
+
+
 @dataclass(frozen=True)
 class Details:
     """Everything of one evaluation that is not a row."""
@@ -151,5 +160,7 @@ class Details:
     """Retention set -> the loss that still counts as none."""
     training: Training | None = None
     """Of the run that is reported; null where the model is no run."""
+    advice: tuple[Advice, ...] = ()
+    """What to try next with that run, the most promising first."""
     notes: tuple[str, ...] = ()
     """Tasks that had nothing to measure, and why."""

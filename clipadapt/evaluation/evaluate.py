@@ -19,6 +19,7 @@ from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import refuse_fitted
 from clipadapt.errors import ConfigError
+from clipadapt.evaluation.advice import advice
 from clipadapt.evaluation.details import Details
 from clipadapt.evaluation.inputs import heads_of, missing, prepare
 from clipadapt.evaluation.results import Results
@@ -71,7 +72,7 @@ def evaluate(
         fitted_on: what was chosen on data (weights, epoch, ...) -> the split, for the refusal and the record.
         broken: error stops at a picture that cannot be decoded, count leaves it out and says so in the report.
         show_pictures: whether report.html may hold thumbnails; without, item ids stand in their place.
-        run: the run that the encoder is of, whose training the report draws.
+        run: the run that the encoder is of, whose training the report draws, with advice on what to try next.
 
     Raises:
         ConfigError: the suite names what the catalogue does not have, or the split was used to choose something.
@@ -125,6 +126,7 @@ def evaluate(
         train_counts={name: dict(counts) for name, counts in (train_counts or {}).items()},
         margins=measured.margins,
         training=None if run is None else training_of(run),
+        advice=() if run is None else tuple(advice(run, rows)),
         notes=tuple(dict.fromkeys((*_product_notes(catalogue), *head_notes, *measured.notes))),
     )
     results = Results(_record(context, suite, prompts, quoted, details, fitted_on or {}), tuple(rows), details)

@@ -242,6 +242,7 @@ class _Training:
             tuned = self.selection.pictures(self.encoder)
             self.head.start(self.splits.train, self.pictures(), self.splits.tune, tuned)
             self.processes.share(list(self.head.classifier.parameters()))
+            self.references.average.restart()
             progress.first = progress.start = self.measured(progress, "linear probe")
             progress.best = 0
             self.keep_adapter()

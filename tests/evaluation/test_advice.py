@@ -36,7 +36,7 @@ def run_with(
 
 
 def texts(run: Run) -> str:
-    return " | ".join(one.text for one in advice(run))
+    return " | ".join(one.text for one in advice(run, []))
 
 
 @pytest.mark.parametrize(
@@ -52,17 +52,17 @@ def texts(run: Run) -> str:
 def test_how_tune_went(tmp_path: Path, tune: list[float], wanted: str) -> None:
     assert wanted in texts(run_with(tmp_path / "run", tune))
     if not wanted:
-        assert advice(run_with(tmp_path / "other", tune)) == []
+        assert advice(run_with(tmp_path / "other", tune), []) == []
 
 
 def test_the_text_phase_is_no_epoch(tmp_path: Path) -> None:
     run = run_with(tmp_path / "run", [0.2, 0.4, 0.405], order="pictures_first", text_warmup=10)
     run.log(20, when="after the text warm-up", tune_smooth=0.6)
-    assert advice(run) == []
+    assert advice(run, []) == []
 
 
 def test_a_training_set_learned_by_heart(tmp_path: Path) -> None:
-    found = advice(run_with(tmp_path / "run", [0.2, 0.4, 0.405], accuracy=0.99))
+    found = advice(run_with(tmp_path / "run", [0.2, 0.4, 0.405], accuracy=0.99), [])
     assert "clipadapt data audit" in found[0].text and "99%" in found[0].why and "40%" in found[0].why
 
 
@@ -76,14 +76,7 @@ def test_texts_that_lag_values_with_few_items_and_what_got_worse(
         *compared(0.1, -0.1, 0.2, 0.5, metric="recall", value="Striped", bin="few", wording="held_out", mean=0.9),
         *compared(-0.2, -0.3, -0.1, 0.01, attribute="Colour", wording="held_out"),
     ]
-    found = advice(
-        run_with(
-            tmp_path / "run",
-            [0.2, 0.4, 0.405],
-            report=Results(record | {"headline": ["Pattern"]}, tuple(rows)),
-            text_warmup=200,
-        )
-    )
+    found = advice(run_with(tmp_path / "run", [0.2, 0.4, 0.405], text_warmup=200), rows)
     assert [one.text.split(":")[0].split(";")[0] for one in found] == [
         "give texts more steps", "collect or label more items of these values", "hold more of the base",
     ]  # fmt: skip
@@ -92,11 +85,14 @@ def test_texts_that_lag_values_with_few_items_and_what_got_worse(
     assert "Colour" in found[2].why and "-20.0 points" in found[2].why
 
 
-def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = run_with(tmp_path / "run", [0.2, 0.3, 0.4])
+def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], compared: Any, record: dict[str, Any]) -> None:
+    rows = tuple(compared(-0.2, -0.3, -0.1, 0.01, attribute="Colour", wording="held_out"))
+    report = Results(record | {"headline": ["Pattern"]}, rows)
+    run = run_with(tmp_path / "run", [0.2, 0.3, 0.4], report=report)
     assert main(["advise", str(run.path)]) == 0
     assert capsys.readouterr().out.startswith("1. train longer: train.epochs=4\n   smooth on tune still rose")
     assert main(["advise", str(run.path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["text"] == "train longer: train.epochs=4"
+    found = json.loads(capsys.readouterr().out)
+    assert found[0]["text"] == "train longer: train.epochs=4" and "-20.0 points" in found[1]["why"]
     assert main(["advise", str(tmp_path / "nowhere")]) != 0
     assert "nowhere" in capsys.readouterr().err

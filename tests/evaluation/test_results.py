@@ -11,7 +11,7 @@ from rich.console import Console
 
 from clipadapt.cli.console import stdout_console
 from clipadapt.errors import ConfigError
-from clipadapt.evaluation.details import Answer, Confusion, Details, Example, Missing, Reliability, Training
+from clipadapt.evaluation.details import Advice, Answer, Confusion, Details, Example, Missing, Reliability, Training
 from clipadapt.evaluation.report import page as page_module
 from clipadapt.evaluation.report.summary import findings, plain_sentence, retention
 from clipadapt.evaluation.results import Results
@@ -263,11 +263,17 @@ def test_the_page_has_contents_a_difference_of_confusions_and_the_training(resul
     training = Training(
         ((0.5, 3.0), (1.0, 1.0)), "balanced_accuracy", {"balanced_accuracy": ((0.0, 0.1), (1.0, 0.4))}, 1, 9, 576, 130.0
     )
-    details = dataclasses.replace(results.details, training=training)
+    tried = (Advice("train longer: train.epochs=4", "tune <still> rose"),)
+    details = dataclasses.replace(results.details, training=training, advice=tried)
     rows = (*results.rows, *moved(compared))
     text = (Results(results.config, rows, details).save(tmp_path) / "report.html").read_text(encoding="utf-8")
     anchors = re.findall(r'<li><a href="#(\w+)">', text)
-    assert {"headline", "confusions", "examples", "calibration", "training", "left_out", "everything"} <= set(anchors)
+    assert {
+        "headline", "confusions", "examples", "calibration", "training", "advice", "left_out", "everything",
+    } <= set(anchors)  # fmt: skip
+    assert "<li>train longer: train.epochs=4<br>" in text and "tune &lt;still&gt; rose" in text
+    short = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "1. train longer: train.epochs=4 (tune" in short
     assert all(f'id="{anchor}"' in text for anchor in anchors)
     assert "adapted minus base, points" in text
     assert 'class="cell up' in text and 'class="cell down' in text

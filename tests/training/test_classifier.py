@@ -112,6 +112,17 @@ def test_a_probe_alone_leaves_the_tower_as_it_is(configured: Make):
     assert base.image_space == adapted.image_space
 
 
+def test_an_average_starts_at_the_probe(configured: Make, tmp_path: Path):
+    sections: dict[str, Any] = {"epochs": 2, "lr": 1e-9}
+    plain = train(linear(configured, train=sections, output_dir=str(tmp_path / "plain")))
+    run = train(linear(configured, train=sections | {"average": 0.999}))
+    figures = [[row["tune_smooth"] for row in one.metrics() if "when" in row] for one in (plain, run)]
+    assert figures[0] == pytest.approx(figures[1], abs=1e-4)
+    averaged = load_file(max(run.checkpoints.iterdir()) / "parameters.safetensors")
+    weights, average = averaged["classifier.lines.0"], averaged["average.classifier.lines.0"]
+    assert weights.any() and torch.allclose(weights, average, atol=1e-6)
+
+
 def test_stopped_and_resumed_ends_with_the_same_head(configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     sections: dict[str, Any] = {"train": {"checkpoint_every": 1}, "augment": {"mixup": 0.3}}
     whole = train(linear(configured, **sections, output_dir=str(tmp_path / "whole")))

@@ -65,6 +65,11 @@ def _lines(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> 
             by_task.setdefault(row.task, []).append(row)
     for task, some in by_task.items():
         yield from _table(task.replace("_", " "), some, counterpart)
+    if details.advice:
+        yield "## What to try next"
+        yield ""
+        yield from (f"1. {_escaped(one.text)} ({_escaped(one.why)})" for one in details.advice)
+        yield ""
     yield from _left_out(details)
     versions = ", ".join(f"{name} {version}" for name, version in config.get("versions", {}).items())
     yield f"<sub>{_escaped(versions)}</sub>"

@@ -60,6 +60,7 @@ _SECTIONS = {
     "examples": "Searches side by side",
     "calibration": "Calibration",
     "training": "Training",
+    "advice": "What to try next",
     "left_out": "Left out",
     "everything": "Everything measured",
 }
@@ -175,6 +176,7 @@ def page(config: Mapping[str, Any], rows: Sequence[Row], details: Details) -> st
         "examples": details.examples,
         "calibration": [_reliability(one, systems) for one in details.reliability],
         "training": None if details.training is None else _training(details.training),
+        "advice": details.advice,
         "left_out": (*details.missing, *details.broken, *details.notes),
     }
     return (
