@@ -13,6 +13,7 @@ nearly the picture alone. Each side is divided by how widely its similarities to
 then means an equal weight. One vector per query comes out, so any index can answer it. Knows nothing of indexes.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,8 +23,10 @@ from jaxtyping import Float
 from PIL import Image
 
 from clipadapt.errors import SpaceError, UsageError
-from clipadapt.search.named import values_named
 from clipadapt.search.recall import Kind
+from clipadapt.search.understanding.reader import understand
+from clipadapt.search.understanding.vocabulary import Value, Vocabulary
+from clipadapt.search.understanding.words import tokens
 from clipadapt.towers.protocol import Encoder, TextEncoder
 from clipadapt.towers.value_vectors import ValueVectors
 
@@ -199,6 +202,34 @@ def _check_weights(weights: Sequence[float], parts: int) -> None:
 def _mean(weighted: Sequence[tuple[np.ndarray, float]]) -> np.ndarray:
     vectors, weights = zip(*weighted, strict=True)
     return np.average(np.stack(vectors), axis=0, weights=weights)
+
+
+class Names(NamedTuple):
+    """The values that a text names, of those that were learned."""
+
+    values: tuple[Value, ...]
+    """In the order of the text, none twice; none that it does not want, and none that two attributes share."""
+    share: float
+    """Of the text's words, how many belong to these names; from 0 to 1."""
+
+
+def values_named(text: str, learned: ValueVectors) -> Names:
+    """What a text names of learned values, by the same reading as a query's."""
+    found = understand(text, _learned(tuple((name, one.values) for name, one in learned.attributes.items())))
+    parts = [
+        part
+        for part in found.parts
+        if part.kind == "wanted" and len({value.value.casefold() for value in part.values}) == len(part.values)
+    ]
+    words = [token for token in tokens(text) if token.kind != "sign"]
+    counted = sum(any(part.start <= word.start < part.end for part in parts) for word in words)
+    values = tuple(dict.fromkeys(value for part in parts for value in part.values))
+    return Names(values, counted / len(words) if words else 0.0)
+
+
+@functools.lru_cache(maxsize=8)
+def _learned(attributes: tuple[tuple[str, tuple[str, ...]], ...]) -> Vocabulary:
+    return Vocabulary.of_values(dict(attributes))
 
 
 def _with_value(text: str, mean: np.ndarray, learned: ValueVectors) -> np.ndarray:

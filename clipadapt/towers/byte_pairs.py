@@ -102,6 +102,12 @@ def _symbols() -> dict[int, str]:
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
 
 
+def frequent_words(merges: int) -> frozenset[str]:
+    """Whole words, in lower case, among the first merges: those that texts of pictures use most."""
+    joined = (left + right for left, right in _merges()[:merges])
+    return frozenset(pair.removesuffix(_LAST) for pair in joined if pair.endswith(_LAST))
+
+
 @functools.cache
 def _merges() -> list[tuple[str, str]]:
     """The pairs that are joined, in order.

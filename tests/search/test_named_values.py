@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from clipadapt.search.named import values_named
-from clipadapt.search.query import _with_value
+from clipadapt.search.query import _with_value, values_named
 from clipadapt.towers.value_vectors import Learned, ValueVectors
 
 
