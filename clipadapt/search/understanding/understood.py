@@ -70,7 +70,7 @@ class Understood:
 
     @property
     def positive(self) -> str:
-        """The text without what is not wanted and without conditions: what is encoded; the same where there are none."""
+        """The text less what is not wanted and less conditions: what is encoded; all of it where there are none."""
         if all(part.kind in ("words", "wanted") for part in self.parts) and self._whole():
             return self.text
         kept = [self.text[part.start : part.end] for part in self.parts if part.kind in ("words", "wanted")]
