@@ -70,7 +70,7 @@ class Understood:
 
     @property
     def positive(self) -> str:
-        """The text less what is not wanted and less conditions: what is encoded; all of it where there are none."""
+        """The text to encode: what is not wanted and conditions are cut out of it."""
         if all(part.kind in ("words", "wanted") for part in self.parts) and self._whole():
             return self.text
         kept = [self.text[part.start : part.end] for part in self.parts if part.kind in ("words", "wanted")]
