@@ -64,10 +64,54 @@ def test_500_written_queries_are_understood() -> None:
 
 
 PIECES = st.sampled_from(
-    [*COLOURS, "not", "no", "without", "or", "and", "but", ",", "/", "-", "&", ".", "under", "between", "50", "€50",
-     "38", "size", "price", "since", "May", "2024", "colour", ":", "skirt", "long", "sleeves", "stripd",
-     "fluffy", "either", "neither", "nor", "to", "<", "cotton", "fabric", "M", "n't", "d'été", "ﬁt", "٣", "ß", "  ", "(", "💃"]
-)  # fmt: skip
+    [
+        *COLOURS,
+        "not",
+        "no",
+        "without",
+        "or",
+        "and",
+        "but",
+        ",",
+        "/",
+        "-",
+        "&",
+        ".",
+        "under",
+        "between",
+        "50",
+        "€50",
+        "38",
+        "size",
+        "price",
+        "since",
+        "May",
+        "2024",
+        "colour",
+        ":",
+        "skirt",
+        "long",
+        "sleeves",
+        "stripd",
+        "fluffy",
+        "either",
+        "neither",
+        "nor",
+        "to",
+        "<",
+        "cotton",
+        "fabric",
+        "M",
+        "n't",
+        "d'été",
+        "ﬁt",
+        "٣",
+        "ß",
+        "  ",
+        "(",
+        "💃",
+    ]
+)
 
 
 @settings(max_examples=100, deadline=None)
