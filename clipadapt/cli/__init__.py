@@ -27,6 +27,7 @@ VERBS = {
     "eval": "measure a model, against another, with intervals",
     "advise": "what to try next with a run, with the numbers behind it",
     "tag": "values, captions and alt texts per item; what needs no person",
+    "captions": "alt texts and captions of sure tags, as HTML with JSON-LD for a publisher's page",
     "index": "build, search, change and tune a visual search index",
     "export": "merge adapters; write what servers load",
     "release": "bundle, promote, roll back, list and purge what serves",

@@ -115,10 +115,7 @@ def metadata(
     catalogue: options.Catalogue,
     positional: Source = None,
     split: options.Split = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option("--column", help="FIELD=COLUMN that holds it, such as captured=shot_on; may be repeated."),
-    ] = None,
+    column: options.Columns = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Look into pictures (EXIF, XMP, IPTC) for empty cells.")
     ] = True,
@@ -128,15 +125,12 @@ def metadata(
     from clipadapt.atomic import atomic_write
     from clipadapt.data.metadata import fields, table
     from clipadapt.data.metadata import metadata as run
-    from clipadapt.errors import UsageError
     from clipadapt.inputs import resolve
 
-    pairs = [one.partition("=") for one in column or ()]
-    if bad := ["".join(parts) for parts in pairs if not all(parts)]:
-        raise UsageError(f"--column {bad[0]}: write it as FIELD=COLUMN, such as captured=shot_on")
+    columns = options.columns_of(column)
     inputs = resolve(**_named(positional, catalogue))
     items = inputs.items(split or inputs.data.splits.train)
-    rows, faults = run(items, {field: name for field, _, name in pairs}, pictures=pictures, location=location)
+    rows, faults = run(items, columns, pictures=pictures, location=location)
     atomic_write(out, table(items.ids, rows, location=location))
     for fault in faults[:_SHOWN]:
         typer.echo(str(fault), err=True)

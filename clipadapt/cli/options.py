@@ -6,7 +6,7 @@ A verb that reads a catalogue takes the flags that name one by `with_catalogue`,
 
 import datetime
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,6 +38,11 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1; auto t
 Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of kept vectors; default: the user's.")]
 Broken = Annotated[
     Literal["error", "count"], typer.Option("--broken", help="Broken pictures: stop, or count and go on.")
+]
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="FIELD=COLUMN that holds it, such as captured=shot_on; may be repeated."),
 ]
 
 Catalogue = Mapping[str, Any]
@@ -83,6 +88,37 @@ def day_of(option: str, text: str | None) -> datetime.date | None:
         return None if text is None else datetime.date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{option} {text}: write a day as 2030-03-31") from None
+
+
+def refuse_precision(precision: float | None) -> None:
+    """What --precision of tags may not be.
+
+    Raises:
+        ConfigError: no fraction between 0 and 1.
+    """
+    from clipadapt.errors import ConfigError
+
+    if precision is not None and not 0.0 < precision < 1.0:
+        raise ConfigError(f"--precision {precision}: a fraction between 0 and 1, such as 0.95")
+
+
+def columns_of(pairs: Sequence[str] | None) -> dict[str, str]:
+    """FIELD=COLUMN, as --column names where metadata stands, as a mapping.
+
+    Raises:
+        UsageError: another form, or a field twice.
+    """
+    from clipadapt.errors import UsageError
+
+    columns: dict[str, str] = {}
+    for pair in pairs or ():
+        field, _, column = pair.partition("=")
+        if not (field and column):
+            raise UsageError(f"--column {pair}: write it as FIELD=COLUMN, such as captured=shot_on")
+        if field in columns:
+            raise UsageError(f"--column {pair}: {field} is already {columns[field]!r}; name one column")
+        columns[field] = column
+    return columns
 
 
 def device_of(name: str) -> str:

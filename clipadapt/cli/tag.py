@@ -18,11 +18,9 @@ from clipadapt.cli import options
 if TYPE_CHECKING:
     from clipadapt.inputs import Inputs
     from clipadapt.prompts import Prompts
-    from clipadapt.recognition.vectors import VectorCache
     from clipadapt.tagging.inputs import TagInputs
     from clipadapt.tagging.tag import Tagged
     from clipadapt.tagging.thresholds import Thresholds
-    from clipadapt.towers.encoder import Encoder
 
 DEFAULT_PRECISION = 0.95
 
@@ -62,8 +60,7 @@ def command(
 
     check_form(out)
     refuse_unwritable(out.parent)
-    if precision is not None and not 0.0 < precision < 1.0:
-        raise ConfigError(f"--precision {precision}: a fraction between 0 and 1, such as 0.95")
+    options.refuse_precision(precision)
     if thresholds is not None and not (tune is against is precision is None and not attribute):
         raise ConfigError(
             "--thresholds brings what was fitted on tune for one model, at its precision and for its attributes; "
@@ -79,7 +76,7 @@ def command(
     tagged, fitted = {}, {}
     for system, name in systems.items():
         encoder = load(name or "", device=where)
-        fitted[system] = given or _fit(encoder, to_tag, words, kept, precision)
+        fitted[system] = given or to_tag.fit(encoder, words, kept, precision=precision or DEFAULT_PRECISION)
         tagged[system] = tag(encoder, to_tag.catalogue, words, fitted[system], kept, split=to_tag.split)
     first = next(iter(systems))
     tagged[first].write(out)
@@ -90,25 +87,6 @@ def command(
         fitted[first].save(path)
         _say(f"wrote {path}")
     _report(tagged, fitted, to_tag, inputs, words, out.with_name(f"{out.stem}.report.json"))
-
-
-def _fit(
-    encoder: "Encoder", tag_inputs: "TagInputs", words: "Prompts", kept: "VectorCache", precision: float | None
-) -> "Thresholds":
-    from clipadapt.tagging.thresholds import fit
-
-    assert tag_inputs.tune is not None, "read from a file otherwise"
-    return fit(
-        encoder,
-        tag_inputs.tune,
-        words,
-        tag_inputs.attributes,
-        kept,
-        split=tag_inputs.tune_name,
-        carved_from=tag_inputs.carved_from,
-        known=tag_inputs.known,
-        precision=DEFAULT_PRECISION if precision is None else precision,
-    )
 
 
 def _tell(tagged: "Tagged", fitted: "Thresholds") -> None:

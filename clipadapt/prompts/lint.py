@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from clipadapt.prompts import wording
+from clipadapt.prompts import publishing, wording
 from clipadapt.prompts.definitions import NOWHERE, Entry
 from clipadapt.prompts.document import Place
 from clipadapt.prompts.family import family_of
@@ -85,7 +85,8 @@ def lint(prompts: Prompts, source: Source | None = None) -> list[Finding]:
         found += _lists(prompts, source)
     found += _articles(prompts, source)
     held_out = findings(prompts, lambda attribute: values_of(prompts, attribute, source))
-    found += [*(Finding(*one) for one in held_out), *_unjudged(prompts)]
+    published = publishing.findings(prompts, (kind.row for kind in source.kinds) if source is not None else ())
+    found += [*(Finding(*one) for one in (*held_out, *published)), *_unjudged(prompts)]
     return sorted(set(found))
 
 

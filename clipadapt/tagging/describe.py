@@ -1,25 +1,22 @@
 """A caption and an alt text from confident values alone, in the words of the prompts file's caption templates.
 
     describer = Describer(prompts)
-    describer({"Pattern": "Striped", "articleType": "Shirts"})    # Description("a striped shirt", "A striped shirt")
+    said = describer({"Pattern": "Striped", "articleType": "Shirts"})
+    said.caption, said.alt_text                   # "a striped shirt", "A striped shirt"
+    said.states                                   # ("Pattern", "articleType")
 
 Of all templates that can speak of an item the one that states most is taken, the first in the file among equals; what
-is not confident is an empty cell, so its phrases vanish. An alt text does not announce a picture (screen readers do)
-and is short enough to be read out whole; only English words for a picture are known here. Nothing is said of an item
-when every template needs a column that is not confident.
+is not confident is an empty cell, so its phrases vanish. Heaps of keywords are no captions, and an alt text has to be
+fit for a screen reader as well (prompts.publishing). Nothing is said of an item when every template needs a column that
+is not confident.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from clipadapt.prompts import Prompts
+from clipadapt.prompts.publishing import stuffed, unfit_alt
 from clipadapt.prompts.template import Template
-
-ALT_LENGTH = 125
-"""Characters that screen readers read without a break."""
-_ANNOUNCES = {"photo", "photograph", "picture", "image", "drawing", "shot"}
-_LEAD = 4
-"""Words at the start that may announce a picture, as in "a close-up product photo"."""
 
 
 class Description(NamedTuple):
@@ -27,6 +24,8 @@ class Description(NamedTuple):
 
     caption: str
     alt_text: str
+    states: tuple[str, ...] = ()
+    """Columns that the caption or the alt text depends on."""
 
 
 class Describer:
@@ -47,16 +46,13 @@ class Describer:
     def _describe(self, confident: Mapping[str, str]) -> Description:
         row = dict.fromkeys(self._prompts.fields, "") | dict(confident)
         texts = {text: template for template in self._templates if (text := self._prompts.caption_of(template, row))}
-        ranked = sorted(texts, key=lambda text: -self._stated(texts[text], row, text))
-        short = (text for text in ranked if len(text) <= ALT_LENGTH and not _announces(text))
-        alt = next(short, "")
-        return Description(ranked[0] if ranked else "", alt[:1].upper() + alt[1:])
+        states = {text: self._states(texts[text], row, text) for text in texts if not stuffed(text)}
+        ranked = sorted(states, key=lambda text: -len(states[text]))
+        caption, alt = next(iter(ranked), ""), next((text for text in ranked if not unfit_alt(text)), "")
+        stated = dict.fromkeys((*states.get(caption, ()), *states.get(alt, ())))
+        return Description(caption, alt[:1].upper() + alt[1:], tuple(stated))
 
-    def _stated(self, template: Template, row: Mapping[str, str], text: str) -> int:
-        """How many columns the text depends on."""
-        names = {field.name for field in template.fields if row.get(field.name)}
-        return sum(self._prompts.caption_of(template, {**row, name: ""}) != text for name in names)
-
-
-def _announces(text: str) -> bool:
-    return bool(_ANNOUNCES & set(text.lower().split()[:_LEAD]))
+    def _states(self, template: Template, row: Mapping[str, str], text: str) -> list[str]:
+        """The columns that the text depends on."""
+        names = dict.fromkeys(field.name for field in template.fields if row.get(field.name))
+        return [name for name in names if self._prompts.caption_of(template, {**row, name: ""}) != text]

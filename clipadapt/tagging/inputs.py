@@ -14,7 +14,10 @@ from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.data.splits import load_split, refuse_fitted
 from clipadapt.errors import ConfigError
 from clipadapt.inputs import Inputs
-from clipadapt.tagging.thresholds import Thresholds
+from clipadapt.prompts import Prompts
+from clipadapt.recognition.vectors import VectorCache
+from clipadapt.tagging.thresholds import Thresholds, fit
+from clipadapt.towers.encoder import Encoder
 
 DEFAULT_SHARE = "0.1"
 """Of the products of train, where no config or flag says what thresholds are fitted on."""
@@ -35,6 +38,25 @@ class TagInputs(NamedTuple):
     """Attribute -> values of training."""
     trained_on_it: bool
     """Whether the model's weights were fitted on what is tagged, so that its labels prove nothing."""
+
+    def fit(self, encoder: Encoder, prompts: Prompts, cache: VectorCache, *, precision: float) -> Thresholds:
+        """Thresholds from tune.
+
+        Raises:
+            ConfigError: as `thresholds.fit` does.
+        """
+        assert self.tune is not None, "read from a file otherwise"
+        return fit(
+            encoder,
+            self.tune,
+            prompts,
+            self.attributes,
+            cache,
+            split=self.tune_name,
+            carved_from=self.carved_from,
+            known=self.known,
+            precision=precision,
+        )
 
 
 def tag_inputs(inputs: Inputs, split: str, *, tune: str | None, given: Thresholds | None) -> TagInputs:

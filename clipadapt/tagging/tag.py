@@ -84,6 +84,8 @@ class Tagged:
     alt_texts: list[str]
     faults: dict[int, str]
     """Row -> what is wrong with its picture."""
+    states: list[tuple[str, ...]]
+    """Of each item: the attributes that its caption or alt text states."""
     recognised: dict[str, Predictions]
     """Attribute -> what its labelled items are recognised as among the values of this catalogue, as an evaluation does;
     of the system "", and only where the catalogue has labels."""
@@ -188,7 +190,8 @@ def tag(
         name: partial(cache.values, encoder, prompts, name) for name in thresholds.attributes
     })  # fmt: skip
     captions, alt_texts = [one.caption for one in descriptions], [one.alt_text for one in descriptions]
-    return Tagged(catalogue, columns, captions, alt_texts, faults, recognised)
+    states = [one.states for one in descriptions]
+    return Tagged(catalogue, columns, captions, alt_texts, faults, states, recognised)
 
 
 def tag_picture(

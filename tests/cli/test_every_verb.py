@@ -19,6 +19,7 @@ TYPED: dict[str, list[str]] = {
     "embed": ["embed --model run:run --split validation --out vectors"],
     "eval": ["eval --model run:run --against local-dir:base --suite suite.yaml --out report"],
     "tag": ["tag --model run:run --split validation --out tags.csv"],
+    "captions": ["captions --model run:run --split validation --out gallery"],
     "index": [
         "index build --model run:run --vectors vectors --out index",
         "index info index",
@@ -53,6 +54,7 @@ LEFT = {
     "embed": "vectors/vectors.npy",
     "eval": "report/report.html",
     "tag": "tags.csv",
+    "captions": "gallery/gallery.json",
     "index": "index/current",
     "export": "exported/open_clip_model.safetensors",
     "drift": "drifted/drift.html",

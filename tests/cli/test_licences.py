@@ -63,6 +63,7 @@ def test_what_a_policy_keeps_out_reaches_no_file(tmp_path, config, capsys):
             == 0
         )
     assert main(["tag", *about, "--split", "validation", "--out", str(tmp_path / "tags.csv"), *cache]) == 0
+    assert main(["captions", *about, "--split", "validation", "--out", str(tmp_path / "gallery"), *cache]) == 0
     report = ["--suite", "eval/attributes.yaml", "--split", "validation", "--out", str(tmp_path / "report")]
     assert main(["eval", *about, *report, *cache]) == 0
     said = capsys.readouterr().err
@@ -70,7 +71,7 @@ def test_what_a_policy_keeps_out_reaches_no_file(tmp_path, config, capsys):
     assert "does not allow 'show'" in (tmp_path / "report/report.md").read_text()
     written = [
         path for name in ("vectors-train", "vectors-validation", "index-train", "index-validation", "train",
-                          "validation", "tags.csv", "report")
+                          "validation", "tags.csv", "gallery", "report")
         for path in ([tmp_path / name] if (tmp_path / name).is_file() else sorted((tmp_path / name).rglob("*")))
         if path.is_file()
     ]  # fmt: skip

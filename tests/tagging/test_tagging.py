@@ -180,10 +180,30 @@ def test_predictions_of_a_multi_attribute_by_hand():
 
 def test_descriptions_state_what_is_confident_and_nothing_else(prompts):
     say = Describer(prompts)
-    assert say({"Pattern": "Striped", "baseColour": "Red"}) == ("a striped shirt in red", "A striped shirt in red")
-    assert say({"baseColour": "Red"}) == ("a photo of a red shirt", "")
+    both = ("Pattern", "baseColour")
+    assert say(dict.fromkeys(both, "") | {"Pattern": "Striped", "baseColour": "Red"}) == (
+        "a striped shirt in red", "A striped shirt in red", both,
+    )  # fmt: skip
+    assert say({"baseColour": "Red"}) == ("a photo of a red shirt", "", ("baseColour",))
     assert say({"Pattern": "N/A", "baseColour": "Red"}).caption == "a photo of a red shirt"
-    assert say({}) == ("", "")
+    assert say({}) == ("", "", ())
+
+
+def test_heaps_of_keywords_and_long_texts_are_never_said():
+    words = """
+captions:
+  - "{Pattern} shirt, {baseColour} shirts, cheap shirt"
+  - "{a Pattern} shirt[ in {baseColour}]"
+  - "a shirt in {baseColour} LONG"
+other_attributes: {templates: ["{value}"]}
+"""
+    long = (
+        "that is described at such length and with so many details that nobody would ever want to listen up to its end"
+    )
+    say = Describer(Prompts.parse(words.replace("LONG", long)))
+    assert say({"Pattern": "Striped", "baseColour": "Red"}).caption == "a striped shirt in red"
+    only_long = say({"baseColour": "Red"})
+    assert only_long.caption == f"a shirt in red {long}" and only_long.alt_text == ""
 
 
 def _fitted(encoder, tune, prompts, **options) -> Thresholds:
@@ -329,7 +349,7 @@ def test_the_report_by_hand(good, train, validation, prompts):
     assert items.mean == pytest.approx(np.mean(both))
     assert json.loads(results.to_json())["config"]["systems"]["model"]["fitted_on"]["split"] == "train"
     blank = Catalogue.load(validation.source, "validation").subset([])
-    empty = Tagged(blank, {name: tagged.columns[name] for name in ()}, [], [], {}, {})
+    empty = Tagged(blank, {name: tagged.columns[name] for name in ()}, [], [], {}, [], {})
     with pytest.raises(ValueError, match="no item of 'validation' has a known value"):
         report({"model": empty}, {"model": thresholds})
 
