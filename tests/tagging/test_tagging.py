@@ -197,9 +197,7 @@ captions:
   - "a shirt in {baseColour} LONG"
 other_attributes: {templates: ["{value}"]}
 """
-    long = (
-        "that is described at such length and with so many details that nobody would ever want to listen up to its end"
-    )
+    long = " ".join(f"{one}{two}" for one in "bcdf" for two in "ghjklmnpqrst")
     say = Describer(Prompts.parse(words.replace("LONG", long)))
     assert say({"Pattern": "Striped", "baseColour": "Red"}).caption == "a striped shirt in red"
     only_long = say({"baseColour": "Red"})
