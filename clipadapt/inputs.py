@@ -267,6 +267,11 @@ def resolve(
     return Inputs(data, settings, trained, known, bool(attributes), words)
 
 
+def inputs_of(data: Data) -> Inputs:
+    """A catalogue that a data section describes, without the config around it."""
+    return Inputs(data, None, False, False, False, GENERIC)
+
+
 def run_of(model: str | None) -> Run | None:
     """The run of a run: MODEL, whose PATH is its folder or that of its adapter; None for models that are no run."""
     if model is None or not model.startswith("run:"):

@@ -18,6 +18,7 @@ from clipadapt.cli import options
 from clipadapt.cli.embed import Workers, encoder
 
 if TYPE_CHECKING:
+    from clipadapt.config import Data
     from clipadapt.data.catalogue import Catalogue
     from clipadapt.search.index import Change
     from clipadapt.search.meta import Target
@@ -55,9 +56,11 @@ def build(
     from clipadapt.search.index import Index as Built
 
     refuse_unwritable(out)
-    given = _given(model, split, vectors, catalogue)
+    given, shown = _given(model, split, vectors, catalogue)
     loaded = encoder(model, precision, device)
-    built = Built.build(_embedded(loaded, given, workers), out, encoder=loaded, factory=factory, target=_target(recall))
+    built = Built.build(
+        _embedded(loaded, given, workers), out, encoder=loaded, factory=factory, target=_target(recall), shown=shown
+    )
     typer.echo(f"{len(built)} items in {out}: {built.meta.factory}, {_recalls(built.meta.measured)}")
     typer.echo(f'search it: clipadapt index search {out} --text "..."', err=True)
 
@@ -84,7 +87,7 @@ def add(
         more = Vectors.open(vectors)
     else:
         name = model or opened.model
-        given = _given(name, split, vectors, catalogue)
+        given, _ = _given(name, split, vectors, catalogue)
         more = _embedded(encoder(name, precision, device), given, workers)
     _report(opened.update(more) if replace else opened.add(more))
 
@@ -207,8 +210,10 @@ def search(
         typer.echo("; ".join(reasons), err=True)
 
 
-def _given(model: str, split: str | None, vectors: Path | None, catalogue: options.Catalogue) -> "Vectors | Catalogue":
-    """A folder of vectors, or the pictures that flags, a config or a run name; before any model is loaded."""
+def _given(
+    model: str, split: str | None, vectors: Path | None, catalogue: options.Catalogue
+) -> "tuple[Vectors | Catalogue, Data | None]":
+    """A folder of vectors, or the pictures that flags, a config or a run name, and their data section."""
     from clipadapt.errors import UsageError
     from clipadapt.inputs import resolve
     from clipadapt.search.vectors import Vectors
@@ -217,9 +222,9 @@ def _given(model: str, split: str | None, vectors: Path | None, catalogue: optio
         if (given := [name for name in ("source", "config") if catalogue[name] is not None]) or split is not None:
             both = ", ".join(f"--{name}" for name in (*given, *(["split"] if split is not None else [])))
             raise UsageError(f"--vectors {vectors} has its pictures already; leave out {both}, or --vectors")
-        return Vectors.open(vectors)
+        return Vectors.open(vectors), None
     inputs = resolve(model=model, **catalogue)
-    return inputs.items(split or inputs.data.splits.train)
+    return inputs.items(split or inputs.data.splits.train), inputs.data
 
 
 def _embedded(loaded: "Encoder", given: "Vectors | Catalogue", workers: int | None) -> "Vectors":

@@ -15,13 +15,14 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
 from clipadapt.atomic import refuse_unwritable
+from clipadapt.config import Data
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import SpaceError, UsageError
 from clipadapt.search.contents import Contents, unit_vectors
@@ -35,6 +36,7 @@ from clipadapt.search.models import model_of, remembered
 from clipadapt.search.query import Compiler, Item, Query, QueryPart
 from clipadapt.search.recall import Point
 from clipadapt.search.searcher import Hit, Searcher
+from clipadapt.search.shown import remembered_catalogue
 from clipadapt.search.tune import QUERIES, Tuned, choose, choose_params, remeasure, sample_texts
 from clipadapt.search.vectors import Vectors
 from clipadapt.search.versions import Versions
@@ -118,6 +120,7 @@ class Index:
         factory: str = "auto",
         target: Target | None = None,
         texts: Sequence[str] | Float[np.ndarray, "texts dim"] | None = None,
+        shown: Data | None = None,
         seed: int = 0,
     ) -> Self:
         """Embeds if need be, trains, adds, measures, and writes a new version at `out`.
@@ -125,6 +128,7 @@ class Index:
         Args:
             source: vectors from `embed`, or a catalogue whose pictures `encoder` encodes.
             texts: queries that recall is measured with, or their vectors; None makes some up from the items' values.
+            shown: the data section of the catalogue that shows the items, remembered for `clipadapt serve`.
 
         Raises:
             UsageError: a vector without direction, a factory that cannot be, a catalogue without an encoder.
@@ -147,7 +151,11 @@ class Index:
         tuned = choose_params(Engine.build(vectors, chosen, seed), chosen, target, text_queries, seed)
         versions = Versions(out)
         model = source.model and remembered(source.model, versions.store.root)
-        meta = _meta(tuned, source.image_space, model, target, tuned.points, len(source.broken))
+        catalogue = remembered_catalogue(shown, versions.store.root) if shown is not None else None
+        meta = _meta(
+            tuned, target, tuned.points,
+            image_space=source.image_space, model=model, catalogue=catalogue, left_out=len(source.broken),
+        )  # fmt: skip
         versions.write(Contents(tuned.engine, source.items, meta, text_queries))
         return cls(versions, encoder=encoder, verify=False)
 
@@ -275,7 +283,8 @@ class Index:
             whole = len(live) == now.engine.count
             vectors = now.engine.all_vectors() if whole else now.engine.vectors(live)
             tuned, points = choose(vectors, target, now.texts, factories, seed)
-            meta = _meta(tuned, now.meta.image_space, now.meta.model, target, points, now.meta.left_out)
+            kept = now.meta.model_dump(include={"image_space", "model", "catalogue", "left_out"})
+            meta = _meta(tuned, target, points, **kept)
             return Contents(tuned.engine, now.items.compacted(), meta, now.texts)
 
         self._versions.change(edit)
@@ -367,11 +376,11 @@ def _text_vectors(
     return encoder.encode_texts(queries).cpu().numpy()
 
 
-def _meta(tuned: Tuned, space: str, model: str | None, target: Target, points: Sequence[Point], left_out: int) -> Meta:
+def _meta(tuned: Tuned, target: Target, points: Sequence[Point], **about: Any) -> Meta:
     return Meta(
-        image_space=space, model=model, factory=tuned.factory, faiss=FAISS, dim=tuned.engine.dim,
+        factory=tuned.factory, faiss=FAISS, dim=tuned.engine.dim,
         trained_on=tuned.engine.count, target=target, search_params=tuned.search_params, measured=tuned.measured,
-        curve=list(points), memory_bytes=tuned.memory, left_out=left_out,
+        curve=list(points), memory_bytes=tuned.memory, **about,
     )  # fmt: skip
 
 

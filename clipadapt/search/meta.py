@@ -72,6 +72,8 @@ class Meta(_Part):
     curve: list[Point]
     memory_bytes: int
     """What must be in memory when the file is mapped."""
+    catalogue: dict[str, Any] | None = None
+    """Shows the items (shown.py): a data section, paths from the index's folder; null: not known."""
     left_out: int = 0
     """Pictures of the source that could not be embedded."""
 

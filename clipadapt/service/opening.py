@@ -4,7 +4,7 @@
     collection = Opener(serving).open(place)    loads the model; seconds
 
 A folder of releases stands for the one that is promoted. Pictures come from the catalogue that flags name, else from
-the one that the run of the index was trained on. Nothing here knows of HTTP.
+the one that the index was built from, else from the one that its run was trained on. Nothing here knows of HTTP.
 """
 
 import logging
@@ -19,9 +19,10 @@ from clipadapt.deploy.bundle import INDEX, PROMPTS, THRESHOLDS
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.loading import release_folder, serving_encoder
 from clipadapt.errors import ClipadaptError, UsageError
-from clipadapt.inputs import Inputs, resolve
+from clipadapt.inputs import Inputs, inputs_of, resolve
 from clipadapt.search.index import Index
 from clipadapt.search.query import QueryPart
+from clipadapt.search.shown import catalogue_of
 from clipadapt.service.batching import BatchedEncoder
 from clipadapt.service.collection import Collection
 from clipadapt.service.pictures import ItemPictures
@@ -178,9 +179,12 @@ def _warm(collection: Collection) -> None:
 
 
 def _inputs(model: str, place: Place, index: Index, catalogue: Mapping[str, Any]) -> Inputs | None:
-    """The catalogue that flags name, else that of the run which the index or release was made from."""
+    """The catalogue that flags name, else the index's, else that of the run which index or release was made from."""
+    named = catalogue.get("source") is not None or catalogue.get("config") is not None
+    if not named and (data := catalogue_of(index.meta.catalogue, place.index)) is not None:
+        return inputs_of(data)
     run = next((one for one in (model, _remembered(index)) if one is not None and one.startswith("run:")), None)
-    if run is None and catalogue.get("source") is None and catalogue.get("config") is None:
+    if run is None and not named:
         return _near(place.config) if place.config is not None else None
     return resolve(model=run, **catalogue)
 

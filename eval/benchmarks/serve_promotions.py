@@ -211,6 +211,8 @@ async def _until_killed(releases: Releases, service: Service, target: str, after
     ended = asyncio.Event()
     load = [asyncio.create_task(search(service, answers, ended.is_set)) for _ in range(8)]
     await asyncio.sleep(1.5)  # so that there is something older than a second to lose
+    while len(answers) < 50:
+        await asyncio.sleep(0.02)
 
     def promote() -> None:
         releases.promote(target)
