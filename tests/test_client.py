@@ -45,7 +45,7 @@ def client(tmp_path_factory: pytest.TempPathFactory):
     Index.build(inputs.items("train"), root / "index", encoder=encoder)
     batched = BatchedEncoder(encoder, gather_ms=3.0, remembered=100)
     index = Index.open(root / "index", encoder=batched)
-    collection = Collection("000001", index, batched, "torch", ItemPictures.of(inputs, index.items))
+    collection = Collection("000001", index, batched, "torch", ItemPictures.of(inputs, index.ids()))
     serving = Serving(Settings(), "shop", collection, traffic=Traffic.open(log=root / "log"))
     app = TestClient(create_app(serving), base_url="http://127.0.0.1")
     with app, Client("http://127.0.0.1", retries=0, transport=Bridge(app)) as made:

@@ -20,10 +20,9 @@ from clipadapt.cli.embed import Workers, encoder
 if TYPE_CHECKING:
     from clipadapt.config import Data
     from clipadapt.data.catalogue import Catalogue
-    from clipadapt.search.index import Change
+    from clipadapt.search.backend import Change, Hit
     from clipadapt.search.meta import Target
     from clipadapt.search.query import QueryPart
-    from clipadapt.search.searcher import Hit
     from clipadapt.search.vectors import Vectors
     from clipadapt.towers.encoder import Encoder
 
@@ -128,11 +127,10 @@ def tune(
 @app.command()
 def info(index: Index, as_json: Json = False) -> None:
     """Show what an index holds, what it is bound to, and the measured curve."""
-    from clipadapt.search.versions import Versions
+    from clipadapt.search.embedded import Embedded
 
-    found = Versions(index).read(mapped=True, verify=False)
-    meta, items = found.meta, found.items
-    due = meta.rebuild_due(items.rows, int(items.removed.sum()))
+    found = Embedded(index, verify=False)
+    meta, items, due = found.meta, found.items, found.due()
     facts = {"items": len(items), "vectors": items.rows, "columns": items.columns, "rebuild_due": due}
     if as_json:
         typer.echo(json.dumps(json.loads(meta.to_json()) | facts, indent=1))

@@ -6,16 +6,14 @@
     index.search(Query((Item("1163"), "long sleeves")), 10)
     index.add(vectors); index.update(vectors); index.remove(["1163"]); index.tune(Target(memory_mb=200))
 
-Every change is a new version on the store: it is there whole or not at all, and readers keep the one they opened.
-An index is bound to the image_space of its vectors and refuses a model of another. The trade: a change writes all
-files again (a removal one small file), so changes are for batches. How vectors are searched is the engine's business.
+An index is bound to the image_space of its vectors and refuses a model of another. It turns queries into vectors and
+hands them to its backend, which keeps the vectors (backend.py): what is searched, changed and kept is decided there.
 """
 
-import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float
@@ -25,38 +23,20 @@ from clipadapt.atomic import refuse_unwritable
 from clipadapt.config import Data
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import SpaceError, UsageError
-from clipadapt.search.contents import Contents, unit_vectors
-from clipadapt.search.engine import FAISS, Engine
-from clipadapt.search.factory import choose_factory
-from clipadapt.search.faiss_version import check_faiss
-from clipadapt.search.filters import Where, parse_all, unmatched
-from clipadapt.search.items import Items
+from clipadapt.search.backend import Backend, Change, Hit, KnownItem
+from clipadapt.search.embedded import Embedded
+from clipadapt.search.facets import Range, Values
+from clipadapt.search.filters import Where, parse_all
+from clipadapt.search.items import Items, Value
 from clipadapt.search.meta import Meta, Target
-from clipadapt.search.models import model_of, remembered
 from clipadapt.search.query import Compiler, Item, Query, QueryPart
-from clipadapt.search.recall import Point
-from clipadapt.search.searcher import Hit, Searcher
-from clipadapt.search.shown import remembered_catalogue
-from clipadapt.search.tune import QUERIES, Tuned, choose, choose_params, remeasure, sample_texts
+from clipadapt.search.tune import QUERIES, sample_texts
 from clipadapt.search.vectors import Vectors
-from clipadapt.search.versions import Versions
 from clipadapt.towers.protocol import Encoder, TextEncoder
 from clipadapt.towers.text_only import text_tower
 
-log = logging.getLogger(__name__)
-
-_REMEASURED = 0.05
-"""Growth since recall was last measured, from which an addition measures it again."""
-
-
-class Change(NamedTuple):
-    """What a change did, and how many items can be found after it."""
-
-    added: int
-    removed: int
-    items: int
-    due: tuple[str, ...]
-    """Why the index should be rebuilt; empty when it need not be."""
+_SPREAD_SAMPLE = 4096
+"""Vectors that the spread of similarities is estimated from."""
 
 
 class Index:
@@ -64,22 +44,18 @@ class Index:
 
     def __init__(
         self,
-        versions: Versions,
+        backend: Backend,
         *,
         encoder: Encoder | None = None,
         model: str | None = None,
         expand: Callable[[str], Sequence[str]] | None = None,
-        mapped: bool = True,
-        verify: bool = True,
     ) -> None:
-        self._versions = versions
+        self.backend = backend
         self._encoder = encoder
         self._words: TextEncoder | None = None
         self._model = model
         self._expand = expand
-        self._mapped = mapped
         self._loading = threading.RLock()
-        self._load(verify=verify)
 
     @classmethod
     def open(
@@ -105,7 +81,7 @@ class Index:
             StoreError: nothing there, or a file is missing or changed.
             SpaceError: the encoder is of another image_space.
         """
-        index = cls(Versions(path), encoder=encoder, model=model, expand=expand, mapped=mapped, verify=verify)
+        index = cls(Embedded(path, mapped=mapped, verify=verify), encoder=encoder, model=model, expand=expand)
         if encoder is not None:
             index._check_space(encoder.image_space, encoder.name)
         return index
@@ -144,29 +120,18 @@ class Index:
             source = embed_pictures(encoder, source)
         if encoder is not None and encoder.image_space != source.image_space:
             raise SpaceError(_space_mismatch(encoder.name, encoder.image_space, "these vectors", source.image_space))
-        vectors = unit_vectors(source.vectors, source.items)
-        text_queries = _text_vectors(texts, source.items, encoder, vectors.shape[1], seed)
-        chosen = choose_factory(*vectors.shape) if factory == "auto" else factory
-        target = target or Target()
-        tuned = choose_params(Engine.build(vectors, chosen, seed), chosen, target, text_queries, seed)
-        versions = Versions(out)
-        model = source.model and remembered(source.model, versions.store.root)
-        catalogue = remembered_catalogue(shown, versions.store.root) if shown is not None else None
-        meta = _meta(
-            tuned, target, tuned.points,
-            image_space=source.image_space, model=model, catalogue=catalogue, left_out=len(source.broken),
-        )  # fmt: skip
-        versions.write(Contents(tuned.engine, source.items, meta, text_queries))
-        return cls(versions, encoder=encoder, verify=False)
+        queries = _text_vectors(texts, source.items, encoder, source.vectors.shape[-1], seed)
+        Embedded.build(source, out, factory=factory, target=target, texts=queries, shown=shown, seed=seed)
+        return cls(Embedded(out, verify=False), encoder=encoder)
 
     def __len__(self) -> int:
         """Items that can be found."""
-        return len(self.items)
+        return len(self.backend)
 
     @property
     def meta(self) -> Meta:
         """What the index is bound to, how it was made, and what was measured."""
-        return self._searcher.meta
+        return self.backend.meta
 
     @property
     def model(self) -> str:
@@ -175,17 +140,12 @@ class Index:
         Raises:
             UsageError: none is known, or its folder is not there.
         """
-        return self._model or model_of(self.meta.model, self._versions.store.root)
+        return self._model or self.backend.model()
 
     @property
-    def engine(self) -> Engine:
-        """The vectors, by vector id."""
-        return self._searcher.engine
-
-    @property
-    def items(self) -> Items:
-        """The item table, by vector id."""
-        return self._searcher.items
+    def columns(self) -> Mapping[str, str]:
+        """What a filter can ask about, and the kind of each: whole, number, date, list or text."""
+        return self.backend.columns
 
     def search(
         self,
@@ -211,11 +171,8 @@ class Index:
         """
         if k < 1:
             raise UsageError(f"k is {k}; ask for 1 result or more")
-        if not self._checked:  # here and not on opening, so that `tune` can mend an index
-            check_faiss(self._searcher.contents, str(self._versions))
-            self._checked = True
         compiled = self._compiler(encoder).compile([Query.of(part) for part in _several(queries)])
-        return self._searcher.search(compiled, k, parse_all(where), collapse)
+        return self.backend.search(compiled, k, parse_all(where), collapse)
 
     def count(self, where: Where) -> int:
         """How many items meet the conditions.
@@ -223,13 +180,43 @@ class Index:
         Raises:
             UsageError: a condition at fault.
         """
-        selection = self._searcher.selection(parse_all(where))
-        return len(self) if selection is None else selection.count
+        return self.backend.count(parse_all(where))
 
     def unmatched_filters(self, where: Where) -> list[str]:
         """Conditions that ask for a value no item has, each with the nearest that some have."""
-        found = (unmatched(self.items, condition) for condition in parse_all(where))
-        return [line for line in found if line]
+        return self.backend.unmatched(parse_all(where))
+
+    def facets(self, where: Where = None, most: int = 20) -> list[Values | Range]:
+        """For every column what the items under some conditions hold, `most` values of each (facets.py).
+
+        Raises:
+            UsageError: a condition at fault.
+        """
+        return self.backend.facets(parse_all(where), most)
+
+    def ids(self) -> list[str]:
+        """Ids of all items that can be found."""
+        return self.backend.ids()
+
+    def values(self, column: str) -> list[Value | None]:
+        """A column's cells, one per item in the order of `ids`; None where unknown.
+
+        Raises:
+            KeyError: no such column.
+        """
+        return self.backend.values(column)
+
+    def holds(self, item: str) -> bool:
+        """Whether an item can be found."""
+        return self.backend.holds(item)
+
+    def item(self, item: str) -> KnownItem:
+        """Product and attributes of an item.
+
+        Raises:
+            UsageError: it was never added, or removed.
+        """
+        return self.backend.item(item)
 
     def vector(self, item: str) -> Float[np.ndarray, " dim"]:
         """An item's vector.
@@ -237,7 +224,7 @@ class Index:
         Raises:
             UsageError: it was never added, or removed.
         """
-        return self._searcher.vector(item)
+        return self.backend.vector(item)
 
     def add(self, more: Vectors) -> Change:
         """New items.
@@ -260,15 +247,7 @@ class Index:
             UsageError: an id that is not in the index, or named twice.
             StoreError: as `add`.
         """
-        if len(set(ids)) < len(ids):
-            raise UsageError("an id is named twice; name each item to remove once")
-
-        def edit(now: Contents) -> Contents:
-            return now._replace(items=now.items.without(now.items.live_rows(ids)))
-
-        self._versions.change(edit, same_vectors=True)
-        self._load(verify=False)
-        return self._changed(0, len(ids))
+        return self.backend.remove(ids)
 
     def tune(self, target: Target, factories: Sequence[str] | None = None, seed: int = 0) -> None:
         """Rebuilds from the index's own vectors, removed items left out, with the quickest factory for the target.
@@ -277,52 +256,28 @@ class Index:
             UsageError: no factory reaches the target; the index stays as it was.
             StoreError: as `add`.
         """
+        self.backend.tune(target, factories, seed)
 
-        def edit(now: Contents) -> Contents:
-            live = np.flatnonzero(~now.items.removed)
-            whole = len(live) == now.engine.count
-            vectors = now.engine.all_vectors() if whole else now.engine.vectors(live)
-            tuned, points = choose(vectors, target, now.texts, factories, seed)
-            kept = now.meta.model_dump(include={"image_space", "model", "catalogue", "left_out"})
-            meta = _meta(tuned, target, points, **kept)
-            return Contents(tuned.engine, now.items.compacted(), meta, now.texts)
+    def rollback(self) -> str:
+        """Takes back the last change: the version before becomes the current one; gives its name.
 
-        self._versions.change(edit)
-        self._load(verify=False)
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        return self.backend.rollback()
 
     def rebuild_due(self) -> list[str]:
         """Why `tune` should be run; empty when it need not be."""
-        return self.meta.rebuild_due(self.items.rows, int(self.items.removed.sum()))
+        return self.backend.due()
 
     def _extend(self, more: Vectors, *, replace: bool) -> Change:
         self._check_space(more.image_space, more.model or "these vectors")
-        vectors = unit_vectors(more.vectors, more.items)
-        if vectors.shape[1] != self.meta.dim:
-            raise SpaceError(f"vectors of {vectors.shape[1]} dimensions for an index of {self.meta.dim}")
-        ids = more.items.table.column("id").to_pylist()
-        replaced = 0
+        return self.backend.upsert(more, replace=replace)
 
-        def edit(now: Contents) -> Contents:
-            nonlocal replaced
-            there = [item for item in ids if now.items.holds(item)] if replace else []
-            replaced = len(there)
-            items = (now.items.without(now.items.live_rows(there)) if there else now.items).extended(more.items)
-            now.engine.add(vectors)
-            return now._replace(items=items, meta=_remeasured(now, items))
-
-        self._versions.change(edit)
-        self._load(verify=False)
-        return self._changed(len(ids), replaced)
-
-    def _changed(self, added: int, removed: int) -> Change:
-        due = tuple(self.rebuild_due())
-        for reason in due:
-            log.warning("%s: a rebuild is due, for %s; run clipadapt index tune", self._versions, reason)
-        return Change(added, removed, len(self), due)
-
-    def _load(self, *, verify: bool) -> None:
-        self._searcher = Searcher(self._versions.read(mapped=self._mapped, verify=verify))
-        self._checked = False
+    def _spread(self, vector: Float[np.ndarray, " dim"]) -> float:
+        """Standard deviation of a vector's similarities to the catalogue, over a sample of it."""
+        sample = self.backend.sample(_SPREAD_SAMPLE)
+        return float((sample @ vector).std()) if len(sample) > 1 else 1.0
 
     def _compiler(self, encoder: Encoder | None) -> Compiler:
         def chosen() -> Encoder:
@@ -333,7 +288,7 @@ class Index:
         def words() -> TextEncoder:
             return self._text_encoder() if encoder is None else chosen()
 
-        return Compiler(self.meta.dim, words, chosen, self._searcher.vector, self._searcher.spread, self._expand)
+        return Compiler(self.meta.dim, words, chosen, self.vector, self._spread, self._expand)
 
     def _text_encoder(self) -> TextEncoder:
         """The whole encoder where it is loaded already, else the text tower alone where that can be had."""
@@ -354,7 +309,7 @@ class Index:
 
     def _check_space(self, space: str, owner: str) -> None:
         if space != self.meta.image_space:
-            raise SpaceError(_space_mismatch(owner, space, f"index {self._versions}", self.meta.image_space))
+            raise SpaceError(_space_mismatch(owner, space, f"index {self.backend.name}", self.meta.image_space))
 
 
 def _several(queries: QueryPart | Query | Sequence[QueryPart | Query]) -> Sequence[QueryPart | Query]:
@@ -374,25 +329,6 @@ def _text_vectors(
     if encoder is None or encoder.context_length is None or not queries:
         return np.empty((0, dim), np.float32)
     return encoder.encode_texts(queries).cpu().numpy()
-
-
-def _meta(tuned: Tuned, target: Target, points: Sequence[Point], **about: Any) -> Meta:
-    return Meta(
-        factory=tuned.factory, faiss=FAISS, dim=tuned.engine.dim,
-        trained_on=tuned.engine.count, target=target, search_params=tuned.search_params, measured=tuned.measured,
-        curve=list(points), memory_bytes=tuned.memory, **about,
-    )  # fmt: skip
-
-
-def _remeasured(now: Contents, items: Items) -> Meta:
-    """The new index.json of a grown index; recall is measured again when it has grown enough for it to have moved."""
-    last = now.meta.measured.get("picture")
-    measured, version = now.meta.measured, {}
-    if last is None or now.engine.count > (1 + _REMEASURED) * last.vectors:
-        live = np.flatnonzero(~items.removed)
-        measured = remeasure(now.engine, now.meta.factory, now.meta.search_params, now.texts, live)
-        version = {"faiss": FAISS}
-    return now.meta.model_copy(update={"measured": measured, "memory_bytes": now.engine.memory(), **version})
 
 
 def _space_mismatch(first: str, first_space: str, second: str, second_space: str) -> str:

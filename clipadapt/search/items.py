@@ -149,6 +149,18 @@ class Items:
         found = self.table.select(names).take(pa.array(rows)).to_pylist() if names else [{}] * len(rows)
         return [{name: value for name, value in row.items() if value not in (None, [])} for row in found]
 
+    def ids(self) -> list[str]:
+        """Ids of the items that can be found, in the order of their vectors."""
+        return self.table.column(ID).filter(pa.array(~self.removed)).to_pylist()
+
+    def cells(self, name: str) -> list[Value | None]:
+        """A column's cells, those of removed items left out; None where unknown.
+
+        Raises:
+            KeyError: no such column.
+        """
+        return self.table.column(name).filter(pa.array(~self.removed)).to_pylist()
+
     def live_rows(self, ids: Sequence[str]) -> Int[np.ndarray, " some"]:
         """Vector ids of items.
 

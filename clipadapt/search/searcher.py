@@ -7,32 +7,19 @@ vectors.
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from clipadapt.search.backend import Hit
 from clipadapt.search.contents import Contents
 from clipadapt.search.engine import SearchParams, Selection
 from clipadapt.search.filters import Condition, matching
-from clipadapt.search.items import Value
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.recall import AT, KINDS
 
 _SELECTIONS = 16
 """Filters whose matching rows are remembered."""
-_SPREAD_SAMPLE = 4096
-
-
-class Hit(NamedTuple):
-    """One result."""
-
-    id: str
-    score: float
-    """Cosine similarity to the query."""
-    product: str
-    attributes: dict[str, Value]
-    """Every other column that is known."""
 
 
 class Searcher:
@@ -42,20 +29,24 @@ class Searcher:
         self.contents = contents
         self.engine, self.items, self.meta = contents.engine, contents.items, contents.meta
         self._selections: OrderedDict[tuple[Condition, ...], Selection] = OrderedDict()
-        self._sample: np.ndarray | None = None
+        self._sampled: tuple[tuple[int, int], np.ndarray] | None = None
         self._lock = threading.Lock()
 
     def search(
-        self, queries: Sequence[CompiledQuery], k: int, conditions: tuple[Condition, ...] = (), collapse: bool = True
+        self,
+        queries: Sequence[CompiledQuery],
+        k: int,
+        conditions: tuple[Condition, ...] = (),
+        collapse: bool = True,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """The k best items of each query; queries of one kind are searched together."""
         selection = self.selection(conditions)
         results: list[list[tuple[int, float]]] = [[] for _ in queries]
         for kind in KINDS:
             places = [place for place, one in enumerate(queries) if one.kind == kind]
-            ranked = self._ranked(
-                [queries[place] for place in places], k, self.meta.search_params[kind], selection, collapse
-            )
+            params = None if exact else self.meta.search_params[kind]
+            ranked = self._ranked([queries[place] for place in places], k, params, selection, collapse)
             for place, hits in zip(places, ranked, strict=True):
                 results[place] = hits
         return [self._hits(hits) for hits in results]
@@ -77,16 +68,28 @@ class Searcher:
         return made
 
     def _ranked(
-        self, queries: list[CompiledQuery], k: int, params: SearchParams, selection: Selection | None, collapse: bool
+        self,
+        queries: list[CompiledQuery],
+        k: int,
+        params: SearchParams | None,
+        selection: Selection | None,
+        collapse: bool,
     ) -> list[list[tuple[int, float]]]:
-        """Row and score of the results of each query; asks for more until enough are left after collapsing."""
+        """Row and score of the results of each query; asks for more until enough are left after collapsing.
+
+        Without `params` every vector is scored.
+        """
         matches = self.items.rows if selection is None else selection.count
         results: list[list[tuple[int, float]]] = [[] for _ in queries]
         waiting = list(range(len(queries)))
         fetch = min(2 * k if collapse else k, matches)
         while waiting and matches:
-            wider = params._replace(probe=int(np.ceil(params.probe * max(1.0, np.sqrt(fetch / (4 * AT))))))
-            best = self.engine.search(np.stack([queries[place].vector for place in waiting]), fetch, wider, selection)
+            vectors = np.stack([queries[place].vector for place in waiting])
+            if params is None:
+                best = self.engine.exact(vectors, fetch, selection)
+            else:
+                wider = params._replace(probe=int(np.ceil(params.probe * max(1.0, np.sqrt(fetch / (4 * AT))))))
+                best = self.engine.search(vectors, fetch, wider, selection)
             for place, scores, rows in zip(waiting, best.scores, best.indices, strict=True):
                 results[place] = self._collapsed(queries[place], rows, scores, k, collapse)
             waiting = [place for place in waiting if len(results[place]) < k] if fetch < matches else []
@@ -122,11 +125,10 @@ class Searcher:
         """
         return self.engine.vectors(self.items.live_rows([item]))[0]
 
-    def spread(self, vector: Float[np.ndarray, " dim"]) -> float:
-        """Standard deviation of a vector's similarities to the catalogue, over a sample of it."""
+    def sample(self, size: int, seed: int) -> Float[np.ndarray, "some dim"]:
+        """Vectors of some rows; the last sample is remembered."""
         with self._lock:
-            if self._sample is None:
-                rows = np.random.default_rng(0).permutation(self.engine.count)[:_SPREAD_SAMPLE]
-                self._sample = self.engine.vectors(np.sort(rows))
-            sample = self._sample
-        return float((sample @ vector).std()) if len(sample) > 1 else 1.0
+            if self._sampled is None or self._sampled[0] != (size, seed):
+                rows = np.random.default_rng(seed).permutation(self.engine.count)[:size]
+                self._sampled = (size, seed), self.engine.vectors(np.sort(rows))
+            return self._sampled[1]

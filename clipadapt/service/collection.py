@@ -15,12 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from clipadapt.deploy.loading import Runtime
-from clipadapt.search.facets import Range, Values, facets
+from clipadapt.search.backend import Hit, KnownItem
+from clipadapt.search.facets import Range, Values
 from clipadapt.search.filters import Condition, parse_all
 from clipadapt.search.index import Index
-from clipadapt.search.items import Value
 from clipadapt.search.query import Item, Query, QueryPart
-from clipadapt.search.searcher import Hit
 from clipadapt.service.batching import BatchedEncoder, Remembered
 from clipadapt.service.pictures import ItemPictures
 from clipadapt.service.problems import Problem
@@ -84,19 +83,17 @@ class Collection:
 
     def facets(self, conditions: Sequence[Condition]) -> tuple[int, list[Values | Range]]:
         """How many items meet the conditions, and what they hold."""
-        return self.index.count(conditions), facets(self.index.items, conditions)
+        return self.index.count(conditions), self.index.facets(conditions)
 
-    def item(self, item: str) -> tuple[str, dict[str, Value]]:
+    def item(self, item: str) -> KnownItem:
         """Product and attributes of an item.
 
         Raises:
             Problem: 404, no such item.
         """
-        items = self.index.items
-        if not items.holds(item):
+        if not self.index.holds(item):
             raise Problem(404, "unknown_item", f"no item {item!r} in this index; search, and use an id of a hit")
-        row = int(items.live_rows([item])[0])
-        return items.product(row), items.attributes(np.array([row]))[0]
+        return self.index.item(item)
 
     def texts(self, texts: list[str]) -> list[list[float]]:
         """A vector per text.
@@ -159,6 +156,6 @@ class Collection:
         return Query(tuple(part for part, _ in parts), text_weight=body.text_weight, weights=weights)
 
     def _known(self, item: str) -> Item:
-        if not self.index.items.holds(item):
+        if not self.index.holds(item):
             raise Problem(404, "unknown_item", f"no item {item!r} in this index; use an id of a hit")
         return Item(item)

@@ -149,7 +149,7 @@ class Opener:
                 self.serving.set_fault("pictures", "no pictures: name the catalogue with --source or --config")
                 return None
             pictures = ItemPictures.of(
-                inputs, index.items, self.split, remembered=limits.remembered_thumbnails, decoding=limits.decoding
+                inputs, index.ids(), self.split, remembered=limits.remembered_thumbnails, decoding=limits.decoding
             )
         except UsageError as error:
             if named:

@@ -1,6 +1,6 @@
 """The pictures of a catalogue's items as thumbnails, found by item id.
 
-    pictures = ItemPictures.of(resolve(source="shop"), index.items)
+    pictures = ItemPictures.of(resolve(source="shop"), index.ids())
     pictures.thumbnail("1163", 256)         JPEG bytes and their ETag; None where the catalogue has no such item
 
 Only items of the index, and only pictures whose licence allows showing. Thumbnails are remembered, up to a number of
@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import threading
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from PIL import Image
@@ -18,7 +19,6 @@ from PIL import Image
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError
 from clipadapt.inputs import Inputs
-from clipadapt.search.items import ID, Items
 from clipadapt.service.batching import Remembered
 
 log = logging.getLogger(__name__)
@@ -43,17 +43,24 @@ class ItemPictures:
 
     @classmethod
     def of(
-        cls, inputs: Inputs, items: Items, split: str | None = None, *, remembered: int = 64_000_000, decoding: int = 2
+        cls,
+        inputs: Inputs,
+        ids: Sequence[str],
+        split: str | None = None,
+        *,
+        remembered: int = 64_000_000,
+        decoding: int = 2,
     ) -> Self:
         """From the catalogue that flags, a config or a run name.
 
         Args:
+            ids: items of the index.
             split: null: every split that has items of the index, the one with most of them first.
 
         Raises:
             CatalogueError: no such source or split, or not one item of the index is in it.
         """
-        wanted = set(items.compacted().table.column(ID).to_pylist())
+        wanted = set(ids)
         catalogues = [inputs.items(name).permitted("show") for name in ([split] if split else inputs.opened.splits())]
         catalogues.sort(key=lambda one: -len(wanted.intersection(one.ids)))
         places: dict[str, tuple[Catalogue, int]] = {}

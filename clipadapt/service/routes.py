@@ -12,11 +12,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from clipadapt.search.columns import Column
+from clipadapt.search.backend import Hit
 from clipadapt.search.facets import Range, Values
 from clipadapt.search.filters import parse_all
-from clipadapt.search.items import VECTOR
-from clipadapt.search.searcher import Hit
 from clipadapt.service import schema
 from clipadapt.service.collection import Collection
 from clipadapt.service.metrics import CONTENT_TYPE
@@ -203,8 +201,8 @@ def _kept(body: schema.SearchBody, picture: bytes | None) -> dict[str, Any]:
 def _arm_of(serving: Serving, item: str) -> schema.Arm:
     """The candidate for an item that it alone has, such as a new one."""
     current, candidate = serving.current, serving.candidate
-    there = current is None or current.index.items.holds(item)
-    return "current" if there or candidate is None or not candidate.index.items.holds(item) else "candidate"
+    there = current is None or current.index.holds(item)
+    return "current" if there or candidate is None or not candidate.index.holds(item) else "candidate"
 
 
 def _kind(body: schema.SearchBody, picture: bytes | None) -> QueryKind:
@@ -273,5 +271,4 @@ def _described(collection: Collection) -> dict[str, Any]:
 
 
 def _columns(collection: Collection) -> Sequence[dict[str, str]]:
-    table = collection.index.items.table
-    return [{"name": name, "kind": Column.of(table, name).kind} for name in table.column_names if name != VECTOR]
+    return [{"name": name, "kind": kind} for name, kind in collection.index.columns.items()]

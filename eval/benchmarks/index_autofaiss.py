@@ -20,7 +20,7 @@ from typing import Any
 import faiss
 import numpy as np
 from clouds import Cloud, draw
-from index_speed import build
+from index_speed import build, inside
 from machine import publish
 
 from clipadapt.search.index import Index
@@ -61,7 +61,10 @@ def main() -> None:
         **{f"{kind}_recall_autofaiss": found[kind]["autofaiss"]["recall"] for kind in kinds},
         "factory": index.meta.factory, "autofaiss": about["index_key"], "count": arguments.count,
     }  # fmt: skip
-    sizes = {"memory_mb": round(index.meta.memory_bytes / 1e6, 1), "file_mb": round(index.engine.size() / 1e6, 1)}
+    sizes = {
+        "memory_mb": round(index.meta.memory_bytes / 1e6, 1),
+        "file_mb": round(inside(index).engine.size() / 1e6, 1),
+    }
     publish("index_autofaiss", headline, {**found, "ours": sizes, "autofaiss": about})
 
 
@@ -84,14 +87,14 @@ def theirs(cloud: Cloud, memory: int, python: Path, scratch: Path) -> tuple[Any,
 def beside(index: Index, rival: Any, cloud: Cloud, kind: Kind, queries: np.ndarray) -> dict[str, Any]:
     """Recall@10 and latency of both, query by query in turn."""
     truth = topk(queries, cloud.items, 10).indices
-    params = index.meta.search_params[kind]
+    params, engine = index.meta.search_params[kind], inside(index).engine
     answers: dict[str, list[np.ndarray]] = {"ours": [], "autofaiss": []}
     times: dict[str, list[float]] = {"ours": [], "autofaiss": []}
     for query in queries:
         one = query[None]
         for name in answers:
             start = time.perf_counter()
-            ids = index.engine.search(one, 10, params).indices if name == "ours" else rival.search(one, 10)[1]
+            ids = engine.search(one, 10, params).indices if name == "ours" else rival.search(one, 10)[1]
             times[name].append(1e3 * (time.perf_counter() - start))
             answers[name].append(ids[0])
     figures: dict[str, Any] = {}

@@ -159,8 +159,7 @@ def _state(place: Path) -> State | None:
         return None
     index = Index.open(place, verify=True)
     (hits,) = index.search(_vectors(0, 1).vectors[0], 5)
-    ids = index.items.table.filter(pa.array(~index.items.removed)).column("id").to_pylist()
-    return State(tuple(sorted(ids)), tuple((hit.id, round(hit.score, 5)) for hit in hits))
+    return State(tuple(sorted(index.ids())), tuple((hit.id, round(hit.score, 5)) for hit in hits))
 
 
 def _vectors(first: int, count: int, seed: int = 0) -> Any:  # Vectors

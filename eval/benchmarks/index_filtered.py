@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from clouds import Cloud, draw
-from index_speed import build
+from index_speed import build, inside
 from machine import publish
 
 from clipadapt.search.filters import matching, parse
@@ -58,7 +58,7 @@ def measure(index: Index, cloud: Cloud, kind: str, number: int) -> dict[str, Any
     for share in SELECTIVITIES:
         for column in COLUMNS:
             where = f"{column}<{share}"
-            mask = matching(index.items, [parse(where)])
+            mask = matching(inside(index).items, [parse(where)])
             start = time.perf_counter()
             index.search(queries[0], 10, where=where, collapse=False)
             first = time.perf_counter() - start

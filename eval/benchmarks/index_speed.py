@@ -22,6 +22,7 @@ import torch
 from clouds import Cloud, draw
 from machine import publish
 
+from clipadapt.search.embedded import Embedded
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
 from clipadapt.search.recall import Kind
@@ -59,6 +60,12 @@ def build(cloud: Cloud, folder: Path) -> tuple[Index, float]:
     return index, time.perf_counter() - start
 
 
+def inside(index: Index) -> Embedded:
+    """The engine that runs in the process, measured without texts and attributes."""
+    assert isinstance(index.backend, Embedded)
+    return index.backend
+
+
 def table(cloud: Cloud, seed: int = 1) -> pa.Table:
     """Columns to filter by: `lottery` knows nothing of vectors, `slope` and `share` follow them.
 
@@ -81,7 +88,7 @@ def table(cloud: Cloud, seed: int = 1) -> pa.Table:
 
 def measure(index: Index, cloud: Cloud) -> dict[str, Any]:
     """Recall and latency of the index, and latency of exact search, for both kinds of query."""
-    exact = _fastest_exact(cloud)
+    exact, engine = _fastest_exact(cloud), inside(index).engine
     found: dict[str, Any] = {}
     asked: tuple[tuple[Kind, np.ndarray], ...] = (("picture", cloud.pictures), ("text", cloud.texts))
     for kind, queries in asked:
@@ -91,7 +98,7 @@ def measure(index: Index, cloud: Cloud) -> dict[str, Any]:
         mine: list[float] = []
         theirs: list[float] = []
         for place, query in enumerate(queries):
-            mine.append(_seconds(lambda: answers.append(index.engine.search(query[None], 10, params).indices[0])))  # noqa: B023
+            mine.append(_seconds(lambda: answers.append(engine.search(query[None], 10, params).indices[0])))  # noqa: B023
             if place % 20 == 0:
                 theirs.append(_seconds(lambda: exact(query)))  # noqa: B023
         hits = [_seconds(lambda: index.search(query, 10)) for query in queries[:200]]  # noqa: B023
@@ -106,7 +113,7 @@ def measure(index: Index, cloud: Cloud) -> dict[str, Any]:
     return {
         "count": len(cloud.items), "dim": cloud.items.shape[1], "factory": meta.factory,
         "exact_by": exact.__name__, "memory_mb": round(meta.memory_bytes / 1e6, 1),
-        "file_mb": round(index.engine.size() / 1e6, 1), **found,
+        "file_mb": round(engine.size() / 1e6, 1), **found,
         "own_measurement": {kind: one.model_dump() for kind, one in meta.measured.items()},
         "curve": [point._asdict() for point in meta.curve],
     }  # fmt: skip

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import CatalogueError, UsageError
 from clipadapt.search.embed import embed_pictures
+from clipadapt.search.embedded import Embedded
 from clipadapt.search.filters import matching, parse_all
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
@@ -139,7 +140,7 @@ def test_the_rule_is_on_disk_and_reaches_what_is_added(painter, shop, tmp_path):
     more = embed_pictures(painter(), Catalogue.load(shop, "train"))  # knows of no rule
     Index.open(tmp_path / "index").update(more)
     again = Index.open(tmp_path / "index")
-    assert again.items.separators == {"colour": "e"}
+    assert Embedded(tmp_path / "index").items.separators == {"colour": "e"}
     assert again.count("colour=r") == 3  # red, split at its e
     assert again.count("colour=red") == 0
 

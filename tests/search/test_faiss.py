@@ -11,6 +11,7 @@ import pytest
 
 from clipadapt.errors import StoreError
 from clipadapt.search.contents import Contents
+from clipadapt.search.embedded import Embedded
 from clipadapt.search.engine import FAISS, Engine, SearchParams, Selection
 from clipadapt.search.faiss_version import check_faiss
 from clipadapt.search.index import Index
@@ -135,7 +136,9 @@ def built(vectors_of, tmp_path):
 
 def contents(index, **changed):
     meta = index.meta.model_copy(update=changed)
-    return Contents(index.engine, index.items, meta, np.empty((0, index.meta.dim), np.float32))
+    backend = index.backend
+    assert isinstance(backend, Embedded)
+    return Contents(backend.engine, backend.items, meta, np.empty((0, index.meta.dim), np.float32))
 
 
 def test_the_version_that_measured_is_written(built):

@@ -57,7 +57,7 @@ def collection_of(index_folder: Path, shop: Path, encoder: Encoder) -> Iterator[
     ) -> Collection:
         batched = BatchedEncoder(by, gather_ms=gather_ms, remembered=100)
         index = Index.open(index_folder, encoder=batched)
-        shown = ItemPictures.of(resolve(source=str(shop)), index.items) if pictures else None
+        shown = ItemPictures.of(resolve(source=str(shop)), index.ids()) if pictures else None
         made.append(Collection(name, index, batched, "torch", shown))
         return made[-1]
 

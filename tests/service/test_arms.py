@@ -120,9 +120,9 @@ def lines(folder: Path) -> list[dict]:
 def test_an_item_that_the_candidate_alone_has_is_shown(served, monkeypatch):
     client, _ = served("{share: 0, salt: a}")
     serving = client.app.state.serving
-    current = serving.current.index.items
-    monkeypatch.setattr(serving.current.index._searcher, "items", current.without(current.live_rows(["0003"])))
-    assert not serving.current.index.items.holds("0003")
+    backend = serving.current.index.backend
+    monkeypatch.setattr(backend._searcher, "items", backend.items.without(backend.items.live_rows(["0003"])))
+    assert not serving.current.index.holds("0003")
     assert client.get("/items/0003").json()["product"] == "p001"
     assert client.get("/items/0003/picture").status_code == 200
     assert client.get("/items/nobody").status_code == 404

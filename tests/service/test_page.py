@@ -96,7 +96,7 @@ def both(
     folder, encoder = other_index
     batched = BatchedEncoder(encoder, gather_ms=0, remembered=100)
     index = Index.open(folder, encoder=batched)
-    candidate = Collection("000002", index, batched, "torch", ItemPictures.of(resolve(source=str(shop)), index.items))
+    candidate = Collection("000002", index, batched, "torch", ItemPictures.of(resolve(source=str(shop)), index.ids()))
     yield served(collection_of(), candidate)
     candidate.retire()
 

@@ -30,12 +30,12 @@ def test_a_log_with_kept_queries_is_asked_again(tmp_path, collection_of):
     for pair in found.pairs:
         assert pair.current.items == pair.candidate.items != () and pair.user == route.user and pair.current.took_ms
     assert len(found.pairs[0].current.items) == 5 and [pair.filtered for pair in found.pairs] == [False, True]
-    assert all(hit in same.index.items.table.column("id").to_pylist() for hit in found.pairs[0].current.items)
+    assert all(hit in same.index.ids() for hit in found.pairs[0].current.items)
 
 
 def test_a_file_of_bodies(tmp_path, collection_of):
     file = tmp_path / "queries.jsonl"
-    item = collection_of().index.items.table.column("id")[0].as_py()
+    item = collection_of().index.ids()[0]
     bodies = [
         {"text": "blue"},
         {"item": item},

@@ -79,7 +79,7 @@ def test_tags_are_those_of_the_command(client_of, collection_of, shop: Path, enc
             states.add(one["state"])
         assert {one["attribute"] for one in tags} == set(expected.columns)
     assert len(states) > 1, "or the states are not compared"
-    item = collection.index.items.id(0)
+    item = collection.index.ids()[0]
     by_item = client.post("/tags", json={"item": item}).json()["tags"]
     assert {one["attribute"] for one in by_item} == set(expected.columns)
     assert client.post("/tags", json={"item": "nobody"}).status_code == 404

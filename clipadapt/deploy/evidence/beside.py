@@ -9,8 +9,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clipadapt.audit.label_error import LabelError
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.policy import Policy
@@ -120,12 +118,12 @@ def _of_index(policy: Policy, folder: Path, facts: list[Fact], missing: list[str
     """Every item that can be found has a licence that allows it, as far as the index knows licences."""
     if not Store(folder / INDEX).exists():
         return facts, missing
-    items = Index.open(folder / INDEX, verify=False).items
-    if policy.column not in items.table.column_names:
+    index = Index.open(folder / INDEX, verify=False)
+    if policy.column not in index.columns:
         missing.append(f"the index keeps no column {policy.column!r}, so what is in it was not checked")
         return facts, missing
-    cells = np.array(items.table.column(policy.column).to_pylist(), object)[~items.removed]
-    refused = policy.kept_out([cell or "" for cell in cells.tolist()], "index")
+    cells = index.values(policy.column)
+    refused = policy.kept_out([str(cell or "") for cell in cells], "index")
     says = f"of {len(cells):,} items in the index, " + (refused or "all may be indexed")
     facts.append(Fact("licences in the index", says, f"{INDEX}/, column {policy.column}", bad=bool(refused)))
     return facts, missing
