@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from clipadapt.search.facets import Range, Values
 from clipadapt.search.filters import Condition
-from clipadapt.search.items import Value
+from clipadapt.search.items import Items, Value
 from clipadapt.search.meta import Meta, Target
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.vectors import Vectors
@@ -105,6 +105,11 @@ class Backend(Protocol):
 
     def facets(self, conditions: Sequence[Condition], most: int = 20) -> list[Values | Range]:
         """For every column what the items under some conditions hold (facets.py)."""
+        ...
+
+    @property
+    def items(self) -> Items:
+        """The item table: for reading all of it, such as a vocabulary, and not in the course of a search."""
         ...
 
     def ids(self) -> list[str]:

@@ -115,7 +115,7 @@ class Embedded:
 
     @property
     def items(self) -> Items:
-        """The item table, by vector id; for measurements of this engine alone."""
+        """See backend.py; by vector id."""
         return self._searcher.items
 
     @property

@@ -147,6 +147,11 @@ class Index:
         """What a filter can ask about, and the kind of each: whole, number, date, list or text."""
         return self.backend.columns
 
+    @property
+    def items(self) -> Items:
+        """The item table: for reading all of it, such as a vocabulary, and not in the course of a search."""
+        return self.backend.items
+
     def search(
         self,
         queries: QueryPart | Query | Sequence[QueryPart | Query],
