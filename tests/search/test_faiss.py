@@ -162,8 +162,8 @@ def test_an_older_faiss_that_finds_less_is_refused(built, tmp_path):
 
 def test_a_search_asks(built, monkeypatch, vectors_of):
     asked = []
-    monkeypatch.setattr("clipadapt.search.index.check_faiss", lambda _, name: asked.append(name))
-    index = Index.open(str(built._versions))
+    monkeypatch.setattr("clipadapt.search.embedded.check_faiss", lambda _, name: asked.append(name))
+    index = Index.open(built.backend.name)
     assert not asked
     for _ in range(2):
         index.search(vectors_of(1).vectors, 1)
