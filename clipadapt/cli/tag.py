@@ -1,12 +1,14 @@
 """clipadapt tag: values, captions and alt texts per item, and which of them no person has to look at.
 
     clipadapt tag --model run:runs/fashion --split validation --out tags.parquet --against local-dir:base
-    clipadapt tag --model run:runs/fashion --source arrivals --thresholds tags.thresholds.json --out new.csv
+    clipadapt tag --model run:runs/fashion --source arrivals --thresholds tags.thresholds.json --out new.csv --queue
 
 Beside FILE stand FILE's stem + .thresholds.json (what was fitted on tune; read back by --thresholds) and, where the
-tagged split has labels, + .report.json. The table goes to stdout, all else to stderr.
+tagged split has labels, + .report.json. With --queue what is left for a person is in + .queue.csv and + .queue.json,
+first what a minute settles most of. The table goes to stdout, all else to stderr.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +20,9 @@ from clipadapt.cli import options
 if TYPE_CHECKING:
     from clipadapt.inputs import Inputs
     from clipadapt.prompts import Prompts
+    from clipadapt.statistics.results import MeasuredRows
     from clipadapt.tagging.inputs import TagInputs
+    from clipadapt.tagging.queue import Seconds
     from clipadapt.tagging.tag import Tagged
     from clipadapt.tagging.thresholds import Thresholds
 
@@ -43,6 +47,13 @@ def command(
     precision: Annotated[
         float | None, typer.Option("--precision", help="Wanted of tags that count as sure; default: 0.95.")
     ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Write what is left for a person, most cells settled a minute first.")
+    ] = False,
+    seconds: Annotated[
+        str | None,
+        typer.Option("--seconds", help="OPEN,CONFIRM,ENTER: an item, a right guess, a wrong one; default: 2,2.4,7."),
+    ] = None,
     attribute: options.Attributes = None,
     device: options.Device = "auto",
     cache: options.Cache = None,
@@ -61,6 +72,7 @@ def command(
     check_form(out)
     refuse_unwritable(out.parent)
     options.refuse_precision(precision)
+    costs = _seconds(seconds, queue=queue)
     if thresholds is not None and not (tune is against is precision is None and not attribute):
         raise ConfigError(
             "--thresholds brings what was fitted on tune for one model, at its precision and for its attributes; "
@@ -86,7 +98,9 @@ def command(
         path = out.with_name(f"{out.stem}.thresholds.json")
         fitted[first].save(path)
         _say(f"wrote {path}")
-    _report(tagged, fitted, to_tag, inputs, words, out.with_name(f"{out.stem}.report.json"))
+    results = _report(tagged, fitted, to_tag, inputs, words, out.with_name(f"{out.stem}.report.json"))
+    if queue:
+        _queue(tagged[first], fitted[first], results, costs, out)
 
 
 def _tell(tagged: "Tagged", fitted: "Thresholds") -> None:
@@ -110,7 +124,7 @@ def _report(
     inputs: "Inputs",
     words: "Prompts",
     path: Path,
-) -> None:
+) -> "MeasuredRows | None":
     """Figures where the tagged split has labels that nothing was fitted to."""
     from clipadapt.atomic import atomic_write
     from clipadapt.cli.console import stdout_console
@@ -132,6 +146,58 @@ def _report(
         atomic_write(path, results.to_json())
         stdout_console().print(table(results))
         _say(f"wrote {path}")
+        return results
+    return None
+
+
+def _seconds(given: str | None, *, queue: bool) -> "Seconds":
+    """--seconds as numbers.
+
+    Raises:
+        UsageError: not three numbers of zero or more, the first two above zero; or no queue that needs them.
+    """
+    from clipadapt.errors import UsageError
+    from clipadapt.tagging.queue import Seconds
+
+    if given is None:
+        return Seconds()
+    if not queue:
+        raise UsageError("--seconds says what a person's work takes, which only --queue asks for; add --queue")
+    try:
+        numbers = [float(part) for part in given.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not all(0 < number < math.inf for number in numbers):
+        raise UsageError(f"--seconds {given}: three numbers above 0, OPEN,CONFIRM,ENTER, such as 2,2.4,7")
+    return Seconds(*numbers)
+
+
+def _queue(
+    tagged: "Tagged", fitted: "Thresholds", results: "MeasuredRows | None", seconds: "Seconds", out: Path
+) -> None:
+    """What is left for a person, as two files and a few lines."""
+    from clipadapt.atomic import atomic_write
+    from clipadapt.tagging.queue import as_csv, as_json, queue, summary
+    from clipadapt.tagging.report import share_done
+
+    tasks, done = queue(tagged, seconds), share_done(results)
+    counts = summary(tagged, tasks, seconds)
+    files = [out.with_name(f"{out.stem}.queue{form}") for form in (".csv", ".json")]
+    atomic_write(files[0], as_csv(tagged, tasks))
+    atomic_write(files[1], as_json(tagged, tasks, seconds, fitted.precision, done))
+    typer.echo(
+        f"for a person: {counts['cells_in_queue']:,} of {counts['cells']:,} cells in {counts['items_in_queue']:,} of "
+        f"{counts['items']:,} items, about {counts['expected_minutes']:,.0f} minutes; entering every cell takes "
+        f"{counts['minutes_without_model']:,.0f}"
+    )
+    if done is not None and done["against"] is not None:
+        typer.echo(
+            f"done without a person at {fitted.precision:.0%} precision: {done['mean']:.1%} of labelled cells, "
+            f"{100 * done['saved']:+.1f} points [{100 * done['saved_low']:+.1f}, {100 * done['saved_high']:+.1f}] "
+            f"against {done['against']}"
+        )
+    for file in files:
+        _say(f"wrote {file}")
 
 
 def _say(line: str) -> None:

@@ -241,6 +241,20 @@ def _attributes(tagged: Tagged, thresholds: Thresholds) -> dict[str, Any]:
     }
 
 
+def share_done(results: MeasuredRows | None) -> dict[str, Any] | None:
+    """The headline's share of labelled cells that need no person, and what that saves against the base.
+
+    None where nothing was measured.
+    """
+    row = find_row(results.rows, task=HEADLINE, metric=AUTOMATIC) if results is not None else None
+    if row is None:
+        return None
+    return {
+        "cells": row.n, "products": row.products, "mean": row.mean, "low": row.low, "high": row.high,
+        "against": row.against, "saved": row.delta, "saved_low": row.delta_low, "saved_high": row.delta_high,
+    }  # fmt: skip
+
+
 def find_row(rows: tuple[Row, ...], **wanted: Any) -> Row | None:
     """The one row whose fields are those, None when there is none."""
     return next((row for row in rows if all(getattr(row, key) == value for key, value in wanted.items())), None)

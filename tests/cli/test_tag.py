@@ -110,3 +110,29 @@ def test_what_is_refused_before_anything_is_computed(world, tmp_path):
         assert isinstance(refused.exception, error), refused.output
         assert said in str(refused.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_left_for_a_person(world, tmp_path):
+    out = tmp_path / "tags.csv"
+    fit = (*COLUMNS, "--tune", "0.4", "--precision", "0.2", "--against", world[1])
+    found = run(world, *fit, "--out", str(out), "--queue", "--seconds", "1,2,3")
+    assert found.exit_code == 0, found.output
+    document = json.loads((tmp_path / "tags.queue.json").read_text())
+    report = Results.load(tmp_path / "tags.report.json")
+    row = next(row for row in report.rows if row.metric == "automatic_cells" and row.task == "headline")
+    assert document["measured"]["against"] == "base" and document["measured"]["saved"] == row.delta == 0
+    assert (document["measured"]["mean"], document["measured"]["saved_low"]) == (row.mean, row.delta_low)
+    assert document["summary"]["seconds"] == {"open": 1, "confirm": 2, "enter": 3} and document["precision"] == 0.2
+    assert f"for a person: {document['summary']['cells_in_queue']} of " in found.stdout
+    assert "of labelled cells, +0.0 points [" in found.stdout and "] against base" in found.stdout
+    unsure = sum(line.count("unsure") for line in out.read_text().splitlines()[1:])
+    assert unsure == document["summary"]["cells_in_queue"] == sum(len(task["cells"]) for task in document["tasks"])
+    assert len((tmp_path / "tags.queue.csv").read_text().splitlines()) == len(document["tasks"]) + 1
+    for options, said in (
+        (("--seconds", "1,2,3"), "add --queue"),
+        (("--queue", "--seconds", "1,2"), "three numbers above 0"),
+        (("--queue", "--seconds", "1,-2,3"), "three numbers above 0"),
+        (("--queue", "--seconds", "1,inf,x"), "three numbers above 0"),
+    ):
+        refused = run(world, *COLUMNS, "--out", str(tmp_path / "n.csv"), *options)
+        assert said in str(refused.exception)
