@@ -51,6 +51,9 @@ def command(
         str | None, typer.Option("--prompts", help="Words that the thresholds were fitted with.")
     ] = None,
     rate: Annotated[str | None, typer.Option("--rate", help="Most requests of one client, such as 20/second.")] = None,
+    limits: Annotated[
+        Path | None, typer.Option("--limits", help="LIMITS.yaml: bytes, pixels, threads, waiting, seconds, ...")
+    ] = None,
     allowed_host: Annotated[
         list[str] | None, typer.Option("--allowed-host", help="Name the service may be addressed by; repeatable.")
     ] = None,
@@ -68,7 +71,7 @@ def command(
     missing = [name for name in ("fastapi", "uvicorn", "python_multipart") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"{', '.join(missing)} not installed; pip install 'clipadapt[service]'")
-    settings = _settings(host, token_file, open_to_all, cors, gather_ms, rate, allowed_host)
+    settings = _settings(host, token_file, open_to_all, cors, gather_ms, rate, allowed_host, limits)
     from clipadapt.service.opening import Opener, find
     from clipadapt.service.server import open_port, serve
     from clipadapt.service.serving import Serving
@@ -134,9 +137,10 @@ def _settings(
     gather_ms: float,
     rate: str | None,
     allowed_host: list[str] | None,
+    limits: Path | None,
 ) -> "Settings":
     from clipadapt.errors import UsageError
-    from clipadapt.service.settings import Settings
+    from clipadapt.service.settings import Limits, Settings
 
     token = _token(token_file)
     if host not in _LOOPBACK and token is None and not open_to_all:
@@ -150,8 +154,9 @@ def _settings(
     local = ("127.0.0.1", "localhost", "[::1]") if host in _LOOPBACK else ()
     hosts = (*local, *(name.lower() for name in allowed_host)) if allowed_host else local
     return Settings(
-        token=None if open_to_all else token, cors=tuple(cors or ()), gather_ms=gather_ms, rate=rate, hosts=hosts
-    )
+        Limits() if limits is None else Limits.load(limits), token=None if open_to_all else token,
+        cors=tuple(cors or ()), gather_ms=gather_ms, rate=rate, hosts=hosts,
+    )  # fmt: skip
 
 
 def _token(file: Path | None) -> str | None:

@@ -42,7 +42,10 @@ def create_app(serving: Serving, on_start: Callable[[], None] | None = None) -> 
         yield
         serving.close()
 
-    app = FastAPI(title="clipadapt", summary="Visual search", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="clipadapt", summary="Visual search", docs_url=None, redoc_url=None, lifespan=lifespan,
+        telemetry={"logs": False, "operation_spans": False},  # logs would hold messages, which quote queries
+    )  # fmt: skip
     app.state.serving = serving
     problems.install(app)
     app.include_router(routes.router(serving))

@@ -5,19 +5,23 @@
 
 A request that is alone is encoded at once. Where the last batch had several, the next waits up to `gather_ms` for more.
 Vectors of recent texts are remembered, a bounded number of them. When a batch fails, each of its requests is encoded
-again by itself, so that only the one at fault fails. Knows nothing of HTTP or of indexes.
+again by itself, so that only the one at fault fails. Where OpenTelemetry is set up, each batch is a span that links to
+those of its requests. Knows nothing of HTTP or of indexes.
 """
 
 import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from opentelemetry import trace
 from PIL import Image
 from torch import Tensor
 
@@ -59,6 +63,15 @@ class Remembered(Generic[Key, Value]):
         return len(self._values)
 
 
+@dataclass(frozen=True)
+class _Job(Generic[Input]):
+    """What one thread handed in."""
+
+    inputs: Sequence[Input]
+    future: Future[np.ndarray]
+    span: trace.Span
+
+
 class Batcher(Generic[Input]):
     """One thread that calls `encode` with the inputs of several others."""
 
@@ -71,8 +84,9 @@ class Batcher(Generic[Input]):
         observe: Callable[[str, int], None] | None = None,
     ) -> None:
         self._name, self._observe = name, observe
+        self._tracer = trace.get_tracer(__name__)
         self._encode, self._most, self._gather = encode, most, gather_ms / 1000
-        self._queue: queue.SimpleQueue[tuple[Sequence[Input], Future[np.ndarray]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Job[Input] | None] = queue.SimpleQueue()
         self._lock, self._closed = threading.Lock(), False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -83,7 +97,7 @@ class Batcher(Generic[Input]):
         with self._lock:
             if self._closed:  # a request that took too long may still be at work when its release is gone
                 raise RuntimeError("the encoder was closed")
-            self._queue.put((inputs, future))
+            self._queue.put(_Job(inputs, future, trace.get_current_span()))
         return future.result()
 
     def close(self) -> None:
@@ -102,11 +116,9 @@ class Batcher(Generic[Input]):
             if last:
                 return
 
-    def _gathered(
-        self, first: tuple[Sequence[Input], Future[np.ndarray]], wait: float
-    ) -> tuple[list[tuple[Sequence[Input], Future[np.ndarray]]], bool]:
+    def _gathered(self, first: _Job[Input], wait: float) -> tuple[list[_Job[Input]], bool]:
         """The jobs of one batch, and whether the thread ends after it."""
-        jobs, count, deadline = [first], len(first[0]), time.monotonic() + wait
+        jobs, count, deadline = [first], len(first.inputs), time.monotonic() + wait
         while self._gather and count < self._most:
             left = deadline - time.monotonic()
             try:
@@ -116,25 +128,44 @@ class Batcher(Generic[Input]):
             if job is None:
                 return jobs, True
             jobs.append(job)
-            count += len(job[0])
+            count += len(job.inputs)
         return jobs, False
 
-    def _answer(self, jobs: Sequence[tuple[Sequence[Input], Future[np.ndarray]]]) -> None:
+    def _answer(self, jobs: Sequence[_Job[Input]]) -> None:
+        inputs = [one for job in jobs for one in job.inputs]
         if self._observe is not None:
-            self._observe(self._name, sum(len(inputs) for inputs, _ in jobs))
+            self._observe(self._name, len(inputs))
         try:
-            vectors = self._encode([one for inputs, _ in jobs for one in inputs])
+            with self._span(jobs, len(inputs)):
+                vectors = self._encode(inputs)
         except Exception as error:  # whatever a model raises is the asking thread's
             if len(jobs) == 1:
-                jobs[0][1].set_exception(error)
+                jobs[0].future.set_exception(error)
             else:
                 for job in jobs:
                     self._answer([job])
             return
         start = 0
-        for inputs, future in jobs:
-            future.set_result(vectors[start : start + len(inputs)])
-            start += len(inputs)
+        for job in jobs:
+            job.future.set_result(vectors[start : start + len(job.inputs)])
+            start += len(job.inputs)
+
+    @contextmanager
+    def _span(self, jobs: Sequence[_Job[Input]], inputs: int) -> Iterator[None]:
+        links = [trace.Link(context) for job in jobs if (context := job.span.get_span_context()).is_valid]
+        counts = {"clipadapt.inputs": inputs, "clipadapt.requests": len(jobs)}
+        with self._tracer.start_as_current_span(
+            f"encode {self._name}",
+            links=links,
+            attributes=counts,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except Exception as error:  # its message may quote a query
+                span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+                raise
 
 
 class BatchedEncoder:

@@ -1,6 +1,7 @@
 """Around every request: an id, security headers, who may ask, how much may be sent and how slowly, one line of log.
 
-The line holds method, route, status, duration and the id; a query, a picture or a user never. Nothing here knows what a
+The line holds method, route, status, duration and the id, a span of OpenTelemetry the same and the path; a query, a
+picture or a user never. Nothing here knows what a
 route does.
 """
 
@@ -12,6 +13,7 @@ import secrets
 import time
 from http.cookies import CookieError, SimpleCookie
 
+from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,6 +58,7 @@ class Guard:
             return
         started, request_id = time.perf_counter(), secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
+        _name_span(request_id)
         status = 0
 
         async def sending(message: Message) -> None:
@@ -159,6 +162,13 @@ class Guard:
         return Problem(
             413, "too_large", f"more than {self._settings.limits.upload_bytes:,} bytes; send a smaller picture"
         )
+
+
+def _name_span(request_id: str) -> None:
+    """FastAPI makes a span of each request where OpenTelemetry is set up; conditions of a search stay out of it."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.set_attributes({"clipadapt.request_id": request_id, "url.query": "left out"})
 
 
 def _plain(problem: Problem) -> dict[str, str]:

@@ -22,6 +22,7 @@ from clipadapt.service.problems import Problem
 from clipadapt.service.replay import PICTURE
 from clipadapt.service.requests import documented, json_or_form
 from clipadapt.service.serving import Serving
+from clipadapt.service.settings import BOUNDS
 from clipadapt.service.traffic.traffic import QueryKind
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -169,7 +170,10 @@ def _add_state(api: APIRouter, serving: Serving) -> None:
         content |= {
             "candidate": None if candidate is None else _described(candidate), "flag": serving.traffic.state(),
             "faults": serving.faults,
-            "limits": {name: getattr(limits, name) for name in schema.ShownLimits.model_fields},
+            "limits": {
+                "upload_bytes": limits.upload_bytes, "pixels": limits.pixels, "k": BOUNDS.k,
+                "text_characters": BOUNDS.text_characters, "conditions": BOUNDS.conditions,
+            },
         }  # fmt: skip
         return _json(content)
 

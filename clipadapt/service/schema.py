@@ -4,13 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from clipadapt.service.settings import Limits
+from clipadapt.service.settings import BOUNDS
 
-_DEFAULT = Limits()
-Text = Annotated[str, Field(min_length=1, max_length=_DEFAULT.text_characters)]
+Text = Annotated[str, Field(min_length=1, max_length=BOUNDS.text_characters)]
 ItemId = Annotated[str, Field(min_length=1, max_length=500)]
-Where = Annotated[str, Field(max_length=_DEFAULT.text_characters)]
-Conditions = Annotated[list[Where], Field(max_length=_DEFAULT.conditions)]
+Where = Annotated[str, Field(max_length=BOUNDS.text_characters)]
+Conditions = Annotated[list[Where], Field(max_length=BOUNDS.conditions)]
 Arm = Literal["current", "candidate"]
 
 
@@ -39,9 +38,9 @@ class SearchBody(_Body):
 
     text: Text | None = None
     item: ItemId | None = None
-    parts: Annotated[list[Part], Field(max_length=_DEFAULT.parts)] = []
+    parts: Annotated[list[Part], Field(max_length=BOUNDS.parts)] = []
     where: Conditions = []
-    k: Annotated[int, Field(ge=1, le=_DEFAULT.k)] = 24
+    k: Annotated[int, Field(ge=1, le=BOUNDS.k)] = 24
     collapse: bool = True
     text_weight: Annotated[float, Field(ge=0, le=1)] | None = None
     arm: Arm | None = None
@@ -49,7 +48,7 @@ class SearchBody(_Body):
 
 
 class EmbedBody(_Body):
-    texts: Annotated[list[Text], Field(min_length=1, max_length=_DEFAULT.texts)]
+    texts: Annotated[list[Text], Field(min_length=1, max_length=BOUNDS.texts)]
 
 
 class TagBody(_Body):

@@ -9,6 +9,7 @@ All work on vectors, tables and pictures is done by threads of a pool of its own
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,7 +117,7 @@ class Serving:
             if self._pending >= limits.threads + limits.waiting:
                 raise Problem(429, "busy", "too many requests wait; try again in a second", retry_after=1)
             self._pending += 1
-        future = self._pool.submit(job, *given)
+        future = self._pool.submit(contextvars.copy_context().run, job, *given)  # with the request's span
         future.add_done_callback(self._done)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), limits.work_seconds)

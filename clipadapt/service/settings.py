@@ -1,38 +1,59 @@
-"""What a service allows: limits, who may ask, and how it answers. Nothing here serves anything."""
+"""What a service allows: limits, who may ask, and how it answers. Nothing here serves anything.
+
+upload_bytes: 5_000_000      # a file for `clipadapt serve --limits`; what it leaves out stays as below
+waiting: 32
+"""
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+from pydantic import NonNegativeInt as Whole
+
+from clipadapt.sections import Count, FileSection, Positive
+
+MOST_PIXELS = 89_478_485
+"""That `data.decode` takes."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The most that one request may bring or ask for, and that all of them may use together."""
+class Bounds:
+    """The most that a request may ask for: a part of the API, so the same in every service."""
 
-    upload_bytes: int = 10_000_000
-    pixels: int = 40_000_000
-    """Of an uploaded picture, read from its header before any is decoded: 120 MB as RGB."""
     k: int = 200
     text_characters: int = 1_000
     conditions: int = 50
     parts: int = 16
     texts: int = 64
     """Of one request for vectors."""
-    query_bytes: int = 65_536
+
+
+BOUNDS = Bounds()
+
+
+class Limits(FileSection):
+    """The most that one request may bring, and that all of them may use together: a matter of the machine."""
+
+    upload_bytes: Count = 10_000_000
+    pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = 40_000_000
+    """Of an uploaded picture, read from its header before any is decoded: 120 MB as RGB."""
+    query_bytes: Count = 65_536
     """Of the JSON of a request."""
-    threads: int = 32
+    threads: Count = 32
     """Requests that are worked on at once; most of them wait for a vector, which is made for all together."""
-    waiting: int = 128
+    waiting: Whole = 128
     """Requests that may wait for a thread; the next one is answered 429."""
-    uploads: int = 48
+    uploads: Count = 48
     """Requests with more than a query's bytes at once: each may take `upload_bytes` of memory."""
-    body_seconds: float = 20.0
+    body_seconds: Positive = 20.0
     """For a request to arrive in full."""
-    work_seconds: float = 20.0
+    work_seconds: Positive = 20.0
     """From a request's arrival to its answer."""
-    decoding: int = 2
+    decoding: Count = 2
     """Pictures that are decoded at once: each may take several times its pixels in memory."""
-    remembered_queries: int = 4_096
+    remembered_queries: Whole = 4_096
     """Vectors of texts and pictures that are kept, each; 8 MB at 512 dimensions."""
-    remembered_thumbnails: int = 64_000_000
+    remembered_thumbnails: Whole = 64_000_000
     """Bytes."""
 
 
