@@ -164,6 +164,8 @@ class Eval(Section):
     where accuracy over a handful of rare items jumps."""
     headline: tuple[str, ...] | None = None
     """Attributes whose mean is quoted; null: all exclusive attributes."""
+    show_pictures: bool = True
+    """false: item ids stand in place of thumbnails in report.html, for catalogues whose pictures may not leave."""
     gate: str | None = None
 
 

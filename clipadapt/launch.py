@@ -176,6 +176,7 @@ class Ending:
             config.eval.suite or "",
             "--out",
             run.report,
+            *(() if config.eval.show_pictures else ("--no-pictures",)),
         )
         steps = []
         if self.suite is not None:
@@ -213,6 +214,7 @@ class Ending:
             out=run.report,
             broken=config.data.broken,
             run=run,
+            show_pictures=config.eval.show_pictures,
         )
 
     def index(self, run: "Run") -> None:

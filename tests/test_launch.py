@@ -163,6 +163,22 @@ def test_a_gate_alone_ends_with_its_own_code(written: Callable[..., Path]) -> No
     assert ended.value.code == 3
 
 
+def test_pictures_may_be_left_out_of_the_report(written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def full(*_: Any, **more: Any) -> None:
+        given.update(more)
+        raise OSError(28, "No space left on device")
+
+    steps: list[Step] = []
+    monkeypatch.setattr("clipadapt.evaluate", full)
+    monkeypatch.setattr(launch, "take", lambda found: steps.extend(found) or take(found))
+    with pytest.raises(SystemExit):
+        adapt(str(written(export=[], index=None)), ["eval.show_pictures=false"])
+    assert given["show_pictures"] is False
+    assert steps[0].command.endswith("--no-pictures"), "nor by the command that does it again"
+
+
 def test_a_stop_names_the_commands_that_are_left(caplog: pytest.LogCaptureFixture) -> None:
     def stop() -> None:
         raise SystemExit(130)

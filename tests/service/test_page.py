@@ -27,6 +27,7 @@ from clipadapt.service.pictures import ItemPictures
 from clipadapt.service.serving import Serving
 from clipadapt.service.settings import Settings
 from clipadapt.service.traffic import Traffic
+from clipadapt.service.traffic.flag import Flag
 from clipadapt.towers.load import load
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
@@ -89,16 +90,20 @@ def served(collection_of: Callable[..., Collection]) -> Iterator[Callable[..., s
 
 
 @pytest.fixture
-def both(
-    served: Callable[..., str], collection_of: Callable[..., Collection], other_index, shop: Path
-) -> Iterator[str]:
-    """A service with a release and a candidate, which order things differently."""
+def candidate(other_index, shop: Path) -> Iterator[Collection]:
+    """Orders things differently."""
     folder, encoder = other_index
     batched = BatchedEncoder(encoder, gather_ms=0, remembered=100)
     index = Index.open(folder, encoder=batched)
-    candidate = Collection("000002", index, batched, "torch", ItemPictures.of(resolve(source=str(shop)), index.ids()))
-    yield served(collection_of(), candidate)
-    candidate.retire()
+    made = Collection("000002", index, batched, "torch", ItemPictures.of(resolve(source=str(shop)), index.ids()))
+    yield made
+    made.retire()
+
+
+@pytest.fixture
+def both(served: Callable[..., str], collection_of: Callable[..., Collection], candidate: Collection) -> str:
+    """A service with a release and a candidate."""
+    return served(collection_of(), candidate)
 
 
 @pytest.fixture
@@ -367,6 +372,34 @@ def test_side_by_side_says_what_moved(both: str, open_page):
     page.get_by_text("Candidate", exact=True).first.click()
     wait_for_ids(page, new)
     assert ["view", "candidate"] in state(page)
+
+
+def test_a_flag_decides_who_answers_whom(served, collection_of, candidate, open_page, tmp_path: Path):
+    flag = tmp_path / "flag.yaml"
+    flag.write_text("{share: 50%, salt: autumn}")
+    users = {Flag.load(flag).arm_of(name): name for name in map(str, range(20))}
+    assert users.keys() == {"current", "candidate"}
+    traffic = Traffic.open(flag, tmp_path / "log")
+    address = served(collection_of(), candidate, traffic=traffic)
+    orders = {arm: search(address, text="red", arm=arm) for arm in users}
+    assert orders["current"] != orders["candidate"], "the two models have to differ for this test"
+    for arm, name in users.items():
+        kept = {"origins": [{"origin": address, "localStorage": [{"name": "user", "value": name}]}]}
+        page = open_page(address, "/?q=red", storage_state=kept)
+        wait_for_ids(page, orders[arm])
+        with page.expect_response("**/events"):
+            page.locator(SHOTS).first.click()
+        page.close()
+    page = open_page(address, "/?q=red")
+    page.wait_for_selector(SHOTS)
+    stranger = page.evaluate("localStorage.getItem('user')")
+    assert ids(page) == orders[Flag.load(flag).arm_of(stranger)], "a browser that has no name yet gives itself one"
+    page.close()
+    traffic.close()
+    events = read(tmp_path / "log", "events").table.to_pylist()
+    clicks = {(one["arm"], one["release"]) for one in events if one["event"] == "click"}
+    assert clicks == {("current", "000001"), ("candidate", "000002")}
+    assert all(one["user"] not in (None, *users.values()) for one in events), "hashed"
 
 
 def test_an_error_is_said_with_a_way_out(served, open_page):
