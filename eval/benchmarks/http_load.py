@@ -11,20 +11,24 @@ import contextlib
 import io
 import itertools
 import json
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
 import numpy as np
 from PIL import Image
+
+from clipadapt.cli import main
 
 WORDS = ("red", "blue", "green", "striped", "checked", "floral", "linen", "midi", "long", "skirt", "shirt", "dress")
 
@@ -52,29 +56,63 @@ class Service(NamedTuple):
 def serving(place: str, options: list[str]) -> Iterator[Service]:
     """`clipadapt serve` as a process of its own, ready."""
     command = [sys.executable, "-m", "clipadapt.cli", "serve", place, "--port", "0", *options]
-    started = time.perf_counter()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        if not line.startswith("open "):
-            raise SystemExit(line + process.stderr.read())
-        address = urlparse(line.split()[1])
-        with Path(os.devnull).open("w") as nowhere:  # the log of requests must be read, or the pipe fills up
-            reader = subprocess.Popen(["cat"], stdin=process.stderr, stdout=nowhere)
-        service = Service(address.hostname or "", address.port or 0, process.pid, 0.0)
+    with running(command) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def running(command: list[str]) -> Iterator[Service]:
+    """A service that says `open http://HOST:PORT` on stderr, ready."""
+    with tempfile.NamedTemporaryFile("r", suffix=".log") as log, Path(log.name).open("w") as said:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stderr=said)
         try:
-            while True:
-                with contextlib.suppress(OSError):
-                    service.get("/readyz")
-                    break
-                if process.poll() is not None:
-                    raise SystemExit("the service ended; run the same command by hand to see why")
-                time.sleep(0.02)
-            yield service._replace(start_seconds=time.perf_counter() - started)
+            yield _ready(process.pid, Path(log.name), started, lambda: process.poll() is None)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
-            reader.wait(60)
+            process.wait(300)
+
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["clipadapt.cli.serve", "clipadapt.service.opening", "clipadapt.service.server", "clipadapt.service.workers",
+     "clipadapt.search.embedded", "clipadapt.data.catalogue", "clipadapt.towers.load", "open_clip", "timm", "datasets"]
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def forked(place: str, options: list[str]) -> Iterator[Service]:
+    """As `serving`, forked from a process that has imported everything, which is most of a start's work."""
+    with tempfile.NamedTemporaryFile("r", suffix=".log") as log:
+        started = time.perf_counter()
+        process = _FORKS.Process(target=_serve, args=(["serve", place, "--port", "0", *options], log.name))
+        process.start()
+        try:
+            yield _ready(process.pid or 0, Path(log.name), started, process.is_alive)
+        finally:
+            process.terminate()
+            process.join(300)
+
+
+def _serve(arguments: list[str], log: str) -> None:
+    with Path(log).open("w") as said:
+        os.dup2(said.fileno(), 2)
+        raise SystemExit(main(arguments))
+
+
+def _ready(pid: int, log: Path, started: float, alive: Callable[[], bool]) -> Service:
+    """Waits until a service answers searches."""
+    service = None
+    while alive():
+        if service is None and (found := re.search(r"^open (\S+)$", log.read_text(), re.M)):
+            address = urlparse(found[1])
+            service = Service(address.hostname or "", address.port or 0, pid, 0.0)
+        if service is not None:
+            with contextlib.suppress(OSError):
+                service.get("/readyz")
+                return service._replace(start_seconds=time.perf_counter() - started)
+        time.sleep(0.02)
+    raise SystemExit(f"the service ended: {log.read_text()}")
 
 
 def first_condition(service: Service) -> str | None:
@@ -91,8 +129,8 @@ def first_condition(service: Service) -> str | None:
 class Queries:
     """Requests that the service has not had before."""
 
-    def __init__(self, service: Service, condition: str | None) -> None:
-        self._host, self._condition = f"{service.host}:{service.port}", condition
+    def __init__(self, service: Service, condition: str | None, items: Sequence[str] = ()) -> None:
+        self._host, self._condition, self._items = f"{service.host}:{service.port}", condition, items
         self._numbers = itertools.count(time.monotonic_ns())
         rng = np.random.default_rng(0)
         self._pictures = []
@@ -107,6 +145,9 @@ class Queries:
         number = next(self._numbers)
         if kind == "picture":
             return self._form(self._pictures[number % len(self._pictures)] + str(number).encode())  # after its end
+        if kind == "item":
+            body = {"item": self._items[number % len(self._items)], "k": 24}
+            return self._post("application/json", json.dumps(body).encode())
         rng = np.random.default_rng(number)
         text = "a red shirt" if kind == "repeated" else " ".join([*rng.choice(WORDS, 4), str(number % 100_000)])
         body: dict[str, Any] = {"text": text, "k": 24}
@@ -148,10 +189,16 @@ async def ask(
 
 
 async def crowd(
-    service: Service, kinds: tuple[str, ...], clients: int, seconds: float, condition: str | None, most: int = 10**9
+    service: Service,
+    kinds: tuple[str, ...],
+    clients: int,
+    seconds: float,
+    condition: str | None,
+    most: int = 10**9,
+    items: Sequence[str] = (),
 ) -> tuple[list[float], int, float]:
     """All clients at once: seconds of each request, errors, and the time that all of it took."""
-    queries, started = Queries(service, condition), time.perf_counter()
+    queries, started = Queries(service, condition, items), time.perf_counter()
     asking = [ask(service, queries, itertools.cycle(kinds), started + seconds, most // clients) for _ in range(clients)]
     found = await asyncio.gather(*asking)
     return (

@@ -6,8 +6,9 @@ Works on copies of the promoted release. First 32 clients search while releases 
 counts. Then, at each of 50 moments spread over a promotion and what follows it, `kill -9` takes the service under the
 load of 8 clients; it is started again on the same folders. Every fifth promotion is of a release that is damaged at
 once, so that the last good one is another than the promoted one. A lost answer is one that a client had received and
-the event log does not hold; its age is the time from when it was recorded, at the earliest, to the kill. Writes
-eval/results/serve_promotions.json; --quick kills 3 times and writes no file.
+the event log does not hold; its age is the time from when it was recorded, at the earliest, to the kill. Services are
+forked from a process that has imported everything, so that starts take a moment and not most of the time; what they
+load they load anew. Writes eval/results/serve_promotions.json; --quick kills 3 times and writes no file.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from http_load import Queries, Service, serving
+from http_load import Queries, Service, forked
 from machine import publish
 
 from clipadapt.deploy.event_log.parts import parts
@@ -38,9 +39,8 @@ from clipadapt.store import MANIFEST
 
 KINDS = ("text", "repeated", "repeated", "repeated", "picture")
 PROMOTIONS = 4
-LATEST_KILL = 4.0
-"""Seconds after a promotion began: it takes under a second, the pointer is looked at every second, loading takes one or
-two."""
+LATEST_KILL = 1.2
+"""Times the longest that a promotion took, from its begin to the first answer of the new release, in the first part."""
 DAMAGED_EVERY = 5
 WHOLE, DAMAGED = ("000002", "000001"), "000003"
 
@@ -83,6 +83,7 @@ class Kill(NamedTuple):
     good: str
     """The release that the start should serve."""
     start_seconds: float
+    """Without imports."""
 
 
 def main() -> None:
@@ -97,7 +98,8 @@ def main() -> None:
         releases = copies(release_folder(arguments.releases), Path(scratch) / "releases")
         calm = promotions(releases, arguments.clients)
         kills = 3 if arguments.quick else arguments.kills
-        found = killings(releases, Path(scratch) / "log", kills)
+        latest = LATEST_KILL * max(calm["seconds_to_switch"])
+        found = killings(releases, Path(scratch) / "log", kills, latest)
     headline = {
         "failed_requests": calm["failed"], "answered": calm["answered"], "kills": len(found),
         "started_on_the_last_good": sum(one.served == one.good for one in found),
@@ -129,7 +131,7 @@ def copies(release: Path, root: Path) -> Releases:
 
 def promotions(releases: Releases, clients: int) -> dict[str, Any]:
     """All clients search while two releases are promoted in turn, each once the one before answers."""
-    with serving(str(releases.root), []) as service:
+    with forked(str(releases.root), []) as service:
         before = service.memory_mb()
         answers, seconds = asyncio.run(_promoted_under_load(releases, service, clients))
         after = service.memory_mb()
@@ -165,17 +167,17 @@ async def _promoted_under_load(releases: Releases, service: Service, clients: in
     return answers, seconds
 
 
-def killings(releases: Releases, log: Path, kills: int) -> list[Kill]:
-    """Kills at moments in equal steps; what is started after one is the next to be killed."""
+def killings(releases: Releases, log: Path, kills: int, latest: float) -> list[Kill]:
+    """Kills at moments in equal steps up to `latest` seconds; what is started after one is the next to be killed."""
     found: list[Kill] = []
     with contextlib.ExitStack() as running:
 
         def start() -> Service:
-            return running.enter_context(serving(str(releases.root), ["--log", str(log)]))
+            return running.enter_context(forked(str(releases.root), ["--log", str(log)]))
 
         service = start()
         for number in range(kills):
-            after = LATEST_KILL * (number + 0.5) / kills
+            after = latest * (number + 0.5) / kills
             current = releases.store.version()
             damaged = number % DAMAGED_EVERY == DAMAGED_EVERY - 1
             target = DAMAGED if damaged else next(one for one in WHOLE if one != current)
