@@ -5,8 +5,9 @@
     ROOT/lock                     held by the one process that writes; readers need none
 
 A version is written beside the others, flushed to the disk, renamed into place, and only then pointed to: whatever
-moment a process is killed at, or the disk fills up at, readers see the old version or the new one, whole. The trade: a
-write costs a copy of everything and a flush per file, so this is for indexes and releases, not for rows. A process
+moment a process is killed at, or the disk fills up at, readers see the old version or the new one, whole. Files that it
+shares with the current version (`keep`) are neither copied nor read. The trade: a flush per file, milliseconds, so this
+is for indexes and releases, and for rows some hundreds at a time. A process
 killed between rename and pointer leaves a whole version that nothing points to; `prune` takes it away. Needs a POSIX
 system for its locks. Nothing here knows what the files mean.
 
@@ -24,19 +25,18 @@ import json
 import os
 import re
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipadapt.atomic import Guard, atomic_write, flush, flush_tree, sha256_file, staged, write_new
+from clipadapt.atomic import Guard, atomic_write, flush, flush_tree, sha256_file, staged
 from clipadapt.atomic import atomic_folder as atomic_folder
 from clipadapt.errors import StoreError
+from clipadapt.manifest import MANIFEST, Linked, check_manifest, entries, listed, share, write_manifest
 
-MANIFEST = "manifest.json"
 POINTER = "current"
-_UNFINISHED = "unfinished"
+_UNFINISHED, _PREPARED = "unfinished", "prepared"
 _PATIENCE = 10.0
 """Seconds that a change of a few milliseconds waits for another one to end."""
 _VERSION = re.compile(r"\d{6,}")
@@ -57,6 +57,8 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self.written: Pointer | None = None
+        """What this object pointed to last, which another process may have replaced since."""
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -98,28 +100,65 @@ class Store:
         return self._checked(pointer.version, pointer.manifest, verify=verify)
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Path]:
+    def write(self, *, patience: float = 0.0, prepared: Path | None = None) -> Iterator[Path]:
         """An empty folder to fill; it becomes the current version when the block ends without an exception.
+
+        Args:
+            patience: seconds to wait for another process that is writing.
+            prepared: files that are shared with the new version, from `prepare`.
 
         Raises:
             StoreError: another process is writing, no space, or another failure of the disk. What was current stays so.
         """
-        with self._writing() as guard:
+        with self._writing(patience) as guard:
             final = self._next()
             with staged(self.root / _UNFINISHED) as staging:
                 with guard.filling():
                     yield staging
-                manifest = _write_manifest(staging)
+                manifest = write_manifest(staging, linked=self._linked(prepared))
                 flush_tree(staging)
                 staging.rename(final)
             try:
                 flush(final.parent)
-                self._point(Pointer(final.name, manifest))
+                pointer = Pointer(final.name, manifest)
+                self._point(pointer)
+                self.written = pointer
             except BaseException:
                 # The very last flush can fail after the swap; then the new version is the current one and stays.
                 if not self._points_to(final.name):
                     shutil.rmtree(final, ignore_errors=True)
                 raise
+
+    @contextlib.contextmanager
+    def prepare(self, fill: Callable[[Path], None]) -> Iterator[Path]:
+        """A folder of files for a version that is yet to be written, filled while others write; gone after the block.
+
+        Raises:
+            StoreError: no space, or another failure of the disk.
+        """
+        with Guard(self.root) as guard:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with staged(self.root / _PREPARED) as folder:
+                with guard.filling():
+                    fill(folder)
+                write_manifest(folder)
+                flush_tree(folder)
+                with guard.filling():
+                    yield folder
+
+    def keep(self, source: Path, names: Sequence[str], staging: Path) -> None:
+        """Files of a version, or of `prepare`, in the version that is being filled, under the same names.
+
+        Nothing is read: a file keeps the digest that was written when it was, so that damage is found out later, too.
+
+        Raises:
+            StoreError: `source` does not list such a file, or a copy of it, where one must be made, differs.
+        """
+        known = listed(source)
+        for name in names:
+            if name not in known:
+                raise StoreError(f"{source}: its {MANIFEST} lists no {name}; it was changed after it was written")
+            share(source / name, staging / name, known[name])
 
     def add(self, fill: Callable[[Path], None], about: Mapping[str, Any] | None = None) -> str:
         """A new version that nothing points to yet, and its name; others may write and point while it is filled.
@@ -136,7 +175,7 @@ class Store:
             with staged(self.root / _UNFINISHED) as staging:
                 with guard.filling():
                     fill(staging)
-                _write_manifest(staging, about)
+                write_manifest(staging, about)
                 flush_tree(staging)
                 with self._writing(_PATIENCE):
                     final = self._next()
@@ -218,6 +257,13 @@ class Store:
             self._remove(removed)
         return removed
 
+    def _linked(self, prepared: Path | None) -> Linked:
+        """Files whose digests are known; a current version that is damaged may be replaced, and shares nothing."""
+        found: Linked = entries(prepared) if prepared is not None else {}
+        with contextlib.suppress(StoreError, OSError):
+            found = {**entries(self.root / "versions" / self.version()), **found}
+        return found
+
     def _remove(self, versions: Sequence[str]) -> None:
         for version in versions:
             # Renamed first: a version that is half removed must not look like one.
@@ -282,50 +328,6 @@ class Store:
                 # Unlocked by name: a process forked inside the block holds the same lock through its own copy.
                 fcntl.flock(lock, fcntl.LOCK_UN)
                 os.close(lock)
-
-
-def check_manifest(folder: Path, manifest: str | None = None, *, verify: bool) -> list[str]:
-    """What differs from `folder`'s manifest.json, a line each: files missing, of another size or, if `verify`, content.
-
-    `manifest` is the sha256 that manifest.json itself must have. Files that it does not list are no fault.
-    """
-    file = folder / MANIFEST
-    try:
-        if manifest is not None and sha256_file(file) != manifest:
-            return [f"{MANIFEST} has another sha256 than the pointer says"]
-        listed = json.loads(file.read_bytes())["files"]
-        return [fault for name, entry in listed.items() if (fault := _differs(folder / name, name, entry, verify))]
-    except OSError as error:
-        return [f"{MANIFEST} cannot be read ({error.strerror})"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return [f"{MANIFEST} is not a list of files"]
-
-
-def _differs(file: Path, name: str, entry: dict[str, object], verify: bool) -> str | None:
-    try:
-        size = file.stat().st_size
-        if size != entry["bytes"]:
-            return f"{name} has {size} bytes instead of {entry['bytes']}"
-        if verify and sha256_file(file) != entry["sha256"]:
-            return f"{name} has another sha256"
-    except OSError as error:
-        return f"{name} cannot be read ({error.strerror})"
-    return None
-
-
-def _write_manifest(folder: Path, about: Mapping[str, Any] | None = None) -> str:
-    """Lists every file of `folder` in its manifest.json, after what is said about them; gives the sha256 of that."""
-    files = {}
-    for file in sorted(folder.rglob("*")):
-        mode = file.lstat().st_mode
-        if stat.S_ISREG(mode):
-            files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
-        elif not stat.S_ISDIR(mode):
-            raise StoreError(f"{file}: only plain files and folders can be kept in a version")
-    write_new(
-        folder / MANIFEST, json.dumps({"schema_version": 1, **(about or {}), "files": files}, indent=1).encode() + b"\n"
-    )
-    return sha256_file(folder / MANIFEST)
 
 
 def _claim(lock: int, root: Path, patience: float) -> None:

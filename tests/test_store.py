@@ -231,3 +231,36 @@ def test_readers_beside_a_writer_always_find_a_whole_version(store: Store) -> No
         versions.add(store.version())
     assert writer.returncode == 0
     assert len(versions) > 3
+
+
+def test_a_version_shares_files_of_the_one_before_and_of_what_was_prepared(tmp_path: Path):
+    store = Store(tmp_path / "index")
+    with store.write() as staging:
+        (staging / "big").write_text("big")
+    with (
+        store.prepare(lambda folder: _put(folder / "new", "new")) as prepared,
+        store.write(prepared=prepared) as staging,
+    ):
+        store.keep(store.current(), ["big"], staging)
+        store.keep(prepared, ["new"], staging)
+        with pytest.raises(StoreError, match=r"lists no other; it was changed"):
+            store.keep(prepared, ["other"], staging)
+    first, second = (tmp_path / "index/versions" / name for name in ("000001", "000002"))
+    assert (first / "big").stat().st_ino == (second / "big").stat().st_ino
+    assert store.current(verify=True) == second
+    assert store.written == store.pointer()
+    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["current", "lock", "versions"]
+
+
+def test_a_damaged_current_version_can_be_written_over(tmp_path: Path):
+    store = Store(tmp_path / "index")
+    with store.write() as staging:
+        _put(staging / "one", "1")
+    (store.current() / "one").unlink()
+    with store.write() as staging:
+        _put(staging / "one", "2")
+    assert (store.current(verify=True) / "one").read_text() == "2"
+
+
+def _put(file: Path, text: str) -> None:
+    file.write_text(text)

@@ -1,4 +1,4 @@
-"""clipadapt index build|add|remove|tune|info|search: a visual search index, its life and its answers.
+"""clipadapt index build|add|remove|compact|tune|info|search: a visual search index, its life and its answers.
 
     clipadapt index build --model run:runs/fashion --source shop --split train --out indexes/shop
     clipadapt index search indexes/shop --text "striped skirt" --where 'price<50' -k 10 --json
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clipadapt.config import Data
     from clipadapt.data.catalogue import Catalogue
     from clipadapt.search.backend import Change, Hit
+    from clipadapt.search.index import Index as Opened
     from clipadapt.search.meta import Target
     from clipadapt.search.query import QueryPart
     from clipadapt.search.vectors import Vectors
@@ -81,14 +82,14 @@ def add(
     from clipadapt.search.index import Index as Opened
     from clipadapt.search.vectors import Vectors
 
-    opened = Opened.open(index)
+    opened = Opened.open(index, verify=False)  # a change reads only what it makes anew, and compares that
     if vectors is not None and catalogue["source"] is None:
         more = Vectors.open(vectors)
     else:
         name = model or opened.model
         given, _ = _given(name, split, vectors, catalogue)
         more = _embedded(encoder(name, precision, device), given, workers)
-    _report(opened.update(more) if replace else opened.add(more))
+    _report(index, opened, opened.update(more) if replace else opened.add(more))
 
 
 @app.command()
@@ -105,7 +106,8 @@ def remove(
     wanted = [*(ids or []), *listed]
     if not wanted:
         raise UsageError("no id given; name items, or a file of them with --ids")
-    _report(Opened.open(index).remove(wanted))
+    opened = Opened.open(index, verify=False)
+    _report(index, opened, opened.remove(wanted))
 
 
 @app.command()
@@ -125,6 +127,23 @@ def tune(
 
 
 @app.command()
+def compact(
+    index: Index,
+    threads: Annotated[int, typer.Option("--threads", help="Cores to use; searches go on meanwhile.")] = 1,
+) -> None:
+    """Put what was added into the form that is searched quickly, or rebuild when it is time."""
+    import faiss
+
+    from clipadapt.search.index import Index as Opened
+
+    faiss.omp_set_num_threads(max(threads, 1))
+    opened = Opened.open(index, verify=False)
+    done = opened.compact()
+    says = {"seal": "what was added is searched through cells now", "rebuild": "built again from what was not removed"}
+    typer.echo(f"{index}: {says[done] if done else 'nothing to do'}, {len(opened)} items")
+
+
+@app.command()
 def info(index: Index, as_json: Json = False) -> None:
     """Show what an index holds, what it is bound to, and the measured curve."""
     from clipadapt.search.embedded import Embedded
@@ -140,8 +159,11 @@ def info(index: Index, as_json: Json = False) -> None:
     for column, separator in items.separators.items():
         typer.echo(f"several values in {column}, split at {separator!r}")
     typer.echo(f"model {meta.model or 'unknown'}, {meta.image_space}")
-    typer.echo(f"{meta.factory} by faiss {meta.faiss or 'unknown'}, {meta.memory_bytes / 1e6:,.1f} MB in memory, "
+    typer.echo(f"{meta.factory} by faiss {meta.faiss or 'unknown'}, {meta.memory / 1e6:,.1f} MB in memory, "
                f"{_recalls(meta.measured)}")  # fmt: skip
+    for one in meta.segments:
+        recalls = "searched one by one" if one.factory == "Flat" else _recalls(one.measured)
+        typer.echo(f"{one.rows} vectors came later: {one.factory}, {recalls}")
     for kind, params in meta.search_params.items():
         typer.echo(f"{kind} queries: probe {params.probe}, refine {params.refine}")
     typer.echo(f"{'factory':24} {'queries':8} {'probe':>6} {'refine':>6} {'recall@10':>9} {'at least':>8} "
@@ -279,7 +301,9 @@ def _recalls(measured: dict) -> str:
     return ", ".join(f"recall@10 of {kind} queries {point.recall:.3f}" for kind, point in measured.items())
 
 
-def _report(change: "Change") -> None:
+def _report(index: Path, opened: "Opened", change: "Change") -> None:
+    if opened.backend.compaction_due():
+        typer.echo(f"a compaction is due, which searches go on beside: clipadapt index compact {index}", err=True)
     typer.echo(f"{change.added} added, {change.removed} removed, {change.items} items in the index")
 
 

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from clipadapt.deploy.bundle import EXPORTS, MODEL
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.errors import ModelError, SpaceError, StoreError, listing
-from clipadapt.store import MANIFEST, Store, check_manifest
+from clipadapt.manifest import MANIFEST, check_manifest
+from clipadapt.store import Store
 from clipadapt.towers.adapter import read_adapter_card
 from clipadapt.towers.encoder import Encoder, Precision, TorchEncoder
 from clipadapt.towers.identity import TOWERS, read_card

@@ -23,7 +23,8 @@ from clipadapt.atomic import sha256_file
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.retention_policy import Release, reasons_to_keep
 from clipadapt.errors import StoreError, UsageError, listing
-from clipadapt.store import MANIFEST, Pointer, Store, check_manifest
+from clipadapt.manifest import MANIFEST, check_manifest
+from clipadapt.store import Pointer, Store
 
 _REMEMBERED = 50
 """Promotions that the pointer remembers."""

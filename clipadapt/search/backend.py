@@ -175,6 +175,24 @@ class Backend(Protocol):
         """
         ...
 
+    def compact(self, seed: int = 0) -> str | None:
+        """Puts what was added into the form that is searched quickly, if it is time; what was done, None: nothing.
+
+        Others search and change meanwhile.
+
+        Raises:
+            StoreError: as upsert.
+        """
+        ...
+
+    def compaction_due(self) -> bool:
+        """Whether `compact` would do anything."""
+        ...
+
+    def refresh(self) -> bool:
+        """Opens what others have published since; whether there was anything."""
+        ...
+
     def due(self) -> list[str]:
         """Why the index should be rebuilt; empty when it need not be."""
         ...

@@ -1,17 +1,18 @@
 """What one version of an index holds on disk, and how it is read and written.
 
-    index.faiss         faiss.read_index reads it; exact vectors included
-    items.parquet       row i is vector i: vector, id, product, every other column
-    tombstones.npy      vector ids of removed items
-    text_queries.npy    text vectors that recall is measured with
-    index.json          see meta.py
+    index.faiss, items.parquet, ids.npy         the vectors that were there when the index was built (faiss.read_index,
+                                                exact vectors included), row i is vector i, and their ids (ids.py)
+    segments/000001.faiss, .parquet, .ids.npy   the same of what came later, in the order that index.json lists them
+    tombstones.npy                              vector ids of removed items
+    text_queries.npy                            text vectors that recall is measured with
+    index.json                                  see meta.py
 
-A version that keeps the vectors of the one before shares its files by hard links. Knows nothing of searching.
+Vector ids count on through the segments. A version shares the files of the one before by hard links, so a change writes
+what is new alone. Knows nothing of searching.
 """
 
 import io
-import os
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,67 +22,156 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from clipadapt.errors import StoreError, UsageError
+from clipadapt.search import meta as index_json
 from clipadapt.search.engine import Engine
-from clipadapt.search.items import Items, first_faults
+from clipadapt.search.ids import IdTable
+from clipadapt.search.items import ID, Items, first_faults
 from clipadapt.search.meta import Meta
+from clipadapt.search.segments import Segments
 from clipadapt.search.topk import BLOCK
 
-_VECTORS, _ITEMS, _TOMBSTONES, _TEXTS, _META = (
-    "index.faiss", "items.parquet", "tombstones.npy", "text_queries.npy", "index.json",
-)  # fmt: skip
+BASE = "index"
+"""Name of the segment that index.faiss is."""
+_TOMBSTONES, _TEXTS, _META = SMALL = "tombstones.npy", "text_queries.npy", "index.json"
 _UNIT = 1e-4
 """How far from 1 a vector's length may be before all are normalised again."""
 
 
-class Contents(NamedTuple):
+class Segment(NamedTuple):
+    """Rows that lie in files of their own, which never change."""
+
+    about: index_json.Segment
+    engine: Engine
+    table: pa.Table
+    """In the types that its columns had when it was written."""
+    ids: IdTable
+
+    @property
+    def files(self) -> tuple[str, str, str]:
+        """Its vectors, items and ids, from the version's folder."""
+        return files_of(self.about.name)
+
+
+class Contents:
     """One version of an index."""
 
-    engine: Engine
-    items: Items
-    meta: Meta
-    texts: Float[np.ndarray, "texts dim"]
+    def __init__(
+        self, segments: tuple[Segment, ...], items: Items, meta: Meta, texts: Float[np.ndarray, "texts dim"]
+    ) -> None:
+        self.segments, self.items, self.texts = segments, items, texts
+        self.meta = meta.model_copy(update={"segments": [one.about for one in segments[1:]]})
+        self.engine = Segments([one.engine for one in segments], [one.about.search_params for one in segments])
+
+    @property
+    def base(self) -> Segment:
+        """What was there when the index was built."""
+        return self.segments[0]
 
 
-def read(folder: Path, *, mapped: bool) -> Contents:
+def base_segment(engine: Engine, items: Items, meta: Meta) -> Segment:
+    """What an index begins with."""
+    return Segment(_base(meta, items.rows), engine, items.table, items.lookups()[0][1])
+
+
+def files_of(name: str) -> tuple[str, str, str]:
+    """Files of a segment."""
+    if name == BASE:
+        return "index.faiss", "items.parquet", "ids.npy"
+    return f"segments/{name}.faiss", f"segments/{name}.parquet", f"segments/{name}.ids.npy"
+
+
+def read(folder: Path, *, mapped: bool, known: Callable[[str], Segment | None] = lambda _: None) -> Contents:
     """From a version's folder.
+
+    Args:
+        known: name -> that segment, where it is open already.
 
     Raises:
         StoreError: a file that is missing, cannot be read, or does not fit the others.
     """
     meta = Meta.read(folder / _META)
-    engine = Engine.read(folder / _VECTORS, mapped=mapped)
     try:
-        with pq.ParquetFile(folder / _ITEMS) as file:  # read_table would import pandas, half a second of a search
-            table = file.read()
         tombstones = np.load(folder / _TOMBSTONES, allow_pickle=False)
         texts = np.load(folder / _TEXTS, allow_pickle=False)
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{folder}: cannot be read ({error}); build the index again") from error
-    if not engine.count == len(table) or engine.dim != meta.dim:
-        raise StoreError(
-            f"{folder}: {engine.count} vectors of {engine.dim} dimensions, {len(table)} items, and an index.json "
-            f"that says {meta.dim} dimensions; build the index again"
-        )
-    removed = np.zeros(len(table), bool)
+    abouts = [_base(meta, -1), *meta.segments]
+    segments = tuple(known(about.name) or _read_segment(folder, about, meta.dim, mapped) for about in abouts)
+    return Contents(segments, joined(segments, tombstones), meta, texts)
+
+
+def joined(segments: tuple[Segment, ...], tombstones: np.ndarray) -> Items:
+    """The item table of all segments, rows of `tombstones` marked as removed."""
+    parts = [Items(one.table, np.zeros(len(one.table), bool), [(0, one.ids)]) for one in segments]
+    items = parts[0]
+    for part in parts[1:]:
+        items = items.followed_by(part, items.removed)
+    removed = np.zeros(items.rows, bool)
     removed[tombstones] = True
-    return Contents(engine, Items(table, removed), meta, texts)
+    return items.marked(removed)
 
 
-def write(folder: Path, contents: Contents, *, same_vectors: Path | None = None) -> None:
-    """Into an empty folder; `same_vectors` is a version whose vectors, items and texts these still are.
+def write(folder: Path, contents: Contents, *, shared: Callable[[str], bool] = lambda _: False) -> None:
+    """Into an empty folder.
+
+    Args:
+        shared: called with a file's name; puts it there from where it lies already, or says False.
 
     Raises:
         OSError: the disk refuses.
     """
-    if same_vectors is not None:
-        for name in (_VECTORS, _ITEMS, _TEXTS):
-            _link(same_vectors / name, folder / name)
-    else:
-        contents.engine.write(folder / _VECTORS)
-        pq.write_table(contents.items.table, folder / _ITEMS)
+    for segment in contents.segments:
+        there = [shared(name) for name in segment.files]
+        if not all(there):
+            write_segment(folder, segment)
+    if not shared(_TEXTS):
         _save(folder / _TEXTS, contents.texts)
     _save(folder / _TOMBSTONES, np.flatnonzero(contents.items.removed))
     (folder / _META).write_text(contents.meta.to_json(), encoding="utf-8")
+
+
+def write_segment(folder: Path, segment: Segment) -> None:
+    """A segment's files; those that are there stay.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    vectors, items, ids = (folder / name for name in segment.files)
+    vectors.parent.mkdir(exist_ok=True)
+    if not vectors.exists():
+        segment.engine.write(vectors)
+    if not items.exists():
+        pq.write_table(segment.table, items)
+    if not ids.exists():
+        _save(ids, segment.ids.content)
+
+
+def _base(meta: Meta, rows: int) -> index_json.Segment:
+    return index_json.Segment(
+        name=BASE, rows=rows, factory=meta.factory, trained_on=meta.trained_on, faiss=meta.faiss,
+        search_params=meta.search_params, measured=meta.measured, memory_bytes=meta.memory_bytes,
+    )  # fmt: skip
+
+
+def _read_segment(folder: Path, about: index_json.Segment, dim: int, mapped: bool) -> Segment:
+    vectors, items, ids = (folder / name for name in files_of(about.name))
+    engine = Engine.read(vectors, mapped=mapped)
+    try:
+        with pq.ParquetFile(items) as file:  # read_table would import pandas, half a second of a search
+            table = file.read().combine_chunks()
+        if ids.exists():
+            lookup = IdTable(np.load(ids, mmap_mode="r" if mapped else None, allow_pickle=False))
+        else:  # written by an older clipadapt
+            lookup = IdTable.of(table.column(ID).to_pylist())
+    except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+        raise StoreError(f"{folder}: cannot be read ({error}); build the index again") from error
+    rows = engine.count if about.rows < 0 else about.rows
+    if not rows == engine.count == len(table) == len(lookup.content[0]) or engine.dim != dim:
+        raise StoreError(
+            f"{folder}: segment {about.name!r} has {engine.count} vectors of {engine.dim} dimensions, {len(table)} "
+            f"items and {len(lookup.content[0])} ids, and index.json says {rows} of {dim}; build the index again"
+        )
+    return Segment(about.model_copy(update={"rows": rows}), engine, table, lookup)
 
 
 def unit_vectors(vectors: Float[np.ndarray, "rows dim"], items: Items) -> Float[np.ndarray, "rows dim"]:
@@ -112,10 +202,3 @@ def _save(file: Path, array: np.ndarray) -> None:
     content = io.BytesIO()
     np.save(content, array, allow_pickle=False)
     file.write_bytes(content.getvalue())
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)

@@ -8,7 +8,7 @@ How vectors are searched is engine.py's business, what a version holds is conten
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from jaxtyping import Float
 
 from clipadapt.config import Data
 from clipadapt.errors import SpaceError, StoreError, UsageError
+from clipadapt.search import compaction
 from clipadapt.search.backend import Change, Hit, KnownItem
 from clipadapt.search.columns import Column
-from clipadapt.search.contents import Contents, unit_vectors
+from clipadapt.search.contents import Contents, base_segment, unit_vectors, write_segment
 from clipadapt.search.engine import FAISS, Engine
 from clipadapt.search.facets import Range, Values, facets
 from clipadapt.search.factory import choose_factory
@@ -31,15 +32,13 @@ from clipadapt.search.models import model_of, remembered
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.recall import Point
 from clipadapt.search.searcher import Searcher
+from clipadapt.search.segments import Segments
 from clipadapt.search.shown import remembered_catalogue
-from clipadapt.search.tune import Tuned, choose, choose_params, remeasure
+from clipadapt.search.tune import Tuned, choose, choose_params
 from clipadapt.search.vectors import Vectors
 from clipadapt.search.versions import Versions
 
 log = logging.getLogger(__name__)
-
-_REMEASURED = 0.05
-"""Growth since recall was last measured, from which an addition measures it again."""
 
 
 class Embedded:
@@ -92,7 +91,7 @@ class Embedded:
             tuned, target, tuned.points,
             image_space=source.image_space, model=model, catalogue=catalogue, left_out=len(source.broken),
         )  # fmt: skip
-        versions.write(Contents(tuned.engine, source.items, meta, queries))
+        versions.write(Contents((base_segment(tuned.engine, source.items, meta),), source.items, meta, queries))
 
     @property
     def name(self) -> str:
@@ -109,7 +108,7 @@ class Embedded:
         return model_of(self.meta.model, self._versions.store.root)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Segments:
         """The vectors, by vector id; for measurements of this engine alone."""
         return self._searcher.engine
 
@@ -194,14 +193,12 @@ class Embedded:
 
         def edit(now: Contents) -> Contents:
             nonlocal replaced
-            there = [item for item in ids if now.items.holds(item)] if replace else []
+            there = now.items.present(ids) if replace else []
             replaced = len(there)
-            items = (now.items.without(now.items.live_rows(there)) if there else now.items).extended(more.items)
-            now.engine.add(vectors)
-            return now._replace(items=items, meta=_remeasured(now, items))
+            items = now.items.without(now.items.live_rows(there)) if there else now.items
+            return compaction.grown(now, items.extended(more.items), vectors) if ids else now
 
-        self._versions.change(edit)
-        self._load(verify=False)
+        self._change(edit)
         return self._changed(len(ids), replaced)
 
     def remove(self, ids: Sequence[str]) -> Change:
@@ -210,10 +207,10 @@ class Embedded:
             raise UsageError("an id is named twice; name each item to remove once")
 
         def edit(now: Contents) -> Contents:
-            return now._replace(items=now.items.without(now.items.live_rows(ids)))
+            items = now.items.without(now.items.live_rows(ids))
+            return Contents(now.segments, items, now.meta, now.texts)
 
-        self._versions.change(edit, same_vectors=True)
-        self._load(verify=False)
+        self._change(edit)
         return self._changed(0, len(ids))
 
     def tune(self, target: Target, factories: Sequence[str] | None = None, seed: int = 0) -> None:
@@ -223,22 +220,52 @@ class Embedded:
             UsageError: no factory reaches the target; the index stays as it was.
             StoreError: the disk refuses, or another process is writing.
         """
+        now = self._versions.read(mapped=self._mapped, verify=True)  # what it is made of gets new checksums
+        live = np.flatnonzero(~now.items.removed)
+        tuned, points = choose(now.engine.vectors(live), target, now.texts, factories, seed)
+        self._install(compaction.rebuilt(now, tuned.engine, _meta(tuned, target, points, **_kept(now.meta))))
 
-        def edit(now: Contents) -> Contents:
+    def compact(self, seed: int = 0) -> compaction.Plan | None:
+        """Puts what was added into cells, or rebuilds everything when it is time; says what was done.
+
+        Others search and change meanwhile; what they change is carried over.
+
+        Raises:
+            StoreError: the disk refuses, or the index was rebuilt or taken back meanwhile; it stays as it was.
+        """
+        self.refresh()
+        planned = compaction.plan(self._searcher.contents)
+        if planned is None:
+            return None
+        now = self._versions.read(mapped=self._mapped, verify=True)  # what it is made of gets new checksums
+        if planned == "rebuild":
             live = np.flatnonzero(~now.items.removed)
-            whole = len(live) == now.engine.count
-            vectors = now.engine.all_vectors() if whole else now.engine.vectors(live)
-            tuned, points = choose(vectors, target, now.texts, factories, seed)
-            kept = now.meta.model_dump(include={"image_space", "model", "catalogue", "left_out"})
-            meta = _meta(tuned, target, points, **kept)
-            return Contents(tuned.engine, now.items.compacted(), meta, now.texts)
+            factory = compaction.factory_of(now.meta, len(live))
+            engine = Engine.build(now.engine.vectors(live), factory, seed)
+            tuned = choose_params(engine, factory, now.meta.target, now.texts, seed)
+            meta = _meta(tuned, now.meta.target, tuned.points, **_kept(now.meta))
+            self._install(compaction.rebuilt(now, tuned.engine, meta))
+        else:
+            folder = self._versions.store.current()
+            extend = lambda one: Engine.read(folder / one.files[0], mapped=False)  # noqa: E731
+            self._install(compaction.sealed(now, extend, seed))
+        return planned
 
-        self._versions.change(edit)
-        self._load(verify=False)
+    def compaction_due(self) -> bool:
+        """See backend.py."""
+        return compaction.plan(self._searcher.contents) is not None
 
     def due(self) -> list[str]:
         """See backend.py."""
         return self.meta.rebuild_due(self.items.rows, int(self.items.removed.sum()))
+
+    def refresh(self) -> bool:
+        """Opens what another process has published since; whether there was anything. What is unchanged stays open."""
+        contents = self._versions.read(mapped=self._mapped, verify=False)
+        if contents is self._searcher.contents:
+            return False
+        self._use(contents)
+        return True
 
     def versions(self) -> list[str]:
         """See backend.py."""
@@ -251,12 +278,13 @@ class Embedded:
 
     def rollback(self) -> str:
         """See backend.py."""
-        store = self._versions.store
-        before = [version for version in store.versions() if int(version) < int(store.version())]
-        if not before:
-            raise StoreError(f"{self.name}: no version before {store.version()} is kept; nothing was changed")
-        self.publish(before[-1])
-        return before[-1]
+        before = self._versions.before()
+        if before is None:
+            raise StoreError(
+                f"{self.name}: no version before {self._versions.store.version()} is kept; nothing was changed"
+            )
+        self.publish(before)
+        return before
 
     def _changed(self, added: int, removed: int) -> Change:
         due = tuple(self.due())
@@ -264,9 +292,25 @@ class Embedded:
             log.warning("%s: a rebuild is due, for %s; run clipadapt index tune", self._versions, reason)
         return Change(added, removed, len(self), due)
 
+    def _install(self, work: compaction.Work) -> None:
+        with self._versions.store.prepare(lambda folder: write_segment(folder, work.segment)) as prepared:
+            self._change(compaction.install(work), prepared=prepared)
+        self._load(verify=False)  # the new segments as files, instead of in memory
+
+    def _change(self, edit: Callable[[Contents], Contents], prepared: Path | None = None) -> None:
+        self._use(self._versions.change(edit, prepared=prepared, mapped=self._mapped))
+
     def _load(self, *, verify: bool) -> None:
-        self._searcher = Searcher(self._versions.read(mapped=self._mapped, verify=verify))
+        self._use(self._versions.read(mapped=self._mapped, verify=verify))
+
+    def _use(self, contents: Contents) -> None:
+        self._searcher = Searcher(contents)
         self._checked = False
+
+
+def _kept(meta: Meta) -> dict[str, Any]:
+    """What a rebuild does not change."""
+    return meta.model_dump(include={"image_space", "model", "catalogue", "left_out"})
 
 
 def _meta(tuned: Tuned, target: Target, points: Sequence[Point], **about: Any) -> Meta:
@@ -275,14 +319,3 @@ def _meta(tuned: Tuned, target: Target, points: Sequence[Point], **about: Any) -
         trained_on=tuned.engine.count, target=target, search_params=tuned.search_params, measured=tuned.measured,
         curve=list(points), memory_bytes=tuned.memory, **about,
     )  # fmt: skip
-
-
-def _remeasured(now: Contents, items: Items) -> Meta:
-    """The new index.json of a grown index; recall is measured again when it has grown enough for it to have moved."""
-    last = now.meta.measured.get("picture")
-    measured, version = now.meta.measured, {}
-    if last is None or now.engine.count > (1 + _REMEASURED) * last.vectors:
-        live = np.flatnonzero(~items.removed)
-        measured = remeasure(now.engine, now.meta.factory, now.meta.search_params, now.texts, live)
-        version = {"faiss": FAISS}
-    return now.meta.model_copy(update={"measured": measured, "memory_bytes": now.engine.memory(), **version})

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from clipadapt.search.filters import Condition, matching
-from clipadapt.search.items import ID, PRODUCT, Items, Numbers, Texts
+from clipadapt.search.items import ID, PRODUCT, Items
+from clipadapt.search.views import Numbers, Texts
 
 
 class Values(NamedTuple):

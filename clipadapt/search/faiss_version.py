@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from clipadapt.errors import StoreError
-from clipadapt.search.contents import Contents
+from clipadapt.search.contents import Contents, Segment
 from clipadapt.search.engine import FAISS
 from clipadapt.search.meta import SHORTFALL
 from clipadapt.search.tune import remeasure
@@ -25,16 +25,16 @@ def check_faiss(contents: Contents, name: str, running: str = FAISS) -> None:
     Raises:
         StoreError: recall is lower than what was measured; says what to do.
     """
-    meta = contents.meta
-    if meta.faiss is None or _parts(running) >= _parts(meta.faiss) or contents.engine.exhaustive:
+    older = [one for one in contents.segments if _measured_by_newer(one, running)]
+    if not older:
         return
-    live = np.flatnonzero(~contents.items.removed)
-    now = remeasure(contents.engine, meta.factory, meta.search_params, contents.texts, live)
-    worse = [
-        f"recall@10 of {kind} queries is {found.recall:.3f} and was measured as {meta.measured[kind].recall:.3f}"
-        for kind, found in now.items()
-        if kind in meta.measured and found.recall < meta.measured[kind].recall - SHORTFALL
-    ]
+    worse, start = [], 0
+    for segment in contents.segments:
+        live = np.flatnonzero(~contents.items.removed[start : start + segment.engine.count])
+        start += segment.engine.count
+        if any(segment is one for one in older):
+            worse += _worse(segment, contents.texts, live)
+    meta = contents.meta
     if worse:
         raise StoreError(
             f"{name}: was measured with faiss {meta.faiss}, and the older {running} here finds less in it "
@@ -42,6 +42,21 @@ def check_faiss(contents: Contents, name: str, running: str = FAISS) -> None:
         )
     log.warning("%s: was measured with faiss %s; measured again with the older %s here: recall is as it was",
                 name, meta.faiss, running)  # fmt: skip
+
+
+def _measured_by_newer(segment: Segment, running: str) -> bool:
+    measured = segment.about.faiss
+    return measured is not None and _parts(running) < _parts(measured) and not segment.engine.exhaustive
+
+
+def _worse(segment: Segment, texts: np.ndarray, live: np.ndarray) -> list[str]:
+    about = segment.about
+    now = remeasure(segment.engine, about.factory, about.search_params, texts, live)
+    return [
+        f"recall@10 of {kind} queries is {found.recall:.3f} and was measured as {about.measured[kind].recall:.3f}"
+        for kind, found in now.items()
+        if kind in about.measured and found.recall < about.measured[kind].recall - SHORTFALL
+    ]
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -23,7 +23,8 @@ from jaxtyping import Bool, Shaped
 
 from clipadapt.errors import UsageError
 from clipadapt.search.columns import Span, span, standing
-from clipadapt.search.items import Items, Numbers, Texts
+from clipadapt.search.items import Items
+from clipadapt.search.views import Numbers, Texts
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown", "is known"]
 

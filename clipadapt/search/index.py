@@ -4,7 +4,7 @@
     index = Index.open("indexes/shop")
     index.search("striped skirt", 10, where="price<50")           [[Hit(id, score, product, attributes), ...]]
     index.search(Query((Item("1163"), "long sleeves")), 10)
-    index.add(vectors); index.update(vectors); index.remove(["1163"]); index.tune(Target(memory_mb=200))
+    index.add(vectors); index.update(vectors); index.remove(["1163"]); index.compact()
 
 An index is bound to the image_space of its vectors and refuses a model of another. It turns queries into vectors and
 hands them to its backend, which keeps the vectors (backend.py): what is searched, changed and kept is decided there.
@@ -262,6 +262,20 @@ class Index:
             StoreError: as `add`.
         """
         self.backend.tune(target, factories, seed)
+
+    def compact(self, seed: int = 0) -> str | None:
+        """Puts what was added into the quick form, or rebuilds: "seal", "rebuild", or None where nothing is due.
+
+        Searches and changes may go on meanwhile, in this process or others.
+
+        Raises:
+            StoreError: as `add`, or the index was rebuilt or a change taken back meanwhile; it stays as it was.
+        """
+        return self.backend.compact(seed)
+
+    def refresh(self) -> bool:
+        """Opens what others have changed since; whether there was anything."""
+        return self.backend.refresh()
 
     def rollback(self) -> str:
         """Takes back the last change: the version before becomes the current one; gives its name.

@@ -12,15 +12,17 @@ Knows nothing of vectors or of how filters are written.
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-from jaxtyping import Bool, Int, Integer, Shaped
+from jaxtyping import Bool, Int, Integer
 
 from clipadapt.errors import CatalogueError, UsageError, listing
-from clipadapt.search.columns import Column, Order, typed, widened
+from clipadapt.search.columns import Column, typed, widened
+from clipadapt.search.ids import IdTable, hashes
+from clipadapt.search.views import Numbers, Texts, view_of
 
 log = logging.getLogger(__name__)
 pc: Any = pyarrow.compute  # its functions are made on import
@@ -41,35 +43,23 @@ def first_faults(faults: Sequence[str]) -> str:
 Value = str | int | float | bool | date | list[str]
 
 
-class Numbers(NamedTuple):
-    """A column of numbers, or of dates as days since 1970."""
-
-    values: Shaped[np.ndarray, " rows"]
-    known: Bool[np.ndarray, " rows"]
-    dates: bool
-
-
-class Texts(NamedTuple):
-    """A column of texts as codes into its distinct values; several per row where it is a list."""
-
-    codes: Int[np.ndarray, " cells"]
-    """-1 where unknown."""
-    rows: Int[np.ndarray, " cells"] | None
-    """Row of each cell; None: one cell per row."""
-    values: list[str]
-    order: Order | None = None
-    """What values are compared by with < and >, as far as they are such; None: texts have no order."""
-
-
 class Items:
     """Rows in the order of vectors, and a mark on those that were removed."""
 
-    def __init__(self, table: pa.Table, removed: Bool[np.ndarray, " rows"]) -> None:
-        self.table = table.combine_chunks()
+    def __init__(
+        self, table: pa.Table, removed: Bool[np.ndarray, " rows"], lookups: Sequence[tuple[int, IdTable]] = ()
+    ) -> None:
+        """Of a table whose chunks stay where they are.
+
+        Args:
+            lookups: the ids of runs of rows, and where each run starts; made when needed if not given.
+        """
+        self.table = table
         self.removed = removed
+        self._lookups = tuple(lookups)
+        self._batches: tuple[list[int], list[pa.RecordBatch]] | None = None
         self._views: dict[str, Numbers | Texts] = {}
         self._naming: dict[str, bool] = {}
-        self._live_ids: dict[str, int] | None = None
 
     @classmethod
     def of(cls, table: pa.Table, separators: Mapping[str, str] | None = None) -> Self:
@@ -95,7 +85,7 @@ class Items:
         for name in table.column_names:
             if name not in _OWN:
                 columns[name] = typed(table.column(name), (separators or {}).get(name))
-        return cls(_table(columns), np.zeros(len(table), bool))
+        return cls(_table(columns).combine_chunks(), np.zeros(len(table), bool))
 
     def __len__(self) -> int:
         """Items that can be found: removed ones do not count."""
@@ -131,6 +121,10 @@ class Items:
         assert isinstance(view, Texts)
         return view.codes
 
+    def products(self, rows: Integer[np.ndarray, " some"]) -> list[str]:
+        """Products of some rows; unlike codes of all of them it costs next to nothing after a change."""
+        return [row[PRODUCT] for row in self._taken(rows, [PRODUCT])]
+
     def names_products(self, name: str) -> bool:
         """Whether a text column has more than one value to two products, as titles and free text: it groups nothing."""
         if name not in self._naming:
@@ -146,7 +140,7 @@ class Items:
     def attributes(self, rows: Integer[np.ndarray, " some"]) -> list[dict[str, Value]]:
         """What is known of each item beside id and product; unknown cells are left out."""
         names = [name for name in self.table.column_names if name not in _OWN]
-        found = self.table.select(names).take(pa.array(rows)).to_pylist() if names else [{}] * len(rows)
+        found = self._taken(rows, names)
         return [{name: value for name, value in row.items() if value not in (None, [])} for row in found]
 
     def ids(self) -> list[str]:
@@ -167,25 +161,35 @@ class Items:
         Raises:
             UsageError: names every id that is not in the index, or was removed from it.
         """
-        known = self._live()
-        missing = [item for item in ids if item not in known]
-        if missing:
+        rows = self._find(ids)
+        if (rows < 0).any():
+            missing = [item for item, row in zip(ids, rows.tolist(), strict=True) if row < 0]
             gone = set(pc.unique(self.table.column(ID).filter(pa.array(self.removed))).to_pylist())
             faults = [f"{item!r} {'was removed' if item in gone else 'was never added'}" for item in missing]
             raise UsageError(
                 f"{len(missing)} item(s) not in the index:{first_faults(faults)}\ncheck the ids, or add them"
             )
-        return np.array([known[item] for item in ids], np.int64)
+        return rows
 
     def holds(self, item: str) -> bool:
         """Whether an item can be found."""
-        return item in self._live()
+        return bool(self._find([item])[0] >= 0)
+
+    def present(self, ids: Sequence[str]) -> list[str]:
+        """Those of some ids that can be found, in the same order."""
+        return [item for item, row in zip(ids, self._find(ids).tolist(), strict=True) if row >= 0]
 
     def without(self, rows: Integer[np.ndarray, " some"]) -> "Items":
         """The same rows, these marked as removed too."""
         removed = self.removed.copy()
         removed[rows] = True
-        return Items(self.table, removed)
+        return self.marked(removed)
+
+    def marked(self, removed: Bool[np.ndarray, " rows"]) -> "Items":
+        """The same rows with other marks."""
+        same = Items(self.table, removed, self._lookups)
+        same._batches, same._views, same._naming = self._batches, self._views, self._naming
+        return same
 
     def extended(self, more: "Items") -> "Items":
         """Rows of `more` after these; columns that only one side has are unknown on the other.
@@ -195,28 +199,41 @@ class Items:
         Raises:
             CatalogueError: an id that is there already, or a column that would have to be split only now.
         """
-        known = self._live()
-        twice = [item for item in more.table.column(ID).to_pylist() if item in known]
-        if twice:
+        if twice := self.present(more.table.column(ID).to_pylist()):
             raise CatalogueError(
                 f"{len(twice)} item(s) are in the index already:{first_faults([repr(item) for item in twice])}\n"
                 "update (index add --replace) replaces them"
             )
+        return self.followed_by(more, self.removed, say=True)
+
+    def followed_by(self, more: "Items", removed: Bool[np.ndarray, " rows"], *, say: bool = False) -> "Items":
+        """As `extended`, whatever the ids; `removed` marks these rows, and what changes is logged to `say` it."""
         vectors = pa.chunked_array([pa.array(np.arange(self.rows, self.rows + more.rows))])
         ours = {name: Column.of(self.table, name) for name in self.table.column_names}
         theirs = {name: Column.of(more.table, name) for name in more.table.column_names} | {VECTOR: Column(vectors)}
         for name in ours.keys() & theirs.keys():
             ours[name], theirs[name], note = widened(name, ours[name], theirs[name])
-            if note is not None:
+            if note is not None and say:
                 log.warning("%s", note)
         whole = pa.concat_tables([_table(ours), _table(theirs)], promote_options="default")
-        return Items(whole, np.concatenate([self.removed, more.removed]))
+        lookups = [*self.lookups(), *((self.rows + start, table) for start, table in more.lookups())]
+        return Items(whole, np.concatenate([removed, more.removed]), lookups)
+
+    def lookups(self) -> tuple[tuple[int, IdTable], ...]:
+        """The ids of runs of rows, and where each run starts."""
+        if not self._lookups:
+            self._lookups = ((0, IdTable.of(self.table.column(ID).to_pylist())),)
+        return self._lookups
+
+    def part(self, start: int, end: int) -> pa.Table:
+        """A run of rows as a table of their own, in the types that the whole has."""
+        return self.table.slice(start, end - start).combine_chunks()
 
     def compacted(self) -> "Items":
         """Live rows alone, numbered anew: for a rebuild."""
         live = self.table.filter(pa.array(~self.removed))
         rows = pa.field(VECTOR, pa.int64()), pa.array(np.arange(len(live)))
-        return Items(live.set_column(0, *rows), np.zeros(len(live), bool))
+        return Items(live.set_column(0, *rows).combine_chunks(), np.zeros(len(live), bool))
 
     def view(self, name: str) -> Numbers | Texts:
         """A column as arrays, made once.
@@ -225,16 +242,38 @@ class Items:
             KeyError: no such column.
         """
         if name not in self._views:
-            self._views[name] = _view(Column.of(self.table, name))
+            self._views[name] = view_of(Column.of(self.table, name))
         return self._views[name]
 
-    def _live(self) -> dict[str, int]:
-        if self._live_ids is None:
-            live = np.flatnonzero(~self.removed)
-            self._live_ids = dict(
-                zip(self.table.column(ID).take(pa.array(live)).to_pylist(), live.tolist(), strict=True)
-            )
-        return self._live_ids
+    def _find(self, ids: Sequence[str]) -> Int[np.ndarray, " ids"]:
+        """The row of each id that can be found; -1 for others."""
+        found = np.full(len(ids), -1, np.int64)
+        wanted = hashes(ids)
+        for start, table in self.lookups():
+            places, rows = table.find(wanted)
+            rows = rows + start
+            live = ~self.removed[rows]
+            for place, row, known in zip(
+                places[live].tolist(), rows[live].tolist(), self._taken(rows[live], [ID]), strict=True
+            ):
+                if known[ID] == ids[place]:
+                    found[place] = row
+        return found
+
+    def _taken(self, rows: Integer[np.ndarray, " some"], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Some columns of some rows; from the chunks that they lie in, for Arrow's own would join all chunks first."""
+        if self._batches is None:
+            batches = self.table.to_batches()
+            self._batches = np.cumsum([0, *(len(batch) for batch in batches)])[:-1].tolist(), batches
+        starts, batches = self._batches
+        found: list[dict[str, Any]] = [{} for _ in rows]
+        chunks = np.searchsorted(starts, rows, "right") - 1
+        for chunk in np.unique(chunks):
+            places = np.flatnonzero(chunks == chunk)
+            local = pa.array(np.asarray(rows)[places] - starts[chunk])
+            for place, known in zip(places, batches[chunk].select(names).take(local).to_pylist(), strict=True):
+                found[place] = known
+        return found
 
 
 def _check_ids(ids: Sequence[str | None]) -> None:
@@ -251,22 +290,3 @@ def _check_ids(ids: Sequence[str | None]) -> None:
 def _table(columns: Mapping[str, Column]) -> pa.Table:
     schema = pa.schema([column.field(name) for name, column in columns.items()])
     return pa.table([column.cells for column in columns.values()], schema=schema)
-
-
-def _view(of: Column) -> Numbers | Texts:
-    column = of.cells
-    if pa.types.is_list(column.type):
-        whole = column.combine_chunks()
-        flat = pc.list_flatten(whole).dictionary_encode()
-        codes = flat.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-        return Texts(
-            codes, pc.list_parent_indices(whole).to_numpy().astype(np.int64), flat.dictionary.to_pylist(), of.order
-        )
-    if pa.types.is_string(column.type):
-        coded = column.combine_chunks().dictionary_encode()
-        indices = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
-        return Texts(indices, None, coded.dictionary.to_pylist(), of.order)
-    known = ~column.is_null().to_numpy()
-    dates = pa.types.is_date(column.type)
-    plain = column.cast(pa.int32()) if dates else column
-    return Numbers(pc.fill_null(plain, 0).to_numpy(), known, dates)

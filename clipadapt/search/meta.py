@@ -1,8 +1,8 @@
 """index.json: what an index is bound to, how it was made, and what was measured of it.
 
-    {"schema_version": 2, "image_space": "...", "model": "run:..", "dim": 512, "faiss": "1.15.1",
+    {"schema_version": 3, "image_space": "...", "model": "run:..", "dim": 512, "faiss": "1.15.1",
      "factory": "IVF4096,PQ256x4fsr,RFlat", "search_params": {"picture": {...}, "text": {...}}, "measured": {...},
-     "curve": [...]}
+     "curve": [...], "segments": [{"name": "000001", "rows": 1000, "factory": "Flat", ...}]}
 
 Written and read here alone. A file that does not fit is refused with the key that is wrong.
 """
@@ -50,10 +50,24 @@ class Measured(_Part):
     """How many vectors the index held then."""
 
 
+class Segment(_Part):
+    """Some rows of an index that lie in files of their own, after those of index.faiss."""
+
+    name: str
+    rows: int
+    factory: str
+    trained_on: int
+    faiss: str | None = None
+    """As Meta.faiss."""
+    search_params: dict[Kind, SearchParams]
+    measured: dict[Kind, Measured]
+    memory_bytes: int
+
+
 class Meta(_Part):
     """The content of index.json."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     image_space: str
     model: str | None = None
     """MODEL string that made the vectors, paths from the index's folder (models.py); it encodes queries unless another
@@ -74,6 +88,12 @@ class Meta(_Part):
     """What must be in memory when the file is mapped."""
     catalogue: dict[str, Any] | None = None
     """Shows the items (shown.py): a data section, paths from the index's folder; null: not known."""
+    segments: list[Segment] = []
+    """What came after index.faiss was written, in the order of vector ids."""
+    generation: str = ""
+    """Drawn anew when vector ids are: two versions of one generation agree on the vectors that both have."""
+    follows: str | None = None
+    """Version that this one was made from, which a rollback goes to; null: none, or not known."""
     left_out: int = 0
     """Pictures of the source that could not be embedded."""
 
@@ -95,10 +115,16 @@ class Meta(_Part):
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {error}; build the index again") from error
 
+    @property
+    def memory(self) -> int:
+        """Bytes that must be in memory when all files are mapped."""
+        return self.memory_bytes + sum(one.memory_bytes for one in self.segments)
+
     def to_json(self) -> str:
         """The file's text; search parameters and points by name, not by place."""
         content = self.model_dump(mode="json")
-        content["search_params"] = {kind: params._asdict() for kind, params in self.search_params.items()}
+        for one, written in ((self, content), *zip(self.segments, content["segments"], strict=True)):
+            written["search_params"] = {kind: params._asdict() for kind, params in one.search_params.items()}
         content["curve"] = [point._asdict() for point in self.curve]
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
@@ -106,7 +132,8 @@ class Meta(_Part):
         """Why the index should be rebuilt; empty when it need not be."""
         reasons = [
             f"recall@{AT} of {kind} queries is {found.recall:.3f}, the target is {self.target.recall:.2f}"
-            for kind, found in self.measured.items()
+            for one in (self, *self.segments)
+            for kind, found in one.measured.items()
             if found.recall < self.target.recall - SHORTFALL
         ]
         if self.factory != "Flat" and vectors > _GROWTH * self.trained_on:
@@ -117,7 +144,7 @@ class Meta(_Part):
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 called search parameters efforts, and did not say which faiss had measured them."""
-    if raw.get("schema_version") != 1:
-        return raw
-    return {("search_params" if key == "efforts" else key): value for key, value in raw.items()} | {"schema_version": 2}
+    """Version 1 called search parameters efforts, and did not say which faiss had measured them; 2 had no segments."""
+    if raw.get("schema_version") == 1:
+        raw = {("search_params" if key == "efforts" else key): value for key, value in raw.items()}
+    return raw | {"schema_version": 3} if raw.get("schema_version") in (1, 2) else raw

@@ -13,10 +13,10 @@ from jaxtyping import Float
 
 from clipadapt.search.backend import Hit
 from clipadapt.search.contents import Contents
-from clipadapt.search.engine import SearchParams, Selection
 from clipadapt.search.filters import Condition, matching
 from clipadapt.search.query import CompiledQuery
-from clipadapt.search.recall import AT, KINDS
+from clipadapt.search.recall import AT, KINDS, Kind
+from clipadapt.search.segments import Selected
 
 _SELECTIONS = 16
 """Filters whose matching rows are remembered."""
@@ -28,7 +28,7 @@ class Searcher:
     def __init__(self, contents: Contents) -> None:
         self.contents = contents
         self.engine, self.items, self.meta = contents.engine, contents.items, contents.meta
-        self._selections: OrderedDict[tuple[Condition, ...], Selection] = OrderedDict()
+        self._selections: OrderedDict[tuple[Condition, ...], Selected] = OrderedDict()
         self._sampled: tuple[tuple[int, int], np.ndarray] | None = None
         self._lock = threading.Lock()
 
@@ -45,13 +45,13 @@ class Searcher:
         results: list[list[tuple[int, float]]] = [[] for _ in queries]
         for kind in KINDS:
             places = [place for place, one in enumerate(queries) if one.kind == kind]
-            params = None if exact else self.meta.search_params[kind]
-            ranked = self._ranked([queries[place] for place in places], k, params, selection, collapse)
+            some = [queries[place] for place in places]
+            ranked = self._ranked(some, k, None if exact else kind, selection, collapse)
             for place, hits in zip(places, ranked, strict=True):
                 results[place] = hits
         return [self._hits(hits) for hits in results]
 
-    def selection(self, conditions: tuple[Condition, ...]) -> Selection | None:
+    def selection(self, conditions: tuple[Condition, ...]) -> Selected | None:
         """Rows that may be found; None when all may."""
         if not conditions and not self.items.removed.any():
             return None
@@ -60,7 +60,7 @@ class Searcher:
             if known is not None:
                 self._selections.move_to_end(conditions)
                 return known
-        made = Selection(matching(self.items, conditions) & ~self.items.removed)
+        made = self.engine.selected(matching(self.items, conditions) & ~self.items.removed)
         with self._lock:
             self._selections[conditions] = made
             while len(self._selections) > _SELECTIONS:
@@ -71,13 +71,13 @@ class Searcher:
         self,
         queries: list[CompiledQuery],
         k: int,
-        params: SearchParams | None,
-        selection: Selection | None,
+        kind: Kind | None,
+        selection: Selected | None,
         collapse: bool,
     ) -> list[list[tuple[int, float]]]:
         """Row and score of the results of each query; asks for more until enough are left after collapsing.
 
-        Without `params` every vector is scored.
+        Without a kind of query every vector is scored.
         """
         matches = self.items.rows if selection is None else selection.count
         results: list[list[tuple[int, float]]] = [[] for _ in queries]
@@ -85,11 +85,10 @@ class Searcher:
         fetch = min(2 * k if collapse else k, matches)
         while waiting and matches:
             vectors = np.stack([queries[place].vector for place in waiting])
-            if params is None:
+            if kind is None:
                 best = self.engine.exact(vectors, fetch, selection)
             else:
-                wider = params._replace(probe=int(np.ceil(params.probe * max(1.0, np.sqrt(fetch / (4 * AT))))))
-                best = self.engine.search(vectors, fetch, wider, selection)
+                best = self.engine.search(vectors, fetch, kind, selection, wider=max(1.0, np.sqrt(fetch / (4 * AT))))
             for place, scores, rows in zip(waiting, best.scores, best.indices, strict=True):
                 results[place] = self._collapsed(queries[place], rows, scores, k, collapse)
             waiting = [place for place in waiting if len(results[place]) < k] if fetch < matches else []
@@ -99,11 +98,10 @@ class Searcher:
     def _collapsed(
         self, query: CompiledQuery, rows: np.ndarray, scores: np.ndarray, k: int, collapse: bool
     ) -> list[tuple[int, float]]:
-        products = self.items.product_codes()
-        seen = {int(products[row]) for row in self.items.live_rows(query.items)}
+        rows = rows[rows >= 0]
+        seen = set(self.items.products(self.items.live_rows(query.items))) if query.items else set()
         kept = []
-        for row, score in zip(rows[rows >= 0].tolist(), scores.tolist(), strict=False):
-            product = int(products[row])
+        for row, score, product in zip(rows.tolist(), scores.tolist(), self.items.products(rows), strict=False):
             if product not in seen:
                 kept.append((row, float(score)))
                 if collapse:

@@ -52,7 +52,7 @@ def topk(
             continue
         whole = len(rows) == min(block, len(items) - start)
         part = items[start : start + block] if whole else items[rows]
-        found = _merge(found, _search(wide, np.ascontiguousarray(part, np.float32), rows, k, exclude), k)
+        found = merged(found, _search(wide, np.ascontiguousarray(part, np.float32), rows, k, exclude), k)
     return found
 
 
@@ -67,7 +67,8 @@ def _search(queries: np.ndarray, part: np.ndarray, rows: np.ndarray, k: int, exc
     return TopK(np.where(indices >= 0, scores, -np.inf).astype(np.float32), indices)
 
 
-def _merge(first: TopK, second: TopK, k: int) -> TopK:
+def merged(first: TopK, second: TopK, k: int) -> TopK:
+    """The k best of two results; among equal scores the lower row comes first."""
     scores = np.concatenate([first.scores, second.scores], axis=1)
     indices = np.concatenate([first.indices, second.indices], axis=1)
     last = np.where(indices < 0, np.iinfo(np.int64).max, indices)

@@ -16,9 +16,10 @@ from jaxtyping import Float, Integer
 from clipadapt.errors import UsageError, listing
 from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.factory import check_factory, choose_factory
-from clipadapt.search.items import ID, PRODUCT, Items, Texts
+from clipadapt.search.items import ID, PRODUCT, Items
 from clipadapt.search.meta import Measured, Target
 from clipadapt.search.recall import KINDS, Kind, Point, choose_point, curve, measure, picture_queries, with_truth
+from clipadapt.search.views import Texts
 
 QUERIES = 300
 """Queries of each kind that are measured: recall is then known to about half a point."""

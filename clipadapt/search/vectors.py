@@ -49,7 +49,9 @@ class Vectors(NamedTuple):
             table = pq.read_table(folder / "items.parquet")
             broken = tuple(Broken(**row) for row in meta["broken"])
             model = meta["model"] and places.from_folder(meta["model"], folder)
-            made = cls(vectors, Items(table, np.zeros(len(table), bool)), meta["image_space"], model, broken)
+            made = cls(
+                vectors, Items(table.combine_chunks(), np.zeros(len(table), bool)), meta["image_space"], model, broken
+            )
         except FileNotFoundError as error:
             raise StoreError(
                 f"{folder}: holds no vectors ({error.filename} is missing); run clipadapt embed"

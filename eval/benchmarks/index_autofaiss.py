@@ -87,14 +87,14 @@ def theirs(cloud: Cloud, memory: int, python: Path, scratch: Path) -> tuple[Any,
 def beside(index: Index, rival: Any, cloud: Cloud, kind: Kind, queries: np.ndarray) -> dict[str, Any]:
     """Recall@10 and latency of both, query by query in turn."""
     truth = topk(queries, cloud.items, 10).indices
-    params, engine = index.meta.search_params[kind], inside(index).engine
+    engine = inside(index).engine
     answers: dict[str, list[np.ndarray]] = {"ours": [], "autofaiss": []}
     times: dict[str, list[float]] = {"ours": [], "autofaiss": []}
     for query in queries:
         one = query[None]
         for name in answers:
             start = time.perf_counter()
-            ids = engine.search(one, 10, params).indices if name == "ours" else rival.search(one, 10)[1]
+            ids = engine.search(one, 10, kind).indices if name == "ours" else rival.search(one, 10)[1]
             times[name].append(1e3 * (time.perf_counter() - start))
             answers[name].append(ids[0])
     figures: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Every change that build, add and remove make to the disk, failed, cut short or the last before kill -9, in turn.
+"""Every change that build, add, remove and compact make to the disk: failed, cut short, or the last before kill -9.
 
     python eval/benchmarks/index_faults.py [--quick]
 
@@ -66,18 +66,26 @@ def main() -> None:
 
 def run(library: ctypes.CDLL, *, quick: bool) -> dict[str, Any]:
     """All faults of all changes."""
+    from clipadapt.search import compaction
     from clipadapt.search.index import Index
 
     found: dict[str, Any] = {"faults": 0, "kills": 0, "changes": {}}
     with tempfile.TemporaryDirectory() as scratch:
         base, place = Path(scratch) / "base", Path(scratch) / "index"
         Index.build(_vectors(0, 400), base, factory="IVF8,SQ8,RFlat")
+        compaction.EXACT = 20
+        sealable, rebuildable = Path(scratch) / "sealable", Path(scratch) / "rebuildable"
+        for copy, more in ((sealable, 60), (rebuildable, 150)):
+            shutil.copytree(base, copy)
+            Index.open(copy).add(_vectors(400, more))
         changes: dict[str, tuple[Path | None, Callable[[], object]]] = {
             "build": (None, lambda: Index.build(_vectors(0, 400), place, factory="IVF8,SQ8,RFlat")),
             "build over another": (base, lambda: Index.build(_vectors(400, 300), place, factory="Flat")),
             "add": (base, lambda: Index.open(place).add(_vectors(400, 60))),
             "update": (base, lambda: Index.open(place).update(_vectors(380, 40, seed=7))),
             "remove": (base, lambda: Index.open(place).remove(["3", "5", "8"])),
+            "seal": (sealable, lambda: Index.open(place).compact()),
+            "rebuild": (rebuildable, lambda: Index.open(place).compact()),
         }
         for name, (start, change) in changes.items():
             one = _one(library, start, place, change, quick=quick)

@@ -98,7 +98,7 @@ def measure(index: Index, cloud: Cloud) -> dict[str, Any]:
         mine: list[float] = []
         theirs: list[float] = []
         for place, query in enumerate(queries):
-            mine.append(_seconds(lambda: answers.append(engine.search(query[None], 10, params).indices[0])))  # noqa: B023
+            mine.append(_seconds(lambda: answers.append(engine.search(query[None], 10, kind).indices[0])))  # noqa: B023
             if place % 20 == 0:
                 theirs.append(_seconds(lambda: exact(query)))  # noqa: B023
         hits = [_seconds(lambda: index.search(query, 10)) for query in queries[:200]]  # noqa: B023
@@ -112,8 +112,8 @@ def measure(index: Index, cloud: Cloud) -> dict[str, Any]:
     meta = index.meta
     return {
         "count": len(cloud.items), "dim": cloud.items.shape[1], "factory": meta.factory,
-        "exact_by": exact.__name__, "memory_mb": round(meta.memory_bytes / 1e6, 1),
-        "file_mb": round(engine.size() / 1e6, 1), **found,
+        "exact_by": exact.__name__, "memory_mb": round(meta.memory / 1e6, 1),
+        "file_mb": round(sum(one.size() for one in engine.engines) / 1e6, 1), **found,
         "own_measurement": {kind: one.model_dump() for kind, one in meta.measured.items()},
         "curve": [point._asdict() for point in meta.curve],
     }  # fmt: skip

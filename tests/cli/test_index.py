@@ -1,6 +1,8 @@
-"""clipadapt index search, as typed, over an index of random vectors with a table."""
+"""clipadapt index search, remove and compact, as typed, over an index of random vectors with a table."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -63,3 +65,19 @@ def test_a_filter_that_nobody_meets_names_the_nearest_value(index: str, capsys: 
 def test_a_condition_at_fault_is_usage(index: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["index", "search", index, "--like", "i0", "--where", "color=red"]) == 2
     assert "no column 'color' (did you mean 'colour'?)" in capsys.readouterr().err
+
+
+def test_a_removal_says_that_a_compaction_is_due_and_compact_does_it(
+    index: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = str(shutil.copytree(index, tmp_path / "copy"))
+    assert cli.main(["index", "compact", copy]) == 0
+    assert capsys.readouterr().out == f"{copy}: nothing to do, 24 items\n"
+    assert cli.main(["index", "remove", copy, *(f"i{row}" for row in range(8))]) == 0
+    said = capsys.readouterr()
+    assert said.out == "0 added, 8 removed, 16 items in the index\n"
+    assert f"clipadapt index compact {copy}" in said.err
+    assert cli.main(["index", "compact", copy]) == 0
+    assert "built again from what was not removed, 16 items" in capsys.readouterr().out
+    assert len(list((tmp_path / "copy" / "versions").iterdir())) == 2
+    assert Index.open(copy).backend.items.rows == 16

@@ -20,9 +20,9 @@ from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.releases import Releases
 from clipadapt.errors import ModelError, StoreError, UsageError
 from clipadapt.evaluation.gate import Gate
+from clipadapt.manifest import MANIFEST, check_manifest
 from clipadapt.runs import Run
 from clipadapt.search.index import Index
-from clipadapt.store import MANIFEST, check_manifest
 from clipadapt.towers.load import load
 
 RACES = Path(__file__).parents[2] / "eval" / "benchmarks" / "release_races.py"

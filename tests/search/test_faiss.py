@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clipadapt.errors import StoreError
-from clipadapt.search.contents import Contents
+from clipadapt.search.contents import Contents, base_segment
 from clipadapt.search.embedded import Embedded
 from clipadapt.search.engine import FAISS, Engine, SearchParams, Selection
 from clipadapt.search.faiss_version import check_faiss
@@ -138,7 +138,8 @@ def contents(index, **changed):
     meta = index.meta.model_copy(update=changed)
     backend = index.backend
     assert isinstance(backend, Embedded)
-    return Contents(backend.engine, backend.items, meta, np.empty((0, index.meta.dim), np.float32))
+    base = base_segment(backend.engine.engines[0], backend.items, meta)
+    return Contents((base,), backend.items, meta, np.empty((0, index.meta.dim), np.float32))
 
 
 def test_the_version_that_measured_is_written(built):

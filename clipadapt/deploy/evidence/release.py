@@ -15,9 +15,10 @@ from clipadapt.deploy.evidence.packet import Fact, Section
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.errors import ClipadaptError, StoreError, listing
 from clipadapt.evaluation.results import RESULTS, Results
+from clipadapt.manifest import MANIFEST, check_manifest
 from clipadapt.search.meta import Meta
 from clipadapt.statistics.rows import HEADLINE, Row, in_quoted_wording, interval_text, p_text, points
-from clipadapt.store import MANIFEST, Store, check_manifest
+from clipadapt.store import Store
 
 _WORSE = 40
 """Rows that got worse, of which the packet shows the worst."""

@@ -17,10 +17,11 @@ from clipadapt.prompts import Prompts
 from clipadapt.prompts.wording import names_of
 from clipadapt.prompts.words import spoken
 from clipadapt.search.columns import standing
-from clipadapt.search.items import ID, PRODUCT, VECTOR, Items, Texts
+from clipadapt.search.items import ID, PRODUCT, VECTOR, Items
 from clipadapt.search.understanding.grammar import Grammar
 from clipadapt.search.understanding.spelling import Spelling
 from clipadapt.search.understanding.words import key, named
+from clipadapt.search.views import Texts
 
 _PARTICIPLE = 6
 """Letters of the shortest word on -ed whose stem names the same: stripes for striped, not r for red."""
