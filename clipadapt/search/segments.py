@@ -42,6 +42,10 @@ class Segments:
     def dim(self) -> int:
         return self.engines[0].dim
 
+    def size(self) -> int:
+        """Bytes of the engines' files."""
+        return sum(engine.size() for engine in self.engines)
+
     def selected(self, mask: Bool[np.ndarray, " rows"]) -> Selected:
         """The rows of a mask, as a search takes them."""
         return Selected(mask, self._ends)

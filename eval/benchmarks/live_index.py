@@ -81,7 +81,7 @@ def measure(given: argparse.Namespace, cloud: Cloud, base: Path, place: Path) ->
         half = given.upsert // 2
         rows = np.concatenate([rng.permutation(given.count)[:half], next_row + np.arange(given.upsert - half)])
         next_row += given.upsert - half
-        more = _vectors(cloud, rows, offset=rng.integers(len(cloud.items)))
+        more = _vectors(cloud, rows, offset=int(rng.integers(len(cloud.items))))
         start = time.perf_counter()
         index.update(more)
         (hits,) = index.search(more.vectors[-1], 1, collapse=False)
@@ -117,7 +117,7 @@ def _batches(
         old = rng.permutation(given.count)[:half]
         rows = np.concatenate([old, first + number * given.batch + np.arange(given.batch - half)])
         start = time.perf_counter()
-        index.update(_vectors(cloud, rows, offset=rng.integers(len(cloud.items))))
+        index.update(_vectors(cloud, rows, offset=int(rng.integers(len(cloud.items)))))
         times.append(time.perf_counter() - start)
         if number % 50 == 0:
             ids = index.ids()
@@ -160,7 +160,7 @@ def _beside(
 ) -> dict[str, Any]:
     """Searches of one picture each, before a compaction, and while one runs in another process."""
     rows = first + np.arange(min(5_000, len(cloud.items) - first))
-    index.update(_vectors(cloud, rows, offset=rng.integers(len(cloud.items))))
+    index.update(_vectors(cloud, rows, offset=int(rng.integers(len(cloud.items)))))
     quiet = _searches(index, cloud, lambda done: done < 2_000)
     process = _compact(Path(index.backend.name))
     busy = _searches(index, cloud, lambda _: process.poll() is None)
