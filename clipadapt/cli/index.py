@@ -3,8 +3,11 @@
     clipadapt index build --model run:runs/fashion --source shop --split train --out indexes/shop
     clipadapt index search indexes/shop --text "striped skirt" --where 'price<50' -k 10 --json
     clipadapt index search indexes/shop --image photo.jpg --text "in red" --not-text floral
+    clipadapt index search indexes/shop --text "striped skirt, not mini, under 50"
+    clipadapt index search indexes/shop --like 1163 --but "red, long sleeves"
 
-Results go to stdout, measurements that say a rebuild is due and filters that nobody matches to stderr.
+Results go to stdout; how a query was understood, measurements that say a rebuild is due and filters that nobody matches
+go to stderr.
 """
 
 import json
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from clipadapt.search.index import Index as Opened
     from clipadapt.search.meta import Target
     from clipadapt.search.query import QueryPart
+    from clipadapt.search.typed import Typed
+    from clipadapt.search.understanding.vocabulary import Vocabulary
     from clipadapt.search.vectors import Vectors
     from clipadapt.towers.encoder import Encoder
 
@@ -181,6 +186,9 @@ def search(
     text: Annotated[Some, typer.Option("--text", help="Words to look for; several add up.")] = None,
     image: Annotated[list[Path] | None, typer.Option("--image", help="A picture to look for; several add up.")] = None,
     like: Annotated[Some, typer.Option("--like", help="Id of an item to find more like.")] = None,
+    but: Annotated[
+        str | None, typer.Option("--but", help="What is to be other than in the one --like or --image: 'red'.")
+    ] = None,
     not_text: Annotated[Some, typer.Option("--not-text", help="Words that results should not be like.")] = None,
     not_image: Annotated[list[Path] | None, typer.Option("--not-image", help="A picture not to be like.")] = None,
     text_weight: Annotated[
@@ -200,6 +208,10 @@ def search(
     prompts: Annotated[
         str | None, typer.Option("--prompts", help="Prompts file whose other names for values are searched, too.")
     ] = None,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", help="Query weights from `clipadapt tag`; default: those of the run.")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Search for the words as they stand.")] = False,
     as_json: Json = False,
 ) -> None:
     """Find items by words, pictures, items, or all of them, among those that meet conditions."""
@@ -207,17 +219,20 @@ def search(
     from clipadapt.search.filters import parse_all
     from clipadapt.search.index import Index as Opened
     from clipadapt.search.query import Item, Query
+    from clipadapt.search.typed import Known, typed
 
     positives: list[QueryPart] = [*(text or []), *map(_picture, image or []), *map(Item, like or [])]
     negatives: list[QueryPart] = [*(not_text or []), *map(_picture, not_image or [])]
-    query = Query(tuple(positives), tuple(negatives), text_weight, weights=_weights(weights))
+    query = Query(tuple(positives), tuple(negatives), text_weight, weights=_weights(weights)) if but is None else None
     conditions = parse_all(where)
-    expand = None
-    if prompts is not None:
-        from clipadapt.prompts import Prompts
-
-        expand = Prompts.load(prompts).rewordings
-    opened = Opened.open(index, model=model, expand=expand, verify=verify)
+    known = Known.find(index, prompts=prompts, queries=queries, plain=plain)
+    expand = Prompts.load(prompts).rewordings if prompts is not None else None
+    opened = Opened.open(index, model=model, expand=expand, signals=known.signals, verify=verify)
+    if query is None or not plain:
+        vocabulary = known.vocabulary(opened)
+        asked = typed(query, vocabulary) if query is not None else _same_but(opened, positives, but, plain, vocabulary)
+        query, conditions = asked.query, (*conditions, *asked.conditions)
+        _explain(asked, known.signals is not None)
     (hits,) = opened.search(query, k, where=conditions, collapse=collapse)
     if as_json:
         typer.echo(json.dumps([hit._asdict() for hit in hits], ensure_ascii=False, default=str))
@@ -228,6 +243,30 @@ def search(
             "no item meets the conditions" if len(opened) else "the index is empty"
         ]
         typer.echo("; ".join(reasons), err=True)
+
+
+def _same_but(
+    index: "Opened", positives: "Sequence[QueryPart]", but: str | None, plain: bool, vocabulary: "Vocabulary"
+) -> "Typed":
+    """One item or picture, and what is to be other than in it."""
+    from clipadapt.errors import UsageError
+    from clipadapt.search.query import Item
+    from clipadapt.search.typed import same_but
+
+    if len(positives) != 1 or isinstance(positives[0], str) or but is None or plain:
+        raise UsageError("--but changes one --like or one --image; leave out --text, --plain and further parts")
+    start = positives[0]
+    return same_but(start if isinstance(start, Item) else index.encoded(start), but, index, vocabulary)
+
+
+def _explain(asked: "Typed", weighed: bool) -> None:
+    """What was understood, where anything was, and what was odd."""
+    if not asked.plain:
+        typer.echo(f"understood: {asked.explain()}", err=True)
+        if any(asked.query.wishes) and not weighed:
+            typer.echo("no query weights: labels alone decide; fit some with clipadapt tag", err=True)
+    for note in asked.notes:
+        typer.echo(note, err=True)
 
 
 def _given(

@@ -3,9 +3,10 @@
     clipadapt tag --model run:runs/fashion --split validation --out tags.parquet --against local-dir:base
     clipadapt tag --model run:runs/fashion --source arrivals --thresholds tags.thresholds.json --out new.csv --queue
 
-Beside FILE stand FILE's stem + .thresholds.json (what was fitted on tune; read back by --thresholds) and, where the
-tagged split has labels, + .report.json. With --queue what is left for a person is in + .queue.csv and + .queue.json,
-first what a minute settles most of. The table goes to stdout, all else to stderr.
+Beside FILE stand FILE's stem + .thresholds.json (what was fitted on tune; read back by --thresholds), that stem with
+.queries.safetensors (what `index search` weighs of values that are not labelled) and, where the tagged split has
+labels, .report.json. With --queue what is left for a person is in + .queue.csv and + .queue.json, first what a minute
+settles most of. The table goes to stdout, all else to stderr.
 """
 
 import math
@@ -65,6 +66,8 @@ def command(
     from clipadapt.prompts import Prompts
     from clipadapt.recognition.vectors import VectorCache, default_folder
     from clipadapt.tagging.inputs import tag_inputs
+    from clipadapt.search.wishes import QUERIES
+    from clipadapt.tagging.query_weights import described, fit_weights, signals_of
     from clipadapt.tagging.tag import check_form, tag
     from clipadapt.tagging.thresholds import Thresholds
     from clipadapt.towers.load import load
@@ -85,11 +88,13 @@ def command(
     kept = VectorCache(cache or default_folder() / "vectors")
     where = options.device_of(device)
     systems = {"adapted": model, "base": against} if against is not None else {"model": model}
-    tagged, fitted = {}, {}
+    tagged, fitted, signals = {}, {}, None
     for system, name in systems.items():
         encoder = load(name or "", device=where)
         fitted[system] = given or to_tag.fit(encoder, words, kept, precision=precision or DEFAULT_PRECISION)
         tagged[system] = tag(encoder, to_tag.catalogue, words, fitted[system], kept, split=to_tag.split)
+        if given is None and len(tagged) == 1 and to_tag.tune is not None:
+            signals = fit_weights(signals_of(fitted[system], encoder, words, kept), to_tag.tune, encoder, words, kept)
     first = next(iter(systems))
     tagged[first].write(out)
     _tell(tagged[first], fitted[first])
@@ -98,6 +103,11 @@ def command(
         path = out.with_name(f"{out.stem}.thresholds.json")
         fitted[first].save(path)
         _say(f"wrote {path}")
+    if signals is not None:
+        path = out.with_name(f"{out.stem}.{QUERIES}")
+        signals.save(path)
+        _say(f"weights of probabilities in queries: {'; '.join(described(signals))}")
+        _say(f"wrote {path}: beside a run's index as {QUERIES}, it is what searches weigh values by")
     results = _report(tagged, fitted, to_tag, inputs, words, out.with_name(f"{out.stem}.report.json"))
     if queue:
         _queue(tagged[first], fitted[first], results, costs, out)

@@ -29,7 +29,7 @@ class Hit(NamedTuple):
 
     id: str
     score: float
-    """Cosine similarity to the query."""
+    """Cosine similarity to the query; of one that wishes for values, less what they take off (weighed.py)."""
     product: str
     attributes: dict[str, Value]
     """Every other column that is known."""

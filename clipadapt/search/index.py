@@ -32,6 +32,7 @@ from clipadapt.search.meta import Meta, Target
 from clipadapt.search.query import Compiler, Item, Query, QueryPart
 from clipadapt.search.tune import QUERIES, sample_texts
 from clipadapt.search.vectors import Vectors
+from clipadapt.search.wishes import Signals
 from clipadapt.towers.protocol import Encoder, TextEncoder
 from clipadapt.towers.text_only import text_tower
 
@@ -49,12 +50,15 @@ class Index:
         encoder: Encoder | None = None,
         model: str | None = None,
         expand: Callable[[str], Sequence[str]] | None = None,
+        signals: Signals | None = None,
     ) -> None:
         self.backend = backend
         self._encoder = encoder
         self._words: TextEncoder | None = None
         self._model = model
         self._expand = expand
+        self.signals = signals
+        """What pictures say of values that queries wish for; None: labels alone."""
         self._loading = threading.RLock()
 
     @classmethod
@@ -65,6 +69,7 @@ class Index:
         encoder: Encoder | None = None,
         model: str | None = None,
         expand: Callable[[str], Sequence[str]] | None = None,
+        signals: Signals | None = None,
         mapped: bool = True,
         verify: bool = True,
     ) -> Self:
@@ -74,6 +79,7 @@ class Index:
             encoder: encodes texts and pictures; when not given, the MODEL the index remembers is loaded when needed.
             model: a MODEL string in place of the one remembered.
             expand: text -> the texts whose mean is searched for, such as a prompts file's templates and synonyms.
+            signals: what pictures say of values that queries wish for (wishes.py); None: labels alone.
             mapped: pages come into memory as they are used; False reads everything now.
             verify: compares every file's sha256, which reads all of them; False compares sizes alone.
 
@@ -81,7 +87,10 @@ class Index:
             StoreError: nothing there, or a file is missing or changed.
             SpaceError: the encoder is of another image_space.
         """
-        index = cls(Embedded(path, mapped=mapped, verify=verify), encoder=encoder, model=model, expand=expand)
+        backend = Embedded(path, mapped=mapped, verify=verify)
+        index = cls(backend, encoder=encoder, model=model, expand=expand, signals=signals)
+        if signals is not None:
+            signals.require(index.meta.image_space, str(path))
         if encoder is not None:
             index._check_space(encoder.image_space, encoder.name)
         return index
@@ -231,6 +240,14 @@ class Index:
         """
         return self.backend.vector(item)
 
+    def encoded(self, query: QueryPart | Query) -> Float[np.ndarray, " dim"]:
+        """The vector that a query is searched with.
+
+        Raises:
+            UsageError, SpaceError: as `search`.
+        """
+        return self._compiler(None).compile([Query.of(query)])[0].vector
+
     def add(self, more: Vectors) -> Change:
         """New items.
 
@@ -307,7 +324,7 @@ class Index:
         def words() -> TextEncoder:
             return self._text_encoder() if encoder is None else chosen()
 
-        return Compiler(self.meta.dim, words, chosen, self.vector, self._spread, self._expand)
+        return Compiler(self.meta.dim, words, chosen, self.vector, self._spread, self._expand, self.signals)
 
     def _text_encoder(self) -> TextEncoder:
         """The whole encoder where it is loaded already, else the text tower alone where that can be had."""

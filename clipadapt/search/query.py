@@ -27,6 +27,7 @@ from clipadapt.search.recall import Kind
 from clipadapt.search.understanding.reader import understand
 from clipadapt.search.understanding.vocabulary import Value, Vocabulary
 from clipadapt.search.understanding.words import tokens
+from clipadapt.search.wishes import NO_WISHES, Signals, Wishes
 from clipadapt.towers.protocol import Encoder, TextEncoder
 from clipadapt.towers.value_vectors import ValueVectors
 
@@ -56,6 +57,10 @@ class Query:
     """What being like a negative costs, against what being like the positives gains."""
     weights: tuple[float, ...] = ()
     """One per positive, against one another; a part of negative weight is a negative. Empty: all the same."""
+    wishes: Wishes = NO_WISHES
+    """Values that results should have or not have, beside what vectors say; see wishes.py."""
+    seen: tuple[str, ...] = ()
+    """Items that are not to be found again, beside those among the parts."""
 
     def __post_init__(self) -> None:
         if not self.positives:
@@ -91,6 +96,9 @@ class CompiledQuery(NamedTuple):
     kind: Kind
     items: tuple[str, ...]
     """Items it was made with, which it should not find again."""
+    wishes: Wishes = NO_WISHES
+    signals: Signals | None = None
+    """What pictures say of values that are wished for; None: labels alone."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,8 @@ class Compiler:
     """Standard deviation of a vector's similarities to the catalogue."""
     expand: Callable[[str], Sequence[str]] | None = None
     """What is encoded for a text, averaged: templates and synonyms of a prompts file; None: the text itself."""
+    signals: Signals | None = None
+    """What pictures say of values that are wished for; None: labels alone."""
 
     def compile(self, queries: Sequence[Query]) -> list[CompiledQuery]:
         """One vector per query; texts and pictures of all of them are encoded together.
@@ -129,11 +139,12 @@ class Compiler:
         words = [(vector, weight) for part, vector, weight in weighted if weight > 0 and isinstance(part, str)]
         others = [(vector, weight) for part, vector, weight in weighted if weight > 0 and not isinstance(part, str)]
         unwanted = [(vector, -weight) for _, vector, weight in weighted if weight < 0]
-        items = tuple(part.id for part in (*query.positives, *query.negatives) if isinstance(part, Item))
+        made_with = (part.id for part in (*query.positives, *query.negatives) if isinstance(part, Item))
+        items = (*made_with, *query.seen)
         kind: Kind = "picture" if others else "text"
         sides = [side for side in (words, others) if side]
         if len(sides) == 1 and not negatives and not unwanted:
-            return CompiledQuery(_unit(_mean(sides[0])), kind, items)
+            return CompiledQuery(_unit(_mean(sides[0])), kind, items, query.wishes, self.signals)
         total = sum(weight for side in sides for _, weight in side)
         share = sum(weight for _, weight in words) / total if query.weights else 0.5
         share = share if query.text_weight is None else query.text_weight
@@ -146,7 +157,7 @@ class Compiler:
             target -= query.negative_weight / len(negatives) * self._scaled(negative)
         for vector, weight in unwanted:
             target -= weight / total * self._scaled(vector)
-        return CompiledQuery(_unit(target), kind, items)
+        return CompiledQuery(_unit(target), kind, items, query.wishes, self.signals)
 
     def _scaled(self, vector: np.ndarray) -> np.ndarray:
         """So long that its similarities to the catalogue spread by one."""
@@ -171,15 +182,7 @@ class Compiler:
         encoder = self.text_encoder()
         if encoder.context_length is None:
             raise UsageError(f"{encoder.name} has no text tower; search with a picture, or name another --model")
-        expanded = [list(self.expand(text)) if self.expand else [text] for text in texts]
-        flat = encoder.encode_texts([form for forms in expanded for form in forms])
-        flat = flat if isinstance(flat, np.ndarray) else flat.cpu().numpy()
-        ends = np.cumsum([len(forms) for forms in expanded])[:-1]
-        means = [_unit(part.mean(axis=0)) for part in np.split(flat, ends)]
-        learned: ValueVectors | None = getattr(encoder, "value_vectors", None)
-        if learned is None:
-            return means
-        return [_with_value(text, mean, learned) for text, mean in zip(texts, means, strict=True)]
+        return encode_words(encoder, texts, self.expand)
 
     def _checked(self, vector: np.ndarray) -> np.ndarray:
         if vector.shape != (self.dim,):
@@ -189,6 +192,24 @@ class Compiler:
         if not np.isfinite(vector).all() or not np.any(vector):
             raise UsageError("a query vector is zero or not finite; check what made it")
         return _unit(vector)
+
+
+def encode_words(
+    encoder: TextEncoder, texts: Sequence[str], expand: Callable[[str], Sequence[str]] | None = None
+) -> list[Float[np.ndarray, " dim"]]:
+    """A unit vector per text, mixed with what the encoder learned of values that it names.
+
+    `expand`: text -> the texts whose mean stands for it.
+    """
+    expanded = [list(expand(text)) if expand else [text] for text in texts]
+    flat = encoder.encode_texts([form for forms in expanded for form in forms])
+    flat = flat if isinstance(flat, np.ndarray) else flat.cpu().numpy()
+    ends = np.cumsum([len(forms) for forms in expanded])[:-1]
+    means = [_unit(part.mean(axis=0)) for part in np.split(flat, ends)]
+    learned: ValueVectors | None = getattr(encoder, "value_vectors", None)
+    if learned is None:
+        return means
+    return [_with_value(text, mean, learned) for text, mean in zip(texts, means, strict=True)]
 
 
 def _check_weights(weights: Sequence[float], parts: int) -> None:

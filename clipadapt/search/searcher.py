@@ -17,6 +17,7 @@ from clipadapt.search.filters import Condition, matching
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.recall import AT, KINDS, Kind
 from clipadapt.search.segments import Selected
+from clipadapt.search.weighed import Weighed
 
 _SELECTIONS = 16
 """Filters whose matching rows are remembered."""
@@ -30,6 +31,7 @@ class Searcher:
         self.engine, self.items, self.meta = contents.engine, contents.items, contents.meta
         self._selections: OrderedDict[tuple[Condition, ...], Selected] = OrderedDict()
         self._sampled: tuple[tuple[int, int], np.ndarray] | None = None
+        self._weighed: Weighed | None = None
         self._lock = threading.Lock()
 
     def search(
@@ -44,11 +46,14 @@ class Searcher:
         selection = self.selection(conditions)
         results: list[list[tuple[int, float]]] = [[] for _ in queries]
         for kind in KINDS:
-            places = [place for place, one in enumerate(queries) if one.kind == kind]
+            places = [place for place, one in enumerate(queries) if one.kind == kind and not any(one.wishes)]
             some = [queries[place] for place in places]
             ranked = self._ranked(some, k, None if exact else kind, selection, collapse)
             for place, hits in zip(places, ranked, strict=True):
                 results[place] = hits
+        for place, one in enumerate(queries):
+            if any(one.wishes):
+                results[place] = self._wished(one, k, selection, collapse, exact)
         return [self._hits(hits) for hits in results]
 
     def selection(self, conditions: tuple[Condition, ...]) -> Selected | None:
@@ -94,6 +99,18 @@ class Searcher:
             waiting = [place for place in waiting if len(results[place]) < k] if fetch < matches else []
             fetch = min(4 * fetch, matches)
         return results
+
+    def _wished(
+        self, query: CompiledQuery, k: int, selection: Selected | None, collapse: bool, exact: bool
+    ) -> list[tuple[int, float]]:
+        weighed = self._weighed
+        if weighed is None or weighed.signals is not query.signals:
+            self._weighed = weighed = Weighed(self.engine, self.items, query.signals)
+        kind = None if exact else query.kind
+        return weighed.best(
+            query.vector, query.wishes, k, kind, selection,
+            lambda rows, scores: self._collapsed(query, rows, scores, k, collapse),
+        )  # fmt: skip
 
     def _collapsed(
         self, query: CompiledQuery, rows: np.ndarray, scores: np.ndarray, k: int, collapse: bool
