@@ -65,8 +65,8 @@ def command(
     from clipadapt.inputs import resolve
     from clipadapt.prompts import Prompts
     from clipadapt.recognition.vectors import VectorCache, default_folder
-    from clipadapt.tagging.inputs import tag_inputs
     from clipadapt.search.wishes import QUERIES
+    from clipadapt.tagging.inputs import tag_inputs
     from clipadapt.tagging.query_weights import described, fit_weights, signals_of
     from clipadapt.tagging.tag import check_form, tag
     from clipadapt.tagging.thresholds import Thresholds

@@ -68,9 +68,7 @@ class Known:
     signals: Signals | None = None
 
     @classmethod
-    def find(
-        cls, index: Path, *, prompts: str | None = None, queries: Path | None = None, plain: bool = False
-    ) -> Self:
+    def find(cls, index: Path, *, prompts: str | None = None, queries: Path | None = None, plain: bool = False) -> Self:
         """The files that are named, else those of the run or release that an index lies in.
 
         Raises:
