@@ -36,6 +36,8 @@ class Part(NamedTuple):
     text: str | None = None
     item: str | None = None
     weight: float = 1.0
+    but: str | None = None
+    """What is to be other than in the item; such a part stands alone."""
 
 
 class Hit(NamedTuple):
@@ -58,6 +60,8 @@ class Answer(NamedTuple):
     took_ms: float
     warnings: list[str]
     hits: list[Hit]
+    understood: Sequence[dict[str, Any]] = ()
+    """Of each text in which values, numbers or dates were found: text, explained, parts and notes."""
 
 
 class Item(NamedTuple):
@@ -126,6 +130,7 @@ class Client:
         k: int = 24,
         collapse: bool = True,
         text_weight: float | None = None,
+        plain: bool = False,
         arm: Arm | None = None,
         user: str | None = None,
     ) -> Answer:
@@ -138,7 +143,8 @@ class Client:
         listed = [{name: value for name, value in part._asdict().items() if value is not None} for part in parts]
         body = {
             "text": text, "item": item, "parts": listed or None, "where": list(where) or None, "k": k,
-            "collapse": collapse, "text_weight": text_weight, "arm": arm, "user": user,
+            "collapse": collapse, "text_weight": text_weight, "plain": plain or None, "arm": arm,
+            "user": user,
         }  # fmt: skip
         found = self._post("/search", {name: value for name, value in body.items() if value is not None}, image)
         return Answer(**{**found, "hits": [Hit(**hit) for hit in found["hits"]]})

@@ -22,6 +22,7 @@ from clipadapt.evaluation.results import RESULTS, Results
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 from clipadapt.search.meta import Meta
+from clipadapt.search.wishes import QUERIES, Signals
 from clipadapt.sections import locate
 from clipadapt.store import MANIFEST, Store
 from clipadapt.towers.adapter import AdapterCard, read_adapter_card
@@ -114,6 +115,7 @@ def gather(
         *_folder(run.report, REPORT),
         *(file for folder in others for file in _folder(folder, f"{EXPORTS}/{folder.name}")),
         *([_file(thresholds, THRESHOLDS)] if thresholds else []),
+        *([_file(run.path / QUERIES, QUERIES)] if (run.path / QUERIES).is_file() else []),
         *(
             _file(path, path.name)
             for name in ("config.yaml", "environment.json")
@@ -129,6 +131,7 @@ def gather(
         *(fault for folder in others for fault in _export_faults(folder, wanted)),
         *(_index_faults(index, wanted) if index else []),
         *(_threshold_faults(thresholds, wanted, prompts) if thresholds else []),
+        *(_query_faults(run.path / QUERIES, wanted, prompts) if (run.path / QUERIES).is_file() else []),
         *_report_faults(run, results, wanted, adapter, prompts),
     ]
     if faults:
@@ -140,6 +143,7 @@ def gather(
         **({INDEX: f"{Meta.read(Store(index).current() / 'index.json').factory}"} if index else {}),
         PROMPTS: prompts.digest,
         **({THRESHOLDS: thresholds.name} if thresholds else {}),
+        **({QUERIES: "weights of values in queries"} if (run.path / QUERIES).is_file() else {}),
         REPORT: f"{results.config['catalogue']['source']}, split {results.config['catalogue']['split']}",
     }
     verdict = _judged(run, gate, results, wanted)
@@ -224,6 +228,13 @@ def _threshold_faults(file: Path, wanted: Spaces, prompts: Prompts) -> Iterator[
     yield from _differs(f"the thresholds {file}", spaces, wanted)
     if fitted_with != prompts.digest:
         yield f"the thresholds {file} were fitted with other prompts than {prompts.path}; fit them again"
+
+
+def _query_faults(file: Path, wanted: Spaces, prompts: Prompts) -> Iterator[str]:
+    signals = Signals.load(file)
+    yield from _differs(f"the query weights {file}", Spaces(signals.image_space, signals.text_space), wanted)
+    if signals.prompts["digest"] != prompts.digest:
+        yield f"the query weights {file} were fitted with other prompts than {prompts.path}; fit them again"
 
 
 def _report_faults(run: Run, results: Results, wanted: Spaces, adapter: AdapterCard, prompts: Prompts) -> Iterator[str]:

@@ -10,7 +10,7 @@ that uses it is done. Knows nothing of HTTP.
 import hashlib
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from clipadapt.search.facets import Range, Values
 from clipadapt.search.filters import Condition, parse_all
 from clipadapt.search.index import Index
 from clipadapt.search.query import Item, Query, QueryPart
+from clipadapt.search.typed import Known, Typed, same_but, typed
 from clipadapt.service.batching import BatchedEncoder, Remembered
 from clipadapt.service.pictures import ItemPictures
 from clipadapt.service.problems import Problem
@@ -36,6 +37,8 @@ class Found(NamedTuple):
     warnings: list[str]
     columns: list[str]
     """That conditions were about."""
+    understood: list[dict[str, Any]]
+    """What texts were understood as, where that is more than words."""
 
 
 class Collection:
@@ -50,12 +53,15 @@ class Collection:
         pictures: ItemPictures | None = None,
         tagger: Tagger | None = None,
         *,
+        known: Known | None = None,
         remembered: int = 4_096,
     ) -> None:
         self.name = name
         """Of the release, run or index."""
         self.index, self.encoder, self.runtime = index, encoder, runtime
         self.pictures, self.tagger = pictures, tagger
+        self._vocabulary = known.vocabulary(index) if known is not None else None
+        """What queries are read by; None: they are searched for as they stand."""
         self._uploaded: Remembered[bytes, np.ndarray] = Remembered(remembered)
         self._users, self._retired = 0, False
         self._lock = threading.Lock()
@@ -67,10 +73,15 @@ class Collection:
             Problem: nothing to look for, or a picture that is refused.
             UsageError: a query or condition at fault.
         """
-        conditions = parse_all(body.where)
-        query = self._query(body, None if picture is None else self.vector_of(picture, uploads))
-        (hits,) = self.index.search(query, body.k, where=conditions, collapse=body.collapse)
-        return Found(hits, self.index.unmatched_filters(conditions), sorted({one.column for one in conditions}))
+        asked = self._asked(body, None if picture is None else self.vector_of(picture, uploads))
+        conditions = (*parse_all(body.where), *asked.conditions)
+        (hits,) = self.index.search(asked.query, body.k, where=conditions, collapse=body.collapse)
+        return Found(
+            hits,
+            [*self.index.unmatched_filters(conditions), *asked.notes],
+            sorted({one.column for one in conditions}),
+            [one.to_json() for one in asked.readings if not one.plain],
+        )
 
     def vector_of(self, picture: bytes, uploads: Uploads) -> np.ndarray:
         """The vector [dim] of an encoded picture; remembered by its content."""
@@ -138,6 +149,17 @@ class Collection:
             last, self._retired = not self._users and not self._retired, True
         if last:
             self.encoder.close()
+
+    def _asked(self, body: SearchBody, picture: np.ndarray | None) -> Typed:
+        changed = next((part for part in body.parts if part.but is not None), None)
+        if changed is None:
+            query = self._query(body, picture)
+            return Typed(query) if body.plain or self._vocabulary is None else typed(query, self._vocabulary)
+        if len(body.parts) > 1 or body.text is not None or body.item is not None or picture is not None:
+            raise Problem(400, "bad_query", "a part with `but` stands alone; leave out all else")
+        if self._vocabulary is None or body.plain:
+            raise Problem(400, "bad_query", "`but` needs words to be read; leave out `plain`")
+        return same_but(self._known(changed.item or ""), changed.but or "", self.index, self._vocabulary)
 
     def _query(self, body: SearchBody, picture: np.ndarray | None) -> Query:
         parts: list[tuple[QueryPart, float]] = []

@@ -23,6 +23,7 @@ from clipadapt.inputs import Inputs, inputs_of, resolve
 from clipadapt.search.index import Index
 from clipadapt.search.query import QueryPart
 from clipadapt.search.shown import catalogue_of
+from clipadapt.search.typed import Known
 from clipadapt.service.batching import BatchedEncoder
 from clipadapt.service.collection import Collection
 from clipadapt.service.pictures import ItemPictures
@@ -128,12 +129,14 @@ class Opener:
             observe=self.serving.metrics.batch,
         )  # fmt: skip
         try:
-            index = Index.open(place.index, encoder=batched, verify=False)
+            known = Known.find(place.index, prompts=self.prompts)
+            index = Index.open(place.index, encoder=batched, signals=known.signals, verify=False)
             pictures = self._pictures(name, place, index)
             tagger = self._tagger(place, name, encoder)
             made = Collection(
-                place.name, index, batched, runtime, pictures, tagger, remembered=limits.remembered_queries
-            )
+                place.name, index, batched, runtime, pictures, tagger,
+                known=known, remembered=limits.remembered_queries,
+            )  # fmt: skip
             _warm(made)
         except BaseException:
             batched.close()

@@ -67,7 +67,7 @@ def _add_search(api: APIRouter, serving: Serving) -> None:
             serving.start(_mirror(serving, query_id, body, picture))
         answer = {
             "query_id": query_id, "release": release, "arm": route.arm, "took_ms": took, "warnings": found.warnings,
-            "hits": hits,
+            "understood": found.understood, "hits": hits,
         }  # fmt: skip
         return _json(answer)
 

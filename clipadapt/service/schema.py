@@ -22,12 +22,16 @@ class Part(_Body):
 
     text: Text | None = None
     item: ItemId | None = None
+    but: Text | None = None
+    """What is to be other than in the item: "red, long sleeves"; such a part stands alone."""
     weight: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 1.0
 
     @model_validator(mode="after")
     def _one(self) -> "Part":
         if (self.text is None) == (self.item is None):
             raise ValueError("a part is a text or an item, and only one of them")
+        if self.but is not None and (self.item is None or self.weight != 1.0):
+            raise ValueError("`but` changes an item, and has no weight")
         if self.weight == 0:
             raise ValueError("a weight of 0 says nothing; leave the part out")
         return self
@@ -43,6 +47,8 @@ class SearchBody(_Body):
     k: Annotated[int, Field(ge=1, le=BOUNDS.k)] = 24
     collapse: bool = True
     text_weight: Annotated[float, Field(ge=0, le=1)] | None = None
+    plain: bool = False
+    """Whether words are searched for as they stand, and not read for values, negations and numbers."""
     arm: Arm | None = None
     user: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
@@ -66,12 +72,35 @@ class Hit(Item):
     score: float
 
 
+class NamedValue(BaseModel):
+    attribute: str
+    value: str
+
+
+class UnderstoodPart(BaseModel):
+    kind: Literal["words", "wanted", "unwanted", "condition"]
+    text: str
+    values: list[NamedValue]
+    conditions: list[str]
+
+
+class Understood(BaseModel):
+    """What one text of a query was understood as."""
+
+    text: str
+    explained: str
+    parts: list[UnderstoodPart]
+    notes: list[str]
+
+
 class SearchAnswer(BaseModel):
     query_id: str
     release: str
     arm: Arm
     took_ms: float
     warnings: list[str]
+    understood: list[Understood]
+    """Of each text in which anything but words was found."""
     hits: list[Hit]
 
 

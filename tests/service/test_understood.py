@@ -1,0 +1,40 @@
+"""Searches whose words are read: what the answer says of them, the same but, and words as they stand."""
+
+import pytest
+
+from clipadapt.search.typed import Known
+from clipadapt.service.collection import Collection
+
+
+@pytest.fixture
+def reading(collection_of, client_of):
+    """A client of a service that reads what is typed."""
+    plain = collection_of()
+    return client_of(collection=Collection("000001", plain.index, plain.encoder, "torch", known=Known()))
+
+
+def test_an_answer_says_what_was_understood(reading):
+    answer = reading.post("/search", json={"text": "shirt, red or blue, not striped", "k": 5}).json()
+    (one,) = answer["understood"]
+    assert one["explained"] == "shirt · baseColour: Red or Blue · not Pattern: Striped"
+    assert [part["kind"] for part in one["parts"]] == ["words", "wanted", "unwanted"]
+    assert all(hit["attributes"].get("Pattern") != "Striped" for hit in answer["hits"][:1])
+    plain = reading.post("/search", json={"text": "shirt, not striped", "plain": True}).json()
+    assert plain["understood"] == []
+    assert reading.post("/search", json={"text": "not red"}).status_code == 400
+
+
+def test_the_same_but(reading):
+    answer = reading.post("/search", json={"parts": [{"item": "0003", "but": "red"}], "k": 3}).json()
+    assert answer["understood"][0]["explained"] == "baseColour: Red"
+    assert answer["hits"][0]["attributes"]["baseColour"] == "Red"
+    assert all(hit["id"] != "0003" for hit in answer["hits"])
+    both = {"parts": [{"item": "0003", "but": "red"}], "text": "shirt"}
+    assert reading.post("/search", json=both).status_code == 400
+    assert reading.post("/search", json={"parts": [{"text": "a", "but": "red"}]}).status_code == 422
+
+
+def test_a_service_that_reads_nothing_searches_for_words_as_they_stand(client):
+    answer = client.post("/search", json={"text": "shirt, not striped"}).json()
+    assert answer["understood"] == []
+    assert client.post("/search", json={"parts": [{"item": "0003", "but": "red"}]}).status_code == 400
