@@ -21,6 +21,8 @@ Parser = Callable[[str, Vocabulary], Reading]
 _INNER = frozenset("-–'’./&")
 """Signs that may stand inside a name."""
 _MINUS = frozenset("-−–")
+_SHORT = 3
+"""Letters of the shortest word that can be a slip."""
 _TERSE = 2
 """Letters of a value that only counts beside its attribute's name: size M, size 38."""
 
@@ -66,6 +68,7 @@ class _Reader:
         self.folded = [token.folded for token in self.tokens]
         self.parts: list[Part] = []
         self.notes: list[str] = []
+        self._known_windows: dict[int, list[tuple[list[str], int]]] = {}
 
     def read(self) -> Reading:
         at = 0
@@ -191,8 +194,8 @@ class _Reader:
 
     def _match(self, at: int) -> _Match | None:
         """A name at a token; one that is misspelt where none is spelled right, or only a shorter one."""
-        exact, misspelt = self._exact(at), self._misspelt(at)
-        return misspelt if exact is None or (misspelt is not None and misspelt.end > exact.end) else exact
+        exact = self._exact(at)
+        return self._misspelt(at, at if exact is None else exact.end) or exact
 
     def _exact(self, at: int) -> _Match | None:
         """The longest name at a token, with its attribute's before or behind it."""
@@ -236,14 +239,15 @@ class _Reader:
         return not any(end > at + size and self.vocabulary.senses(key(words), "".join(words))
                        for words, end in self._windows(at))  # fmt: skip
 
-    def _misspelt(self, at: int) -> _Match | None:
-        """The name that words at a token mean, of which one at least is no word."""
+    def _misspelt(self, at: int, spelt: int) -> _Match | None:
+        """The name that words at a token mean, of which one at least from `spelt` on is no word."""
         if at >= len(self.tokens) or self.tokens[at].kind != "word" or self.folded[at] in self.grammar.words:
             return None
         best, fewest = None, 0
-        for words, end in self._windows(at):
-            if all(len(word) < 3 or self._is_word(word) for word in words):
-                continue
+        odd = [place for place in range(spelt, self._reach(at)) if not self._is_word(place)]
+        for words, end in self._windows(at) if odd else ():
+            if end <= odd[0]:
+                break
             slips, values = self._near(words)
             if values and (best is None or slips < fewest):
                 match = self._sensed(values, words, end, None) or _Match(end, values)
@@ -260,11 +264,21 @@ class _Reader:
                 return slips, next(iter(names))
         return 0, ()
 
-    def _is_word(self, word: str) -> bool:
+    def _reach(self, at: int) -> int:
+        """The end of the longest window at a token."""
+        windows = self._windows(at)
+        return windows[0][1] if windows else at
+
+    def _is_word(self, place: int) -> bool:
+        token, word = self.tokens[place], self.folded[place]
+        if token.kind != "word" or len(word) < _SHORT:
+            return True
         return bool(self.vocabulary.senses(key([word]), word)) or self.vocabulary.spelling.is_word(word)
 
     def _windows(self, at: int) -> list[tuple[list[str], int]]:
         """The words from a token on, as many as the longest name has and one more, and where they end; most first."""
+        if at in self._known_windows:
+            return self._known_windows[at]
         found, words = [], []
         place = at
         while place < len(self.tokens) and len(words) <= self.vocabulary.longest:
@@ -276,7 +290,8 @@ class _Reader:
                 words.append(token.folded)
                 found.append((list(words), place + 1))
             place += 1
-        return found[::-1]
+        self._known_windows[at] = found[::-1]
+        return self._known_windows[at]
 
     def _owners(self, at: int, size: int) -> frozenset[str]:
         """The attributes whose name some tokens are."""

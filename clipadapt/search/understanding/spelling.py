@@ -8,6 +8,7 @@ letter is hardly ever wrong, so names are compared with words of the same one.
 import functools
 from collections.abc import Iterable
 
+from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from clipadapt.towers.byte_pairs import frequent_words
@@ -39,7 +40,8 @@ class Spelling:
         most = 2 if len(form) >= _LONG else 1
         best, found = most, list[str]()
         for size in range(max(len(form) - most, _SHORT), len(form) + most + 1):
-            for name in self._near.get((form[0], size), ()):
+            near = self._near.get((form[0], size), ())
+            for name, _, _ in process.extract(form, near, scorer=OSA.distance, score_cutoff=best, limit=None):
                 if len(form) == _SHORT and size == _SHORT and sorted(form) != sorted(name):
                     continue  # blue for bule, but not pink for pine
                 slips = OSA.distance(form, name, score_cutoff=best)
