@@ -18,22 +18,7 @@ from clipadapt.search.understanding.vocabulary import Quantity, Value, Vocabular
 
 VALUES, ATTRIBUTES, QUERIES = 5_000, 50, 2_000
 _SYLLABLES = [first + second for first in "bdfklmnrst" for second in "aeio"]
-_FREE = [
-    "for",
-    "my",
-    "summer",
-    "trip",
-    "to",
-    "the",
-    "sea",
-    "with",
-    "friends",
-    "something",
-    "nice",
-    "soft",
-    "and",
-    "warm",
-]
+_FREE = ["my", "summer", "trip", "to", "the", "sea", "with", "friends", "something", "soft", "and", "warm"]
 
 
 def main() -> None:
