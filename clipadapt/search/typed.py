@@ -143,7 +143,7 @@ def same_but(
     exchanged = {value.attribute for one in found.wanted for value in one}
     lost = {value for value in found.unwanted if value in had}
     kept = [value for value in had if value.attribute not in exchanged and value not in found.unwanted]
-    wishes = Wishes((*((value,) for value in kept), *found.wanted), found.unwanted)
+    wishes = Wishes(found.wanted, found.unwanted, tuple(kept))
     moved = vector.astype(np.float64)
     signals = index.signals.attributes if index.signals is not None else {}
     for values in found.wanted:

@@ -1,7 +1,7 @@
 """The best items of a query that wishes for values: candidates by similarity, ordered by what both say.
 
     weighed = Weighed(engine, items, signals)
-    weighed.best(vector, wishes, 10, params, selection, kept)       # [(row, score), ...]
+    weighed.best(vector, wishes, 10, kind, selection, kept)       # [(row, score), ...]
 
 A score is the cosine plus `spread` times what wishes say (wishes.py), so that a step of one in the logarithm of a
 probability weighs as much as one standard deviation of the query's cosines. Wishes take away and never add, so once
@@ -16,8 +16,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from clipadapt.search.engine import Engine, SearchParams, Selection
 from clipadapt.search.items import Items
+from clipadapt.search.recall import AT, Kind
+from clipadapt.search.segments import Segments, Selected
 from clipadapt.search.wishes import Signals, Weigher, Wishes
 
 MISSED = 0.01
@@ -35,20 +36,20 @@ Kept = Callable[[np.ndarray, np.ndarray], list[tuple[int, float]]]
 class Weighed:
     """One version of an index, and what was computed of its wishes so far."""
 
-    def __init__(self, engine: Engine, items: Items, signals: Signals | None) -> None:
+    def __init__(self, engine: Segments, items: Items, signals: Signals | None) -> None:
         self.engine, self.signals, self.weigher = engine, signals, Weigher(items, signals)
         self._rows = np.sort(np.random.default_rng(0).permutation(engine.count)[:_SAMPLE])
         self._vectors = engine.vectors(self._rows)
         self._remembered: OrderedDict[Wishes, tuple[np.ndarray, np.ndarray]] = OrderedDict()
 
     def best(
-        self, vector: Float[np.ndarray, " dim"], wishes: Wishes, k: int, params: SearchParams | None,
-        selection: Selection | None, kept: Kept,
+        self, vector: Float[np.ndarray, " dim"], wishes: Wishes, k: int, kind: Kind | None,
+        selection: Selected | None, kept: Kept,
     ) -> list[tuple[int, float]]:  # fmt: skip
         """Rows with their scores, best first.
 
         Args:
-            params: None: every vector is scored.
+            kind: of the query, by which engines are searched; None: every vector is scored.
             selection: rows that may be found; None: all.
         """
         matches = self.engine.count if selection is None else selection.count
@@ -56,13 +57,13 @@ class Weighed:
             return []
         spread = max(float((self._vectors @ vector).std()), 1e-6)
         fulfilled, sampled = self._known(wishes)
-        fetch = matches if params is None else min(_FIRST * k, matches)
+        fetch = matches if kind is None else min(_FIRST * k, matches)
         pool: dict[int, float] = {}
-        among = Selection(fulfilled if selection is None else fulfilled & selection.mask)
+        among = self.engine.selected(fulfilled if selection is None else fulfilled & selection.mask)
         if among.count and fetch < matches:
-            self._found(pool, vector, min(4 * k, among.count), params, among)
+            self._found(pool, vector, min(4 * k, among.count), kind, among)
         while True:
-            scores = self._found(pool, vector, fetch, params, selection)
+            scores = self._found(pool, vector, fetch, kind, selection)
             rows = np.array(sorted(pool), np.int64)
             cosines = np.array([pool[row] for row in rows.tolist()])
             totals = cosines + spread * self.weigher.weigh(wishes, rows, self.engine.vectors(rows))
@@ -73,13 +74,13 @@ class Weighed:
             fetch = min(4 * fetch, matches)
 
     def _found(
-        self, pool: dict[int, float], vector: np.ndarray, fetch: int, params: SearchParams | None,
-        selection: Selection | None,
+        self, pool: dict[int, float], vector: np.ndarray, fetch: int, kind: Kind | None,
+        selection: Selected | None,
     ) -> np.ndarray:  # fmt: skip
-        if params is None:
+        if kind is None:
             found = self.engine.exact(vector[None], fetch, selection)
         else:
-            found = self.engine.search(vector[None], fetch, _wider(params, fetch), selection)
+            found = self.engine.search(vector[None], fetch, kind, selection, wider=max(1.0, np.sqrt(fetch / (4 * AT))))
         there = found.indices[0] >= 0
         pool.update(zip(found.indices[0][there].tolist(), found.scores[0][there].tolist(), strict=True))
         return found.scores[0][there]
@@ -107,7 +108,3 @@ class Weighed:
             while len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
         return known
-
-
-def _wider(params: SearchParams, fetch: int) -> SearchParams:
-    return params._replace(probe=int(np.ceil(params.probe * max(1.0, np.sqrt(fetch / 40)))))

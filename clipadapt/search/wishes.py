@@ -26,7 +26,8 @@ from clipadapt.atomic import atomic_write
 from clipadapt.errors import ConfigError, SpaceError
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.calibration import Scale, sigmoid, softmax
-from clipadapt.search.items import Items, Texts
+from clipadapt.search.items import Items
+from clipadapt.search.views import Texts
 from clipadapt.search.understanding.vocabulary import Value
 
 QUERIES = "queries.safetensors"
@@ -43,16 +44,15 @@ class Wishes(NamedTuple):
     wanted: tuple[tuple[Value, ...], ...] = ()
     """All of them; of each any value."""
     unwanted: tuple[Value, ...] = ()
-
-    @property
-    def attributes(self) -> frozenset[str]:
-        """All that they are about."""
-        return frozenset(value.attribute for one in (*self.wanted, self.unwanted) for value in one)
+    kept: tuple[Value, ...] = ()
+    """What nobody said, and an item had that a query began with: all of them weigh as much as one that was said."""
 
     def and_(self, more: "Wishes") -> "Wishes":
         """Both."""
         return Wishes(
-            tuple(dict.fromkeys((*self.wanted, *more.wanted))), tuple(dict.fromkeys((*self.unwanted, *more.unwanted)))
+            tuple(dict.fromkeys((*self.wanted, *more.wanted))),
+            tuple(dict.fromkeys((*self.unwanted, *more.unwanted))),
+            tuple(dict.fromkeys((*self.kept, *more.kept))),
         )
 
 
@@ -91,6 +91,8 @@ class Signals:
     prompts: Mapping[str, str]
     """path and digest."""
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
+    refusal: float = 1.0
+    """How much more what is not wanted weighs than what is: an item that may have it stands behind one that has not."""
 
     @property
     def named(self) -> tuple[Value, ...]:
@@ -127,6 +129,7 @@ class Signals:
             "text_space": self.text_space,
             "prompts": dict(self.prompts),
             "fitted_on": dict(self.fitted_on),
+            "refusal": self.refusal,
             "attributes": {
                 name: {
                     "values": one.values, "kind": one.kind, "scale": one.scale._asdict(), "shares": one.shares,
@@ -157,7 +160,9 @@ class Signals:
                     )
                     for name, one in document["attributes"].items()
                 }  # fmt: skip
-            return cls(found, *(document[key] for key in ("image_space", "text_space", "prompts", "fitted_on")))
+            return cls(
+                found, *(document[key] for key in ("image_space", "text_space", "prompts", "fitted_on", "refusal"))
+            )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"{path}: cannot be read as {QUERIES} ({error}); write it again with clipadapt tag"
@@ -189,13 +194,18 @@ class Weigher:
         """
         total = np.zeros(len(rows))
         chances: dict[str, np.ndarray] = {}
-        for values in wishes.wanted:
+        refusal = self.signals.refusal if self.signals is not None else 1.0
+        for values, weight in (
+            *((values, 1.0) for values in wishes.wanted),
+            *(((value,), 1.0 / len(wishes.kept)) for value in wishes.kept),
+        ):
             absent = np.ones(len(rows))
             for name, some in _grouped(values).items():
                 absent *= 1.0 - self._has(name, some, rows, vectors, chances, wanted=True)
-            total += np.log(np.clip(1.0 - absent, _LEAST, 1.0))
+            total += weight * np.log(np.clip(1.0 - absent, _LEAST, 1.0))
         for name, some in _grouped(wishes.unwanted).items():
-            total += np.log(np.clip(self._has(name, some, rows, vectors, chances, wanted=False), _LEAST, 1.0))
+            chance = self._has(name, some, rows, vectors, chances, wanted=False)
+            total += refusal * np.log(np.clip(chance, _LEAST, 1.0))
         return total
 
     def as_wished(self, wishes: Wishes) -> Bool[np.ndarray, " rows"]:

@@ -12,7 +12,8 @@ is none. Whoever calls keeps tune apart from what is reported.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ from clipadapt.towers.encoder import Encoder
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Tried of every attribute."""
+REFUSALS = (1.0, 2.0, 4.0, 8.0)
+"""Tried of what is not wanted."""
 _FEWEST = 3
 """Products of tune with both values of a query."""
 _PARTNERS = 4
@@ -101,10 +104,36 @@ def fit_weights(
             scores = cosines[rows] + spread * weigher.weigh(query.wishes, rows, pictures[rows])
             found.append(average_precision(scores, query.relevant[rows]))
         precision.setdefault((query.attribute, query.wanted), []).append(found)
-    chosen = {key: _chosen(np.array(rows)) for key, rows in precision.items()}
-    return signals.weighed(
+    chosen = {key: _chosen(np.array(rows), WEIGHTS) for key, rows in precision.items()}
+    weighed = signals.weighed(
         {name: (chosen.get((name, True), 0.0), chosen.get((name, False), 0.0)) for name in signals.attributes}
     )
+    return _refusing(weighed, queries, pictures, vectors, tune, whole)
+
+
+def _refusing(
+    signals: Signals, queries: Sequence[_Query], pictures: np.ndarray, vectors: Mapping[str, np.ndarray],
+    tune: Catalogue, whole: np.ndarray,
+) -> Signals:  # fmt: skip
+    """With the weight of what is not wanted that ranks best where half of the labels are known."""
+    refused = [query for query in queries if not query.wanted]
+    rng, rows = np.random.default_rng(0), np.arange(len(whole))
+    cells = {
+        name: [sorted(sets[row]) if keep else [] for row, keep in zip(whole.tolist(), rng.random(len(whole)) < 0.5,
+                                                                      strict=True)]
+        for name in signals.attributes if name in tune.columns and (sets := tune.value_sets(name))
+    }  # fmt: skip
+    columns = {name: pa.array(lists, pa.list_(pa.string())) for name, lists in cells.items()}
+    half = Items.of(pa.table({"id": pa.array(rows.astype(str).tolist()), **columns}))
+    found = []
+    for query in refused:
+        cosines, gallery = pictures @ vectors[query.text], np.flatnonzero(query.gallery)
+        spread = max(float(cosines.std()), 1e-6)
+        worth = Weigher(half, signals).weigh(query.wishes, gallery, pictures[gallery])
+        found.append(
+            [average_precision(cosines[gallery] + spread * one * worth, query.relevant[gallery]) for one in REFUSALS]
+        )
+    return replace(signals, refusal=_chosen(np.array(found), REFUSALS)) if found else signals
 
 
 def average_precision(scores: Float[np.ndarray, " n"], relevant: Bool[np.ndarray, " n"]) -> float:
@@ -152,16 +181,17 @@ def _said(prompts: Prompts, attribute: str, value: str) -> str:
     return names_of(prompts.library, prompts.library.attributes.get(attribute), value)[0].what.text
 
 
-def _chosen(precision: Float[np.ndarray, "queries weights"]) -> float:
-    """Of the weights whose gain over 0 is shown, the one with the highest mean; 0 where there is none."""
+def _chosen(precision: Float[np.ndarray, "queries weights"], weights: Sequence[float]) -> float:
+    """Of the weights whose gain over the first is shown, the one with the highest mean; the first where none is."""
     if len(precision) < 2:
-        return 0.0
+        return weights[0]
     gains = precision - precision[:, :1]
     low = gains.mean(axis=0) - _QUANTILE * gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
     shown = np.flatnonzero(low > 1e-9)
-    return WEIGHTS[int(shown[gains.mean(axis=0)[shown].argmax()])] if len(shown) else 0.0
+    return weights[int(shown[gains.mean(axis=0)[shown].argmax()])] if len(shown) else weights[0]
 
 
 def described(signals: Signals) -> Sequence[str]:
     """A line per attribute: how much its probabilities count."""
-    return [f"{name}: wanted {one.wanted:g}, not wanted {one.unwanted:g}" for name, one in signals.attributes.items()]
+    lines = [f"{name}: wanted {one.wanted:g}, not wanted {one.unwanted:g}" for name, one in signals.attributes.items()]
+    return [*lines, f"what is not wanted weighs {signals.refusal:g} times"]

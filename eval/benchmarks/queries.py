@@ -201,7 +201,7 @@ def changed(index: Index, known: Known, world: World, encoder: Any, head: str) -
     for row, name, target in starts:
         text = world.said(name, target)
         asked = same_but(Item(world.catalogue.ids[row]), text, index, vocabulary)
-        vector = index.encoded(asked.query) if len(asked.query.positives) > 1 else np.asarray(asked.query.positives[0])
+        vector = index.encoded(asked.query)
         cosine = world.pictures @ vector
         sides = [world.pictures @ one for one in (world.pictures[row], words[text])]
         gallery = world.known(name) & (world.catalogue.products != world.catalogue.products[row])
@@ -244,7 +244,7 @@ def _starts(products: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--queries", type=Path, required=True)
     parser.add_argument("--split", default="validation")
@@ -278,7 +278,8 @@ def main() -> None:
     used = {name: [one.wanted, one.unwanted] for name, one in signals.attributes.items()}
     document = {
         "split": arguments.split, "items": len(catalogue), "products": size,
-        "weights (wanted, unwanted)": used, "intervals": "95% of 200 galleries of products drawn anew",
+        "weights (wanted, unwanted)": used, "refusal": signals.refusal,
+        "intervals": "95% of 200 galleries of products drawn anew",
         "results": results,
     }  # fmt: skip
     half = results.get("0.5 of labels known", next(iter(results.values())))["negation"]["violations@10"]

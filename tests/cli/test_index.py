@@ -81,3 +81,16 @@ def test_a_removal_says_that_a_compaction_is_due_and_compact_does_it(
     assert "built again from what was not removed, 16 items" in capsys.readouterr().out
     assert len(list((tmp_path / "copy" / "versions").iterdir())) == 2
     assert Index.open(copy).backend.items.rows == 16
+
+
+def test_the_same_but(index: str, capsys: pytest.CaptureFixture[str]) -> None:
+    hits = found(index, capsys, "-k", "5", "--but", "not red, under 200")
+    assert {hit["attributes"]["colour"] for hit in hits} == {"blue", "green"}
+    assert all(hit["attributes"]["price"] < 200 for hit in hits)
+    assert cli.main(["index", "search", index, "--like", "i0", "--but", "not red"]) == 0
+    said = capsys.readouterr().err
+    assert "understood: not colour: red" in said and "labels alone decide" in said
+    assert cli.main(["index", "search", index, "--text", "a", "--but", "red"]) == 2
+    assert "--but changes one --like or one --image" in capsys.readouterr().err
+    assert cli.main(["index", "search", index, "--text", "not red"]) == 2
+    assert "not what to look for" in capsys.readouterr().err

@@ -33,10 +33,12 @@ def test_a_model_that_sees_values_gets_weights_and_one_that_is_blind_gets_none(t
     values = tuple(value.lower() for one in good.attributes.values() for value in one.values)
     blind = fitted(SquareEncoder("blind", blind=values), train, prompts)
     assert all(one.wanted == one.unwanted == 0 for one in blind.attributes.values())
-    assert len(described(good)) == 2
+    assert len(described(good)) == 3
+    assert good.refusal >= 1.0
     good.save(tmp_path / "queries.safetensors")
     again = Signals.load(tmp_path / "queries.safetensors")
     assert [one.wanted for one in again.attributes.values()] == [one.wanted for one in good.attributes.values()]
+    assert again.refusal == good.refusal
     for one in good.attributes.values():
         assert sum(one.shares) == pytest.approx(1.0)
 
@@ -50,8 +52,8 @@ def test_average_precision_by_hand() -> None:
 
 def test_a_weight_needs_a_gain_that_is_shown() -> None:
     steady = np.array([[0.5, 0.6, *([0.5] * (len(WEIGHTS) - 2))]] * 4) + np.arange(4)[:, None] / 100
-    assert _chosen(steady) == WEIGHTS[1]
+    assert _chosen(steady, WEIGHTS) == WEIGHTS[1]
     lucky = np.full((4, len(WEIGHTS)), 0.5)
     lucky[0, 2] = 0.9
-    assert _chosen(lucky) == 0.0
-    assert _chosen(steady[:1]) == 0.0
+    assert _chosen(lucky, WEIGHTS) == 0.0
+    assert _chosen(steady[:1], WEIGHTS) == 0.0
