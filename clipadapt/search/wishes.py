@@ -27,8 +27,8 @@ from clipadapt.errors import ConfigError, SpaceError
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.calibration import Scale, sigmoid, softmax
 from clipadapt.search.items import Items
-from clipadapt.search.views import Texts
 from clipadapt.search.understanding.vocabulary import Value
+from clipadapt.search.views import Texts
 
 QUERIES = "queries.safetensors"
 """Beside a run's or release's index."""

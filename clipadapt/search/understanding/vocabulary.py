@@ -22,7 +22,6 @@ from clipadapt.search.understanding.grammar import Grammar
 from clipadapt.search.understanding.spelling import Spelling
 from clipadapt.search.understanding.words import key, named
 from clipadapt.search.views import Texts
-from clipadapt.search.views import Texts
 
 _PARTICIPLE = 6
 """Letters of the shortest word on -ed whose stem names the same: stripes for striped, not r for red."""
