@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from pages import browser  # noqa: F401 - a fixture
 
 # A shared machine makes any deadline a matter of luck; a gate has to give the same answer twice.
 settings.register_profile("clipadapt", deadline=None, derandomize="CI" in os.environ)

@@ -1,11 +1,12 @@
-"""What README.md tells people to type, taken out of its text: a test that runs it keeps the text true."""
+"""What README.md and docs/ tell people to type, taken out of its text: a test that runs it keeps the text true."""
 
 import re
 import shlex
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
-_TYPED = ("clipadapt ", "accelerate ", "open_clip.")
+OPERATIONS = README.parent / "docs" / "operations.md"
+_TYPED = ("clipadapt ", "accelerate ", "open_clip.", "echo ")
 
 
 def section(title: str) -> str:
@@ -17,7 +18,12 @@ def section(title: str) -> str:
 
 def typed(title: str) -> list[str]:
     """The indented lines of a section that a reader types, in order; a line that ends in a backslash goes on."""
-    lines = re.sub(r" *\\\n\s*", " ", section(title)).splitlines()
+    return commands(section(title))
+
+
+def commands(text: str) -> list[str]:
+    """The same of any text."""
+    lines = re.sub(r" *\\\n\s*", " ", text).splitlines()
     return [line.strip() for line in lines if line.startswith("    ") and line.strip().startswith(_TYPED)]
 
 

@@ -29,12 +29,19 @@ def command(
     drift: Annotated[Path | None, typer.Option("--drift", help="drift.json.")] = None,
     shadow: Annotated[Path | None, typer.Option("--shadow", help="shadow.json.")] = None,
     experiment: Annotated[Path | None, typer.Option("--experiment", help="experiment.json.")] = None,
+    captions: Annotated[Path | None, typer.Option("--captions", help="Folder that clipadapt captions wrote.")] = None,
+    captions_audit: Annotated[
+        Path | None, typer.Option("--captions-audit", help="Its sample.csv with yes or no under `right`.")
+    ] = None,
+    prepared: Annotated[
+        Path | None, typer.Option("--prepared", help="What clipadapt data prepare --json printed.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("evidence"),
 ) -> None:
     """Gather what was measured of a release, each figure with its file, and what was not."""
     from clipadapt.atomic import atomic_write
     from clipadapt.data.policy import Policy
-    from clipadapt.deploy.evidence import beside
+    from clipadapt.deploy.evidence import beside, published
     from clipadapt.deploy.evidence import release as own
     from clipadapt.deploy.evidence.packet import Packet
     from clipadapt.deploy.evidence.report import as_json, as_page
@@ -67,7 +74,8 @@ def command(
             beside.drift(drift),
             beside.shadow(shadow, folder.name),
             beside.experiment(experiment, folder.name),
-            *beside.unmeasured(),
+            published.prepared(prepared),
+            published.captions(captions, captions_audit, info.image_space),
             own.rollback(folder, info),
             own.digests(folder),
         ),

@@ -5,11 +5,10 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
+from audit_marks import data_of, exported
 from data_factory import write_table
 
 from clipadapt.audit.answers import Answers
@@ -28,20 +27,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 @pytest.fixture
 def inputs(shop: Path) -> Inputs:
     return resolve(source=str(shop), attributes=ATTRIBUTES)
-
-
-def data_of(page: Path) -> dict[str, Any]:
-    found = re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    return json.loads(found.group(1))
-
-
-def exported(page: Path, marks: Mapping[int, str]) -> dict[str, Any]:
-    """What the page's export writes."""
-    data = data_of(page)
-    kept = {key: data[key] for key in ("audit", "source", "split", "attributes", "share", "seed")}
-    labels = sum(len(group["cards"]) for group in data["groups"])
-    return {"schema_version": 1, **kept, "labels": labels, "seconds": 240, "marks": marks}
 
 
 def test_the_page_holds_the_sample_and_asks_no_one(inputs, tmp_path):

@@ -4,8 +4,6 @@ Needs Playwright and a Chromium of the system (Debian: apt install chromium); sk
 """
 
 import json
-import os
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from pages import MARKS, PHONE, WIDE, serious_faults, sideways
 from tiny_models import OPEN_CLIP, write_open_clip
 
 from clipadapt.deploy.event_log.read import read
@@ -30,25 +29,9 @@ from clipadapt.service.traffic import Traffic
 from clipadapt.service.traffic.flag import Flag
 from clipadapt.towers.load import load
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here; on Debian: apt install chromium"
-    ),
-]
+pytestmark = MARKS
 TOKEN = "a-token-of-the-tests"
-WIDE = {"width": 1280, "height": 900}
 SHOTS = "#stage .card a.shot"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +95,7 @@ def open_page(browser) -> Iterator[Callable[..., Any]]:
     contexts, faults = [], []
 
     def open_(address: str, path: str = "/", *, expected: str | None = None, **options: Any) -> Any:
-        context = browser.new_context(
-            reduced_motion="reduce", **({"viewport": {"width": 1280, "height": 900}} | options)
-        )
+        context = browser.new_context(reduced_motion="reduce", **({"viewport": WIDE} | options))
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
@@ -483,24 +464,17 @@ def test_values_of_a_catalogue_are_never_markup(served, open_page):
     "path", ["/", "/?q=red&details=1&where=baseColour={colour}", "/?q=red&view=both", "/?q=red&open={item}"]
 )
 def test_axe_finds_no_serious_fault(both: str, open_page, path: str, colours: str):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="checked with axe-core")
     item = search(both, text="red")[0]
     page = open_page(both, path.format(item=item, colour=colours_of(both)[0]), color_scheme=colours)
     page.wait_for_selector("#item[open] .similar a" if "open" in path else ".example a" if path == "/" else SHOTS)
     page.wait_for_selector("#results:not([aria-busy])")
-    found = axe.Axe().run(page).response["violations"]
-    serious = [
-        (one["id"], [node["html"][:200] for node in one["nodes"]])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
+    assert serious_faults(page) == []
 
 
 def test_a_phone_has_all_of_it(served, open_page):
-    page = open_page(served(), "/?q=red", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = open_page(served(), "/?q=red", viewport=PHONE, has_touch=True, is_mobile=True)
     page.wait_for_selector(SHOTS)
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert sideways(page) == 0
     page.click("#open-filters")
     page.locator("#sheet .facet", has_text="baseColour").locator("label").first.click()
     page.wait_for_selector("#chips .chip")

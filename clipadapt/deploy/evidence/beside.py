@@ -103,17 +103,6 @@ def experiment(file: Path | None, release: str) -> Section:
     return Section(title, (Fact(document["verdict"], document["sentence"], f"{file.name}, sentence"),))
 
 
-def unmeasured() -> tuple[Section, ...]:
-    """What a reviewer will ask for and no file of ours holds."""
-    return (
-        Section(
-            "Prepared pictures",
-            missing=("how far they are from their originals is not kept; clipadapt data prepare says it as it works",),
-        ),
-        Section("Captions and alt texts", missing=("nobody has audited a sample of them; clipadapt tag writes them",)),
-    )
-
-
 def _of_index(policy: Policy, folder: Path, facts: list[Fact], missing: list[str]) -> tuple[list[Fact], list[str]]:
     """Every item that can be found has a licence that allows it, as far as the index knows licences."""
     if not Store(folder / INDEX).exists():

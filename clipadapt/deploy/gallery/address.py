@@ -9,7 +9,7 @@ there.
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
@@ -27,7 +27,7 @@ class Pattern(NamedTuple):
     text: str
 
     @classmethod
-    def parse(cls, text: str, columns: Collection[str]) -> Self:
+    def parse(cls, text: str, columns: Sequence[str]) -> Self:
         """Checks an address.
 
         Raises:

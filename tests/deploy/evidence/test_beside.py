@@ -11,7 +11,7 @@ from PIL import Image
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.policy import Policy
-from clipadapt.deploy.evidence import beside
+from clipadapt.deploy.evidence import beside, published
 from clipadapt.deploy.evidence.packet import Packet, Section
 from clipadapt.deploy.evidence.report import as_json, as_page
 from clipadapt.errors import UsageError
@@ -89,7 +89,7 @@ def test_files_of_other_commands(tmp_path):
 
 def test_what_is_missing_is_named_with_its_command():
     sections = (beside.label_audit(None), beside.drift(None), beside.shadow(None, "1"), beside.experiment(None, "1"))
-    missing = Packet("1", "x", (*sections, *beside.unmeasured()), ()).missing
+    missing = Packet("1", "x", (*sections, published.prepared(None), published.captions(None, None, "s")), ()).missing
     assert [line.partition(":")[0] for line in missing] == [
         "Label audit", "Drift", "Shadow", "Experiment", "Prepared pictures", "Captions and alt texts",
     ]  # fmt: skip

@@ -207,9 +207,14 @@ def test_a_gallery_says_what_is_sure_and_leaves_out_the_rest(tagged, tmp_path):
         assert image["creditText"] == "Ann" and image["license"].endswith("/zero/1.0/")
         with Image.open(tmp_path / "gallery" / "pictures" / f"{file_stem(item)}.jpg") as picture:
             assert picture.size == (image["width"], image["height"]) and not picture.getexif()
+    with (tmp_path / "gallery" / "sample.csv").open(newline="") as file:
+        sample = list(csv.DictReader(file))
+    assert len(sample) == min(done.items, 100) and {one["right"] for one in sample} == {""}
+    assert all(one["alt_text"] == rows[one["id"]]["alt_text"] for one in sample)
     overview = (tmp_path / "gallery" / "index.html").read_text()
     assert errors(overview) == [] and overview.count("<figure") == done.items
     record = json.loads((tmp_path / "gallery" / "gallery.json").read_text())
+    assert record["source"] == "shop" and str(tmp_path.parent.parent) not in overview + json.dumps(record)
     assert (record["items"], record["precision"], record["policy"]) == (done.items, 0.8, True)
     assert UNSURE in done.left_out or done.items + 1 == len(found.catalogue)
 
