@@ -49,6 +49,8 @@ class _Query(NamedTuple):
     attribute: str
     wanted: bool
     wishes: Wishes
+    beside: Value
+    """The other value that it names, which it wants, too."""
     text: str
     gallery: Bool[np.ndarray, " n"]
     relevant: Bool[np.ndarray, " n"]
@@ -129,10 +131,10 @@ def _refusing(
     for query in refused:
         cosines, gallery = pictures @ vectors[query.text], np.flatnonzero(query.gallery)
         spread = max(float(cosines.std()), 1e-6)
-        worth = Weigher(half, signals).weigh(query.wishes, gallery, pictures[gallery])
-        found.append(
-            [average_precision(cosines[gallery] + spread * one * worth, query.relevant[gallery]) for one in REFUSALS]
-        )
+        weigher, wanted = Weigher(half, signals), Wishes(wanted=((query.beside,),))
+        scores = cosines[gallery] + spread * weigher.weigh(wanted, gallery, pictures[gallery])
+        worth = spread * weigher.weigh(query.wishes, gallery, pictures[gallery])
+        found.append([average_precision(scores + one * worth, query.relevant[gallery]) for one in REFUSALS])
     return replace(signals, refusal=_chosen(np.array(found), REFUSALS)) if found else signals
 
 
@@ -174,7 +176,7 @@ def _queries(signals: Signals, tune: Catalogue, prompts: Prompts, whole: np.ndar
                 for wanted, wishes, text, relevant in cases:
                     some = len(set(products[relevant]))
                     if some >= _FEWEST and relevant.sum() < gallery.sum():
-                        yield _Query(name, wanted, wishes, text, gallery, relevant)
+                        yield _Query(name, wanted, wishes, Value(other, partner), text, gallery, relevant)
 
 
 def _said(prompts: Prompts, attribute: str, value: str) -> str:
