@@ -221,8 +221,7 @@ class Embedded:
             StoreError: the disk refuses, or another process is writing.
         """
         now = self._versions.read(mapped=self._mapped, verify=True)  # what it is made of gets new checksums
-        live = np.flatnonzero(~now.items.removed)
-        tuned, points = choose(now.engine.vectors(live), target, now.texts, factories, seed)
+        tuned, points = choose(_live_vectors(now), target, now.texts, factories, seed)
         self._install(compaction.rebuilt(now, tuned.engine, _meta(tuned, target, points, **_kept(now.meta))))
 
     def compact(self, seed: int = 0) -> compaction.Plan | None:
@@ -239,9 +238,9 @@ class Embedded:
             return None
         now = self._versions.read(mapped=self._mapped, verify=True)  # what it is made of gets new checksums
         if planned == "rebuild":
-            live = np.flatnonzero(~now.items.removed)
-            factory = compaction.factory_of(now.meta, len(live))
-            engine = Engine.build(now.engine.vectors(live), factory, seed)
+            vectors = _live_vectors(now)
+            factory = compaction.factory_of(now.meta, len(vectors))
+            engine = Engine.build(vectors, factory, seed)
             tuned = choose_params(engine, factory, now.meta.target, now.texts, seed)
             meta = _meta(tuned, now.meta.target, tuned.points, **_kept(now.meta))
             self._install(compaction.rebuilt(now, tuned.engine, meta))
@@ -306,6 +305,12 @@ class Embedded:
     def _use(self, contents: Contents) -> None:
         self._searcher = Searcher(contents)
         self._checked = False
+
+
+def _live_vectors(now: Contents) -> Float[np.ndarray, "live dim"]:
+    if not now.items.removed.any():
+        return now.engine.all_vectors()
+    return now.engine.vectors(np.flatnonzero(~now.items.removed))
 
 
 def _kept(meta: Meta) -> dict[str, Any]:

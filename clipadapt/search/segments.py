@@ -92,6 +92,10 @@ class Segments:
             found[inside] = self.engines[part].vectors(rows[inside] - self._start(int(part)))
         return found
 
+    def all_vectors(self) -> Float[np.ndarray, "rows dim"]:
+        """Every exact vector, without a copy where one engine has them in one piece."""
+        return self.engines[0].all_vectors() if len(self.engines) == 1 else self.vectors(np.arange(self.count))
+
     def _start(self, number: int) -> int:
         return self._ends[number] - self.engines[number].count
 
