@@ -1,10 +1,11 @@
 """What training goes by besides its batches: the base, anchors, value vectors, a bank of pictures, an average.
 
-    references = References(config, encoder, objective, parameters, train, encode=...)
+    references = References(config, encoder, logit_scale, objective, parameters, train, processes, encode=...)
     references.parameters      # what is trained: the towers' and the value vectors
     references.kept            # what a checkpoint holds: those, their averages, the bank
     references.ready(prompts)  # once pictures can be encoded, in every start of a run
     references.begin(...)      # before the first step of a run
+    references.learn_again(...)  # between the pictures' epochs and the texts' steps
     references.targets()       # of the text warm-up: the value vectors as they are now
 
 Nothing here knows of steps, epochs or files.
@@ -27,6 +28,7 @@ from clipadapt.training.anchors import Anchors
 from clipadapt.training.averaging import Average
 from clipadapt.training.bank import Bank
 from clipadapt.training.base import BaseModel
+from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective
 from clipadapt.training.value_vectors import ValueTable, learn
 
@@ -38,17 +40,21 @@ class References:
         self,
         config: Config,
         encoder: TorchEncoder,
+        logit_scale: LogitScale,
         objective: Objective,
         parameters: Mapping[str, nn.Parameter],
         train: Catalogue,
+        processes: Processes,
         *,
         encode: Callable[[], Tensor],
     ) -> None:
         """`encode`: vectors of all training pictures by the image tower as it is when it is called."""
         self._config = config
         self._encoder = encoder
+        self._logit_scale = logit_scale
         self._objective = objective
         self._train = train
+        self._processes = processes
         self._labels = (*objective.labels, *objective.beside)
         loss = config.loss
         self.parameters = dict(parameters)
@@ -81,22 +87,22 @@ class References:
         wordings, seed = self._objective.wordings, self._config.seed
         return Anchors.of(self._train, prompts, trained, wordings, self._encoder, pictures, seed=seed)
 
-    def begin(self, scale: float, processes: Processes) -> None:
-        """Fills the bank and learns the value vectors; the same on every process.
+    def begin(self) -> None:
+        """Fills the bank and learns the value vectors; the same on every process."""
+        if self.base is not None:
+            self._learn(self.base.pictures, again=False)
 
-        `scale`: factor on cosines in training.
-        """
+    def _learn(self, pictures: Tensor, *, again: bool) -> None:
+        """Fills the bank with vectors of all training pictures, and learns the value vectors from them."""
         objective, loss = self._objective, self._config.loss
-        if self.base is None:
-            return
         if objective.bank is not None:
-            objective.bank.vectors.data.copy_(self.base.pictures)
+            objective.bank.vectors.data.copy_(pictures)
         if objective.table is None:
             return
-        tau, seed = loss.logit_adjustment, self._config.seed
-        learned = learn(self._labels, self.base.pictures, scale=scale, tau=tau, search=loss.search, seed=seed)
+        scale, tau, seed = float(self._logit_scale.scale().detach()), loss.logit_adjustment, self._config.seed
+        learned = learn(self._labels, pictures, scale=scale, tau=tau, search=loss.search, seed=seed, again=again)
         objective.table.start(learned)
-        processes.share(list(objective.table.parameters()))
+        self._processes.share(list(objective.table.parameters()))
         self.average.restart()
 
     @torch.no_grad()
@@ -104,6 +110,17 @@ class References:
         """Attribute -> value vectors as they are now; none where none are learned."""
         table = self._objective.table
         return {} if table is None else {name: table.vectors(name) for name in table.values}
+
+    def learn_again(self, pictures: Tensor, better: Callable[[], bool]) -> None:
+        """Learns the value vectors anew from pictures as they are after their epochs; kept where `better` says so.
+
+        `pictures`: unit vectors of all training pictures by the image tower as it is now.
+        """
+        before = self.targets()
+        self._learn(pictures, again=True)
+        if self._objective.table is not None and not better():
+            self._objective.table.start(before)
+            self.average.restart()
 
     def take(self, adapter: Path) -> None:
         """Goes back to what a run kept: its best epoch's weights and value vectors.

@@ -105,10 +105,6 @@ class Step:
             return self.cut.upper(batch.stored)
         return self._encoder.image_features(batch.pixels if mix is None else mix.pixels(batch.pixels, at))
 
-    def scale(self) -> Tensor:
-        """The factor on cosines that training uses now."""
-        return self._logit_scale.scale()
-
     def text_alone(self, text_batch: TextBatch, vectors: Float[Tensor, "b d"], *, step: int) -> Outcome:
         """A step of the text tower against picture vectors that are already there, the same on every process."""
         return self._gradients(text_batch, step, vectors=vectors)

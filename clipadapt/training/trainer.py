@@ -134,8 +134,9 @@ class _Training:
         if self.head is not None:
             self.parameters |= {f"classifier.{name}": one for name, one in self.head.classifier.named_parameters()}
         self.references = References(
-            config, self.encoder, self.objective, self.parameters, self.splits.train, encode=self.pictures
-        )
+            config, self.encoder, self.logit_scale, self.objective, self.parameters, self.splits.train, self.processes,
+            encode=self.pictures,
+        )  # fmt: skip
         self.parameters = self.references.parameters
         self.processes.share(list(self.parameters.values()))
         augment = Augment(config.augment, self.encoder.preprocess, config.seed)
@@ -186,10 +187,11 @@ class _Training:
             self.finish_epoch(progress)
         if not self.complete(progress):
             self.references.take(self.run.adapter)
+            best, when = progress.scores()[progress.best or 0], "with value vectors learned again"
+            self.references.learn_again(self.pictures(), lambda: self.measured(progress, when) > best)
             self.train_texts(progress)
             self.save(progress)
-        start = "the value vectors" if self.pictures_first else "the text warm-up"
-        start = "the linear probe" if self.head is not None else start
+        start = "the linear probe" if self.head else "the value vectors" if self.pictures_first else "the text warm-up"
         chosen = f"epoch {progress.best}" if progress.best else start
         self.call("on_end", progress)
         if self.processes.main:
@@ -230,8 +232,7 @@ class _Training:
 
     def complete(self, progress: Progress) -> bool:
         """All epochs are done, and the texts that come after them."""
-        waiting = self.pictures_first and bool(self.config.train.text_warmup) and progress.texts is None
-        return self.finished(progress) and not waiting
+        return self.finished(progress) and not (self.pictures_first and progress.texts is None)
 
     def begin(self, progress: Progress) -> None:
         """Measures the model as it is and, if the config has one, runs the text warm-up and measures again.
@@ -249,7 +250,7 @@ class _Training:
             self.save(progress)
             return
         progress.first = self.measured(progress, "before")
-        self.references.begin(float(self.step.scale().detach()), self.processes)
+        self.references.begin()
         if self.pictures_first:
             progress.start = self.measured(progress, "with value vectors")
         elif self.config.train.text_warmup:
@@ -262,14 +263,15 @@ class _Training:
 
     def train_texts(self, progress: Progress) -> tuple[float, ...]:
         """The steps of the text tower alone, against pictures and value vectors as they are; returns tune's score."""
-        base = self.references.base
-        pictures = self.pictures() if self.pictures_first or base is None else base.pictures
-        figures = text_warmup.warm_up(
-            self.config, self.encoder, self.splits.train, self.objective, self.step, self.processes,
-            pictures, targets=self.references.targets(), scaler=self.accelerator.scaler,
-        )  # fmt: skip
-        self.run.log(progress.step, phase="text warm-up", **figures)
-        self.references.average.restart()
+        if self.config.train.text_warmup:
+            base = self.references.base
+            pictures = self.pictures() if self.pictures_first or base is None else base.pictures
+            figures = text_warmup.warm_up(
+                self.config, self.encoder, self.splits.train, self.objective, self.step, self.processes,
+                pictures, targets=self.references.targets(), scaler=self.accelerator.scaler,
+            )  # fmt: skip
+            self.run.log(progress.step, phase="text warm-up", **figures)
+            self.references.average.restart()
         score = self.measured(progress, "after the text warm-up")
         if self.pictures_first:
             progress.texts = score

@@ -1,4 +1,4 @@
-"""Value vectors learned from encoded pictures: in seconds, before any tower moves.
+"""Value vectors learned from encoded pictures, in a minute: before any tower moves, and again once pictures have.
 
 For each attribute one free unit vector per value is fitted in both directions: which value has this picture
 (logit-adjusted cross-entropy over the values) and which pictures have this value (cross-entropy over the labelled
@@ -7,7 +7,7 @@ to them, they recognise beside texts, and in the training of both towers they ar
 
 How much of them goes into a mixture with texts is chosen per attribute on tune, by a smooth figure: the mean of
 balanced likelihood and value-wise average precision moves with every item, where accuracy over a handful of rare items
-jumps. Nothing here knows of files or epochs.
+jumps. Of shares that tune cannot tell from the best one the largest is taken. Nothing here knows of files or epochs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,15 @@ from clipadapt.towers.value_vectors import Learned, ValueVectors
 from clipadapt.training.labels import Labels
 
 STEPS = 100
-"""Past about 100 full-batch steps the rare values' directions fit their few items rather than the value."""
 RATE = 0.01
+"""Of the vectors that pictures are trained from: a short way, for further on rare values' vectors fit their few items
+rather than the value: after 300 at a factor of 100 tune's top-1 was .25, after these .36."""
+STEPS_AGAIN = 300
+RATE_AGAIN = 0.03
+SCALE_AGAIN = 100.0
+"""Of the vectors that are learned from trained pictures: those lie further apart, and vectors that separate them as
+sharply as the training of CLIP may (its factor ends at 100) recognise and find more (eval/LOG.md, "Value vectors,
+learned again")."""
 LOGITS = 1 << 26
 """Items x values of one step: 256 MB for each copy that the backward pass holds."""
 ITEMS = 4096
@@ -37,8 +44,8 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 """Shares of value vectors that a mixture may have."""
 SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Parts of training's factor on cosines that a mixture is judged at: it is flatter than what it is mixed from."""
-NEAR = 0.002
-"""A difference of the smooth figure that tune cannot tell; the larger share of text wins then, for it can be edited."""
+GROUPS = 10
+"""Parts of tune, by product, of which each is left out once to see how far a difference of figures is to be trusted."""
 
 
 class ValueTable(nn.Module):
@@ -82,6 +89,7 @@ def learn(
     tau: float,
     search: float = 1.0,
     seed: int = 0,
+    again: bool = False,
 ) -> dict[str, Float[Tensor, "v d"]]:
     """Attribute -> unit vector of each of its values, fitted over all items at once.
 
@@ -94,20 +102,22 @@ def learn(
         tau: strength of the frequency prior, as in the recognition loss.
         search: weight of the direction from values to items; that of the other is 1.
         seed: of the first vectors.
+        again: the pictures were trained by value vectors: more steps, and a factor of 100 at least.
     """
+    steps, rate = (STEPS_AGAIN, RATE_AGAIN) if again else (STEPS, RATE)
     draws = torch.Generator().manual_seed(seed)
-    items = torch.arange(len(pictures), device=pictures.device)
-    factor = torch.tensor(scale, device=pictures.device)
+    factor = torch.tensor(max(scale, SCALE_AGAIN) if again else scale, device=pictures.device)
     learned = {}
     for attribute in labels:
         spread = NOISE * torch.randn(len(attribute.values), pictures.shape[1], generator=draws)
         free = (pictures.mean(0) + spread.to(pictures)).requires_grad_()
-        optimizer = torch.optim.Adam([free], lr=RATE)
+        optimizer = torch.optim.Adam([free], lr=rate)
         size = max(ITEMS, LOGITS // len(attribute.values))
-        for _ in range(STEPS):
+        items = attribute.known.nonzero().squeeze(1).to(pictures.device)
+        for _ in range(steps):
             some = items
             if len(items) > size:
-                some = torch.randperm(len(items), generator=draws)[:size].to(items.device)
+                some = items[torch.randperm(len(items), generator=draws)[:size].to(items.device)]
             vectors = F.normalize(free, dim=-1)
             loss = attribute.terms(some, pictures[some], vectors, factor, None, tau).mean()
             if search:
@@ -129,6 +139,10 @@ def choose_weights(
 ) -> dict[str, float]:
     """Attribute -> share of value vectors in its mixture, by `smooth_figure` on tune; 0.5 where tune has no label.
 
+    The largest share within one standard error of the best: text comes in where tune says so clearly, for a few hundred
+    items prefer now this share and now that one. The error is that of the difference, by a jackknife over products.
+    Source: the one-standard-error rule of Breiman et al., "Classification and Regression Trees" (1984), 3.4.3.
+
     Args:
         pictures: unit vectors of tune's items.
         texts: attribute -> unit vectors of the texts of `learned`'s values, in their order, in the wording to judge by.
@@ -145,12 +159,37 @@ def choose_weights(
         for row, item in enumerate(rows):
             has[row, sets[item]] = True
         scales = [factor * scale for factor in SHARPNESS]
-        figures = [
-            smooth_figure(pictures[rows] @ learned.mixed(name, one.values, texts[name], weight).T, has, scales=scales)
-            for weight in WEIGHTS
-        ]
-        chosen[name] = next(w for w, one in zip(WEIGHTS, figures, strict=True) if one >= max(figures) - NEAR)
+        cosines = [pictures[rows] @ learned.mixed(name, one.values, texts[name], weight).T for weight in WEIGHTS]
+        figures = [smooth_figure(some, has, scales=scales) for some in cosines]
+        best = int(np.argmax(figures))
+        chosen[name] = WEIGHTS[best]
+        parts = _without_a_group([tune.products[int(row)] for row in rows])
+        if best < len(WEIGHTS) - 1 and len(parts) > 1:
+            left_out = [
+                [smooth_figure(some[part], has[part], scales=scales) for some in cosines[best:]] for part in parts
+            ]
+            error = _jackknife_error(np.array(left_out))
+            for share, figure, wide in zip(WEIGHTS[best:], figures[best:], error, strict=True):
+                if figures[best] - figure <= wide:
+                    chosen[name] = share
     return chosen
+
+
+def _without_a_group(products: Sequence[str]) -> list[np.ndarray]:
+    """Which items are left as each part of the products is taken out; `GROUPS` parts, or one for each product."""
+    place = {product: number for number, product in enumerate(dict.fromkeys(products))}
+    group = np.random.default_rng(0).permutation(len(place)) % GROUPS
+    of = group[[place[product] for product in products]]
+    return [of != one for one in range(min(GROUPS, len(place))) if (of != one).any()]
+
+
+def _jackknife_error(left_out: Float[np.ndarray, "g w"]) -> Float[np.ndarray, " w"]:
+    """Standard error of how far each column's figure is from the first one's, from the figures with each of two or more
+    groups left out in turn.
+    """
+    groups = len(left_out)
+    apart = left_out - left_out[:, :1]
+    return np.sqrt((groups - 1) / groups * ((apart - apart.mean(axis=0)) ** 2).sum(axis=0))
 
 
 def smooth_figure(cosines: Float[np.ndarray, "n v"], has: np.ndarray, *, scales: Sequence[float]) -> float:

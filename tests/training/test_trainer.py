@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,8 +16,10 @@ from clipadapt.config import Config
 from clipadapt.errors import ConfigError, TrainingError
 from clipadapt.runs import Run
 from clipadapt.towers.load import load
+from clipadapt.towers.value_vectors import ValueVectors
 from clipadapt.training import checkpoints
 from clipadapt.training.objective import Objective
+from clipadapt.training.selection import Selection
 from clipadapt.training.step import Step
 from clipadapt.training.trainer import train
 
@@ -168,11 +171,35 @@ def test_pictures_learn_without_texts_and_texts_follow(configured: Make):
     kept = adapter(run)
     assert any(one.any() for name, one in kept.items() if ".lora_B" in name and "visual." not in name)
     assert [row["when"] for row in run.metrics() if "when" in row] == [
-        "before", "with value vectors", "epoch 1", "epoch 2", "after the text warm-up",
+        "before", "with value vectors", "epoch 1", "epoch 2", "with value vectors learned again",
+        "after the text warm-up",
     ]  # fmt: skip
     logged = [row for row in run.metrics() if "lr" in row]
     assert all("recognise vectors" in row and "recognise texts" not in row for row in logged)
     assert (run.adapter / "values.safetensors").is_file()
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_value_vectors_are_learned_again_from_the_pictures_and_kept_where_tune_is_better_for_it(
+    configured: Make, monkeypatch: pytest.MonkeyPatch, better: bool
+):
+    real, scores, tables = Selection.measure, iter([1.0, 2.0, 3.0, 2.5, 4.0 if better else 3.0, 5.0]), []
+
+    def measure(self: Selection, encoder: Any, logit_scale: Any, table: Any) -> Any:
+        _, figures = real(self, encoder, logit_scale, table)
+        tables.append({name: table.vectors(name).detach().clone() for name in table.values})
+        return (next(scores), 0.0), figures
+
+    monkeypatch.setattr(Selection, "measure", measure)
+    sections = {**PICTURES_FIRST, "train": {**PICTURES_FIRST["train"], "text_warmup": 0}, "lora": {"preset": "image"}}
+    run = train(configured(**sections))
+    kept = ValueVectors.beside(run.adapter)
+    best, again, last = tables[2], tables[4], tables[5]
+    assert kept is not None and len(tables) == 6
+    for name in best:
+        assert not torch.allclose(best[name], again[name], atol=1e-3)
+        torch.testing.assert_close(last[name], again[name] if better else best[name])
+        np.testing.assert_allclose(kept.attributes[name].vectors, last[name], atol=1e-6)
 
 
 @pytest.mark.parametrize(
