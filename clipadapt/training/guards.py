@@ -5,7 +5,7 @@ the run goes on, for only its owner knows whether that is good enough. Nothing h
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ GAIN = 0.01
 """Least rise of training accuracy over two epochs that is not a stall."""
 WORSE = 1.1
 """A mean loss this many times the first epoch's counts as a collapse."""
+NO_BETTER = "tune is no better than before training: do not ship this adapter; look at train.lr and the captions"
 TEXTS = 2000
 """Texts of training that are looked at for their length."""
 FALLING = 0.98
@@ -145,3 +146,13 @@ def _more(config: Config, *, first: str) -> str:
     order = [first, *(name for name in options if name != first)]
     named = [text for name in order if (text := options[name])]
     return " or ".join(named) or f"a higher lora.rank (now {config.lora.rank})"
+
+
+def rare_kept(rows: Sequence[Mapping[str, object]], best: int | None) -> bool:
+    """Whether rare values are recognised on tune no worse than at the best epoch, by a run's log; `best`: as Progress
+    counts. What is better for frequent values may have learned the few items of rare ones by heart.
+    """
+    figures = [row for row in rows if "when" in row]
+    then = [row for row in figures if row["when"] == (f"epoch {best}" if best else "with value vectors")]
+    before, now = (row.get("tune_rare_balanced_accuracy") for row in (then[-1], figures[-1]))
+    return not isinstance(before, float) or not isinstance(now, float) or now >= before

@@ -187,8 +187,7 @@ class _Training:
             self.finish_epoch(progress)
         if not self.complete(progress):
             self.references.take(self.run.adapter)
-            best, when = progress.scores()[progress.best or 0], "with value vectors learned again"
-            self.references.learn_again(self.pictures(), lambda: self.measured(progress, when) > best)
+            self.references.learn_again(self.pictures(), lambda: self.better_again(progress))
             self.train_texts(progress)
             self.save(progress)
         start = "the linear probe" if self.head else "the value vectors" if self.pictures_first else "the text warm-up"
@@ -198,9 +197,7 @@ class _Training:
             shutil.rmtree(self.run.cache, ignore_errors=True)
         self.say(f"the best by {self.selection.metric} on tune is {chosen}: {self.run.adapter}")
         if self.head is None and progress.first is not None and progress.scores()[progress.best or 0] <= progress.first:
-            self.say(
-                "tune is no better than before training: do not ship this adapter; look at train.lr and the captions"
-            )
+            self.say(guards.NO_BETTER)
 
     def resumed(self) -> Progress:
         """Where the run stands: its last checkpoint, or the beginning."""
@@ -260,6 +257,11 @@ class _Training:
         progress.best = 0
         self.keep_adapter()
         self.save(progress)
+
+    def better_again(self, progress: Progress) -> bool:
+        """Whether value vectors that were learned again are better on tune than the kept ones, rare values included."""
+        score = self.measured(progress, "with value vectors learned again")
+        return score > progress.scores()[progress.best or 0] and guards.rare_kept(self.run.metrics(), progress.best)
 
     def train_texts(self, progress: Progress) -> tuple[float, ...]:
         """The steps of the text tower alone, against pictures and value vectors as they are; returns tune's score."""
@@ -324,10 +326,7 @@ class _Training:
         self.logit_scale.clamp()
         self.references.average.update()
         progress.step += 1
-        progress.add(
-            loss=float(outcome.loss), right=float(outcome.right), judged=float(outcome.judged),
-            guessed=float(outcome.guessed),
-        )  # fmt: skip
+        progress.add(**{name: float(getattr(outcome, name)) for name in ("loss", "right", "judged", "guessed")})
         parts = {name: float(part) for name, part in outcome.parts.items()}
         scale = {"logit_scale": float(self.logit_scale.scale().detach())} if self.logit_scale.trained else {}
         judged = {} if outcome.accuracy is None else {"accuracy": outcome.accuracy}

@@ -90,3 +90,19 @@ def test_where_nothing_is_judged_only_the_loss_tells():
     assert guards.advice(epochs((3.0, None), (2.9, None), (2.9, None), chance=None), config()) is None
     advice = guards.advice(epochs((3.0, None), (3.5, None), chance=None), config())
     assert advice is not None and "3.000 in the first epoch, 3.500 now. Try" in advice
+
+
+@pytest.mark.parametrize(
+    ("best", "now", "kept"), [(1, 0.3, True), (1, 0.29, False), (2, 0.2, True), (0, 0.35, False), (None, 0.4, True)]
+)
+def test_rare_values_are_compared_with_the_best_epoch(best: int | None, now: float, kept: bool) -> None:
+    rows: list[dict[str, object]] = [
+        {"step": 0, "when": "before", "tune_rare_balanced_accuracy": 0.1},
+        {"step": 0, "when": "with value vectors", "tune_rare_balanced_accuracy": 0.4},
+        {"step": 5, "when": "epoch 1", "tune_rare_balanced_accuracy": 0.3},
+        {"step": 6, "loss": 1.0},
+        {"step": 9, "when": "epoch 2", "tune_rare_balanced_accuracy": 0.2},
+        {"step": 9, "when": "with value vectors learned again", "tune_rare_balanced_accuracy": now},
+    ]
+    assert guards.rare_kept(rows, best) is kept
+    assert guards.rare_kept([{**row, "tune_rare_balanced_accuracy": None} for row in rows], best)
