@@ -6,14 +6,16 @@ Works on copies of the promoted release. First 32 clients search while releases 
 counts. Then, at each of 50 moments spread over a promotion and what follows it, `kill -9` takes the service under the
 load of 8 clients; it is started again on the same folders. Every fifth promotion is of a release that is damaged at
 once, so that the last good one is another than the promoted one. A lost answer is one that a client had received and
-the event log does not hold; its age is the time from when it was recorded, at the earliest, to the kill. Services are
-forked from a process that has imported everything, so that starts take a moment and not most of the time; what they
-load they load anew. Writes eval/results/serve_promotions.json; --quick kills 3 times and writes no file.
+the event log does not hold; its age, at most, is the time to the kill from when the service had it, as the client
+knows, or from the last record that was kept, whichever is later. Services are forked from a process that has imported
+everything, so that starts take a moment and not most of the time; what they load they load anew. Writes
+eval/results/serve_promotions.json; --quick kills 3 times and writes no file.
 """
 
 import argparse
 import asyncio
 import contextlib
+import datetime
 import itertools
 import json
 import os
@@ -65,6 +67,7 @@ class Load(NamedTuple):
     began: float
     """The promotion."""
     killed: float
+    killed_at: datetime.datetime
 
 
 class Kill(NamedTuple):
@@ -198,9 +201,12 @@ def _judged(load: Load, log: Path, broken: int, service: Service, good: str) -> 
     kept = set(records.table.column("query_id").to_pylist())
     received = [one for one in load.answers if one.failed is None]
     lost = [one for one in received if one.query_id not in kept]
+    # Records are written in order, so that what was lost is younger than the last that was kept.
+    last = max(records.table.column("ts").to_pylist(), default=datetime.datetime.min.replace(tzinfo=datetime.UTC))
+    since = (load.killed_at - last).total_seconds()
     return Kill(
         round(load.killed - load.began, 2), len(received), len(lost),
-        round(max((load.killed - one.recorded for one in lost), default=0.0), 3),
+        round(max((min(load.killed - one.recorded, since) for one in lost), default=0.0), 3),
         sum(one.failed is not None and one.arrived < load.killed for one in load.answers),
         broken + sum(records.faults.values()), service.get("/info")["current"]["release"], good,
         round(service.start_seconds, 2),
@@ -225,11 +231,12 @@ async def _until_killed(releases: Releases, service: Service, target: str, after
     promotion = asyncio.create_task(asyncio.to_thread(promote))
     await asyncio.sleep(after)
     killed = time.perf_counter()
+    killed_at = datetime.datetime.now(datetime.UTC)
     os.kill(service.pid, signal.SIGKILL)
     ended.set()
     await asyncio.gather(*load)
     await promotion
-    return Load(answers, began, killed)
+    return Load(answers, began, killed, killed_at)
 
 
 async def search(service: Service, answers: list[Answer], ended: Callable[[], bool]) -> None:
