@@ -21,6 +21,12 @@ def command(
     reference: Annotated[Path, typer.Option("--reference", help="Such a folder of what the model was measured on.")],
     catalogue: options.Catalogue,
     split: options.Split = None,
+    base: Annotated[
+        Path | None, typer.Option("--base", help="The new items by the base: how far the adaptation moves them.")
+    ] = None,
+    base_reference: Annotated[
+        Path | None, typer.Option("--base-reference", help="The reference by the base; needs --base.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("drift"),
     segment: Annotated[str | None, typer.Option("--segment", help="Column whose values are compared apart.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="Column of dates that windows are made of.")] = None,
@@ -37,6 +43,7 @@ def command(
     from clipadapt.cli.console import stdout_console
     from clipadapt.deploy.drift.measure import measure
     from clipadapt.deploy.drift.report import as_json, as_page, as_prometheus
+    from clipadapt.deploy.drift.shift import shift
     from clipadapt.errors import ConfigError, GateError
     from clipadapt.inputs import resolve
     from clipadapt.search.vectors import Vectors
@@ -47,13 +54,21 @@ def command(
     if catalogue["source"] is not None or catalogue["config"] is not None:
         inputs = resolve(**catalogue)
         pictured = inputs.items(split or inputs.data.splits.train)
+    if base_reference is not None and base is None:
+        raise ConfigError("--base-reference needs --base, the new items by the same model")
+    old, arrived = Vectors.open(reference), Vectors.open(new)
+    moved = {
+        whose: shift(own, Vectors.open(folder))
+        for whose, own, folder in (("new", arrived, base), ("reference", old, base_reference))
+        if folder is not None
+    }
     report = measure(
-        Vectors.open(reference), Vectors.open(new), segment=segment, time=time, window=window, level=level,
+        old, arrived, segment=segment, time=time, window=window, level=level,
         least_effect=effect, permutations=permutations, seed=seed,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     for name, text in (
-        ("drift.json", as_json(report)),
+        ("drift.json", as_json(report, moved)),
         ("drift.prom", as_prometheus(report)),
         ("drift.html", as_page(report, pictured)),
     ):
@@ -65,6 +80,8 @@ def command(
             f"{one.p:.3f}", f"{one.products:,}", f"{one.items:,}", f"{one.reference_products:,}",
         )  # fmt: skip
     stdout_console().print(table)
+    for whose, one in moved.items():
+        typer.echo(one.sentence(whose))
     for note in report.notes:
         typer.echo(note, err=True)
     typer.echo(f"wrote drift.json, drift.html and drift.prom in {out}", err=True)

@@ -49,6 +49,26 @@ def test_it_ends_with_3_on_an_alarm_alone(folders, capsys):
     assert 'clipadapt_drift_alarm{segment="all",window="all"} 1' in (out / "drift.prom").read_text()
 
 
+def test_how_far_an_adaptation_moves_items(folders, capsys):
+    base = write_open_clip(folders / "base", OPEN_CLIP["raw_in_proj"])
+    for name in ("reference", "same"):
+        given = ["--model", f"local-dir:{base}", "--source", str(folders / name), "--split", "train"]
+        assert main(["embed", *given, "--out", str(folders / f"{name}-base")]) == 0
+    about = ["--reference", str(folders / "reference-vectors"), "--out", str(folders / "out")]
+    both = ["--base", str(folders / "same-base"), "--base-reference", str(folders / "reference-base")]
+    capsys.readouterr()
+    assert main(["drift", str(folders / "same-vectors"), *about, *both]) == 0
+    moved = json.loads((folders / "out" / "drift.json").read_text())["moved"]
+    said = capsys.readouterr().out
+    for whose, name in (("new", "same"), ("reference", "reference")):
+        own, other = (np.load(folders / f"{name}-{kind}" / "vectors.npy") for kind in ("vectors", "base"))
+        assert abs(moved[whose]["mean"] - (own * other).sum(axis=1).mean()) < 1e-4 and moved[whose]["items"] == 40
+        assert f"adapted, {whose}: " in said
+    assert main(["drift", str(folders / "same-vectors"), *about, *both[2:]]) == 2
+    assert main(["drift", str(folders / "same-vectors"), *about, "--base", str(folders / "same-vectors")]) != 0
+    assert "embed one with the base" in capsys.readouterr().err
+
+
 def test_a_level_that_is_none(tmp_path, capsys):
     assert main(["drift", str(tmp_path), "--reference", str(tmp_path), "--level", "5"]) == 2
     assert "--level 5.0" in capsys.readouterr().err

@@ -5,22 +5,25 @@ Pictures stand on the page where a catalogue is at hand. Nothing here measures.
 
 import importlib.metadata
 import json
+from collections.abc import Mapping
 
 import jinja2
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.deploy.drift.measure import Report
+from clipadapt.deploy.drift.shift import Shift
 from clipadapt.deploy.thumbnails import thumbnails
 
 
-def as_json(report: Report) -> str:
-    """The whole report."""
+def as_json(report: Report, moved: Mapping[str, Shift] | None = None) -> str:
+    """The whole report; with how far the adaptation moves new items and the reference's, where that was measured."""
     document = {
         "schema_version": 1,
         "level": report.level,
         "least_effect": report.least_effect,
         "alarms": len(report.alarmed),
         "drifts": [one._asdict() for one in report.drifts],
+        "moved": {whose: one._asdict() for whose, one in (moved or {}).items()},
         "notes": list(report.notes),
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
