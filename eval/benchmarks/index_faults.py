@@ -73,7 +73,7 @@ def run(library: ctypes.CDLL, *, quick: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         base, place = Path(scratch) / "base", Path(scratch) / "index"
         Index.build(_vectors(0, 400), base, factory="IVF8,SQ8,RFlat")
-        compaction.EXACT = 20
+        compaction.EXACT, compaction._small_factory = 20, lambda rows, dim: "IVF2,SQ8,RFlat"
         sealable, rebuildable = Path(scratch) / "sealable", Path(scratch) / "rebuildable"
         for copy, more in ((sealable, 60), (rebuildable, 150)):
             shutil.copytree(base, copy)

@@ -58,7 +58,8 @@ def main() -> None:
         base = given.index or Path(scratch) / "base"
         cloud = draw(given.count + 50_000 + given.batches * given.batch, given.dim, queries=given.queries)
         if not Store(base).exists():
-            Index.build(_vectors(cloud, np.arange(given.count)), base, texts=cloud.tuning_texts)
+            first = _items(cloud.items[: given.count], [str(row) for row in range(given.count)])
+            Index.build(first, base, texts=cloud.tuning_texts)
         place = Path(scratch) / "index"
         shutil.copytree(base, place)
         result = measure(given, cloud, base, place)

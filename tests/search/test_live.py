@@ -183,6 +183,7 @@ def test_a_reader_follows_a_writer_and_keeps_open_what_is_unchanged(tmp_path):
 def test_changes_during_a_compaction_are_carried_over(tmp_path, monkeypatch):
     """The work is done on one version; what two other processes change meanwhile is in the version that it becomes."""
     monkeypatch.setattr(compaction, "EXACT", 20)
+    monkeypatch.setattr(compaction, "_small_factory", lambda rows, dim: "IVF2,SQ8,RFlat")
     rng = np.random.default_rng(0)
     rows = {row["id"]: row for row in drawn([str(n) for n in range(400)], rng, odd=False)}
     Index.build(given(list(rows.values())), tmp_path / "i", factory="IVF8,SQ8,RFlat")
@@ -213,6 +214,7 @@ def test_changes_during_a_compaction_are_carried_over(tmp_path, monkeypatch):
 
 def test_a_compaction_of_what_was_taken_back_is_dropped(tmp_path, monkeypatch):
     monkeypatch.setattr(compaction, "EXACT", 20)
+    monkeypatch.setattr(compaction, "_small_factory", lambda rows, dim: "IVF2,SQ8,RFlat")
     rng = np.random.default_rng(0)
     Index.build(given(drawn([str(n) for n in range(400)], rng, odd=False)), tmp_path / "i", factory="IVF8,SQ8,RFlat")
     index, other = Index.open(tmp_path / "i"), Index.open(tmp_path / "i")
@@ -257,6 +259,7 @@ def test_two_writers_wait_for_each_other(tmp_path):
 def test_kill_9_loses_no_change_that_was_acknowledged(tmp_path, monkeypatch):
     """A process adds and compacts until it is killed; what it had said was done is there, and nothing is torn."""
     monkeypatch.setattr(compaction, "EXACT", 15)
+    monkeypatch.setattr(compaction, "_small_factory", lambda rows, dim: "IVF2,SQ8,RFlat")
     rng = np.random.default_rng(0)
     place, log = tmp_path / "i", tmp_path / "log"
     Index.build(given(drawn([str(n) for n in range(100)], rng, odd=False)), place, factory="IVF4,SQ8,RFlat")
