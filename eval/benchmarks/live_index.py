@@ -7,7 +7,7 @@ An upsert replaces some items and adds others; it counts until the call has retu
 last of its items is found by a search. `rewrite` is what an addition did before there were segments: read, verify, add,
 write and flush all of it. Recall is against exact scores over the same items, for queries that no index was tuned with.
 Compactions run in a process of their own with one thread, as `clipadapt index compact` does, and searches are timed in
-this one meanwhile. Memory is a fresh process's peak.
+this one meanwhile. Memory is by how much a fresh process's peak grows, its libraries not counted.
 """
 
 import argparse
@@ -187,7 +187,7 @@ def _compact(place: Path) -> subprocess.Popen[bytes]:
 
 
 def _peak(what: str, place: Path, size: int) -> dict[str, float]:
-    """Seconds and peak memory of one thing done in a fresh process, on a copy where it changes something."""
+    """Seconds and growth of the peak memory of one thing in a fresh process, on a copy where it changes something."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = place
         if what != "serve":
@@ -198,7 +198,7 @@ def _peak(what: str, place: Path, size: int) -> dict[str, float]:
 
 
 def _inside(what: str, place: str, size: str) -> None:
-    rng, path = np.random.default_rng(1), Path(place)
+    rng, path, before = np.random.default_rng(1), Path(place), _peak_mb()
     dim = embedded.Embedded(path, verify=False).meta.dim
     vectors = rng.standard_normal((int(size), dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -214,9 +214,13 @@ def _inside(what: str, place: str, size: str) -> None:
             for vector in vectors:
                 index.search(vector, 10)
         seconds = time.perf_counter() - start
-    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage's begins with that of the process before
-    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1e3
-    print(json.dumps({"seconds": round(seconds, 4), "peak_mb": round(peak, 1)}))
+    print(json.dumps({"seconds": round(seconds, 4), "peak_mb": round(_peak_mb() - before, 1)}))
+
+
+def _peak_mb() -> float:
+    """Of this program alone; what getrusage says begins with the program that started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1e3
 
 
 def _rewrite(path: Path, more: Vectors) -> float:
