@@ -102,7 +102,7 @@ class Service:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(120)
+        self.process.communicate(timeout=120)
         self.client.close()
 
 
