@@ -305,7 +305,7 @@ def test_more_like_this_by_keys_alone(served, open_page):
     page.wait_for_function("id => new URLSearchParams(location.search).get('open') === id", arg=ids(page)[2])
     page.keyboard.press("Escape")
     page.wait_for_selector("#item", state="hidden")
-    page.wait_for_function("location.search === '?q=shirt'")  # going back takes the browser a moment
+    page.wait_for_function("() => location.search === '?q=shirt'")  # going back takes the browser a moment
     page.keyboard.press("m")
     wait_for_ids(page, search(address, item=second))
     assert state(page) == [["item", second]]
