@@ -14,7 +14,6 @@ import typer
 
 from clipadapt.cli import options
 
-DEFAULT_PRECISION = 0.95
 _SHOWN = 5
 
 
@@ -24,13 +23,8 @@ def command(
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     catalogue: options.Catalogue,
     split: options.Split = None,
-    tune: Annotated[
-        str | None,
-        typer.Option("--tune", help="Split that thresholds are fitted on, or a share of train; default: the run's."),
-    ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option("--thresholds", help="Fitted earlier: thresholds.json; instead of --tune.")
-    ] = None,
+    tune: options.TagTune = None,
+    thresholds: options.FittedThresholds = None,
     prompts: options.Prompts = None,
     precision: Annotated[
         float | None, typer.Option("--precision", help="Wanted of tags that are published; default: 0.95.")
@@ -77,7 +71,7 @@ def command(
         pattern = Pattern.parse(picture_url, ("id", "product", *to_tag.catalogue.columns))
     words = Prompts.load(given.prompts["path"]) if given is not None and prompts is None else inputs.prompts
     kept, encoder = VectorCache(cache or default_folder() / "vectors"), load(model, device=options.device_of(device))
-    fitted = given or to_tag.fit(encoder, words, kept, precision=precision or DEFAULT_PRECISION)
+    fitted = given or to_tag.fit(encoder, words, kept, precision=precision or options.SURE)
     tagged = tag(encoder, to_tag.catalogue, words, fitted, kept, split=to_tag.split)
     done = write(
         tagged, fitted, words, out, title=inputs.data.title, columns=columns, embedded=embedded, location=location,

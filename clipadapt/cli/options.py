@@ -45,6 +45,16 @@ Columns = Annotated[
     typer.Option("--column", help="FIELD=COLUMN that holds it, such as captured=shot_on; may be repeated."),
 ]
 
+TagTune = Annotated[
+    str | None,
+    typer.Option("--tune", help="Split that thresholds are fitted on, or a share of train; default: the run's."),
+]
+FittedThresholds = Annotated[
+    Path | None, typer.Option("--thresholds", help="Fitted earlier: thresholds.json; instead of --tune.")
+]
+SURE = 0.95
+"""Precision that is wanted of sure tags where --precision says nothing else."""
+
 Catalogue = Mapping[str, Any]
 """What --source, --config, --image, --product, --id and --title say, as arguments of `clipadapt.inputs.resolve`."""
 _CATALOGUE = {"source": Source, "config": Config, "image": Image, "product": Product, "id": Id, "title": Title}

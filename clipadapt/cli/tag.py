@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from clipadapt.tagging.tag import Tagged
     from clipadapt.tagging.thresholds import Thresholds
 
-DEFAULT_PRECISION = 0.95
-
 
 @options.with_catalogue
 def command(
@@ -36,13 +34,8 @@ def command(
     out: Annotated[Path, typer.Option("--out", help="FILE.parquet, .csv or .jsonl; one row per item.")],
     catalogue: options.Catalogue,
     split: options.Split = None,
-    tune: Annotated[
-        str | None,
-        typer.Option("--tune", help="Split that thresholds are fitted on, or a share of train; default: the run's."),
-    ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option("--thresholds", help="Fitted earlier: thresholds.json; instead of --tune.")
-    ] = None,
+    tune: options.TagTune = None,
+    thresholds: options.FittedThresholds = None,
     prompts: options.Prompts = None,
     against: options.Against = None,
     precision: Annotated[
@@ -91,7 +84,7 @@ def command(
     tagged, fitted, signals = {}, {}, None
     for system, name in systems.items():
         encoder = load(name or "", device=where)
-        fitted[system] = given or to_tag.fit(encoder, words, kept, precision=precision or DEFAULT_PRECISION)
+        fitted[system] = given or to_tag.fit(encoder, words, kept, precision=precision or options.SURE)
         tagged[system] = tag(encoder, to_tag.catalogue, words, fitted[system], kept, split=to_tag.split)
         if given is None and len(tagged) == 1 and to_tag.tune is not None:
             signals = fit_weights(signals_of(fitted[system], encoder, words, kept), to_tag.tune, encoder, words, kept)

@@ -44,7 +44,9 @@ def main() -> None:
         options = ["--source", arguments.source] if arguments.source else []
         place = arguments.place
         if arguments.synthetic:
-            place, options = synthetic(place, arguments.synthetic, Path(scratch)), ["--model", model_of(place)]
+            index, options = Path(scratch, "index"), ["--model", model_of(place)]
+            synthetic(place, arguments.synthetic, index)
+            place = str(index)
         with serving(place, options) as service:
             info = service.get("/info")
             condition = first_condition(service)
@@ -110,14 +112,14 @@ def model_of(place: str) -> str:
     return found.model or Index.open(found.index).model
 
 
-def synthetic(place: str, count: int, scratch: Path) -> str:
-    """An index of synthetic vectors in the space of the place's model."""
+def synthetic(place: str, count: int, index: Path) -> tuple[np.ndarray, pa.Table]:
+    """An index of synthetic vectors in the space of the place's model; gives those vectors and the items' table."""
     encoder = load(model_of(place))
     cloud = draw(count, encoder.dim, queries=500)
     table = pa.table({"id": [str(row) for row in range(count)], "lottery": np.random.default_rng(0).random(count)})
     made = Vectors(cloud.items, Items.of(table), encoder.image_space, None)
-    Index.build(made, scratch / "index", texts=cloud.tuning_texts)
-    return str(scratch / "index")
+    Index.build(made, index, texts=cloud.tuning_texts)
+    return cloud.items, table
 
 
 if __name__ == "__main__":

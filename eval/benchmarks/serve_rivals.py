@@ -22,19 +22,13 @@ from typing import Any
 
 import faiss
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-from clouds import draw
 from http_load import Service, crowd, forked, running
 from machine import publish
 from plain_server import built, set_effort
-from serve_load import model_of
+from serve_load import model_of, synthetic
 
-from clipadapt.search.index import Index
-from clipadapt.search.items import Items
 from clipadapt.search.topk import topk
-from clipadapt.search.vectors import Vectors
-from clipadapt.towers.load import load
 
 AT, JUDGED, CLIENTS = 10, 300, (1, 8)
 EFFORTS = (16, 32, 64, 128, 256, 512)
@@ -79,14 +73,10 @@ def main() -> None:
 
 def prepare(place: str, count: int, folder: Path) -> None:
     """Our index, as a user builds it, and the same vectors and HNSW index for the rivals."""
-    encoder = load(model_of(place))
-    cloud = draw(count, encoder.dim, queries=1)
-    table = pa.table({"id": [str(row) for row in range(count)], "lottery": np.random.default_rng(0).random(count)})
-    made = Vectors(cloud.items, Items.of(table), encoder.image_space, None)
-    Index.build(made, folder / "index", texts=cloud.tuning_texts)
-    np.save(folder / "vectors.npy", cloud.items)
+    vectors, table = synthetic(place, count, folder / "index")
+    np.save(folder / "vectors.npy", vectors)
     pq.write_table(table, folder / "items.parquet")
-    faiss.write_index(built(cloud.items, HNSW), str(folder / f"{HNSW}.faiss"))
+    faiss.write_index(built(vectors, HNSW), str(folder / f"{HNSW}.faiss"))
 
 
 def queries(folder: Path, count: int, seed: int) -> dict[str, list[str]]:

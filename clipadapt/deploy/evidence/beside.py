@@ -4,7 +4,6 @@ What is not there is named with the command that measures it. A file that is abo
 this one, and is refused. Nothing here measures anything but how many items a licence allows.
 """
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from clipadapt.audit.label_error import LabelError
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.policy import Policy
 from clipadapt.deploy.bundle import INDEX
-from clipadapt.deploy.evidence.packet import Fact, Section
+from clipadapt.deploy.evidence.packet import Fact, Section, read_document
 from clipadapt.errors import UsageError
 from clipadapt.search.index import Index
 from clipadapt.store import Store
@@ -71,7 +70,7 @@ def drift(file: Path | None) -> Section:
     title = "Drift"
     if file is None:
         return Section(title, missing=("not measured; clipadapt drift VECTORS --reference VECTORS, then --drift",))
-    document = _document(file, ("alarms", "drifts", "level"))
+    document = read_document(file, ("alarms", "drifts", "level"))
     facts = [Fact("windows that drifted", f"{document['alarms']} of {len(document['drifts'])}", f"{file.name}, alarms")]
     worst = sorted(document["drifts"], key=lambda one: -one["effect"])[:5]
     facts += [
@@ -87,7 +86,7 @@ def shadow(file: Path | None, release: str) -> Section:
     title = "Shadow"
     if file is None:
         return Section(title, missing=("not measured; a flag of mode shadow, clipadapt shadow, then --shadow",))
-    document = _about(_document(file, ("candidate", "sentence", "gate")), file, release)
+    document = _about(read_document(file, ("candidate", "sentence", "gate")), file, release)
     facts = [Fact("verdict", document["sentence"], f"{file.name}, sentence")]
     verdicts = {True: "holds", False: "does not hold"}
     facts += [Fact(verdicts[one["passed"]], one["reason"], f"{file.name}, gate") for one in document["gate"]]
@@ -99,7 +98,7 @@ def experiment(file: Path | None, release: str) -> Section:
     title = "Experiment"
     if file is None:
         return Section(title, missing=("not measured; a flag of mode split, clipadapt experiment, then --experiment",))
-    document = _about(_document(file, ("candidate", "sentence", "verdict")), file, release)
+    document = _about(read_document(file, ("candidate", "sentence", "verdict")), file, release)
     return Section(title, (Fact(document["verdict"], document["sentence"], f"{file.name}, sentence"),))
 
 
@@ -116,16 +115,6 @@ def _of_index(policy: Policy, folder: Path, facts: list[Fact], missing: list[str
     says = f"of {len(cells):,} items in the index, " + (refused or "all may be indexed")
     facts.append(Fact("licences in the index", says, f"{INDEX}/, column {policy.column}", bad=bool(refused)))
     return facts, missing
-
-
-def _document(file: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        if missing := [key for key in keys if key not in document]:
-            raise ValueError(f"no {', '.join(missing)}")
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{file}: is no evidence ({error}); name the JSON that the command wrote") from error
-    return document
 
 
 def _about(document: dict[str, Any], file: Path, release: str) -> dict[str, Any]:

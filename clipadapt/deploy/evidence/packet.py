@@ -3,11 +3,14 @@
     Fact("balanced accuracy", "+4.1 [+2.0, +6.2]", "report/results.json, row 3")
     Section("Evaluation", facts=(...,), missing=("retention was not measured; ...",))
 
-A fact without a source cannot be made. Nothing here reads a file.
+A fact without a source cannot be made. `read_document` is how parts open what other commands wrote.
 """
 
-from typing import NamedTuple
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from clipadapt.errors import UsageError
 from clipadapt.evaluation.gate import Outcome
 
 
@@ -53,3 +56,18 @@ class Packet(NamedTuple):
             *failed,
             *(f"{fact.what}: {fact.says}" for section in self.sections for fact in section.facts if fact.bad),
         )
+
+
+def read_document(file: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """What another command wrote as JSON.
+
+    Raises:
+        UsageError: it cannot be read, or one of `keys` is not in it.
+    """
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if missing := [key for key in keys if key not in document]:
+            raise ValueError(f"no {', '.join(missing)}")
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{file}: is no evidence ({error}); name the JSON that the command wrote") from error
+    return document

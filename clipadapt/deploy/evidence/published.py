@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from clipadapt.deploy.evidence.packet import Fact, Section
+from clipadapt.deploy.evidence.packet import Fact, Section, read_document
 from clipadapt.deploy.gallery.write import RECORD, SAMPLE, TEXTS
 from clipadapt.errors import UsageError
 from clipadapt.metrics.intervals import balanced_interval
@@ -67,7 +67,7 @@ def prepared(file: Path | None) -> Section:
     title = "Prepared pictures"
     if file is None:
         return Section(title, missing=("not measured; clipadapt data prepare ... --json > FILE, then --prepared",))
-    document = _json(file, ("items", "broken", "psnr", "ssim", "crop_psnr", "crop_ssim"))
+    document = read_document(file, ("items", "broken", "psnr", "ssim", "crop_psnr", "crop_ssim"))
     counted = f"{document['items']:,} items, {document['broken']:,} broken ones left out"
     worst = _quality(document["psnr"], document["ssim"])
     crop = _quality(document["crop_psnr"], document["crop_ssim"])
@@ -107,22 +107,12 @@ def _marks(marked: Path, lines: list[dict[str, Any]]) -> list[Fact]:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    record = _json(folder / RECORD, ("model", "items", "left_out", "precision"))
+    record = read_document(folder / RECORD, ("model", "items", "left_out", "precision"))
     try:
         lines = [json.loads(line) for line in (folder / TEXTS).read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / TEXTS}: cannot be read ({error}); write the gallery again") from error
     return record, lines
-
-
-def _json(file: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        if missing := [key for key in keys if key not in document]:
-            raise ValueError(f"no {', '.join(missing)}")
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{file}: is no evidence ({error}); name what the command wrote") from error
-    return document
 
 
 def _quality(decibels: float | None, likeness: float) -> str:
