@@ -1,12 +1,10 @@
 """Two processes and one: the same loss, the same gradients, the same run."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,7 +14,6 @@ from clipadapt.errors import TrainingError
 from clipadapt.processes.exchange import lost_process_named
 from clipadapt.runs import Run
 
-TESTS = Path(__file__).parents[1]
 SECTIONS: dict[str, Any] = {
     "loss": {"name": "attributes", "keep": 0.5},
     "augment": {"mixup": 0.3},
@@ -52,18 +49,6 @@ CACHED: dict[str, Any] = {
 }
 
 
-def launched(processes: int, script: str, *arguments: str) -> None:
-    """Runs a script of tests/ in so many processes on the CPU."""
-    command = [sys.executable, str(TESTS / script), *arguments]
-    if processes > 1:
-        # Not `accelerate launch --cpu --num_processes 2`: without a GPU it starts a single process.
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        command = [*torchrun, *command[1:]]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-6000:]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-6)])
 @pytest.mark.parametrize("loss", ["softmax", "attributes"])
@@ -75,7 +60,7 @@ def test_first_step_is_the_same_in_two_processes(
     results = []
     for processes in (1, 2):
         out = tmp_path / f"{processes}.safetensors"
-        launched(processes, "step_bench.py", str(config), str(out), dtype)
+        forked.run("step_bench.py", config, out, dtype, processes=processes, log=tmp_path / "log")
         results.append(load_file(out))
     one, two = results
     assert one.keys() == two.keys()
@@ -97,7 +82,7 @@ def test_a_whole_run_is_the_same_in_two_processes(
     for processes in (1, 2):
         config = tmp_path / f"{processes}.yaml"
         config.write_text(configured(**sections, output_dir=str(tmp_path / f"run{processes}")).to_yaml())
-        launched(processes, "run_train.py", str(config))
+        forked.run("run_train.py", config, processes=processes, log=tmp_path / "log")
         adapters.append(load_file(tmp_path / f"run{processes}" / "adapter" / "adapter_model.safetensors"))
     one, two = adapters
     for name, value in one.items():
@@ -116,7 +101,7 @@ def test_compiled_towers_train_the_same(
         section = {"micro_batch": 4, "epochs": 1, **cached.get("train", {})}
         sections: dict[str, Any] = {**cached, "model": {"compile": compiled}, "train": section}
         config.write_text(configured(**sections, output_dir=str(out)).to_yaml())
-        launched(1, "run_train.py", str(config))
+        forked.run("run_train.py", config, log=tmp_path / "log")
         losses.append([row["loss"] for row in Run.open(out).metrics() if "lr" in row])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
