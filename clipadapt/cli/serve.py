@@ -107,13 +107,14 @@ def command(
 
 
 def _load(opener: "Opener", named: str, place: "Place", arm: "Arm", model: str | None) -> "Collection":
-    """Serves what was named from now on, and what is promoted later where it is a folder of releases."""
-    from clipadapt.service.following import Follower
+    """Serves what was named from now on, and what becomes of it: another promoted release, a changed index."""
+    from clipadapt.service.following import Follower, IndexFollower
     from clipadapt.service.opening import find, folder_of, is_releases
 
     if not is_releases(folder_of(named)):
         collection = opener.open(place, model=model)
         opener.serving.replace(collection, arm)
+        IndexFollower(opener.serving, lambda one: opener.renewed(one, place, model=model), arm).start()
         return collection
     follower = Follower(
         opener.serving, folder_of(named), lambda release: opener.open(find(str(release)), model=model), arm

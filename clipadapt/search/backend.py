@@ -11,7 +11,7 @@ returns, and is searchable at once. How vectors are kept is the engine's busines
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -191,6 +191,14 @@ class Backend(Protocol):
 
     def refresh(self) -> bool:
         """Opens what others have published since; whether there was anything."""
+        ...
+
+    def newer(self) -> Self | None:
+        """What others have published since, opened beside this, which stays as it is; None: nothing.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
         ...
 
     def due(self) -> list[str]:

@@ -7,10 +7,11 @@ Every change is a new version on the store: it is there whole or not at all, and
 How vectors are searched is engine.py's business, what a version holds is contents.py's.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -265,6 +266,15 @@ class Embedded:
             return False
         self._use(contents)
         return True
+
+    def newer(self) -> Self | None:
+        """See backend.py; what is unchanged is shared."""
+        contents = self._versions.read(mapped=self._mapped, verify=False)
+        if contents is self._searcher.contents:
+            return None
+        other = copy.copy(self)
+        other._use(contents)
+        return other
 
     def versions(self) -> list[str]:
         """See backend.py."""

@@ -89,10 +89,7 @@ class Index:
         """
         backend = Embedded(path, mapped=mapped, verify=verify)
         index = cls(backend, encoder=encoder, model=model, expand=expand, signals=signals)
-        if signals is not None:
-            signals.require(index.meta.image_space, str(path))
-        if encoder is not None:
-            index._check_space(encoder.image_space, encoder.name)
+        index._check_parts()
         return index
 
     @classmethod
@@ -294,6 +291,23 @@ class Index:
         """Opens what others have changed since; whether there was anything."""
         return self.backend.refresh()
 
+    def newer(self) -> Self | None:
+        """What others have changed since, opened as another Index; this one stays at its version. None: nothing.
+
+        What threads that share an index need: one that is refreshed under a search may answer from two versions.
+
+        Raises:
+            StoreError: it cannot be read.
+            SpaceError: it was built anew with another model.
+        """
+        backend = self.backend.newer()
+        if backend is None:
+            return None
+        other = type(self)(backend, encoder=self._encoder, model=self._model, expand=self._expand, signals=self.signals)
+        other._words = self._words
+        other._check_parts()
+        return other
+
     def rollback(self) -> str:
         """Takes back the last change: the version before becomes the current one; gives its name.
 
@@ -342,6 +356,13 @@ class Index:
                 self._check_space(encoder.image_space, self.model)
                 self._encoder = encoder
             return self._encoder
+
+    def _check_parts(self) -> None:
+        """Whether what queries are encoded and read with is of the index's space."""
+        if self.signals is not None:
+            self.signals.require(self.meta.image_space, self.backend.name)
+        if self._encoder is not None:
+            self._check_space(self._encoder.image_space, self._encoder.name)
 
     def _check_space(self, space: str, owner: str) -> None:
         if space != self.meta.image_space:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -187,6 +187,7 @@ class BatchedEncoder:
         self.texts = Batcher[str](self._texts, _TEXTS, gather_ms, "text", observe)
         self.images = Batcher[Tensor](self._images, _PICTURES, gather_ms, "image", observe)
         self._known: Remembered[str, np.ndarray] = Remembered(remembered)
+        self._owners, self._lock = 1, threading.Lock()
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """[t, dim], unit length."""
@@ -203,10 +204,26 @@ class BatchedEncoder:
         pixels = list(pictures) if isinstance(pictures, Tensor) else [self.preprocess(one) for one in pictures]
         return torch.from_numpy(self.images(pixels).copy() if pixels else np.empty((0, self.dim)))
 
+    def share(self) -> Self:
+        """The same encoder for one more owner; it is closed when each has closed it.
+
+        Raises:
+            RuntimeError: it is closed already.
+        """
+        with self._lock:
+            if not self._owners:
+                raise RuntimeError("the encoder was closed")
+            self._owners += 1
+        return self
+
     def close(self) -> None:
-        """Ends both threads once what was handed in is done; does not wait for them."""
-        self.texts.close()
-        self.images.close()
+        """Ends both threads once what was handed in is done, where no other owner is left; does not wait for them."""
+        with self._lock:
+            self._owners -= 1
+            last = not self._owners
+        if last:
+            self.texts.close()
+            self.images.close()
 
     def _texts(self, texts: list[str]) -> np.ndarray:
         return _array(self.encoder.encode_texts(texts))

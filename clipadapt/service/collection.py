@@ -22,7 +22,7 @@ from clipadapt.search.index import Index
 from clipadapt.search.query import Item, Query, QueryPart
 from clipadapt.search.typed import Known, Typed, same_but, typed
 from clipadapt.service.batching import BatchedEncoder, Remembered
-from clipadapt.service.pictures import ItemPictures
+from clipadapt.service.pictures import ItemPictures, Thumbnail
 from clipadapt.service.problems import Problem
 from clipadapt.service.schema import SearchBody
 from clipadapt.service.tagger import Tagger
@@ -56,15 +56,31 @@ class Collection:
         known: Known | None = None,
         remembered: int = 4_096,
     ) -> None:
+        """The encoder is closed with it, see `BatchedEncoder.share`."""
         self.name = name
         """Of the release, run or index."""
-        self.index, self.encoder, self.runtime = index, encoder, runtime
+        self.index, self.encoder = index, encoder
+        self.runtime: Runtime = runtime
         self.pictures, self.tagger = pictures, tagger
+        self._read_by = known
         self._vocabulary = known.vocabulary(index) if known is not None else None
         """What queries are read by; None: they are searched for as they stand."""
         self._uploaded: Remembered[bytes, np.ndarray] = Remembered(remembered)
         self._users, self._retired = 0, False
         self._lock = threading.Lock()
+
+    def over(self, index: Index, pictures: ItemPictures | None) -> "Collection":
+        """The same model over another version of the index; which of the two is closed first does not matter."""
+        encoder = self.encoder.share()
+        try:
+            made = Collection(
+                self.name, index, encoder, self.runtime, pictures, self.tagger, known=self._read_by, remembered=0
+            )
+        except BaseException:
+            encoder.close()
+            raise
+        made._uploaded = self._uploaded  # vectors of pictures, which no index changes
+        return made
 
     def search(self, body: SearchBody, picture: bytes | None, uploads: Uploads) -> Found:
         """The best items of a search.
@@ -105,6 +121,19 @@ class Collection:
         if not self.index.holds(item):
             raise Problem(404, "unknown_item", f"no item {item!r} in this index; search, and use an id of a hit")
         return self.index.item(item)
+
+    def thumbnail(self, item: str, size: int) -> Thumbnail:
+        """An item's picture, at most `size` pixels on the longer side.
+
+        Raises:
+            Problem: 404, no pictures are served, or none of that item.
+        """
+        if self.pictures is None:
+            raise Problem(404, "no_pictures", "this index is served without its pictures; start it with --source")
+        made = self.pictures.thumbnail(item, size) if self.index.holds(item) else None
+        if made is None:
+            raise Problem(404, "unknown_item", f"no picture of an item {item!r}")
+        return made
 
     def texts(self, texts: list[str]) -> list[list[float]]:
         """A vector per text.

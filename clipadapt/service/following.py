@@ -1,16 +1,20 @@
-"""Keeps an arm on the promoted release of a folder of releases.
+"""Keeps an arm on the promoted release of a folder of releases, or on an index as it changes.
 
     follower = Follower(serving, "releases", open_release)
     follower.load()        now: the promoted one, else the last good one before it
     follower.start()       from now on: looks at the pointer, loads another release beside the one that answers, swaps
 
+    IndexFollower(serving, renew).start()      what others add, remove and compact is seen by the next requests
+
 Requests that are being answered keep the release they began with; it is closed after the last of them. A release that
 cannot be served is refused: the one before keeps answering, and /info and /metrics say so until another is promoted.
+The same goes for a version of an index, which shares with the one before what did not change.
 """
 
 import gc
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,18 +27,97 @@ from clipadapt.store import Pointer, Store
 log = logging.getLogger(__name__)
 
 
-class Follower:
-    """One thread that follows one folder of releases."""
+class _Following(ABC):
+    """One thread that looks again and again."""
+
+    def __init__(self, serving: Serving, arm: Arm) -> None:
+        self._serving = serving
+        self._arm: Arm = arm
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"follow {arm}", daemon=True)
+
+    def start(self) -> None:
+        """Begins to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends; what is being loaded is given up when it is done."""
+        self._stopped.set()
+
+    @abstractmethod
+    def look(self) -> bool:
+        """Looks once; whether something else answers from now on."""
+
+    @property
+    def _now(self) -> Collection | None:
+        return self._serving.current if self._arm == "current" else self._serving.candidate
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._serving.settings.poll_seconds):
+            self.look()
+
+
+class IndexFollower(_Following):
+    """Follows the changes of one index.
+
+    Args:
+        renew: the collection with what its index became since; None where it did not change.
+    """
+
+    def __init__(
+        self, serving: Serving, renew: Callable[[Collection], Collection | None], arm: Arm = "current"
+    ) -> None:
+        super().__init__(serving, arm)
+        self._renew = renew
+        self._refused: str | None = None
+
+    def look(self) -> bool:
+        """Looks at the index once; whether another version of it answers from now on."""
+        now = self._now
+        if now is None:
+            return False
+        try:
+            renewed = self._renew(now)
+        except Exception as error:  # whatever is wrong with a version, the one before keeps answering
+            self._refuse(error, Path(now.index.backend.name))
+            return False
+        self._refused = None
+        self._say(None)
+        if renewed is None:
+            return False
+        if self._stopped.is_set():
+            renewed.retire()
+            return False
+        self._serving.replace(renewed, self._arm)
+        log.info("%s: %d items answer from now on", self._arm, len(renewed.index))
+        return True
+
+    def _refuse(self, error: Exception, root: Path) -> None:
+        """Said and counted once, for what is refused is tried again with every look."""
+        fault = str(error)
+        if fault == self._refused:
+            return
+        self._refused = fault
+        if not isinstance(error, ClipadaptError):
+            log.exception("a version of the index failed")
+        self._serving.metrics.refused(self._arm)
+        log.warning("a version of the index was refused: %s", fault)
+        self._say(f"the index as it is now was refused, the version before answers on: {_without_root(fault, root)}")
+
+    def _say(self, fault: str | None) -> None:
+        self._serving.set_fault(f"index of {self._arm}", fault)
+
+
+class Follower(_Following):
+    """Follows one folder of releases."""
 
     def __init__(
         self, serving: Serving, root: str | Path, open_release: Callable[[Path], Collection], arm: Arm = "current"
-    ):
-        self._serving, self._store, self._open = serving, Store(root), open_release
-        self._arm: Arm = arm
+    ) -> None:
+        super().__init__(serving, arm)
+        self._store, self._open = Store(root), open_release
         self._seen: tuple[str, str] | None = None
         """Version and manifest of the promoted release that was last loaded or refused."""
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"follow {arm}", daemon=True)
 
     def load(self) -> Collection:
         """Serves and gives the promoted release, or the last one before it that can be served.
@@ -61,14 +144,6 @@ class Follower:
         assert first is not None, "there is at least one version"
         raise first
 
-    def start(self) -> None:
-        """Begins to follow."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends; a release that is being loaded is given up when it is done."""
-        self._stopped.set()
-
     def look(self) -> bool:
         """Looks at the pointer once; whether another release answers from now on."""
         try:
@@ -79,7 +154,7 @@ class Follower:
         if pointer is None or (pointer.version, pointer.manifest) == self._seen:
             return False
         self._seen = (pointer.version, pointer.manifest)
-        before = self._serving.current if self._arm == "current" else self._serving.candidate
+        before = self._now
         if before is not None and before.name == pointer.version:  # back to what answers, after one that was refused
             self._say(None)
             return False
@@ -98,10 +173,6 @@ class Follower:
         gc.collect()  # what is left of the old one lies in cycles
         return True
 
-    def _run(self) -> None:
-        while not self._stopped.wait(self._serving.settings.poll_seconds):
-            self.look()
-
     def _folder(self, version: str) -> Path:
         return self._store.root / "versions" / version
 
@@ -110,16 +181,17 @@ class Follower:
             log.exception("release %s failed", version)
         self._serving.metrics.refused(self._arm)
         log.warning("release %s was refused: %s", version, str(error))
-        self._say(f"release {version} was refused: {self._without_root(str(error))}")
-
-    def _without_root(self, text: str) -> str:
-        """A message for clients, who need not know where the files lie."""
-        for root in (self._store.root.resolve(), self._store.root):
-            text = text.replace(f"{root}/", "")
-        return text
+        self._say(f"release {version} was refused: {_without_root(str(error), self._store.root)}")
 
     def _say(self, fault: str | None) -> None:
         self._serving.set_fault(f"release of {self._arm}", fault)
+
+
+def _without_root(text: str, root: Path) -> str:
+    """A message for clients, who need not know where the files lie."""
+    for path in (root.resolve(), root):
+        text = text.replace(f"{path}/", "").replace(str(path), path.name)
+    return text
 
 
 def _before(pointer: Pointer) -> list[str]:

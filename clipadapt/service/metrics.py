@@ -67,8 +67,9 @@ class Metrics:
         self._batches.labels(tower).observe(inputs)
 
     def switched(self, arm: str, release: str, items: int) -> None:
-        """A release answers from now on."""
-        if before := self._now.get(arm):
+        """A release, or another version of its index, answers from now on."""
+        before = self._now.get(arm)
+        if before is not None and before != release:
             self._serving.labels(arm, before).set(0)
             self._switches.labels(arm).inc()
         self._now[arm] = release

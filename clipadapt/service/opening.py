@@ -122,7 +122,7 @@ class Opener:
         """
         settings, limits = self.serving.settings, self.serving.settings.limits
         index = Index.open(place.index)
-        name = model or place.model or index.model
+        name = _model(place, index, model)
         encoder, runtime = serving_encoder(name, index.meta.image_space)
         batched = BatchedEncoder(
             encoder, gather_ms=settings.gather_ms, remembered=limits.remembered_queries,
@@ -142,6 +142,26 @@ class Opener:
             batched.close()
             raise
         return made
+
+    def renewed(self, collection: Collection, place: Place, *, model: str | None = None) -> Collection | None:
+        """What was opened from a place, with what its index became since; None where it did not change.
+
+        The catalogue is read again where items are new to it.
+
+        Raises:
+            SpaceError, StoreError: the index was built anew with another model, or cannot be read.
+            CatalogueError: the catalogue that flags name cannot be read.
+        """
+        index = collection.index.newer()
+        if index is None:
+            return None
+        ids, pictures = index.ids(), collection.pictures
+        if pictures is not None:
+            known = pictures.looked_for(ids)
+            pictures = pictures.afresh() if known else self._pictures(_model(place, index, model), place, index)
+        if ids:
+            index.search(index.vector(ids[0]), 1)  # a fault shows before it serves, and the next search is a quick one
+        return collection.over(index, pictures)
 
     def _pictures(self, model: str, place: Place, index: Index) -> ItemPictures | None:
         named = self.catalogue.get("source") is not None or self.catalogue.get("config") is not None
@@ -169,6 +189,11 @@ class Opener:
             return None
         prompts = self.prompts or place.prompts or resolve(model=model, **self.catalogue).words
         return Tagger(thresholds, prompts, encoder)
+
+
+def _model(place: Place, index: Index, named: str | None) -> str:
+    """The MODEL of queries: one that a person named, else the run's or release's, else the index's."""
+    return named or place.model or index.model
 
 
 def _warm(collection: Collection) -> None:

@@ -36,8 +36,11 @@ class Thumbnail(NamedTuple):
 class ItemPictures:
     """Item id -> thumbnail."""
 
-    def __init__(self, places: dict[str, tuple[Catalogue, int]], *, remembered: int, decoding: int) -> None:
-        self._places = places
+    def __init__(
+        self, places: dict[str, tuple[Catalogue, int]], without: set[str], *, remembered: int, decoding: int
+    ) -> None:
+        self._places, self._without = places, without
+        self._remembered = remembered
         self._made: Remembered[tuple[str, int], Thumbnail] = Remembered(remembered, lambda one: len(one.data))
         self._decoding = threading.BoundedSemaphore(decoding)
 
@@ -76,7 +79,17 @@ class ItemPictures:
         if len(places) < len(wanted):
             missing = len(wanted) - len(places)
             log.warning("%s: %d of %d items have no picture there", inputs.data.source, missing, len(wanted))
-        return cls(places, remembered=remembered, decoding=decoding)
+        return cls(places, wanted.difference(places), remembered=remembered, decoding=decoding)
+
+    def looked_for(self, ids: Sequence[str]) -> bool:
+        """Whether all of some items were among those that the catalogue was read for."""
+        return all(item in self._places or item in self._without for item in ids)
+
+    def afresh(self) -> "ItemPictures":
+        """The same pictures, of which no thumbnail is remembered."""
+        made = ItemPictures(self._places, self._without, remembered=self._remembered, decoding=1)
+        made._decoding = self._decoding
+        return made
 
     def __contains__(self, item: str) -> bool:
         return item in self._places

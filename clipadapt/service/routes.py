@@ -120,11 +120,7 @@ def _add_items(api: APIRouter, serving: Serving) -> None:
         request: Request, item: str, size: Annotated[int, Query(ge=SIZES[0], le=SIZES[1])] = 256
     ) -> Response:
         with serving.using(_arm_of(serving, item)) as collection:
-            if collection.pictures is None:
-                raise Problem(404, "no_pictures", "this index is served without its pictures; start it with --source")
-            made = await serving.run(collection.pictures.thumbnail, item, size)
-        if made is None:
-            raise Problem(404, "unknown_item", f"no picture of an item {item!r}")
+            made = await serving.run(collection.thumbnail, item, size)
         headers = {"ETag": made.etag, "Cache-Control": "private, max-age=300"}
         if made.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)

@@ -1,15 +1,16 @@
 """Releases promoted under load, and a service killed while they are: failed requests, restarts, and what the log lost.
 
-    python eval/benchmarks/serve_promotions.py runs/quickstart/releases [--kills 50] [--clients 32] [--quick]
+    python eval/benchmarks/serve_promotions.py runs/quickstart/releases [--kills 50] [--promotions 12] [--quick]
 
 Works on copies of the promoted release. First 32 clients search while releases are promoted in turn: every answer
-counts. Then, at each of 50 moments spread over a promotion and what follows it, `kill -9` takes the service under the
-load of 8 clients; it is started again on the same folders. Every fifth promotion is of a release that is damaged at
-once, so that the last good one is another than the promoted one. A lost answer is one that a client had received and
-the event log does not hold; its age, at most, is the time to the kill from when the service had it, as the client
-knows, or from the last record that was kept, whichever is later. Services are forked from a process that has imported
-everything, so that starts take a moment and not most of the time; what they load they load anew. Writes
-eval/results/serve_promotions.json; --quick kills 3 times and writes no file.
+counts, and memory after each switch shows whether it levels off. Then, at each of 50 moments spread over a promotion
+and what follows it, `kill -9` takes the service under the load of 8 clients; it is started again on the same folders.
+Every fifth promotion is of a release that is damaged at once, so that the last good one is another than the promoted
+one. A lost answer is one that a client had received and the event log does not hold; its age, at most, is the time to
+the kill from when the service had it, as the client knows, or from the last record that was kept, whichever is later.
+Services are forked from a process that has imported everything, so that starts take a moment and not most of the
+time; what they load they load anew. Writes eval/results/serve_promotions.json; --quick kills 3 times and writes no
+file.
 """
 
 import argparse
@@ -40,7 +41,6 @@ from clipadapt.deploy.releases import Releases
 from clipadapt.store import MANIFEST
 
 KINDS = ("text", "repeated", "repeated", "repeated", "picture")
-PROMOTIONS = 4
 LATEST_KILL = 1.2
 """Times the longest that a promotion took, from its begin to the first answer of the new release, in the first part."""
 DAMAGED_EVERY = 5
@@ -95,20 +95,23 @@ def main() -> None:
     parser.add_argument("releases", help="folder of releases, of which one is promoted")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--clients", type=int, default=32, help="during the promotions without a kill")
+    parser.add_argument("--promotions", type=int, default=12, help="of those")
     parser.add_argument("--quick", action="store_true", help="3 kills, no file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         releases = copies(release_folder(arguments.releases), Path(scratch) / "releases")
-        calm = promotions(releases, arguments.clients)
+        calm = promotions(releases, arguments.clients, arguments.promotions)
         kills = 3 if arguments.quick else arguments.kills
         latest = LATEST_KILL * max(calm["seconds_to_switch"])
         found = killings(releases, Path(scratch) / "log", kills, latest)
+    memory = calm["memory_mb"]
     headline = {
         "failed_requests": calm["failed"], "answered": calm["answered"], "kills": len(found),
         "started_on_the_last_good": sum(one.served == one.good for one in found),
         "broken_lines": sum(one.broken_lines for one in found), "lost": sum(one.lost for one in found),
         "oldest_lost_seconds": max(one.oldest_lost for one in found),
         "failed_before_a_kill": sum(one.failed_before for one in found),
+        "memory_growth_of_later_half": round(memory[-1] / memory[len(memory) // 2] - 1, 4),
     }  # fmt: skip
     if arguments.quick:
         print(json.dumps(headline))
@@ -132,31 +135,32 @@ def copies(release: Path, root: Path) -> Releases:
     return releases
 
 
-def promotions(releases: Releases, clients: int) -> dict[str, Any]:
+def promotions(releases: Releases, clients: int, count: int) -> dict[str, Any]:
     """All clients search while two releases are promoted in turn, each once the one before answers."""
     with forked(str(releases.root), []) as service:
-        before = service.memory_mb()
-        answers, seconds = asyncio.run(_promoted_under_load(releases, service, clients))
-        after = service.memory_mb()
+        answers, seconds, memory = asyncio.run(_promoted_under_load(releases, service, clients, count))
     times = sorted(one.arrived - one.sent for one in answers if one.failed is None)
     return {
-        "clients": clients, "promotions": PROMOTIONS, "answered": len(times),
+        "clients": clients, "promotions": count, "answered": len(times),
         "failed": sum(one.failed is not None for one in answers),
         "failures": dict(Counter(one.failed for one in answers if one.failed is not None)),
         "by_release": dict(Counter(one.release for one in answers if one.failed is None)),
         "seconds_to_switch": seconds, "p50_ms": round(1e3 * times[len(times) // 2], 1),
         "p99_ms": round(1e3 * times[int(0.99 * len(times))], 1), "longest_ms": round(1e3 * times[-1], 1),
-        "before_mb": round(before, 1), "after_mb": round(after, 1),
+        "memory_mb": memory,
     }  # fmt: skip
 
 
-async def _promoted_under_load(releases: Releases, service: Service, clients: int) -> tuple[list[Answer], list[float]]:
+async def _promoted_under_load(
+    releases: Releases, service: Service, clients: int, count: int
+) -> tuple[list[Answer], list[float], list[float]]:
+    """All answers; seconds until each promoted release answered; memory under load before, and a second after each."""
     answers: list[Answer] = []
     done = asyncio.Event()
     load = [asyncio.create_task(search(service, answers, done.is_set)) for _ in range(clients)]
-    seconds = []
-    for version in itertools.islice(itertools.cycle(WHOLE), PROMOTIONS):
-        await asyncio.sleep(1.0)
+    await asyncio.sleep(1.0)
+    seconds, memory = [], [round(service.memory_mb(), 1)]
+    for version in itertools.islice(itertools.cycle(WHOLE), count):
         started, seen = time.perf_counter(), len(answers)
         await asyncio.to_thread(releases.promote, version)
         while not any(one.release == version for one in answers[seen:]):
@@ -164,10 +168,11 @@ async def _promoted_under_load(releases: Releases, service: Service, clients: in
                 raise SystemExit(f"release {version} did not answer within a minute")
             await asyncio.sleep(0.02)
         seconds.append(round(time.perf_counter() - started, 2))
-    await asyncio.sleep(1.0)
+        await asyncio.sleep(1.0)
+        memory.append(round(service.memory_mb(), 1))
     done.set()
     await asyncio.gather(*load)
-    return answers, seconds
+    return answers, seconds, memory
 
 
 def killings(releases: Releases, log: Path, kills: int, latest: float) -> list[Kill]:

@@ -69,6 +69,11 @@ def damage(releases: Releases, version: str, name: str = "model/open_clip_model.
     file.write_bytes(content)
 
 
+def maps_of(folder: Path) -> list[str]:
+    """Files of a folder that this process has mapped."""
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if str(folder) in line]
+
+
 def test_the_promoted_release_answers(serving: Serving, releases: Releases):
     follower = following(serving, releases)
     follower.load()
@@ -122,7 +127,11 @@ def test_the_old_release_is_closed_after_its_last_request_and_its_memory_is_free
     follower = following(serving, releases)
     follower.load()
     with serving.using() as collection:
-        old = weakref.ref(collection)
+        index, encoder = collection.index, collection.encoder
+        parts = (collection, index, index.backend, index.backend.items, encoder, encoder.encoder)
+        old = [weakref.ref(part) for part in parts]
+        del index, encoder, parts
+        assert maps_of(releases.folder("000001")), "or nothing below says that they were closed"
         threads = [collection.encoder.texts._thread, collection.encoder.images._thread]
         releases.promote("000002")
         assert follower.look()
@@ -135,7 +144,8 @@ def test_the_old_release_is_closed_after_its_last_request_and_its_memory_is_free
         collection.encoder.encode_texts(["too late"])
     del collection
     gc.collect()
-    assert old() is None
+    assert [part() for part in old] == [None] * len(old)
+    assert not maps_of(releases.folder("000001"))
 
 
 def test_no_request_fails_while_releases_are_promoted(serving: Serving, releases: Releases):

@@ -1,5 +1,6 @@
 """The command itself, as a process of its own."""
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,16 +13,18 @@ import httpx
 import pytest
 
 from clipadapt.cli import main
+from clipadapt.search.index import Index
 from clipadapt.service.server import open_port
 
 
 @pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)])
 def served(
-    index_folder: Path, model: Path, shop: Path, request: pytest.FixtureRequest
+    index_folder: Path, model: Path, shop: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """One process, and two behind one port."""
-    arguments = ["serve", str(index_folder), "--source", str(shop), "--port", "0", "--workers", str(request.param)]
-    command = [sys.executable, "-m", "clipadapt.cli", *arguments]
+    """One process, and two behind one port; the index is one that a test may change."""
+    shutil.copytree(index_folder, tmp_path / "index")
+    arguments = [str(tmp_path / "index"), "--source", str(shop), "--port", "0", "--workers", str(request.param)]
+    command = [sys.executable, "-m", "clipadapt.cli", "serve", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -32,7 +35,7 @@ def served(
             process.kill()
 
 
-def test_it_answers_until_it_is_stopped(served: tuple[subprocess.Popen[str], str]):
+def test_it_answers_until_it_is_stopped(served: tuple[subprocess.Popen[str], str], tmp_path: Path):
     process, address = served
     with httpx.Client(base_url=address, timeout=120, transport=httpx.HTTPTransport(retries=20)) as client:
         assert client.get("/healthz").status_code == 200
@@ -46,6 +49,11 @@ def test_it_answers_until_it_is_stopped(served: tuple[subprocess.Popen[str], str
         assert client.get(hits[0]["image_url"]).headers["content-type"] == "image/jpeg"
         counted = client.get("/metrics", headers={"Connection": "close"}).text
         assert 'clipadapt_requests_total{method="POST",route="/search",status="200"} 2.0' in counted
+        Index.open(tmp_path / "index").remove([hits[0]["id"]])
+        deadline = time.monotonic() + 60
+        while hits[0]["id"] in [hit["id"] for hit in client.post("/search", json={"text": "red shirt"}).json()["hits"]]:
+            assert time.monotonic() < deadline, "what others remove is not found any more"
+            time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     assert process.stderr is not None

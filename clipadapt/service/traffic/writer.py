@@ -4,9 +4,9 @@
     writer.put("events", {...})      # False: no room, the record is dropped and counted
     writer.close()                   # everything is on the disk
 
-Records wait in a queue of limited length and are written twice a second, flushed to the disk each time; what a kill -9
-loses is what was put since. When the disk is full or away, records wait for the next try, the newest are dropped once
-the queue is full, and `fault` says so until a try succeeds. Nothing here knows what a record means.
+Records wait in a queue of limited length and are written four times a second, flushed to the disk each time; what a
+kill -9 loses is what was put since. When the disk is full or away, records wait for the next try, the newest are
+dropped once the queue is full, and `fault` says so until a try succeeds. Nothing here knows what a record means.
 """
 
 import collections
@@ -24,7 +24,7 @@ from clipadapt.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 0.5
+INTERVAL = 0.25
 """Seconds between two flushes."""
 MOST_WAITING = 32 * 2**20
 """Bytes; some 100,000 events."""
