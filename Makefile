@@ -17,9 +17,9 @@ quickstart: $(STAMP)
 	$(BIN)/clipadapt release create runs/quickstart/releases runs/quickstart --note "the quickstart" --promote
 
 # Two processes of one thread: the tests' models are so small that more threads only wait for each other. A file's tests
-# stay together, for they share what they made. Nothing is fetched.
+# stay together, for they share what they made; slow files come first (tests/conftest.py). Nothing is fetched.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

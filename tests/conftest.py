@@ -14,6 +14,12 @@ settings.register_profile("clipadapt", deadline=None, derandomize="CI" in os.env
 settings.load_profile("clipadapt")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first: at the end no worker is left alone with one while the other has nothing."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def same_start_of_a_file() -> None:
     """What a file's shared fixtures draw is the same in every run."""

@@ -35,13 +35,15 @@ def start(script: str, *arguments: object, log: Path, **environment: object) -> 
     return process
 
 
-def run(script: str, *arguments: object, log: Path, processes: int = 1, timeout: float = 300) -> None:
+def run(
+    script: str, *arguments: object, log: Path, processes: int = 1, timeout: float = 300, **environment: object
+) -> None:
     """Runs a script in so many processes that are one world, with the variables that torchrun sets."""
     port, started = free_port(), []
     for rank in range(processes):
         world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
         world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        started.append(start(script, *arguments, log=log, **(world if processes > 1 else {})))
+        started.append(start(script, *arguments, log=log, **environment, **(world if processes > 1 else {})))
     try:
         for process in started:
             process.join(timeout)

@@ -73,14 +73,15 @@ class VectorCache:
         Raises:
             ModelError: the model has no text tower.
         """
-        if encoder.text_space is None:
+        space = encoder.text_space  # read once: an adapted encoder hashes its adapter for it
+        if space is None:
             raise ModelError(f"{encoder.name} has no text tower; evaluate it by pictures alone, or name another model")
         keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
 
         def encode(missing: list[int]) -> Float[np.ndarray, "m dim"]:
             return encode_texts_batched(encoder, [texts[place] for place in missing])
 
-        return self._space(f"{encoder.text_space}-{_precision(encoder)}").vectors(keys, encode, encoder.dim)
+        return self._space(f"{space}-{_precision(encoder)}").vectors(keys, encode, encoder.dim)
 
     def values(
         self,

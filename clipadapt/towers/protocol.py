@@ -5,9 +5,10 @@ search by words needs; the text tower alone gives it (text_only.py). Nothing her
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from typing_extensions import Protocol, runtime_checkable  # Python 3.11's own isinstance() evaluates every property
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -129,9 +129,10 @@ def test_writes_files_that_train_at_once(layout, attributes, product, tmp_path, 
         for value in splits.train.counts(attribute):
             assert prompts.value_texts(attribute, value)
 
-    # As written but for the model, which a test cannot fetch, and its ten epochs.
+    # As written but for the model, which a test cannot fetch, and how long it is trained.
     write_open_clip(tmp_path / "tiny", OPEN_CLIP["clip"])
-    small = [f"model.name=local-dir:{tmp_path / 'tiny'}", "model.precision=fp32", "train.epochs=1"]
+    small = [f"model.name=local-dir:{tmp_path / 'tiny'}", "model.precision=fp32"]
+    small += ["train.epochs=1", "train.text_warmup=2"]
     run = train(Config.load("configs/mine.yaml", small))
     assert (run.adapter / "adapter_model.safetensors").is_file()
     assert any(row.get("when") == "epoch 1" for row in run.metrics())

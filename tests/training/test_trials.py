@@ -71,6 +71,7 @@ def called(
     return call
 
 
+@pytest.mark.slow
 def test_every_name_goes_through_and_nothing_is_trained_twice(
     called: Callable[..., dict[str, Any]],
     modules: Mapping[str, ModuleType],
@@ -101,6 +102,7 @@ def test_every_name_goes_through_and_nothing_is_trained_twice(
     assert called("baselines", *FEW, "--only", "ours") == headline
 
 
+@pytest.mark.slow
 def test_every_switch_is_measured_against_the_config_as_it_is(
     called: Callable[..., dict[str, Any]],
     modules: Mapping[str, ModuleType],
