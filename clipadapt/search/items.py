@@ -22,6 +22,7 @@ from jaxtyping import Bool, Int, Integer
 from clipadapt.errors import CatalogueError, UsageError, listing
 from clipadapt.search.columns import Column, typed, widened
 from clipadapt.search.ids import IdTable, hashes
+from clipadapt.search.strings import Strings
 from clipadapt.search.views import Numbers, Texts, view_of
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class Items:
         self.table = table
         self.removed = removed
         self._lookups = tuple(lookups)
-        self._batches: tuple[list[int], list[pa.RecordBatch]] | None = None
+        self._attributes: tuple[list[int], list[pa.RecordBatch]] | None = None
+        self._strings: dict[str, Strings] = {}
         self._views: dict[str, Numbers | Texts] = {}
         self._naming: dict[str, bool] = {}
 
@@ -109,11 +111,11 @@ class Items:
 
     def id(self, row: int) -> str:
         """Item id of a vector."""
-        return self.table.column(ID)[int(row)].as_py()
+        return self._texts(ID).at([int(row)])[0]
 
     def product(self, row: int) -> str:
         """Product of a vector's item."""
-        return self.table.column(PRODUCT)[int(row)].as_py()
+        return self._texts(PRODUCT).at([int(row)])[0]
 
     def product_codes(self) -> Int[np.ndarray, " rows"]:
         """A number per product, equal for items of one product."""
@@ -121,9 +123,13 @@ class Items:
         assert isinstance(view, Texts)
         return view.codes
 
+    def names(self, rows: Integer[np.ndarray, " some"]) -> list[str]:
+        """Item ids of some rows."""
+        return self._texts(ID).at(rows.tolist())
+
     def products(self, rows: Integer[np.ndarray, " some"]) -> list[str]:
         """Products of some rows; unlike codes of all of them it costs next to nothing after a change."""
-        return [row[PRODUCT] for row in self._taken(rows, [PRODUCT])]
+        return self._texts(PRODUCT).at(rows.tolist())
 
     def names_products(self, name: str) -> bool:
         """Whether a text column has more than one value to two products, as titles and free text: it groups nothing."""
@@ -139,9 +145,18 @@ class Items:
 
     def attributes(self, rows: Integer[np.ndarray, " some"]) -> list[dict[str, Value]]:
         """What is known of each item beside id and product; unknown cells are left out."""
-        names = [name for name in self.table.column_names if name not in _OWN]
-        found = self._taken(rows, names)
-        return [{name: value for name, value in row.items() if value not in (None, [])} for row in found]
+        if self._attributes is None:
+            known = self.table.select([name for name in self.table.column_names if name not in _OWN]).to_batches()
+            self._attributes = np.cumsum([0, *(len(batch) for batch in known)])[:-1].tolist(), known
+        starts, batches = self._attributes
+        found: list[dict[str, Any]] = [{} for _ in rows]
+        chunks = np.searchsorted(starts, rows, "right") - 1
+        for chunk in set(chunks.tolist()):  # chunk by chunk, for Arrow's own would join all of them first
+            places = np.flatnonzero(chunks == chunk)
+            local = pa.array(np.asarray(rows)[places] - starts[chunk])
+            for place, cells in zip(places.tolist(), batches[chunk].take(local).to_pylist(), strict=True):
+                found[place] = {name: value for name, value in cells.items() if value not in (None, [])}
+        return found
 
     def ids(self) -> list[str]:
         """Ids of the items that can be found, in the order of their vectors."""
@@ -188,7 +203,8 @@ class Items:
     def marked(self, removed: Bool[np.ndarray, " rows"]) -> "Items":
         """The same rows with other marks."""
         same = Items(self.table, removed, self._lookups)
-        same._batches, same._views, same._naming = self._batches, self._views, self._naming
+        same._attributes, same._strings = self._attributes, self._strings
+        same._views, same._naming = self._views, self._naming
         return same
 
     def extended(self, more: "Items") -> "Items":
@@ -254,26 +270,16 @@ class Items:
             rows = rows + start
             live = ~self.removed[rows]
             for place, row, known in zip(
-                places[live].tolist(), rows[live].tolist(), self._taken(rows[live], [ID]), strict=True
+                places[live].tolist(), rows[live].tolist(), self.names(rows[live]), strict=True
             ):
-                if known[ID] == ids[place]:
+                if known == ids[place]:
                     found[place] = row
         return found
 
-    def _taken(self, rows: Integer[np.ndarray, " some"], names: Sequence[str]) -> list[dict[str, Any]]:
-        """Some columns of some rows; from the chunks that they lie in, for Arrow's own would join all chunks first."""
-        if self._batches is None:
-            batches = self.table.to_batches()
-            self._batches = np.cumsum([0, *(len(batch) for batch in batches)])[:-1].tolist(), batches
-        starts, batches = self._batches
-        found: list[dict[str, Any]] = [{} for _ in rows]
-        chunks = np.searchsorted(starts, rows, "right") - 1
-        for chunk in np.unique(chunks):
-            places = np.flatnonzero(chunks == chunk)
-            local = pa.array(np.asarray(rows)[places] - starts[chunk])
-            for place, known in zip(places, batches[chunk].select(names).take(local).to_pylist(), strict=True):
-                found[place] = known
-        return found
+    def _texts(self, name: str) -> Strings:
+        if name not in self._strings:
+            self._strings[name] = Strings(self.table.column(name))
+        return self._strings[name]
 
 
 def _check_ids(ids: Sequence[str | None]) -> None:

@@ -126,10 +126,13 @@ class Searcher:
         return kept[:k]
 
     def _hits(self, ranked: list[tuple[int, float]]) -> list[Hit]:
-        attributes = self.items.attributes(np.array([row for row, _ in ranked], np.int64))
+        rows = np.array([row for row, _ in ranked], np.int64)
+        items, about = self.items, self.items.attributes(rows)
         return [
-            Hit(self.items.id(row), score, self.items.product(row), known)
-            for (row, score), known in zip(ranked, attributes, strict=True)
+            Hit(item, score, product, known)
+            for item, (_, score), product, known in zip(
+                items.names(rows), ranked, items.products(rows), about, strict=True
+            )
         ]
 
     def vector(self, item: str) -> Float[np.ndarray, " dim"]:

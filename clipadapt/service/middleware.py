@@ -9,12 +9,12 @@ import asyncio
 import hmac
 import json
 import logging
-import secrets
+import random
 import time
 from http.cookies import CookieError, SimpleCookie
 
 from opentelemetry import trace
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipadapt.service.problems import Problem, answer
@@ -28,17 +28,19 @@ COOKIE = "clipadapt_token"
 """Where a page may keep the token, for pictures are asked for by the browser, without a header."""
 _OPEN = ("/healthz", "/readyz", "/", "/favicon.ico")
 _UNLIMITED = ("/healthz", "/readyz", "/metrics")
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
+_HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+        b"frame-ancestors 'none'",
     ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
+"""Where a route does not set its own."""
 _MULTIPART_MARGIN = 100_000
 """Bytes that a form may hold beside its picture."""
 
@@ -56,7 +58,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, request_id = time.perf_counter(), secrets.token_hex(8)
+        started, request_id = time.perf_counter(), f"{random.getrandbits(64):016x}"
         scope.setdefault("state", {})["request_id"] = request_id
         _name_span(request_id)
         status = 0
@@ -65,10 +67,9 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                there = {name for name, _ in message["headers"]}
+                more = [header for header in _HEADERS if header[0] not in there]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *more]
             await send(message)
 
         try:
@@ -133,7 +134,8 @@ class Guard:
             if whole:
                 return await receive()  # what comes after the body: that the client has gone
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):  # wait_for would start a task
+                    message = await receive()
             except TimeoutError as error:
                 seconds = self._settings.limits.body_seconds
                 raise Problem(408, "too_slow", f"the request did not arrive in {seconds:g} seconds") from error
@@ -148,6 +150,8 @@ class Guard:
     def _report(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None)
         self._serving.metrics.observe(route, scope["method"], status, seconds)
+        if not access.isEnabledFor(logging.INFO):
+            return
         line = {
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "request_id": request_id,

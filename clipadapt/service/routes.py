@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import orjson
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from clipadapt.search.backend import Hit
 from clipadapt.search.facets import Range, Values
 from clipadapt.search.filters import parse_all
 from clipadapt.service import schema
-from clipadapt.service.collection import Collection
+from clipadapt.service.collection import Collection, Found
 from clipadapt.service.metrics import CONTENT_TYPE
 from clipadapt.service.problems import Problem
 from clipadapt.service.replay import PICTURE
@@ -24,6 +24,7 @@ from clipadapt.service.requests import documented, json_or_form
 from clipadapt.service.serving import Serving
 from clipadapt.service.settings import BOUNDS
 from clipadapt.service.traffic.traffic import QueryKind
+from clipadapt.service.uploads import Uploads
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schema.ErrorAnswer} for status in (400, 401, 404, 408, 413, 415, 422, 429, 503)
@@ -55,8 +56,7 @@ def _add_search(api: APIRouter, serving: Serving) -> None:
         body = body or schema.SearchBody()
         route = serving.traffic.route(body.user, body.arm, candidate=serving.candidate is not None)
         with serving.using(route.arm) as collection:
-            found = await serving.run(collection.search, body, picture, serving.uploads)
-            hits = [_hit(collection, hit) for hit in found.hits]
+            found, hits = await serving.run(_searched, collection, body, picture, serving.uploads)
             release = collection.name
         took = round(1000 * (time.perf_counter() - started), 2)
         query_id = serving.traffic.record(
@@ -224,23 +224,15 @@ def _one_of(first: bool, second: bool, what: str) -> None:
 
 def _json(content: Any) -> Response:
     """JSON; dates among attributes as ISO 8601."""
-    return JSONResponse(content) if not _dates(content) else JSONResponse(_plain(content))
+    return Response(orjson.dumps(content), media_type="application/json")
 
 
-def _dates(content: Any) -> bool:
-    if isinstance(content, dict):
-        return any(_dates(one) for one in content.values())
-    if isinstance(content, list):
-        return any(_dates(one) for one in content)
-    return hasattr(content, "isoformat")
-
-
-def _plain(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _plain(one) for key, one in content.items()}
-    if isinstance(content, list):
-        return [_plain(one) for one in content]
-    return content.isoformat() if hasattr(content, "isoformat") else content
+def _searched(
+    collection: Collection, body: schema.SearchBody, picture: bytes | None, uploads: Uploads
+) -> tuple[Found, orjson.Fragment]:
+    """What was found, and its hits as JSON: in the thread that searched, for the event loop has all others to serve."""
+    found = collection.search(body, picture, uploads)
+    return found, orjson.Fragment(orjson.dumps([_hit(collection, hit) for hit in found.hits]))
 
 
 def _hit(collection: Collection, hit: Hit) -> dict[str, Any]:

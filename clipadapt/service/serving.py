@@ -120,7 +120,8 @@ class Serving:
         future = self._pool.submit(contextvars.copy_context().run, job, *given)  # with the request's span
         future.add_done_callback(self._done)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), limits.work_seconds)
+            async with asyncio.timeout(limits.work_seconds):
+                return await asyncio.wrap_future(future)
         except TimeoutError as error:
             message = f"not done in {limits.work_seconds:g} seconds; try again, or ask for less"
             raise Problem(503, "too_slow", message, retry_after=1) from error
