@@ -13,12 +13,12 @@ from clipadapt.service.settings import Limits, Settings
 
 
 def test_one_client_asks_so_often_and_no_more(client_of):
-    client = client_of(Settings(rate="3/minute"))
+    client = client_of(Settings(rate="3/hour"))
     statuses = [client.get("/facets").status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
     refused = client.get("/facets")
     assert refused.json()["error"]["code"] == "too_many_requests"
-    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert 1 <= int(refused.headers["retry-after"]) <= 3_600
     assert {client.get(path).status_code for path in ("/healthz", "/readyz", "/metrics")} == {200}
 
 
