@@ -313,7 +313,7 @@ class Embedded:
         self._use(self._versions.read(mapped=self._mapped, verify=verify))
 
     def _use(self, contents: Contents) -> None:
-        self._searcher = Searcher(contents)
+        self._searcher = Searcher(contents, getattr(self, "_searcher", None))
         self._checked = False
 
 

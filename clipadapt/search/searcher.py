@@ -14,6 +14,7 @@ from jaxtyping import Float
 from clipadapt.search.backend import Hit
 from clipadapt.search.contents import Contents
 from clipadapt.search.filters import Condition, matching
+from clipadapt.search.predicted import Predicted
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.recall import AT, KINDS, Kind
 from clipadapt.search.segments import Selected
@@ -26,12 +27,14 @@ _SELECTIONS = 16
 class Searcher:
     """The contents of a version, and what was computed from them so far."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, contents: Contents, before: "Searcher | None" = None) -> None:
+        """Of a version; what the version `before` computed of the same files is kept."""
         self.contents = contents
         self.engine, self.items, self.meta = contents.engine, contents.items, contents.meta
         self._selections: OrderedDict[tuple[Condition, ...], Selected] = OrderedDict()
         self._sampled: tuple[tuple[int, int], np.ndarray] | None = None
         self._weighed: Weighed | None = None
+        self._predicted = before._predicted if before is not None else None
         self._lock = threading.Lock()
 
     def search(
@@ -105,7 +108,9 @@ class Searcher:
     ) -> list[tuple[int, float]]:
         weighed = self._weighed
         if weighed is None or weighed.signals is not query.signals:
-            self._weighed = weighed = Weighed(self.engine, self.items, query.signals)
+            if self._predicted is None or self._predicted.signals is not query.signals:
+                self._predicted = Predicted(query.signals)
+            self._weighed = weighed = Weighed(self.engine, self.items, self._predicted)
         kind = None if exact else query.kind
         return weighed.best(
             query.vector, query.wishes, k, kind, selection,

@@ -7,7 +7,7 @@ Each engine is searched with the parameters that were measured for it, for the t
 each: what every part finds of its own, the whole finds. Knows nothing of items or files.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -58,20 +58,26 @@ class Segments:
         selected: Selected | None = None,
         *,
         wider: float = 1.0,
+        deep: bool = False,
     ) -> TopK:
         """The k best of each query with exact scores, best first; -1 where fewer than k were found.
 
         Args:
             wider: what each engine's `probe` is multiplied by.
+            deep: gives all candidates that such a search scores exactly, `refine` times k, at no higher cost.
         """
+        depth = k * max(params[kind].refine for params in self._params) if deep else k
         found = []
         for number, engine in enumerate(self.engines):
             params = self._params[number][kind]
             params = params._replace(probe=int(np.ceil(params.probe * wider)))
             selection = selected.parts[number] if selected is not None else None
+            width = k
+            if deep:
+                params, width = params._replace(refine=1), k * params.refine
             if engine.count:
-                found.append((number, engine.search(queries, k, params, selection)))
-        return self._joined(found, queries, k)
+                found.append((number, engine.search(queries, width, params, selection)))
+        return self._joined(found, queries, depth)
 
     def exact(self, queries: Float[np.ndarray, "queries dim"], k: int, selected: Selected | None = None) -> TopK:
         """The same by scoring every row allowed."""
@@ -86,11 +92,18 @@ class Segments:
         """Exact vectors of rows."""
         rows = np.asarray(rows, np.int64)
         found = np.empty((len(rows), self.dim), np.float32)
+        for engine, inside, own in self.parts(rows):
+            found[inside] = engine.vectors(own)
+        return found
+
+    def parts(
+        self, rows: Integer[np.ndarray, " some"]
+    ) -> Iterator[tuple[Engine, Bool[np.ndarray, " some"], Integer[np.ndarray, " inside"]]]:
+        """Each engine that has some of the rows, which of them, and their numbers in it."""
         number = np.searchsorted(self._ends, rows, "right")
         for part in np.unique(number):
             inside = number == part
-            found[inside] = self.engines[part].vectors(rows[inside] - self._start(int(part)))
-        return found
+            yield self.engines[part], inside, rows[inside] - self._start(int(part))
 
     def all_vectors(self) -> Float[np.ndarray, "rows dim"]:
         """Every exact vector, without a copy where one engine has them in one piece."""

@@ -12,7 +12,8 @@ searches or encodes.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -34,8 +35,12 @@ QUERIES = "queries.safetensors"
 """Beside a run's or release's index."""
 MISTAKEN = 0.02
 """How often a label is taken to be wrong."""
-_LEAST = 1e-4
+LEAST = 1e-4
 """The smallest probability that counts, so that no single wish decides alone against many."""
+_REMEMBERED = 32
+"""Values of which it is remembered where they are."""
+Probabilities = Callable[[str, np.ndarray], np.ndarray]
+"""An attribute and rows -> probabilities [rows, v] of its values."""
 
 
 class Wishes(NamedTuple):
@@ -183,14 +188,18 @@ class Weigher:
     def __init__(self, items: Items, signals: Signals | None = None) -> None:
         self.items, self.signals = items, signals
         self._counted: dict[str, np.ndarray] = {}
+        self._chosen: OrderedDict[tuple[str, tuple[str, ...]], tuple[np.ndarray, np.ndarray]] = OrderedDict()
 
     def weigh(
-        self, wishes: Wishes, rows: Integer[np.ndarray, " n"], vectors: Float[np.ndarray, "n dim"]
+        self,
+        wishes: Wishes,
+        rows: Integer[np.ndarray, " n"],
+        vectors: Float[np.ndarray, "n dim"] | Probabilities,
     ) -> Float[np.ndarray, " n"]:
         """Logarithm of the probability that an item is as wished; 0 at best.
 
         Args:
-            vectors: of the rows.
+            vectors: of the rows, or what gives probabilities of their values.
         """
         total = np.zeros(len(rows))
         chances: dict[str, np.ndarray] = {}
@@ -202,10 +211,10 @@ class Weigher:
             absent = np.ones(len(rows))
             for name, some in _grouped(values).items():
                 absent *= 1.0 - self._has(name, some, rows, vectors, chances, wanted=True)
-            total += weight * np.log(np.clip(1.0 - absent, _LEAST, 1.0))
+            total += weight * np.log(np.clip(1.0 - absent, LEAST, 1.0))
         for name, some in _grouped(wishes.unwanted).items():
             chance = self._has(name, some, rows, vectors, chances, wanted=False)
-            total += refusal * np.log(np.clip(chance, _LEAST, 1.0))
+            total += refusal * np.log(np.clip(chance, LEAST, 1.0))
         return total
 
     def as_wished(self, wishes: Wishes) -> Bool[np.ndarray, " rows"]:
@@ -219,8 +228,8 @@ class Weigher:
         return mask
 
     def _has(
-        self, name: str, values: Sequence[str], rows: np.ndarray, vectors: np.ndarray, chances: dict[str, np.ndarray],
-        *, wanted: bool,
+        self, name: str, values: Sequence[str], rows: np.ndarray, vectors: np.ndarray | Probabilities,
+        chances: dict[str, np.ndarray], *, wanted: bool,
     ) -> Float[np.ndarray, " n"]:  # fmt: skip
         """Probability that rows have any of an attribute's values; with `wanted` False, that they have none."""
         known, has = self._labels(name, values, rows)
@@ -228,27 +237,29 @@ class Weigher:
         found = np.where(has, right, wrong) if wanted else np.where(has, wrong, right)
         unknown = np.flatnonzero(~known)
         if len(unknown):
-            found[unknown] = self._predicted(name, values, vectors[unknown], unknown, rows, chances, wanted)
+            found[unknown] = self._predicted(name, values, vectors, unknown, rows, chances, wanted)
         return found
 
     def _predicted(
-        self, name: str, values: Sequence[str], pictures: np.ndarray, places: np.ndarray,
+        self, name: str, values: Sequence[str], vectors: np.ndarray | Probabilities, places: np.ndarray,
         rows: np.ndarray, chances: dict[str, np.ndarray], wanted: bool,
     ) -> Float[np.ndarray, " unknown"]:  # fmt: skip
         signal = self.signals.attributes.get(name) if self.signals is not None else None
         columns = [signal.values.index(value) for value in values if value in signal.values] if signal else []
         shares = [signal.shares[column] for column in columns] if signal else []
         share = sum(shares) if shares else self._share(name, values)
-        share = float(np.clip(share if wanted else 1.0 - share, _LEAST, 1.0 - _LEAST))
+        share = float(np.clip(share if wanted else 1.0 - share, LEAST, 1.0 - LEAST))
         weight = 0.0 if signal is None or not columns else signal.wanted if wanted else signal.unwanted
         if signal is None or not weight:
             return np.full(len(places), share)
         if name not in chances:
             chances[name] = np.full((len(rows), len(signal.values)), np.nan)
-            chances[name][places] = signal.probabilities(pictures)
+            chances[name][places] = (
+                vectors(name, rows[places]) if callable(vectors) else signal.probabilities(vectors[places])
+            )
         one = chances[name][places][:, columns]
         any_ = one.sum(axis=1) if signal.kind == "exclusive" else 1.0 - np.prod(1.0 - one, axis=1)
-        chance = np.clip(any_ if wanted else 1.0 - any_, _LEAST, 1.0)
+        chance = np.clip(any_ if wanted else 1.0 - any_, LEAST, 1.0)
         return np.exp(weight * np.log(chance) + max(0.0, 1.0 - weight) * np.log(share))
 
     def _labels(
@@ -258,14 +269,24 @@ class Weigher:
         view = self._view(name)
         if view is None:
             return np.zeros(len(rows), bool), np.zeros(len(rows), bool)
-        chosen = np.array([*(value in values for value in view.values), False])
-        if view.rows is None:
-            codes = view.codes[rows]
-            return codes >= 0, chosen[codes]
-        known, has = np.zeros(self.items.rows, bool), np.zeros(self.items.rows, bool)
-        known[view.rows] = True
-        has[view.rows[chosen[view.codes]]] = True
-        return known[rows], has[rows]
+        known, has = self._looked_up(name, view, tuple(values))
+        return known[of := view.codes[rows] if view.rows is None else rows], has[of]
+
+    def _looked_up(self, name: str, view: Texts, values: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Whether a code, or of a list column a row, is known and is one of the values; recent ones are remembered."""
+        found = self._chosen.get((name, values))
+        if found is None:
+            chosen = np.array([*(value in values for value in view.values), False])
+            if view.rows is None:
+                found = np.array([*(True for _ in view.values), False]), chosen
+            else:
+                found = np.zeros(self.items.rows, bool), np.zeros(self.items.rows, bool)
+                found[0][view.rows] = True
+                found[1][view.rows[chosen[view.codes]]] = True
+            self._chosen[name, values] = found
+            while len(self._chosen) > _REMEMBERED:
+                self._chosen.popitem(last=False)
+        return found
 
     def _share(self, name: str, values: Sequence[str]) -> float:
         """Of the labelled items, how many have one of the values, where each has one."""

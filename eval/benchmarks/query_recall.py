@@ -5,7 +5,10 @@
 Clustered vectors; three attributes of eight values follow the clusters with noise, half of their cells unknown, and
 signals are the clusters' directions. Picture queries are vectors of the index with noise; text queries are values'
 directions beside a constant that no picture has. Each query is searched plainly, with a wanted and an unwanted value,
-and exactly. The last line says the least recall@10 of the two kinds, and how much longer an understood query takes.
+and exactly: once the wanted value is the one that the query is nearest to, as it is where words are both searched for
+and read, once both are chosen by lot, the hardest case. Times are of one thread's CPU, for machines are shared; `first`
+is that of wishes that an index has not seen before. The last line says the least recall@10, and how much longer an
+understood query takes, in both cases.
 """
 
 import argparse
@@ -57,26 +60,43 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Embedded.build(Vectors(vectors, Items.of(pa.table(columns)), "made up", None), Path(folder) / "i", texts=texts)
         index = Embedded(Path(folder) / "i", verify=False)
-        found = {kind: _measure(index, kind, asked[kind], signals, rng) for kind in KINDS}
+        found = {
+            kind: {
+                name: _measure(index, kind, asked[kind], signals, rng, nearest=name == "nearest")
+                for name in ("nearest", "lot")
+            }
+            for kind in KINDS
+        }
         factory = index.meta.factory
-    recall = min(one["recall@10"] for one in found.values())
-    ratio = max(one["understood_p50_ms"] / one["plain_p50_ms"] for one in found.values())
+    recall = min(one["recall@10"] for cases in found.values() for one in cases.values())
+    ratio, hardest = (
+        round(max(cases[name]["understood_p50_ms"] / cases[name]["plain_p50_ms"] for cases in found.values()), 2)
+        for name in ("nearest", "lot")
+    )
     about = {"vectors": count, "dim": dim, "factory": factory, "queries": QUERIES, "known": 0.5}
-    publish(arguments.name, {"recall@10": round(recall, 4), "ratio": round(ratio, 2)}, {**about, **found})
+    publish(arguments.name, {"recall@10": recall, "ratio": ratio, "ratio_by_lot": hardest}, {**about, **found})
 
 
-def _measure(index: Embedded, kind, vectors: np.ndarray, signals: Signals, rng: np.random.Generator) -> dict:
-    shares, times = [], {"plain": [], "understood": []}
+def _measure(
+    index: Embedded, kind, vectors: np.ndarray, signals: Signals, rng: np.random.Generator, *, nearest: bool
+) -> dict:
+    shares, times = [], {"plain": [], "understood": [], "first": []}
     for vector in vectors:
         first, second = rng.permutation(ATTRIBUTES)[:2]
-        wanted, refused = (Value(f"a{n}", f"v{rng.integers(VALUES)}") for n in (first, second))
+        codes = rng.integers(VALUES, size=2)
+        if nearest:
+            close = np.stack([signals.attributes[f"a{n}"].vectors @ vector for n in range(ATTRIBUTES)])
+            first, codes[0] = np.unravel_index(close.argmax(), close.shape)
+            second = (first + 1) % ATTRIBUTES
+            codes[1] = close[second].argmin()
+        wanted, refused = (Value(f"a{n}", f"v{code}") for n, code in zip((first, second), codes, strict=True))
         plain = CompiledQuery(vector, kind, (), NO_WISHES, signals)
         asked = plain._replace(wishes=Wishes(wanted=((wanted,),), unwanted=(refused,)))
-        index.search([asked], 10)  # what wishes mean to an index is remembered, as filters are
-        for name, query in (("plain", plain), ("understood", asked)):
-            started = time.perf_counter()
+        index.search([plain], 10)
+        for name, query in (("first", asked), ("plain", plain), ("understood", asked)):
+            started = time.thread_time()
             (hits,) = index.search([query], 10)
-            times[name].append(1e3 * (time.perf_counter() - started))
+            times[name].append(1e3 * (time.thread_time() - started))
         (exact,) = index.exact([asked], 10)
         shares.append(len({hit.id for hit in hits} & {hit.id for hit in exact}) / 10)
     medians = {f"{name}_p50_ms": round(float(np.median(some)), 3) for name, some in times.items()}

@@ -172,3 +172,18 @@ def test_the_same_but_keeps_what_is_not_changed(tmp_path, vectors_of) -> None:
     assert kept.conditions
     with pytest.raises(UsageError, match="what should be other"):
         same_but(start, " ", index, vocabulary)
+
+
+@pytest.mark.parametrize("wishes", [WISHES[0], Wishes(wanted=((Value("tags", "eco"),),), unwanted=(STRIPED,))])
+def test_quantised_cells_find_what_scoring_everything_finds(tmp_path, vectors_of, wishes) -> None:
+    """Wishes that have nothing to do with the query, whose results lie far down in a plain search."""
+    Index.build(vectors_of(6_000), tmp_path / "index", factory="IVF64,PQ16x4fsr,RFlat")
+    index = Index.open(tmp_path / "index", signals=signals())
+    found = 0
+    for seed in range(10):
+        noise = np.random.default_rng(seed).standard_normal(32).astype(np.float32)
+        vector = index.vector(f"i{31 * seed}") + 0.05 * noise
+        asked = CompiledQuery(vector / np.linalg.norm(vector), "picture", (), wishes, index.signals)
+        (hits,), (exact,) = index.backend.search([asked], 10), index.backend.exact([asked], 10)
+        found += len({hit.id for hit in hits} & {hit.id for hit in exact})
+    assert found >= 98
