@@ -82,6 +82,11 @@ class Collection:
         made._uploaded = self._uploaded  # vectors of pictures, which no index changes
         return made
 
+    @property
+    def reads(self) -> bool:
+        """Whether words are read for values, negations and numbers."""
+        return self._vocabulary is not None
+
     def search(self, body: SearchBody, picture: bytes | None, uploads: Uploads) -> Found:
         """The best items of a search.
 

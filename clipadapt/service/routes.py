@@ -158,6 +158,7 @@ def _add_state(api: APIRouter, serving: Serving) -> None:
             content: dict[str, Any] = {
                 "name": serving.name, "items": len(index), "image_space": index.meta.image_space,
                 "pictures": collection.pictures is not None, "tags": collection.tagger is not None,
+                "reads": collection.reads,
                 "events": serving.traffic.logs,
                 "current": _described(collection),
                 "columns": _columns(collection),

@@ -82,6 +82,8 @@ class UnderstoodPart(BaseModel):
     text: str
     values: list[NamedValue]
     conditions: list[str]
+    without: str
+    """The text without this part."""
 
 
 class Understood(BaseModel):
@@ -174,6 +176,8 @@ class Info(BaseModel):
     image_space: str
     pictures: bool
     tags: bool
+    reads: bool
+    """Whether words are read for values, negations and numbers, and `but` is understood."""
     events: bool
     """Whether POST /events keeps what it is sent."""
     current: Described

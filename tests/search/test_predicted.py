@@ -5,10 +5,11 @@ import numpy as np
 from clipadapt.recognition.calibration import Scale
 from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.predicted import Predicted
+from clipadapt.search.recall import Kind
 from clipadapt.search.segments import Segments
 from clipadapt.search.wishes import LEAST, Signal, Signals
 
-PARAMS = {"picture": SearchParams(1, 1), "text": SearchParams(1, 1)}
+PARAMS: dict[Kind, SearchParams] = {"picture": SearchParams(1, 1), "text": SearchParams(1, 1)}
 
 
 def test_bytes_say_what_the_vectors_say_and_outlive_what_is_added() -> None:

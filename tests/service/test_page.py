@@ -19,6 +19,7 @@ from tiny_models import OPEN_CLIP, write_open_clip
 from clipadapt.deploy.event_log.read import read
 from clipadapt.inputs import resolve
 from clipadapt.search.index import Index
+from clipadapt.search.typed import Known
 from clipadapt.service.app import create_app
 from clipadapt.service.batching import BatchedEncoder
 from clipadapt.service.collection import Collection
@@ -285,6 +286,75 @@ def test_facets_narrow_and_chips_take_away(served, open_page):
     assert page.locator("#chips .chip").count() == 2
     page.click("#clear")
     wait_for_ids(page, search(address, text="shirt"))
+
+
+@pytest.fixture
+def reading(served, collection_of: Callable[..., Collection], shop: Path) -> str:
+    """A service that reads what is typed."""
+    plain = collection_of()
+    pictures = ItemPictures.of(resolve(source=str(shop)), plain.index.ids())
+    return served(Collection("000001", plain.index, plain.encoder, "torch", pictures, known=Known()))
+
+
+def test_every_part_that_was_understood_can_be_taken_out(reading: str, open_page):
+    colour = colours_of(reading)[0]
+    text = f"{colour} shirt, not striped"
+    page = open_page(reading, f"/?q={text}")
+    wait_for_ids(page, search(reading, text=text))
+    chips = page.locator("#understood .chip")
+    assert chips.all_inner_texts() == [f"baseColour: {colour}", "not Pattern: Striped"]
+    page.click("[aria-label='Take out not Pattern: Striped']")
+    wait_for_ids(page, search(reading, text=f"{colour} shirt"))
+    assert state(page) == [["q", f"{colour} shirt"]]
+    assert page.input_value("#words") == f"{colour} shirt"
+    page.go_back()
+    page.wait_for_function("() => document.querySelectorAll('#understood .chip').length === 2")
+    page.click("#understood .link")
+    wait_for_ids(page, search(reading, text=text, plain=True))
+    assert chips.all_inner_texts() == ["Words as they stand"]
+    chips.first.click()
+    wait_for_ids(page, search(reading, text=text))
+
+
+def test_the_same_but_by_keys_and_by_chips(reading: str, open_page):
+    page = open_page(reading, "/?q=shirt")
+    page.wait_for_selector(SHOTS)
+    page.keyboard.press("/")
+    page.keyboard.press("ArrowDown")
+    first = ids(page)[0]
+    own = httpx.get(f"{reading}/items/{first}").json()["attributes"]["baseColour"]
+    other = next(colour for colour in colours_of(reading) if colour != own)
+    page.keyboard.press("b")
+    page.keyboard.press("Escape")
+    assert page.locator("form.but").count() == 0
+    assert page.evaluate("document.activeElement.dataset.id") == first
+    page.keyboard.press("b")
+    page.keyboard.type(other)
+    page.keyboard.press("Enter")
+    wait_for_ids(page, search(reading, parts=[{"item": first, "but": other}]))
+    assert state(page) == [["item", first], ["but", other]]
+    assert page.locator("#understood .chip").all_inner_texts() == [f"baseColour: {other}"]
+    assert page.locator("#like .what").inner_text().endswith(f", but {other}")
+    page.fill("#words", "not striped")  # more changes, not words beside a picture
+    wait_for_ids(page, search(reading, parts=[{"item": first, "but": f"{other}, not striped"}]))
+    page.click(f"[aria-label='Take out baseColour: {other}']")
+    wait_for_ids(page, search(reading, parts=[{"item": first, "but": "not striped"}]))
+    page.locator(".but-of").first.click()
+    offered = page.locator("form.but .chip").first
+    value, item = offered.inner_text(), ids(page)[0]
+    offered.click()
+    wait_for_ids(page, search(reading, parts=[{"item": item, "but": value}]))
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_axe_finds_no_serious_fault_in_what_was_understood(reading: str, open_page, colours: str):
+    page = open_page(reading, "/?q=shirt, not striped", color_scheme=colours, viewport=PHONE)
+    page.wait_for_selector("#understood .chip")
+    page.locator(".but-of").first.click()
+    page.wait_for_selector("form.but input")
+    page.wait_for_selector("#results:not([aria-busy])")
+    assert serious_faults(page) == []
+    assert sideways(page) == 0
 
 
 def test_more_like_this_by_keys_alone(served, open_page):

@@ -27,6 +27,8 @@ def test_an_answer_says_what_was_understood(reading, colours):
     (one,) = answer["understood"]
     assert one["explained"] == f"shirt · baseColour: {colours[0]} or {colours[1]} · not Pattern: Striped"
     assert [part["kind"] for part in one["parts"]] == ["words", "wanted", "unwanted"]
+    without = [part["without"] for part in one["parts"]]
+    assert without[1:] == ["shirt not striped", f"shirt, {colours[0]} or {colours[1]}"]
     assert answer["hits"][0]["attributes"].get("Pattern") != "Striped"
     plain = reading.post("/search", json={"text": "shirt, not striped", "plain": True}).json()
     assert plain["understood"] == []

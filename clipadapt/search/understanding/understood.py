@@ -124,10 +124,15 @@ class Understood:
                 "text": self.text[part.start : part.end],
                 "values": [value._asdict() for value in part.values],
                 "conditions": [str(one) for one in part.conditions],
+                "without": self._cut(part),
             }
             for part in self.parts
         ]
         return {"text": self.text, "explained": self.explain(), "parts": parts, "notes": list(self.notes)}
+
+    def _cut(self, part: Part) -> str:
+        """The text without a part, as somebody would type it."""
+        return f"{self.text[: part.start].rstrip(_SIGNS)} {self.text[part.end :].lstrip(_SIGNS)}".strip(_SIGNS)
 
     def _whole(self) -> bool:
         at = 0

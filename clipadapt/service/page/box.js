@@ -16,11 +16,12 @@ export function draw(typing) {
   $("words").placeholder = hasPicture(state) ? "Add words, such as “in red”" : "Describe what you are looking for";
   const box = $("like");
   const wanted = state.item || state.picture;
+  const shown = JSON.stringify([wanted, state.but]);
   box.hidden = !wanted;
-  if (box.dataset.of !== wanted) {
-    box.dataset.of = wanted;
+  if (box.dataset.of !== shown) {
+    box.dataset.of = shown;
     box.replaceChildren();
-    if (wanted) drawLike(box, wanted);
+    if (wanted) drawLike(box, wanted, state.but ? `, but ${state.but}` : "", shown);
   }
   $("mix").hidden = !hasBoth(state);
   $("weight").value = String(state.w);
@@ -30,30 +31,30 @@ export function draw(typing) {
   $("mix-picture").textContent = `Picture ${100 - words}%`;
 }
 
-async function drawLike(box, wanted) {
+async function drawLike(box, wanted, but, shown) {
   const state = page.state();
-  const remove = (label) => h("button", { type: "button", class: "drop-it", "aria-label": label, title: label, onclick: () => { page.go(page.fresh({ item: "", picture: "" })); $("words").focus(); } }, icon("cross"));
+  const remove = (label) => h("button", { type: "button", class: "drop-it", "aria-label": label, title: label, onclick: () => { page.go(page.fresh({ item: "", but: "", picture: "" })); $("words").focus(); } }, icon("cross"));
   const own = state.picture ? upload.kept(state.picture) : null;
   if (state.picture) {
     box.append(own ? h("img", { src: own, alt: "Your picture" }) : h("span", { class: "no-picture" }, "?"), h("span", { class: "what" }, "Your picture"), remove("Remove your picture"));
     return;
   }
-  box.append(h("span", { class: "what" }, "Like this"), remove("Remove the item that results should be like"));
+  box.append(h("span", { class: "what" }, `Like this${but}`), remove("Remove the item that results should be like"));
   try {
     const like = page.hits().find((hit) => hit.id === wanted) ?? (await api.item(wanted));
-    if (box.dataset.of !== wanted) return;
-    box.title = `Like ${alt(like)}`;
+    if (box.dataset.of !== shown) return;
+    box.title = `Like ${alt(like)}${but}`;
     if (like.image_url) box.prepend(picture(like, 64, { eager: true }));
-    box.querySelector(".what").textContent = `Like ${title(like)}`;
+    box.querySelector(".what").textContent = `Like ${title(like)}${but}`;
   } catch {
-    box.querySelector(".what").textContent = `Like ${wanted}`; // the search itself says what is wrong with it
+    box.querySelector(".what").textContent = `Like ${wanted}${but}`; // the search itself says what is wrong with it
   }
 }
 
 async function takePicture(file) {
   try {
     const key = await upload.keep(file);
-    page.go(page.fresh({ picture: key, item: "" }));
+    page.go(page.fresh({ picture: key, item: "", but: "" }));
     toast("Searching with your picture.");
   } catch (error) {
     toast(error.message);

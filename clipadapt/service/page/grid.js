@@ -4,7 +4,7 @@ import { $, alt, count, h, icon, known, picture, title } from "./dom.js";
 
 const open = new Set(); // items whose facts a person asked for
 
-/** An answer's grid. `act` has open(hit, arm), like(hit, arm), address(hit); `moves`: a hit's key -> what to say of its place. */
+/** An answer's grid. `act` has open(hit, arm), like(hit, arm), but(hit, changes, arm), others(hit) and address(hit); `moves`: a hit's key -> what to say of its place. */
 export function grid({ hits, arm }, { act, details, moves = null, label = "Results" }) {
   return h("ol", { class: `grid${details ? " detailed" : ""}`, "aria-label": label }, hits.map((hit, place) => card(hit, place, arm, act, moves?.get(key(hit)), details)));
 }
@@ -26,7 +26,8 @@ function card(hit, place, arm, act, move, details) {
   link.addEventListener("dragstart", (event) => event.dataTransfer.setData("application/x-item", hit.id));
   const like = h("button", { type: "button", class: "act like", tabindex: "-1", "aria-label": `More like ${title(hit)}`, title: "More like this (m)", onclick: () => act.like(hit, arm) }, icon("spark"), h("span", { class: "long" }, "More like this"), h("span", { class: "short" }, "Similar"));
   const facts = h("button", { type: "button", class: "act facts-of", tabindex: "-1", "aria-label": `Score and attributes of ${title(hit)}`, title: "Score and attributes (i)" }, icon("info"));
-  const box = h("li", { class: "card", dataset: { key: key(hit) } }, link, move ? badge(move) : null, h("div", { class: "acts" }, like, facts), h("p", { class: "caption" }, title(hit)));
+  const but = h("button", { type: "button", class: "act but-of", tabindex: "-1", "aria-expanded": "false", "aria-label": `The same as ${title(hit)}, but with changes`, title: "The same, but … (b)" }, "But…");
+  const box = h("li", { class: "card", dataset: { key: key(hit) } }, link, move ? badge(move) : null, h("div", { class: "acts" }, like, act.others ? but : null, facts), h("p", { class: "caption" }, title(hit)));
   const show = (wanted) => {
     box.querySelector("dl")?.remove();
     facts.setAttribute("aria-expanded", String(wanted));
@@ -39,7 +40,34 @@ function card(hit, place, arm, act, move, details) {
     show(wanted);
   });
   show(details || open.has(hit.id));
+  but.addEventListener("click", () => {
+    const there = box.querySelector("form");
+    there?.remove();
+    but.setAttribute("aria-expanded", String(!there));
+    if (there) return;
+    box.append(changesOf(hit, arm, act, () => but.click()));
+    box.querySelector("form input").focus();
+  });
   return box;
+}
+
+/** What could be other than in a hit: a field, and values that other items have. */
+function changesOf(hit, arm, act, close) {
+  const field = h("input", { type: "text", maxlength: "1000", autocomplete: "off", placeholder: "red, long sleeves", "aria-label": `What should be other than in ${title(hit)}` });
+  const chips = act.others(hit).map((value) => h("li", {}, h("button", { type: "button", class: "chip plain", onclick: () => act.but(hit, value, arm) }, value)));
+  const form = h("form", { class: "but", "aria-label": `The same as ${title(hit)}, but` }, h("div", { class: "row" }, field, h("button", { class: "solid" }, "Go")), chips.length ? h("ul", { class: "chips" }, chips) : null);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (field.value.trim()) act.but(hit, field.value.trim(), arm);
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.preventDefault();
+    const shot = form.closest(".card").querySelector("a.shot");
+    close();
+    shot.focus();
+  });
+  return form;
 }
 
 function factsOf(hit, place) {
@@ -140,6 +168,9 @@ export function current() {
   const data = document.activeElement?.closest?.("#stage .card")?.querySelector("a.shot")?.dataset;
   return data ? [data.id, data.place.slice(0, data.place.indexOf(" "))] : [null, null];
 }
+
+/** Opens or closes what could be other than in the result in focus. */
+export const toggleBut = () => document.activeElement?.closest?.(".card")?.querySelector(".but-of")?.click();
 
 /** Opens or closes the facts of the result in focus. */
 export const toggleFacts = () => document.activeElement?.closest?.(".card")?.querySelector(".facts-of")?.click();

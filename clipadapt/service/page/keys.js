@@ -54,6 +54,9 @@ function press(event, { act, go, state, hit }) {
     case "m":
       if (here) act.like(hit(here) ?? { id: here }, arm);
       return here !== null;
+    case "b":
+      grid.toggleBut();
+      return here !== null;
     case "i":
       grid.toggleFacts();
       return here !== null;

@@ -11,7 +11,8 @@ import * as grid from "./grid.js";
 import * as item from "./item.js";
 import { keyboard } from "./keys.js";
 import * as start from "./start.js";
-import { asks, empty, hasBoth, hasPicture, PAGE, read, write } from "./state.js";
+import { asks, changes, empty, hasBoth, hasPicture, PAGE, read, write } from "./state.js";
+import * as understood from "./understood.js";
 import * as upload from "./upload.js";
 
 let state = read(location.search);
@@ -46,7 +47,11 @@ const act = {
   },
   like: (hit, arm) => {
     if (arm) clicked(arm, hit.id);
-    go(fresh({ item: hit.id, picture: "", q: "" }));
+    go(fresh({ item: hit.id, but: "", picture: "", q: "" }));
+  },
+  but: (hit, text, arm) => {
+    if (arm) clicked(arm, hit.id);
+    go(fresh({ item: hit.id, but: text, picture: "", q: "", plain: "" }));
   },
   close: () => (history.state?.opened ? history.back() : go({ open: "" }, { replace: true })),
   filter: (column, value) => go(fresh({ where: chosen(state.where, column).includes(value) ? state.where : toggle(state.where, column, value) })),
@@ -65,7 +70,7 @@ function render() {
   $("details").setAttribute("aria-pressed", String(state.details));
   facets.drawChips(state.where, (where) => go(fresh({ where })));
   document.title = [state.q || (hasPicture(state) ? "By picture" : ""), info.name].filter(Boolean).join(" · ");
-  const wanted = JSON.stringify([asks(state) || state.where.length ? [state.q.trim(), state.item, state.picture, hasBoth(state) ? state.w : 0, state.k] : [], state.where, view]);
+  const wanted = JSON.stringify([asks(state) || state.where.length ? [state.q.trim(), state.item, state.but, state.plain, state.picture, hasBoth(state) ? state.w : 0, state.k] : [], state.where, view]);
   if (wanted !== shownFor) load(wanted, view);
   else $("stage").dispatchEvent(new CustomEvent("redraw"));
   drawItem();
@@ -116,9 +121,11 @@ async function loadHits(view, signal) {
   const words = state.q.trim();
   const browsing = !asks(state);
   const body = { where: state.where, k: Math.min(state.k, info.limits.k) };
-  if (words) body.text = words;
+  if (words && !state.but) body.text = words;
   if (browsing) body.text = start.wordsOf(state.where, panel, chosen);
-  if (state.item) body.item = state.item;
+  if (state.but) body.parts = [{ item: state.item, but: changes(state) }];
+  else if (state.item) body.item = state.item;
+  if (state.plain && !state.but) body.plain = true;
   if (hasBoth(state)) body.text_weight = state.w;
   const blob = state.picture ? upload.blob(state.picture) : null;
   if (state.picture && !blob) throw new api.ApiError("The picture of this address is only in the browser tab where it was added. Add it again, or search in words.", { code: "picture_gone" });
@@ -158,6 +165,7 @@ function drawHits(answers, view, { browsing, k }) {
   if (browsing && hits.length) notes.push(note("Add words or a picture to put these in the order of a search."));
   if (info.candidate === null && ["candidate", "both"].includes(state.view)) notes.push(note("Only one release is served, so there is nothing to compare it with."));
   $("notes").replaceChildren(...notes);
+  understood.draw(browsing ? [] : answers[0].understood, state, (patch) => go(fresh(patch)));
   drawFoot(answers);
 }
 
@@ -179,6 +187,7 @@ async function welcome(signal) {
   $("details").hidden = true;
   $("status").textContent = "";
   $("notes").replaceChildren();
+  understood.draw([], { ...state, plain: "" }, () => {});
   drawFoot([]);
   const room = h("div", {});
   grid.place(room);
@@ -192,6 +201,7 @@ function failed(error) {
   $("details").hidden = true;
   $("status").textContent = "";
   $("notes").replaceChildren();
+  understood.draw([], { ...state, plain: "" }, () => {});
   if (facetsFor === null) $("facets").replaceChildren();
   const button = (text, action, kind = "quiet") => h("button", { type: "button", class: kind, onclick: action }, text);
   const ways = [];
@@ -271,6 +281,7 @@ async function begin() {
     }
   }
   events.begin(info);
+  if (info.reads) act.others = (hit) => understood.others(hit, panel);
   info.filterable = new Set(info.columns.map((column) => column.name));
   $("name").textContent = info.name;
   if (!info.pictures) document.body.classList.add("wordy");
