@@ -5,10 +5,12 @@
     sampler.swaps(rows)        # [n, swaps]: whether the two systems change places on each row's product
 
 What a product gets depends on the seed and its name alone, and is made when first used: figures share draws
-without anyone holding products x draws, and a search that reaches 10,000 of a million products pays for those.
+without anyone holding products x draws, and a search that reaches 10,000 of a million products pays for those. Threads
+may share a sampler.
 Source: Rubin, "The Bayesian bootstrap", Ann. Statist. 9 (1981) 130-134; Dirichlet weights are exponentials, normalised.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -60,9 +62,10 @@ class Sampler:
 
     def summed(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, " draws"]:
         """Weights of some rows added up; kept for the next call with the same array, as of queries of one gallery."""
-        if self._summed is None or self._summed[0] is not rows:
-            self._summed = rows, self.weights(rows).sum(axis=0, dtype=np.float64)
-        return self._summed[1]
+        kept = self._summed
+        if kept is None or kept[0] is not rows:
+            kept = self._summed = rows, self.weights(rows).sum(axis=0, dtype=np.float64)
+        return kept[1]
 
     def swaps(self, rows: Int[np.ndarray, " n"], swaps: slice = slice(None)) -> Bool[np.ndarray, "n swaps"]:
         """Fair coins, equal for rows of one product; of some swaps."""
@@ -79,23 +82,26 @@ class Sampler:
 
 
 class _Rows:
-    """A table whose rows are made on first use; emptied when it would hold more than `most` rows."""
+    """A table whose rows are made on first use, by one thread; emptied when it would hold more than `most` rows."""
 
     def __init__(self, rows: int, make: Callable[[int], np.ndarray], most: int) -> None:
         self._slots = np.full(rows, -1, np.int64)
         self._make = make
         self._most = most
         self._table: np.ndarray | None = None
+        self._lock = threading.Lock()
 
     def of(self, rows: Int[np.ndarray, " n"], columns: slice) -> Shaped[np.ndarray, "n size"]:
         distinct = np.unique(rows)
-        new = distinct[self._slots[distinct] < 0]
-        if len(new):
-            known = 0 if self._table is None else len(self._table)
-            if known and known + len(new) > self._most:
-                self._slots[:], self._table, new, known = -1, None, distinct, 0
-            made = np.stack([self._make(int(row)) for row in new])
-            self._table = made if self._table is None else np.concatenate([self._table, made])
-            self._slots[new] = np.arange(known, known + len(new))
-        assert self._table is not None, "no row was named"
-        return self._table[self._slots[rows], columns]
+        with self._lock:
+            new = distinct[self._slots[distinct] < 0]
+            if len(new):
+                known = 0 if self._table is None else len(self._table)
+                if known and known + len(new) > self._most:
+                    self._slots[:], self._table, new, known = -1, None, distinct, 0
+                made = np.stack([self._make(int(row)) for row in new])
+                self._table = made if self._table is None else np.concatenate([self._table, made])
+                self._slots[new] = np.arange(known, known + len(new))
+            table, slots = self._table, self._slots[rows]
+        assert table is not None, "no row was named"
+        return table[slots, columns]

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from clipadapt.statistics.sampling import Sampler
@@ -22,6 +24,27 @@ def test_rows_that_no_longer_fit_are_made_again_the_same():
         rows = np.arange(start, min(start + 7, 40))
         np.testing.assert_array_equal(small.weights(rows), large.weights(rows))
     np.testing.assert_array_equal(small.weights(np.arange(40)), large.weights(np.arange(40)))
+
+
+def test_threads_that_share_a_sampler_get_what_one_gets():
+    names = [f"p{number}" for number in range(60)]
+    alone = Sampler(names, draws=64, swaps=64, seed=0)
+    draw = np.random.default_rng(0)
+    asked = [draw.choice(60, size=8, replace=False) for _ in range(200)]
+    galleries = [np.arange(start, start + 20) for start in (0, 20, 40)]
+    shared = Sampler(names, draws=64, swaps=64, seed=0, memory_mb=10 * 64 * 4 / 2**20)
+
+    def right(number: int) -> bool:
+        rows, gallery = asked[number], galleries[number % 3]
+        return all(
+            np.array_equal(getattr(shared, what)(some), getattr(alone, what)(some))
+            for what, some in (("weights", rows), ("swaps", rows), ("summed", gallery))
+        )
+
+    for gallery in galleries:
+        alone.summed(gallery)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(right, range(len(asked))))
 
 
 def test_weights_are_exponential_and_coins_fair():

@@ -6,10 +6,12 @@ known. Names are scored per query, everything else by reweighing the gallery. No
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from pydantic import field_validator
 
@@ -24,6 +26,9 @@ from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import Rankings, Resampled, gallery_evidence
 from clipadapt.statistics.galleries import AVERAGE_PRECISION, Figure, RankingMetric, figures
 from clipadapt.statistics.rows import HEADLINE, QUOTED, Bin
+
+_THREADS = 8
+"""At most; each keeps what the draws and swaps of a query's gallery take."""
 
 
 class TextToImage(Ranking):
@@ -196,13 +201,17 @@ def _pairs(context: EvalContext, task: TextToImage) -> dict[tuple[str, ...], lis
 
 def _measured(context: EvalContext, task: TextToImage, search: Search) -> Iterator[MeasuredQuery]:
     wanted = [figure for figure in figures(task.metrics, task.k) if figure != AVERAGE_PRECISION]
-    for number, query in enumerate(search.queries):
-        if query.relevant.any():
-            orders = {system: order[number] for system, order in search.orders.items()}
-            resampled = gallery_evidence(orders, query.relevant, search.gallery, context.sampler, wanted)
-            yield MeasuredQuery(
-                query, search.rankings(number, len(context.catalogue)), resampled, search.gallery[query.relevant]
-            )
+
+    def measured(number: int) -> MeasuredQuery:
+        relevant = search.queries[number].relevant
+        orders = {system: order[number] for system, order in search.orders.items()}
+        resampled = gallery_evidence(orders, relevant, search.gallery, context.sampler, wanted)
+        rankings = search.rankings(number, len(context.catalogue))
+        return MeasuredQuery(search.queries[number], rankings, resampled, search.gallery[relevant])
+
+    numbers = [number for number, query in enumerate(search.queries) if query.relevant.any()]
+    with ThreadPoolExecutor(min(_THREADS, torch.get_num_threads())) as pool:
+        yield from pool.map(measured, numbers)
 
 
 def _cells(
