@@ -163,7 +163,7 @@ async def _promoted_under_load(
     for version in itertools.islice(itertools.cycle(WHOLE), count):
         started, seen = time.perf_counter(), len(answers)
         await asyncio.to_thread(releases.promote, version)
-        while not any(one.release == version for one in answers[seen:]):
+        while not any(one.release == version and one.sent > started for one in answers[seen:]):  # none from before
             if time.perf_counter() - started > 60:
                 raise SystemExit(f"release {version} did not answer within a minute")
             await asyncio.sleep(0.02)
