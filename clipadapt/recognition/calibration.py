@@ -5,7 +5,8 @@
     error, bins = reliability(confidence, right)
 
 One temperature per attribute keeps the order of values, so accuracy is as it was. Nothing here knows of splits: what
-was fitted on which is for the caller to keep apart.
+was fitted on which is for the caller to keep apart. scipy is imported where something is computed: reading an index
+brings this module along and computes nothing, and scipy.optimize took two thirds of its time.
 Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 """
 
@@ -13,9 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, log_softmax
-from scipy.special import softmax as _softmax
 
 BINS = 10
 """Of equal width, in which confidence is held against accuracy."""
@@ -43,11 +41,15 @@ class Scale(NamedTuple):
 
 def softmax(similarity: Float[np.ndarray, "n v"], scale: Scale) -> Float[np.ndarray, "n v"]:
     """Probabilities over the values of an exclusive attribute; they sum to 1."""
-    return _softmax(scale.slope * similarity.astype(np.float64), axis=1)
+    from scipy.special import softmax as over_values
+
+    return over_values(scale.slope * similarity.astype(np.float64), axis=1)
 
 
 def sigmoid(similarity: Float[np.ndarray, "n v"], scale: Scale) -> Float[np.ndarray, "n v"]:
     """Probabilities of each value of a multi attribute on its own."""
+    from scipy.special import expit
+
     return expit(scale.slope * similarity.astype(np.float64) + scale.offset)
 
 
@@ -57,6 +59,9 @@ def fit_softmax(similarity: Float[np.ndarray, "n v"], truth: Int[np.ndarray, " n
     Raises:
         ValueError: no items.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
     if not len(truth):
         raise ValueError("a temperature cannot be fitted on no items")
     step = max(1, _SCORES // max(similarity.shape[1], 1))
@@ -80,6 +85,8 @@ def fit_sigmoid(similarity: Float[np.ndarray, "n v"], truth: Bool[np.ndarray, "n
     Raises:
         ValueError: no items.
     """
+    from scipy.optimize import minimize
+
     if not len(truth):
         raise ValueError("a temperature cannot be fitted on no items")
     wide, sign = similarity.astype(np.float64), np.where(truth, 1.0, -1.0)

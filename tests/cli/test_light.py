@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from data_factory import write_catalogue
+from runs_factory import write_index
 
 HEAVY = ("torch", "transformers", "open_clip", "timm", "peft", "accelerate", "datasets", "sklearn")
 SCRIPT = """
@@ -36,3 +37,13 @@ def test_a_light_verb_imports_nothing_heavy(tmp_path: Path, arguments: list[str]
     done = subprocess.run([sys.executable, "-c", script, *given], capture_output=True, text=True, timeout=120)
     assert done.stderr.splitlines()[-1] == "imported:", done.stderr
     assert done.stdout
+
+
+def test_what_is_known_of_an_index_is_read_without_what_searches_by_words(tmp_path: Path):
+    """scipy too: it took two thirds of the time."""
+    write_index(tmp_path / "index", "image-0", 8)
+    script = SCRIPT.format(heavy=(*HEAVY, "scipy"))
+    command = [sys.executable, "-c", script, "index", "info", str(tmp_path / "index")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr.splitlines()[-1] == "imported:", done.stderr
+    assert "40" in done.stdout
