@@ -58,14 +58,14 @@ class Condition(Section):
             key: value for key in ("attribute", "bin", "k", "wording") if (value := getattr(self, key)) is not None
         }
         paired = self.bound in ("delta", "delta_low", "delta_high", "p", "minimum_detectable")
-        systems = {row.system for row in rows if row.paired}
         rows = rows if self.wording is not None else in_quoted_wording(rows)
-        return [
+        about = [
             row
             for row in select(rows, metric=self.metric, value=self.value, **wanted)
-            if (row.task == self.row or row.task.partition(":")[0] == self.row)
-            and (row.paired if paired or systems else True)
+            if row.task == self.row or row.task.partition(":")[0] == self.row
         ]
+        compared = any(row.paired for row in about)
+        return [row for row in about if row.paired or not (paired or compared)]
 
     def holds(self, row: Row) -> bool:
         """Whether one row is on the right side; a figure that is missing is not."""

@@ -27,7 +27,7 @@ WORDINGS = {
 }
 """How reports call them."""
 
-LOWER_IS_BETTER = frozenset({"calibration_error"})
+LOWER_IS_BETTER = frozenset({"calibration_error", "violations"})
 """Metrics of which a smaller figure is the better one."""
 
 QUOTED = "held_out"
@@ -145,6 +145,9 @@ _ABBREVIATED = {
     "reciprocal_rank": "MRR",
     "recall_at": "recall@{k}",
     "calibration_error": "calibration error",
+    "violations": "violations@{k}",
+    "changed": "changed@{k}",
+    "kept": "kept@{k}",
     "retention": "retention (balanced accuracy)",
 }
 

@@ -14,6 +14,7 @@ from clipadapt.evaluation.tasks.recognition import Recognition
 from clipadapt.evaluation.tasks.retention import Retention
 from clipadapt.evaluation.tasks.task import Task
 from clipadapt.evaluation.tasks.text_to_image import TextToImage
+from clipadapt.evaluation.tasks.typed_queries import TypedQueries
 
 _TASKS: dict[str, type[Task]] = {}
 
@@ -30,7 +31,7 @@ def register(task: type[Task]) -> None:
     _TASKS[name] = task
 
 
-for _task in (Recognition, TextToImage, ImageToImage, ImageToText, Retention):
+for _task in (Recognition, TextToImage, ImageToImage, ImageToText, Retention, TypedQueries):
     register(_task)
 
 
