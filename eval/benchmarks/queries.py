@@ -1,4 +1,4 @@
-"""Queries as people type them on one split, with all, half or a tenth of labels known: eval/queries.yaml.
+"""Queries as people type them on one split: eval/queries.yaml as a benchmark, whose results are kept in eval/results.
 
     python eval/benchmarks/queries.py --model run:runs/fashion --queries runs/fashion/queries.safetensors
 
