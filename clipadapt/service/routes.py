@@ -61,7 +61,7 @@ def _add_search(api: APIRouter, serving: Serving) -> None:
         took = round(1000 * (time.perf_counter() - started), 2)
         query_id = serving.traffic.record(
             route, release=release, items=[hit.id for hit in found.hits], took_ms=took, kind=_kind(body, picture),
-            k=body.k, where=found.columns, query=_kept(body, picture),
+            k=body.k, where=found.columns, understood=_named(found.understood), query=_kept(body, picture),
         )  # fmt: skip
         if route.mirror:
             serving.start(_mirror(serving, query_id, body, picture))
@@ -197,6 +197,16 @@ def _kept(body: schema.SearchBody, picture: bytes | None) -> dict[str, Any]:
     """A query as a log keeps it, where it does; of a picture only that there was one."""
     kept = body.model_dump(exclude_defaults=True, exclude={"user"})
     return kept if picture is None else {**kept, PICTURE: True}
+
+
+def _named(understood: list[dict[str, Any]]) -> list[str]:
+    """What a log keeps of what was understood: the catalogue's values and columns, nothing that somebody wrote."""
+    named = []
+    for part in (part for one in understood for part in one["parts"]):
+        sign = "not " if part["kind"] == "unwanted" else ""
+        named += [f"{sign}{value['attribute']}: {value['value']}" for value in part["values"]]
+        named += part["columns"]
+    return list(dict.fromkeys(named))
 
 
 def _arm_of(serving: Serving, item: str) -> schema.Arm:

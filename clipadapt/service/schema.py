@@ -82,6 +82,8 @@ class UnderstoodPart(BaseModel):
     text: str
     values: list[NamedValue]
     conditions: list[str]
+    columns: list[str]
+    """That the conditions compare."""
     without: str
     """The text without this part."""
 

@@ -1,9 +1,18 @@
 """Searches whose words are read: what the answer says of them, the same but, and words as they stand."""
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from fastapi.testclient import TestClient
+
+from clipadapt.deploy.event_log.read import read
 from clipadapt.search.typed import Known
+from clipadapt.service.app import create_app
 from clipadapt.service.collection import Collection
+from clipadapt.service.serving import Serving
+from clipadapt.service.settings import Settings
+from clipadapt.service.traffic import Traffic
 
 
 @pytest.fixture
@@ -49,3 +58,18 @@ def test_a_service_that_reads_nothing_searches_for_words_as_they_stand(client):
     answer = client.post("/search", json={"text": "shirt, not striped"}).json()
     assert answer["understood"] == []
     assert client.post("/search", json={"parts": [{"item": "0003", "but": "red"}]}).status_code == 400
+
+
+@pytest.mark.parametrize("keep_queries", [False, True])
+def test_the_log_has_what_was_understood_and_no_words(collection_of, colours, tmp_path: Path, keep_queries: bool):
+    plain = collection_of()
+    reading = Collection("000001", plain.index, plain.encoder, "torch", known=Known())
+    traffic = Traffic.open(log=tmp_path / "log", keep_queries=keep_queries)
+    app = create_app(Serving(Settings(), "shop", reading, traffic=traffic))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        client.post("/search", json={"text": f"privatewish {colours[0]} shirt, not striped", "k": 1})
+        client.post("/search", json={"text": "privatewish", "k": 1})
+    first, second = read(tmp_path / "log", "answers").table.to_pylist()
+    assert first["understood"] == [f"baseColour: {colours[0]}", "not Pattern: Striped"]
+    assert second["understood"] == []
+    assert ("privatewish" in json.dumps([first, second], default=str)) == keep_queries

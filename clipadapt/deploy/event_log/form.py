@@ -1,13 +1,14 @@
 """The two kinds of records: events, what people saw and clicked, and answers, what was found for them.
 
     event     {"ts", "user", "release", "arm", "query_id", "item", "position", "event": "impression"|"click"}
-    answer    {"ts", "user", "release", "arm", "query_id", "mirrored", "kind", "k", "where", "items", "took_ms",
-               "error", "query"}
+    answer    {"ts", "user", "release", "arm", "query_id", "mirrored", "kind", "k", "where", "understood", "items",
+               "took_ms", "error", "query"}
 
 ts is UTC with milliseconds; user a salted hash, null where there is none or where the client chose the arm itself, for
 then the answer is no part of a comparison of users; position counts from 1. A mirrored answer is one that nobody saw:
-the candidate's, to the query of the same query_id. where names columns only, and query (its words) is null unless the
-service was started to keep it. Nothing here knows of files.
+the candidate's, to the query of the same query_id. where names columns only; understood names values of the catalogue
+that the words were read for ("Pattern: Striped", "not Length: Mini") and columns that they compare; query (the words)
+is null unless the service was started to keep it. Nothing here knows of files.
 """
 
 import datetime
@@ -45,6 +46,7 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             pa.field("kind", pa.string()),
             pa.field("k", pa.int32()),
             pa.field("where", pa.list_(pa.string())),
+            pa.field("understood", pa.list_(pa.string())),
             pa.field("items", pa.list_(pa.string()), nullable=False),
             pa.field("took_ms", pa.float64()),
             pa.field("error", pa.string()),

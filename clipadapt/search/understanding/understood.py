@@ -124,6 +124,7 @@ class Understood:
                 "text": self.text[part.start : part.end],
                 "values": [value._asdict() for value in part.values],
                 "conditions": [str(one) for one in part.conditions],
+                "columns": [one.column for one in part.conditions],
                 "without": self._cut(part),
             }
             for part in self.parts

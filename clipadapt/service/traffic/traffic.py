@@ -110,6 +110,7 @@ class Traffic:
         kind: QueryKind,
         k: int,
         where: Sequence[str] = (),
+        understood: Sequence[str] = (),
         query: Mapping[str, Any] | None = None,
     ) -> str:
         """Writes an answer down; gives the query id that its events come back with.
@@ -117,13 +118,14 @@ class Traffic:
         Args:
             items: ids, best first.
             where: columns that the query was restricted by.
+            understood: values and columns that its words were read for; never the words.
             query: as the client sent it; kept only where the log keeps queries.
         """
         query_id = self._identity.issue(Query(release, route.arm, route.user))
         kept = json.dumps(query, ensure_ascii=False) if query is not None and self._keep_queries else None
         self._answer(
             query_id, route.user, release, route.arm, items=list(items), took_ms=took_ms, kind=kind, k=k,
-            where=list(where), query=kept,
+            where=list(where), understood=list(understood), query=kept,
         )  # fmt: skip
         return query_id
 

@@ -161,3 +161,12 @@ def test_no_log_at_all(tmp_path):
     (tmp_path / "events-1.parquet").write_bytes(b"no parquet")
     with pytest.raises(StoreError, match="cannot be read"):
         read(tmp_path, "events")
+
+
+def test_a_packed_log_of_before_a_column_was_added_is_read_with_nulls(tmp_path):
+    (tmp_path / "answers-1.jsonl").write_bytes(line(answer(1, understood=["Pattern: Striped"])))
+    packed = read(tmp_path, "answers").table
+    (tmp_path / "answers-1.jsonl").unlink()
+    pq.write_table(packed.drop_columns(["understood"]), tmp_path / "answers-1.parquet")
+    (tmp_path / "answers-2.jsonl").write_bytes(line(answer(2, understood=["not Length: Mini"])) + line(answer(3)))
+    assert read(tmp_path, "answers").table.column("understood").to_pylist() == [None, ["not Length: Mini"], None]
