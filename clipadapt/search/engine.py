@@ -29,6 +29,9 @@ FAISS = str(faiss.__version__)
 
 _FEW = 4096
 """Up to so many matches are scored exactly: under 10 ms at 512 dimensions."""
+_DEEP = 32
+"""One in so many cells is looked into at least where a ranking is read far down. Of a million vectors, 80 results of
+queries with wishes were found to 0.99 so, and to 0.89 with the cells that the nearest ten need."""
 _TRAINING = 64
 """Training vectors per cell; FAISS asks for 39 at least, and more than 64 moved recall by less than 0.001."""
 
@@ -177,6 +180,10 @@ class Engine:
     def exhaustive(self) -> bool:
         """Whether every search is exact."""
         return self.index is self._flat
+
+    def deep_probe(self, probe: int) -> int:
+        """Cells for a search that reads far down its ranking; 1 stays, for then cells say nothing of such queries."""
+        return probe if self.ivf is None or probe == 1 else max(probe, self.ivf.nlist // _DEEP)
 
     def memory(self) -> int:
         """Bytes a mapped index needs in memory: the file but for exact vectors behind a quantiser."""

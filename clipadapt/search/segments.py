@@ -64,7 +64,8 @@ class Segments:
 
         Args:
             wider: what each engine's `probe` is multiplied by.
-            deep: gives all candidates that such a search scores exactly, `refine` times k, at no higher cost.
+            deep: gives all candidates that such a search scores exactly, `refine` times k, from a thirty-second of the
+                cells at least: what is wanted of them lies further off than what `probe` was measured for.
         """
         depth = k * max(params[kind].refine for params in self._params) if deep else k
         found = []
@@ -74,7 +75,7 @@ class Segments:
             selection = selected.parts[number] if selected is not None else None
             width = k
             if deep:
-                params, width = params._replace(refine=1), k * params.refine
+                params, width = params._replace(refine=1, probe=engine.deep_probe(params.probe)), k * params.refine
             if engine.count:
                 found.append((number, engine.search(queries, width, params, selection)))
         return self._joined(found, queries, depth)
