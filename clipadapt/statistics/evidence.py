@@ -112,7 +112,7 @@ def gallery_evidence(
         # Most figures look at the top alone; so does their bootstrap, if the top weighs enough under every draw.
         top = min(_top(wanted, total), len(order))
         weights = sampler.weights(gallery[order[:top]])
-        deepest = np.maximum(_deepest(wanted), relevant_weight * scale)
+        deepest = np.maximum(_deepest(wanted), relevant_weight * scale if _to_total(wanted) else 0.0)
         if top < len(order) and (weights.sum(axis=0, dtype=np.float64) * scale < deepest).any():
             top, weights = len(order), sampler.weights(gallery[order])
         draws[system] = reweighed(found[:top], weights, relevant_weight, scale).measure(wanted)
@@ -148,7 +148,7 @@ def _swapped(
             of_gallery[order] = np.arange(len(order))
             ranks.append(of_gallery[reached])
         swaps = sampler.swaps(gallery[reached])
-        if top == depth or _filled(ranks, swaps, top) >= max(_deepest(wanted), total):
+        if top == depth or _filled(ranks, swaps, top) >= max(_deepest(wanted), total if _to_total(wanted) else 0):
             break
         top = depth
     first, second = swapped(ranks[0], ranks[1], relevant[reached], total, swaps)
@@ -161,11 +161,16 @@ def _deepest(wanted: Sequence[Figure]) -> int:
     return max((k for _, k in wanted if k is not None), default=1)
 
 
+def _to_total(wanted: Sequence[Figure]) -> bool:
+    """Whether a figure looks as deep as there are relevant items."""
+    return any(metric == "r_precision" for metric, _ in wanted)
+
+
 def _top(wanted: Sequence[Figure], total: int) -> int:
     """How much of a ranking is looked at first: all of it for figures that may depend on any rank."""
     if {metric for metric, _ in wanted} & {"average_precision", "reciprocal_rank"}:
         return np.iinfo(np.int64).max
-    return 4 * max(_deepest(wanted), total) + 64
+    return 4 * max(_deepest(wanted), total if _to_total(wanted) else 0) + 64
 
 
 def _filled(ranks: Sequence[np.ndarray], swaps: Bool[np.ndarray, "items swaps"], top: int) -> int:

@@ -6,12 +6,10 @@ known. Names are scored per query, everything else by reweighing the gallery. No
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Int
 from pydantic import field_validator
 
@@ -21,14 +19,12 @@ from clipadapt.evaluation.tasks.examples import ExampleCollector
 from clipadapt.evaluation.tasks.item_queries import text_to_image_by_name
 from clipadapt.evaluation.tasks.ranking import ranking
 from clipadapt.evaluation.tasks.search import Query, Search
+from clipadapt.evaluation.tasks.side_by_side import side_by_side
 from clipadapt.evaluation.tasks.task import Ranking, no_column, no_values
 from clipadapt.statistics.cells import Cell
 from clipadapt.statistics.evidence import Rankings, Resampled, gallery_evidence
 from clipadapt.statistics.galleries import AVERAGE_PRECISION, Figure, RankingMetric, figures
 from clipadapt.statistics.rows import HEADLINE, QUOTED, Bin
-
-_THREADS = 8
-"""At most; each keeps what the draws and swaps of a query's gallery take."""
 
 
 class TextToImage(Ranking):
@@ -210,8 +206,7 @@ def _measured(context: EvalContext, task: TextToImage, search: Search) -> Iterat
         return MeasuredQuery(search.queries[number], rankings, resampled, search.gallery[relevant])
 
     numbers = [number for number, query in enumerate(search.queries) if query.relevant.any()]
-    with ThreadPoolExecutor(min(_THREADS, torch.get_num_threads())) as pool:
-        yield from pool.map(measured, numbers)
+    yield from side_by_side(measured, numbers)
 
 
 def _cells(

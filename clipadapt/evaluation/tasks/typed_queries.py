@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from jaxtyping import Float
 from clipadapt import keyed
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
+from clipadapt.evaluation.tasks.side_by_side import side_by_side
 from clipadapt.evaluation.tasks.task import Task, no_column
 from clipadapt.evaluation.tasks.typed_cases import FEWEST, TOP, Case, Labels, cases
 from clipadapt.prompts import Prompts
@@ -43,6 +45,8 @@ from clipadapt.statistics.rows import Row
 
 PLAIN, FILTERED = "plain vectors", "hard filters"
 _KIND = re.compile("categor|type|kind|class|article", re.IGNORECASE)
+_Figure = tuple[str, int | None]
+"""A figure and its k; what is not wanted has one that rankings do not know."""
 _WANTED: tuple[Figure, ...] = (("precision", TOP), ("ndcg", TOP))
 _STARTS = 12
 """Of each attribute, items that the same but begins with."""
@@ -149,6 +153,10 @@ class _Search:
     def pictures(self) -> Float[np.ndarray, "items dim"]:
         return self.context.pictures[self.context.systems[0]]
 
+    @cached_property
+    def weigher(self) -> Weigher:
+        return Weigher(self.index.items, self.index.signals)
+
     def said(self, attribute: str, value: str) -> str:
         """What a value is called."""
         library = self.prompts.library
@@ -161,13 +169,20 @@ class _Search:
         texts = list(dict.fromkeys([*asked, *(str(one.query.positives[0]) for one in asked.values())]))
         encoder = self.context.encoders[self.context.systems[0]]
         vectors = dict(zip(texts, encode_words(encoder, texts), strict=True)) if texts else {}
-        found: dict[tuple[str, str, Figure], list[Resampled]] = {}
-        for case in listed:
-            for text in case.texts:
-                scores = self._scores(asked[text], vectors[str(asked[text].query.positives[0])], vectors[text])
-                for other in (PLAIN, FILTERED):
-                    for figure, one in self._evidence(case, scores, other).items():
-                        found.setdefault((case.kind, other, figure), []).append(one)
+        found: dict[tuple[str, str, _Figure], list[Resampled]] = {}
+
+        def measured(one: tuple[Case, str]) -> list[tuple[tuple[str, str, _Figure], Resampled]]:
+            case, text = one
+            scores = self._scores(asked[text], vectors[str(asked[text].query.positives[0])], vectors[text])
+            return [
+                ((case.kind, other, figure), evidence)
+                for other in (PLAIN, FILTERED)
+                for figure, evidence in self._evidence(case, scores, other).items()
+            ]
+
+        for some in side_by_side(measured, [(case, text) for case in listed for text in case.texts]):
+            for about, evidence in some:
+                found.setdefault(about, []).append(evidence)
         rows: list[Row] = []
         for (kind, other, (metric, k)), some in found.items():
             products = int(sum(one.products for one in some) / len(some))
@@ -179,27 +194,27 @@ class _Search:
 
     def _scores(self, asked: Typed, words: np.ndarray, whole: np.ndarray) -> dict[str, np.ndarray]:
         ours, plain = self.pictures @ words, self.pictures @ whole
-        weigher = Weigher(self.index.items, self.index.signals)
-        worth = weigher.weigh(asked.query.wishes, np.arange(len(ours)), self.pictures)
+        worth = self.weigher.weigh(asked.query.wishes, np.arange(len(ours)), self.pictures)
         meets = matching(self.index.items, asked.conditions)
-        fits = meets & Weigher(self.index.items).as_wished(asked.query.wishes)
+        fits = meets & self.weigher.as_wished(asked.query.wishes)
         return {
             self.context.systems[0]: np.where(meets, ours + float(ours.std()) * worth, -np.inf),
             PLAIN: plain,
             FILTERED: np.where(fits, plain, -np.inf),
         }
 
-    def _evidence(self, case: Case, scores: dict[str, np.ndarray], other: str) -> dict[Figure, Resampled]:
+    def _evidence(self, case: Case, scores: dict[str, np.ndarray], other: str) -> dict[_Figure, Resampled]:
         gallery, sampler = np.flatnonzero(case.gallery), self.context.sampler
         orders = {}
         for system in (self.context.systems[0], other):
             of = scores[system][gallery]
             order = np.argsort(-of, kind="stable")
             orders[system] = order[np.isfinite(of[order])]
-        found = dict(gallery_evidence(orders, case.relevant[gallery], gallery, sampler, _WANTED))
+        ranked = gallery_evidence(orders, case.relevant[gallery], gallery, sampler, _WANTED)
+        found: dict[_Figure, Resampled] = {figure: ranked[figure] for figure in _WANTED}
         if case.kind == "negation":
             bad = gallery_evidence(orders, case.violating[gallery], gallery, sampler, [("precision", TOP)])
-            found["violations", TOP] = bad["precision", TOP]  # pyright: ignore[reportArgumentType]
+            found["violations", TOP] = bad["precision", TOP]
         return found
 
     def changed_rows(self) -> list[Row]:
@@ -209,14 +224,14 @@ class _Search:
             return []
         texts = list({self.said(name, value) for _, name, value in starts})
         words = dict(zip(texts, encode_words(self.context.encoders[self.context.systems[0]], texts), strict=True))
-        weigher, rows = Weigher(self.index.items, self.index.signals), np.arange(len(self.pictures))
+        rows = np.arange(len(self.pictures))
         system, products = self.context.systems[0], self.context.catalogue.products
         found: dict[str, list[tuple[float, float]]] = {system: [], PLAIN: []}
         for row, name, value in starts:
             text = self.said(name, value)
             asked = same_but(Item(self.context.catalogue.ids[row]), text, self.index, self.vocabulary)
             cosine = self.pictures @ self.index.encoded(asked.query)
-            worth = weigher.weigh(asked.query.wishes, rows, self.pictures)
+            worth = self.weigher.weigh(asked.query.wishes, rows, self.pictures)
             sides = [self.pictures @ one for one in (self.pictures[row], words[text])]
             gallery = self.labels.known(name) & (products != products[row])
             for one, score in (
