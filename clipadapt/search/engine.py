@@ -182,8 +182,8 @@ class Engine:
         return self.index is self._flat
 
     def deep_probe(self, probe: int) -> int:
-        """Cells for a search that reads far down its ranking; 1 stays, for then cells say nothing of such queries."""
-        return probe if self.ivf is None or probe == 1 else max(probe, self.ivf.nlist // _DEEP)
+        """Cells for a search that reads far down its ranking."""
+        return probe if self.ivf is None else max(probe, self.ivf.nlist // _DEEP)
 
     def memory(self) -> int:
         """Bytes a mapped index needs in memory: the file but for exact vectors behind a quantiser."""
@@ -225,10 +225,15 @@ class Engine:
         if (selection is not None and matches <= _FEW) or wanted * 4 > matches:
             return _padded(self.exact(queries, wanted, selection), k)
         found = self._approximate(queries, wanted, params, selection)
-        short = np.flatnonzero((found.indices < 0).any(axis=1))
+        short = _short(found)
+        while len(short) and self.ivf is not None and params.probe < self.ivf.nlist:
+            # The nearest cells hold too few. More of them are looked into and not everything: a search that falls back
+            # to everything is slow, and its recall of 1 would make so few cells look enough when they are chosen.
+            params = params._replace(probe=min(4 * params.probe, self.ivf.nlist))
+            _put(found, short, self._approximate(queries[short], wanted, params, selection))
+            short = _short(found)
         if len(short):
-            whole = self.exact(queries[short], wanted, selection)
-            found.scores[short], found.indices[short] = whole
+            _put(found, short, self.exact(queries[short], wanted, selection))
         return _padded(found, k)
 
     def exact(self, queries: Float[np.ndarray, "queries dim"], k: int, selection: Selection | None = None) -> TopK:
@@ -360,6 +365,16 @@ def _sorted(scores: np.ndarray, ids: np.ndarray) -> TopK:
     last = np.where(ids < 0, np.iinfo(np.int64).max, ids)
     order = np.lexsort((last, -scores), axis=1)
     return TopK(np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1))
+
+
+def _short(found: TopK) -> Int[np.ndarray, " short"]:
+    """Queries with fewer results than were wanted."""
+    return np.flatnonzero((found.indices < 0).any(axis=1))
+
+
+def _put(found: TopK, places: Int[np.ndarray, " some"], others: TopK) -> None:
+    """Other results for some queries, in place."""
+    found.scores[places], found.indices[places] = others
 
 
 def _padded(found: TopK, k: int) -> TopK:

@@ -2,13 +2,13 @@
 
     python eval/benchmarks/query_recall.py --vectors 1000000 --dim 512
 
-Clustered vectors; three attributes of eight values follow the clusters with noise, half of their cells unknown, and
-signals are the clusters' directions. Picture queries are vectors of the index with noise; text queries are values'
-directions beside a constant that no picture has. Each query is searched plainly, with a wanted and an unwanted value,
-and exactly: once the wanted value is the one that the query is nearest to, as it is where words are both searched for
-and read, once both are chosen by lot, the hardest case. Times are of one thread's CPU, for machines are shared; `first`
-is that of wishes that an index has not seen before. The last line says the least recall@10, and how much longer an
-understood query takes, in both cases.
+Vectors and queries are shaped like CLIP's (clouds.py). Each of three attributes has eight values, one for each part
+of the cloud that is nearest to one of eight clusters, a quarter of them by lot; half of the cells are unknown. A
+value is recognised by the direction from the middle of the cloud to the middle of its items. Each query is searched
+plainly, with a wanted and an unwanted value, and exactly: once the wanted value is the one that the query is nearest
+to, as it is where words are both searched for and read, once both are chosen by lot, the hardest case. Times are of
+one thread's CPU, for machines are shared; `first` is that of wishes that an index has not seen before. The last line
+says the least recall@10, and how much longer an understood query takes, in both cases.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from clouds import draw
 from machine import publish
 
 from clipadapt.recognition.calibration import Scale
@@ -39,26 +40,28 @@ def main() -> None:
     parser.add_argument("--name", default="query_recall")
     arguments = parser.parse_args()
     rng, count, dim = np.random.default_rng(0), arguments.vectors, arguments.dim
-    directions = _unit(rng.standard_normal((ATTRIBUTES, VALUES, dim)).astype(np.float32))
-    codes = rng.integers(VALUES, size=(ATTRIBUTES, count))
-    vectors = rng.standard_normal((count, dim), np.float32) / np.sqrt(dim) + 0.3
-    for attribute in range(ATTRIBUTES):
-        vectors += 0.5 * directions[attribute][codes[attribute]]
-    vectors = _unit(vectors)
+    cloud = draw(count, dim, QUERIES)
+    middle = cloud.items[: 1 << 16].mean(axis=0)
+    directions = np.empty((ATTRIBUTES, VALUES, dim), np.float32)
     columns: dict[str, pa.Array] = {"id": pa.array(np.arange(count).astype(str))}
+    names = np.array([f"v{number}" for number in range(VALUES)])
     for attribute in range(ATTRIBUTES):
-        cells = np.where(rng.random(count) < 0.5, np.array([f"v{n}" for n in range(VALUES)])[codes[attribute]], "")
-        columns[f"a{attribute}"] = pa.array(cells)
-    values = tuple(f"v{number}" for number in range(VALUES))
+        codes = (cloud.items @ (cloud.items[rng.integers(count, size=VALUES)] - middle).T).argmax(axis=1)
+        codes = np.where(rng.random(count) < 0.25, rng.integers(VALUES, size=count), codes)
+        of_values = [cloud.items[codes == value].mean(axis=0) - middle for value in range(VALUES)]
+        directions[attribute] = _unit(np.stack(of_values))
+        columns[f"a{attribute}"] = pa.array(np.where(rng.random(count) < 0.5, names[codes], ""))
+    values = tuple(names.tolist())
     shares = (1 / VALUES,) * VALUES
     signals = Signals(
         {f"a{n}": Signal(values, directions[n], "exclusive", Scale(20.0), shares, 1.0, 1.0) for n in range(ATTRIBUTES)},
         "made up", "made up", {},
     )  # fmt: skip
-    texts = _unit(directions.reshape(-1, dim)[rng.integers(ATTRIBUTES * VALUES, size=QUERIES)] + 0.05 * rng.standard_normal((QUERIES, dim)).astype(np.float32))  # noqa: E501 # fmt: skip
-    asked = {"picture": _unit(vectors[rng.integers(count, size=QUERIES)] + 0.02 * rng.standard_normal((QUERIES, dim)).astype(np.float32)), "text": texts}  # noqa: E501 # fmt: skip
+    asked = {"picture": cloud.pictures, "text": cloud.texts}
     with tempfile.TemporaryDirectory() as folder:
-        Embedded.build(Vectors(vectors, Items.of(pa.table(columns)), "made up", None), Path(folder) / "i", texts=texts)
+        made = Vectors(cloud.items, Items.of(pa.table(columns)), "made up", None)
+        Embedded.build(made, Path(folder) / "i", texts=cloud.tuning_texts)
+        del made, cloud
         index = Embedded(Path(folder) / "i", verify=False)
         found = {
             kind: {
@@ -68,12 +71,20 @@ def main() -> None:
             for kind in KINDS
         }
         factory = index.meta.factory
+        params = {kind: index.meta.search_params[kind]._asdict() for kind in KINDS}
     recall = min(one["recall@10"] for cases in found.values() for one in cases.values())
     ratio, hardest = (
         round(max(cases[name]["understood_p50_ms"] / cases[name]["plain_p50_ms"] for cases in found.values()), 2)
         for name in ("nearest", "lot")
     )
-    about = {"vectors": count, "dim": dim, "factory": factory, "queries": QUERIES, "known": 0.5}
+    about = {
+        "vectors": count,
+        "dim": dim,
+        "factory": factory,
+        "search_params": params,
+        "queries": QUERIES,
+        "known": 0.5,
+    }
     publish(arguments.name, {"recall@10": recall, "ratio": ratio, "ratio_by_lot": hardest}, {**about, **found})
 
 

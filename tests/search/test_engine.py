@@ -67,6 +67,22 @@ def test_filters_lose_nothing_at_any_selectivity(engine, vectors, queries, share
     assert ((found >= 0).sum(axis=1) == min(10, mask.sum())).all()
 
 
+def test_where_the_nearest_cells_hold_too_few_more_are_looked_into_and_not_everything(monkeypatch):
+    rng = np.random.default_rng(0)
+    places = np.repeat(rng.standard_normal((400, 64)), 5, axis=0)  # groups of five, further apart than they are wide
+    vectors = places + 0.05 * rng.standard_normal(places.shape)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    for factory in ("IVF200,Flat", "IVF200,SQ8,RFlat"):
+        engine = Engine.build(vectors, factory)
+        short = vectors[(engine.ivf.search(vectors, 10)[1] < 0).any(axis=1)]
+        assert len(short) > 10
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "exact", None)
+            found = engine.search(short, 10, SearchParams(1, 1))
+        assert (found.indices >= 0).all()
+        assert 0.5 < recall(found.indices, topk(short, vectors, 10).indices) < 1
+
+
 def test_a_lone_query_finds_what_it_finds_in_company(engine, queries):
     mask = np.arange(COUNT) % 2 == 0
     together = engine.search(queries, 5, SearchParams(8, 16), Selection(mask)).indices
