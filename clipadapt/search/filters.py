@@ -34,6 +34,8 @@ _CONDITION = re.compile(
     r"(?:(?P<operator>==|!=|<=|>=|=|<|>)|\b(?P<word>(?:not\s+)?in(?=\s*\()|is\s+(?:un)?known(?=\s*$)))\s*+(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
 )
+_PLAIN = re.compile(r"\w[\w.+-]*(?: [\w.+-]+)*")
+"""What needs no quotes."""
 _PART = re.compile(rf"\s*({_QUOTED}|[^,]*?)\s*(,|$)", re.DOTALL)
 _COMPARED = 10_000
 """Most names that a misspelt one is compared with."""
@@ -48,12 +50,11 @@ class Condition(NamedTuple):
     values: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        values = (
-            f" ({', '.join(map(repr, self.values))})"
-            if self.operator[-2:] == "in"
-            else "".join(f" {value!r}" for value in self.values)
-        )
-        return f"{self.column!r} {self.operator}{values}"
+        """As somebody would type it: `parse` makes the same condition of it."""
+        column, *values = map(_quoted, (self.column, *self.values))
+        if self.operator[-2:] == "in":
+            return f"{column} {self.operator} ({', '.join(values)})"
+        return " ".join((column, self.operator, *values))
 
 
 def parse(clause: str) -> Condition:
@@ -257,6 +258,11 @@ def _apart(text: str) -> str:
 def _parts(text: str) -> tuple[str, ...]:
     """Comma-separated values; commas inside quotes belong to the value."""
     return tuple(_unquoted(part[1]) for part in _PART.finditer(text) if part[1])
+
+
+def _quoted(text: str) -> str:
+    """As `_unquoted` reads it."""
+    return text if _PLAIN.fullmatch(text) else "'" + re.sub(r"([\\'])", r"\\\1", text) + "'"
 
 
 def _unquoted(text: str) -> str:

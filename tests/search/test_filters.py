@@ -50,6 +50,23 @@ def test_what_cannot_be_read_is_refused(clause, said):
         parse(clause)
 
 
+@given(
+    st.text(min_size=1),
+    st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown", "is known"]),
+    st.lists(st.text(min_size=1), min_size=1, max_size=3),
+)
+def test_a_condition_reads_as_it_is_written(column, operator, values):
+    size = {"is": 0, "in": len(values), "not": len(values)}.get(operator.split()[0], 1)
+    condition = Condition(column, operator, tuple(values[:size]))
+    assert parse(str(condition)) == condition
+
+
+def test_a_condition_is_written_as_people_type_it():
+    assert str(parse("price<50")) == "price < 50"
+    assert str(parse("colour in (red, 'off-white, warm')")) == "colour in (red, 'off-white, warm')"
+    assert str(parse("Sleeve Length is unknown")) == "Sleeve Length is unknown"
+
+
 def test_any_text_is_read_or_refused():
     @given(st.text(max_size=40))
     def check(clause):

@@ -113,7 +113,7 @@ class Understood:
             elif part.kind == "unwanted":
                 said += [f"not {value}" for value in dict.fromkeys(part.values)]
             elif part.kind == "condition":
-                said += [f"{one.column} {one.operator} {' '.join(one.values)}" for one in part.conditions]
+                said += map(str, part.conditions)
         return " · ".join(said)
 
     def to_json(self) -> dict[str, Any]:
