@@ -181,6 +181,9 @@ def _predicted(signal: Signal | None, vector: np.ndarray) -> Sequence[str]:
 
 
 def _direction(signal: Signal | None, values: Sequence[str]) -> Float[np.ndarray, " dim"] | float:
-    """The mean vector of values; nothing where none is known."""
+    """The mean of values' unit vectors; nothing where none is known."""
     rows = [signal.values.index(value) for value in values if value in signal.values] if signal is not None else []
-    return signal.vectors[rows].mean(axis=0).astype(np.float64) if signal is not None and rows else 0.0
+    if signal is None or not rows:
+        return 0.0
+    vectors = signal.vectors[rows].astype(np.float64)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(axis=0)

@@ -70,7 +70,7 @@ class Signal:
 
     values: tuple[str, ...]
     vectors: Float[np.ndarray, "v dim"]
-    """Unit length: of the values' texts, mixed with learned ones."""
+    """Of the values' texts, mixed with learned ones; of unit length but for values that nothing was learned of."""
     kind: Literal["exclusive", "multi"]
     scale: Scale
     shares: tuple[float, ...]

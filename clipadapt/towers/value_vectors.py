@@ -5,11 +5,18 @@
 
 A value that is named (`Pattern: Striped`) has two vectors: that of its texts, which an editor can change, and this one,
 which pictures taught. `weight` says per attribute how much of the second is taken; it was chosen on tune. Free words
-have texts alone. On disk a safetensors file with a tensor [values, d] per attribute, whose metadata hold the values,
-the weights, the image space and how they were fitted. Nothing here fits anything.
+have texts alone.
+
+A value that no picture taught, such as one that was added to the prompts file later, has texts alone, too. Their
+cosines with pictures lie on another level than those of learned vectors, so that it would win or lose against all of
+them everywhere; it is brought to their level and spread, for which the pictures' mean and covariance are kept.
+
+On disk a safetensors file with a tensor [values, d] per attribute and the two of the pictures, whose metadata hold the
+values, the weights, the image space and how they were fitted. Nothing here fits anything.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +29,46 @@ from safetensors.numpy import save_file
 
 from clipadapt.errors import AdapterError, SpaceError
 
+log = logging.getLogger(__name__)
 VALUES = "values.safetensors"
 """In an adapter's folder, and in that of every export."""
+
+
+_SCHEMA_VERSION = 2
+"""1: without the pictures' mean and covariance."""
+_MEAN, _COVARIANCE = "pictures: mean", "pictures: covariance"
+"""Names of tensors."""
+
+
+class Cloud(NamedTuple):
+    """Where the pictures lie that values are compared with."""
+
+    mean: Float[np.ndarray, " d"]
+    covariance: Float[np.ndarray, "d d"]
+
+    @classmethod
+    def of(cls, pictures: Float[np.ndarray, "n d"]) -> Self | None:
+        """None of fewer than two pictures, which have no spread."""
+        if len(pictures) < 2:
+            return None
+        return cls(pictures.mean(axis=0), np.cov(pictures.astype(np.float64), rowvar=False))
+
+    def level(self, vectors: Float[np.ndarray, "v d"]) -> Float[np.ndarray, " v"]:
+        """Mean of each vector's products with the pictures."""
+        return vectors @ self.mean.astype(np.float64)
+
+    def spread(self, vectors: Float[np.ndarray, "v d"]) -> Float[np.ndarray, " v"]:
+        """Standard deviation of each vector's products with the pictures."""
+        return np.sqrt(np.maximum(((vectors @ self.covariance.astype(np.float64)) * vectors).sum(axis=1), 0.0))
+
+    def matched(self, vectors: Float[np.ndarray, "v d"], others: Float[np.ndarray, "w d"]) -> Float[np.ndarray, "v d"]:
+        """Vectors whose products with the pictures have the mean that those of the others have on average, and about
+        their spread; not of unit length. They rank pictures as before, but for a share of the pictures' mean.
+        """
+        mean = self.mean.astype(np.float64)
+        wider = self.spread(others).mean() / np.maximum(self.spread(vectors), 1e-9)
+        lift = self.level(others).mean() - wider * self.level(vectors)
+        return wider[:, None] * vectors + (lift / max(float(mean @ mean), 1e-9))[:, None] * mean
 
 
 class Learned(NamedTuple):
@@ -45,27 +90,43 @@ class ValueVectors:
     """Of the pictures they were learned from."""
     fitted: Mapping[str, Any] = field(default_factory=dict)
     """How they came about, for the record."""
+    cloud: Cloud | None = None
+    """Of tune's pictures; None in files of earlier versions."""
 
     def mixed(
         self, attribute: str, values: Sequence[str], texts: Float[np.ndarray, "v d"], weight: float | None = None
     ) -> Float[np.ndarray, "v d"]:
-        """Unit vectors of these values: texts and learned vectors, mixed; a value without one has its texts alone.
+        """Vectors of these values: texts and learned ones mixed, of unit length; a value without a learned vector has
+        its texts, brought to the level and spread of the others among `values`, of another length.
 
         Args:
             texts: unit vectors of the values' texts, in their order.
             weight: of the learned vectors; None: the one chosen on tune.
         """
         learned = self.attributes.get(attribute)
-        if learned is None:
+        share = 0.0 if learned is None else learned.weight if weight is None else weight
+        if learned is None or not share:
             return texts
         place = {value: row for row, value in enumerate(learned.values)}
-        rows = [row for row, value in enumerate(values) if value in place]
-        share = learned.weight if weight is None else weight
+        known = np.array([value in place for value in values], bool)
         mixed = np.array(texts, np.float64)
-        own = learned.vectors[[place[values[row]] for row in rows]].astype(np.float64)
-        mixed[rows] = (1.0 - share) * mixed[rows] + share * own
-        length = np.linalg.norm(mixed, axis=1, keepdims=True)
-        return mixed / np.maximum(length, 1e-12)
+        own = learned.vectors[[place[value] for value in values if value in place]].astype(np.float64)
+        mixed[known] = (1.0 - share) * mixed[known] + share * own
+        mixed[known] /= np.maximum(np.linalg.norm(mixed[known], axis=1, keepdims=True), 1e-12)
+        if not known.all():
+            others = mixed[known] if known.any() else learned.vectors.astype(np.float64)
+            mixed[~known] = self._on_level(mixed[~known], others)
+        return mixed
+
+    def _on_level(self, vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+        if self.cloud is None:
+            log.warning(
+                "%s of an earlier version: values that it does not hold cannot be compared with those that it holds; "
+                "train again, or go by texts alone",
+                VALUES,
+            )
+            return vectors
+        return self.cloud.matched(vectors, others)
 
     def require(self, image_space: str, name: str) -> None:
         """Raises:
@@ -80,12 +141,15 @@ class ValueVectors:
     def save(self, file: Path) -> None:
         """Writes the file; whoever calls sees to it that its folder appears whole."""
         document = {
-            "schema_version": 1,
+            "schema_version": _SCHEMA_VERSION,
             "image_space": self.image_space,
             "attributes": {n: {"values": list(one.values), "weight": one.weight} for n, one in self.attributes.items()},
             "fitted": dict(self.fitted),
         }
         tensors = {name: np.ascontiguousarray(one.vectors, np.float32) for name, one in self.attributes.items()}
+        if self.cloud is not None:
+            tensors[_MEAN] = np.ascontiguousarray(self.cloud.mean, np.float32)
+            tensors[_COVARIANCE] = np.ascontiguousarray(self.cloud.covariance, np.float32)
         save_file(tensors, file, metadata={"clipadapt": json.dumps(document, ensure_ascii=False)})
 
     @classmethod
@@ -100,10 +164,12 @@ class ValueVectors:
                     name: Learned(tuple(one["values"]), opened.get_tensor(name), float(one["weight"]))
                     for name, one in document["attributes"].items()
                 }
+                kept = set(opened.keys()) >= {_MEAN, _COVARIANCE}
+                cloud = Cloud(opened.get_tensor(_MEAN), opened.get_tensor(_COVARIANCE)) if kept else None
             for name, one in found.items():
                 if one.vectors.ndim != 2 or len(one.vectors) != len(one.values):
                     raise ValueError(f"{name}: {one.vectors.shape} for {len(one.values)} values")
-            return cls(found, document["image_space"], document["fitted"])
+            return cls(found, document["image_space"], document["fitted"], cloud)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise AdapterError(f"{file}: cannot be read as value vectors ({error}); copy it again") from error
 

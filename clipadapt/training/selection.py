@@ -117,10 +117,10 @@ class Selection:
     def _chosen(self, encoder: TorchEncoder, table: ValueTable, pictures: np.ndarray, scale: float) -> ValueVectors:
         """The table's vectors with the shares that tune chooses, for texts in held-out words."""
         fitted = {"by": "both directions, from labelled pictures", "weights_chosen_on": "tune, in held-out wording"}
-        learned = table.kept(encoder.image_space, {}, fitted)
+        learned = table.kept(encoder.image_space, {}, fitted, pictures)
         texts = {name: self._texts(encoder, name, one.values, HELD_OUT) for name, one in learned.attributes.items()}
         weights = choose_weights(learned, self._tune, pictures, texts, scale=scale)
-        return table.kept(encoder.image_space, weights, fitted)
+        return table.kept(encoder.image_space, weights, fitted, pictures)
 
     def _texts(self, encoder: TorchEncoder, attribute: str, values: Sequence[str], wording: str) -> np.ndarray:
         """Unit vectors of the values' texts in one wording."""

@@ -21,7 +21,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.towers.value_vectors import Learned, ValueVectors
+from clipadapt.towers.value_vectors import Cloud, Learned, ValueVectors
 from clipadapt.training.labels import Labels
 
 STEPS = 100
@@ -72,13 +72,19 @@ class ValueTable(nn.Module):
         for name in self.values:
             self.rows[self._at[name]].copy_(learned[name])
 
-    def kept(self, image_space: str, weights: Mapping[str, float], fitted: Mapping[str, object]) -> ValueVectors:
-        """As it is now, for recognising and for the file."""
+    def kept(
+        self,
+        image_space: str,
+        weights: Mapping[str, float],
+        fitted: Mapping[str, object],
+        pictures: Float[np.ndarray, "n d"],
+    ) -> ValueVectors:
+        """As it is now, for recognising and for the file; `pictures`: unit vectors that say where pictures lie."""
         learned = {
             name: Learned(values, self.vectors(name).detach().float().cpu().numpy().copy(), weights.get(name, 0.5))
             for name, values in self.values.items()
         }
-        return ValueVectors(learned, image_space, fitted)
+        return ValueVectors(learned, image_space, fitted, Cloud.of(pictures))
 
 
 def learn(

@@ -14,7 +14,7 @@ from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, SpaceError
 from clipadapt.towers.load import load
-from clipadapt.towers.value_vectors import VALUES, Learned, ValueVectors
+from clipadapt.towers.value_vectors import VALUES, Cloud, Learned, ValueVectors
 from clipadapt.training import value_vectors
 from clipadapt.training.averaging import Average
 from clipadapt.training.bank import Bank
@@ -90,7 +90,7 @@ def test_the_search_direction_raises_the_rank_of_a_values_items(configured: Call
     assert losses[1] < losses[0]
 
 
-def test_a_mixture_is_the_texts_at_0_the_vectors_at_1_and_texts_alone_for_values_it_does_not_know() -> None:
+def test_a_mixture_is_the_texts_at_0_and_the_vectors_at_1() -> None:
     texts, vectors = unit(3, 8, 1), unit(2, 8, 2)
     learned = ValueVectors({"Pattern": Learned(("Striped", "Solid"), vectors.astype(np.float32), 0.25)}, "space")
     values = ["Solid", "Dotted", "Striped"]
@@ -98,22 +98,54 @@ def test_a_mixture_is_the_texts_at_0_the_vectors_at_1_and_texts_alone_for_values
     np.testing.assert_allclose(learned.mixed("Pattern", values, texts, 1.0)[[2, 0]], vectors, atol=1e-6)
     mixed = learned.mixed("Pattern", values, texts)
     np.testing.assert_allclose(np.linalg.norm(mixed, axis=1), 1.0)
-    np.testing.assert_allclose(mixed[1], texts[1], atol=1e-12)
     direction = 0.75 * texts[0] + 0.25 * vectors[1]
     np.testing.assert_allclose(mixed[0], direction / np.linalg.norm(direction), atol=1e-6)
     assert learned.mixed("Fabric", ["Wool"], texts[:1]) is not None
     np.testing.assert_array_equal(learned.mixed("Fabric", ["Wool"], texts[:1]), texts[:1])
 
 
+@pytest.mark.parametrize("weight", [0.25, 1.0])
+def test_a_value_that_no_picture_taught_competes_on_the_level_of_the_others(weight: float) -> None:
+    rng = np.random.default_rng(0)
+    direction = unit(4, 16, 1)
+    pictures = unit(1, 16, 9) + 0.4 * direction[rng.integers(4, size=2_000)] + 0.2 * unit(2_000, 16, 3)
+    pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
+    middle = pictures.mean(axis=0)
+    texts = unit(1, 16, 9) + 0.5 * direction  # close to all pictures
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    apart = direction - (direction @ middle)[:, None] * middle / (middle @ middle)  # as learned vectors are
+    apart = (apart / np.linalg.norm(apart, axis=1, keepdims=True))[:3].astype(np.float32)
+    values = ["a", "b", "c", "new"]
+    one = {"Pattern": Learned(("a", "b", "c"), apart, weight)}
+    mixed = ValueVectors(one, "space", {}, Cloud.of(pictures)).mixed("Pattern", values, texts)
+    cosines = pictures @ mixed.T
+    assert cosines[:, 3].mean() == pytest.approx(cosines[:, :3].mean(), abs=1e-6)
+    assert cosines[:, 3].std() == pytest.approx(cosines[:, :3].std(axis=0).mean(), rel=0.3)
+    assert 0.1 < (cosines.argmax(axis=1) == 3).mean() < 0.5
+    alone = ValueVectors(one, "space", {}, Cloud.of(pictures)).mixed("Pattern", ["new"], texts[3:])
+    assert np.corrcoef(pictures @ alone[0], cosines[:, 3])[0, 1] > 0.9
+    before = ValueVectors(one, "space").mixed("Pattern", values, texts)  # a file of an earlier version
+    np.testing.assert_array_equal(before[3], texts[3])
+    if weight == 1.0:
+        assert ((pictures @ before.T).argmax(axis=1) == 3).mean() > 0.9, "this is what is to be mended"
+
+
 def test_the_file_comes_back_whole_and_a_broken_one_is_named(tmp_path: Path) -> None:
     vectors = unit(2, 8, 2).astype(np.float32)
-    learned = ValueVectors({"Sleeve Length": Learned(("Ärmellos", "No/Sleeves"), vectors, 0.75)}, "space", {"by": "x"})
+    learned = ValueVectors(
+        {"Sleeve Length": Learned(("Ärmellos", "No/Sleeves"), vectors, 0.75)},
+        "space",
+        {"by": "x"},
+        Cloud.of(unit(9, 8, 3)),
+    )
     learned.save(tmp_path / VALUES)
     back = ValueVectors.beside(tmp_path)
     assert back is not None and back.fitted == {"by": "x"} and back.image_space == "space"
     (own,) = back.attributes.values()
     assert own.values == ("Ärmellos", "No/Sleeves") and own.weight == 0.75
     np.testing.assert_array_equal(own.vectors, vectors)
+    assert back.cloud is not None and learned.cloud is not None
+    np.testing.assert_allclose(back.cloud.covariance, learned.cloud.covariance, rtol=1e-6)
     back.require("space", "run")
     with pytest.raises(SpaceError, match="other"):
         back.require("other", "run")
