@@ -31,6 +31,8 @@ from clipadapt.search.items import Items
 from clipadapt.search.understanding.vocabulary import Value
 from clipadapt.search.views import Texts
 
+_SCHEMA_VERSION = 2
+"""1: probabilities did not take into account how frequent values are."""
 QUERIES = "queries.safetensors"
 """Beside a run's or release's index."""
 MISTAKEN = 0.02
@@ -129,7 +131,7 @@ class Signals:
             StoreError: it cannot be written.
         """
         document = {
-            "schema_version": 1,
+            "schema_version": _SCHEMA_VERSION,
             "image_space": self.image_space,
             "text_space": self.text_space,
             "prompts": dict(self.prompts),
@@ -156,11 +158,12 @@ class Signals:
         try:
             with safe_open(path, framework="numpy") as opened:
                 document = json.loads((opened.metadata() or {})["clipadapt"])
-                if document["schema_version"] != 1:
+                if document["schema_version"] != _SCHEMA_VERSION:
                     raise ValueError(f"schema version {document['schema_version']}")
                 found = {
                     name: Signal(
-                        tuple(one["values"]), opened.get_tensor(name), one["kind"], Scale(**one["scale"]),
+                        tuple(one["values"]), opened.get_tensor(name), one["kind"],
+                        Scale(one["scale"]["slope"], one["scale"]["offset"], tuple(one["scale"]["prior"])),
                         tuple(one["shares"]), one["wanted"], one["unwanted"],
                     )
                     for name, one in document["attributes"].items()

@@ -126,7 +126,7 @@ def predict(
             best = chances.argmax(axis=1)
             parts.append((start + rows, best, chances[rows, best]))
             continue
-        chances = sigmoid(similarity[:, wanted], scale)
+        chances = sigmoid(similarity[:, wanted], scale.of(wanted))
         stated = chances >= 0.5
         if len(wanted):
             stated[rows, chances.argmax(axis=1)] = True

@@ -5,10 +5,11 @@
 
 The file: {schema_version, precision, confidence, model: {name, image_space, text_space}, prompts: {path, digest},
 fitted_on: {source, split, carved_from, fingerprint, items, products}, attributes: {name: {kind, separator, values,
-tune_items, absent, slope, offset, threshold, reason, predictions, right, effective, lost}}}. A probability is the
-softmax of slope x cosine over `values` (exclusive), or the sigmoid of slope x cosine + offset (multi); one of
-`threshold` or more needs no person, null means that all do. Slope and threshold are fitted on the same items: one slope
-is too little to overfit, and what that costs is measured by the test that simulates it. What is tagged is unknown here.
+tune_items, absent, slope, offset, prior, threshold, reason, predictions, right, effective, lost}}}. A probability is
+the softmax of slope x cosine + prior over `values` (exclusive), or the sigmoid of slope x cosine + offset + prior
+(multi), the prior by how many items of tune have each value; one of `threshold` or more needs no person, null means
+that all do. All are fitted on the same items: one slope and the shares of values are too little to overfit, and what
+that costs is measured by the test that simulates it. What is tagged is unknown here.
 """
 
 import json
@@ -25,7 +26,7 @@ from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import ConfigError, SpaceError
 from clipadapt.prompts import Prompts
-from clipadapt.recognition.calibration import Scale, fit_sigmoid, fit_softmax
+from clipadapt.recognition.calibration import Scale, fit_sigmoid, fit_softmax, log_odds, log_shares
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.tagging.certify import Certified, certify
 from clipadapt.tagging.predictions import Candidates, candidates_of, predict, truth_of
@@ -33,7 +34,8 @@ from clipadapt.towers.encoder import Encoder
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""2: probabilities did not take into account how frequent values are."""
 CONFIDENCE = 0.9
 """Share of tune samples from which the precision is truly reached."""
 
@@ -59,7 +61,7 @@ class Calibrated(NamedTuple):
         candidates |= {key: tuple(document[key]) for key in ("values", "tune_items", "absent")}
         return cls(
             Candidates(attribute=name, **candidates),
-            Scale(**{key: document[key] for key in Scale._fields}),
+            Scale(document["slope"], document["offset"], tuple(document["prior"])),
             Certified(**{key: document[key] for key in Certified._fields}),
             document["lost"],
         )
@@ -244,11 +246,13 @@ def _calibrated(
             candidates, Scale(1.0), Certified(None, "not one item of tune has a known value", 0, 0, 0.0), 0
         )
     truth, usable = truth_of(candidates, sets), candidates.calibrated
-    similarity = pictures @ texts.T.astype(np.float32)
+    similarity, counts = pictures @ texts.T.astype(np.float32), np.array(candidates.tune_items)
     if candidates.kind == "exclusive":
-        scale = fit_softmax(similarity, truth.has.argmax(axis=1))
+        scale = fit_softmax(similarity, truth.has.argmax(axis=1), log_shares(counts))
     else:
-        scale = fit_sigmoid(similarity[:, usable], truth.has[:, usable])
+        prior = log_odds(counts, len(pictures))
+        among = Scale(1.0, prior=prior).of(np.flatnonzero(usable)).prior
+        scale = fit_sigmoid(similarity[:, usable], truth.has[:, usable], among)._replace(prior=prior)
     made = predict(pictures, texts, candidates, scale)
     if candidates.kind == "exclusive" and len(candidates.values) == 1:
         reason = f"{candidates.values[0]!r} is the only value that is known, so there is nothing to tell it from"

@@ -3,7 +3,16 @@ import pytest
 from scipy.special import expit
 from scipy.special import softmax as scipy_softmax
 
-from clipadapt.recognition.calibration import Scale, fit_sigmoid, fit_softmax, reliability, sigmoid, softmax
+from clipadapt.recognition.calibration import (
+    Scale,
+    fit_sigmoid,
+    fit_softmax,
+    log_odds,
+    log_shares,
+    reliability,
+    sigmoid,
+    softmax,
+)
 
 
 def test_a_known_temperature_is_found_again():
@@ -22,6 +31,42 @@ def test_a_known_sigmoid_is_found_again():
     assert found.slope == pytest.approx(12, rel=0.05)
     assert found.offset == pytest.approx(-1, abs=0.1)
     assert sigmoid(np.array([[1 / 12]]), Scale(12, -1))[0, 0] == pytest.approx(0.5)
+
+
+def test_with_the_shares_of_values_probabilities_come_true():
+    rng = np.random.default_rng(0)
+    truth = rng.choice(3, 30_000, p=[0.8, 0.15, 0.05])
+    similarity = rng.normal(0, 0.1, (len(truth), 3))  # of one width, so that logits are 10 x similarity + log share
+    similarity[np.arange(len(truth)), truth] += 0.1
+    prior = log_shares(np.bincount(truth))
+    assert np.exp(prior).sum() == pytest.approx(1)
+    plain, weighed = fit_softmax(similarity, truth), fit_softmax(similarity, truth, prior)
+    assert weighed.slope == pytest.approx(10, rel=0.05)
+    errors, accuracies = [], []
+    for scale in (plain, weighed):
+        chances = softmax(similarity, scale)
+        right = chances.argmax(axis=1) == truth
+        errors.append(np.abs(chances.mean(axis=0) - np.bincount(truth) / len(truth)).max())
+        accuracies.append(right.mean())
+    assert errors[1] < 0.005 < 0.1 < errors[0]
+    assert accuracies[1] > accuracies[0] + 0.15
+
+
+def test_the_sigmoid_with_a_prior_of_each_value():
+    rng = np.random.default_rng(0)
+    similarity, offsets = rng.normal(0, 0.2, (20_000, 2)), np.array([0.0, -3.0])
+    truth = rng.random(similarity.shape) < expit(12 * similarity + offsets)
+    prior = log_odds(truth.sum(axis=0), len(truth))
+    assert prior[1] == pytest.approx(np.log(truth[:, 1].mean() / (1 - truth[:, 1].mean())), abs=0.01)
+    found = fit_sigmoid(similarity, truth, prior)
+    without = fit_sigmoid(similarity, truth)
+    wrong = [
+        np.abs(sigmoid(similarity, scale).mean(axis=0) / truth.mean(axis=0) - 1).max() for scale in (found, without)
+    ]
+    assert wrong[0] < wrong[1] / 2
+    only = found.of(np.array([1]))
+    np.testing.assert_allclose(sigmoid(similarity[:, 1:], only)[:, 0], sigmoid(similarity, found)[:, 1])
+    assert without.of(np.array([1])) == without
 
 
 def test_probabilities_keep_the_order_and_sum_to_one():

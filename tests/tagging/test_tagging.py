@@ -16,7 +16,7 @@ from scipy.stats import binom
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import ConfigError, SpaceError
 from clipadapt.prompts import Prompts
-from clipadapt.recognition.calibration import Scale, fit_softmax, softmax
+from clipadapt.recognition.calibration import Scale, fit_softmax, log_shares, softmax
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.rows import HEADLINE, select
 from clipadapt.tagging.certify import certify, chance, effective, least
@@ -105,9 +105,9 @@ def test_the_least_that_shows_a_precision_by_hand():
         certify(falling, perfect, np.arange(45), precision=1.0)
 
 
-@pytest.mark.parametrize("per_product", [1, 4])
-def test_the_precision_holds_in_simulated_worlds(per_product):
-    """Temperature and threshold fitted on one sample of 300 items; the true precision known from 40,000 others.
+@pytest.mark.parametrize(("per_product", "shares"), [(1, None), (4, None), (1, (0.7, 0.2, 0.07, 0.03))])
+def test_the_precision_holds_in_simulated_worlds(per_product, shares):
+    """Temperature, prior and threshold fitted on a sample of 300 items; the true precision known from 40,000 others.
 
     Similarities overstate themselves, and the items of a product are the same picture with a little noise.
     """
@@ -117,7 +117,7 @@ def test_the_precision_holds_in_simulated_worlds(per_product):
         ease = rng.uniform(1.0, 8.0)
 
         def sample(products, rng=rng, ease=ease):
-            truth = np.repeat(rng.integers(0, 4, products), per_product)
+            truth = np.repeat(rng.choice(4, products, p=shares), per_product)
             noise = np.repeat(rng.normal(0, 1, (products, 4)), per_product, axis=0)
             signal = np.repeat(rng.exponential(ease, products), per_product)
             similarity = noise + 0.05 * rng.normal(0, 1, noise.shape)
@@ -125,7 +125,7 @@ def test_the_precision_holds_in_simulated_worlds(per_product):
             return similarity / 10, truth, np.repeat(np.arange(products), per_product)
 
         similarity, truth, products = sample(300 // per_product)
-        scale = fit_softmax(similarity, truth)
+        scale = fit_softmax(similarity, truth, log_shares(np.bincount(truth, minlength=4)))
         chances = softmax(similarity, scale)
         shown = certify(chances.max(axis=1), chances.argmax(axis=1) == truth, products, precision=0.9)
         if shown.threshold is not None:
@@ -148,7 +148,11 @@ def test_a_temperature_equals_brute_force(good, train, prompts):
     similarity = cache.pictures(good, train, progress=False)[known].astype(np.float64) @ texts.T
     truth = [fitted.candidates.values.index(next(iter(sets[row]))) for row in known]
     grid = np.geomspace(0.1, 1000, 4_000)
-    losses = [-np.log(plain_softmax(slope * similarity, axis=1)[np.arange(len(truth)), truth]).mean() for slope in grid]
+    counts = np.array([truth.count(place) for place in range(len(texts))])
+    prior = np.log((counts + 0.5) / (counts.sum() + 0.5 * len(counts)))
+    assert fitted.scale.prior == pytest.approx(prior)
+    chances = (plain_softmax(slope * similarity + prior, axis=1)[np.arange(len(truth)), truth] for slope in grid)
+    losses = [-np.log(chance).mean() for chance in chances]
     assert fitted.scale.slope == pytest.approx(grid[np.argmin(losses)], rel=0.01)
 
 
@@ -260,7 +264,7 @@ def test_thresholds_come_back_and_fit_nothing_else(good, poor, train, validation
     with pytest.raises(ConfigError, match="KeyError: 'schema_version'"):
         Thresholds.load(path)
     path.write_text('{"schema_version": 9}')
-    with pytest.raises(ConfigError, match="schema version 9, not 2"):
+    with pytest.raises(ConfigError, match="schema version 9, not 3"):
         Thresholds.load(path)
 
 
