@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,24 @@ Linked = Mapping[tuple[int, int], Entry]
 """Device and inode of files -> what a manifest says of them."""
 
 
-def check_manifest(folder: Path, manifest: str | None = None, *, verify: bool) -> list[str]:
+def check_manifest(
+    folder: Path, manifest: str | None = None, *, verify: bool, but: Callable[[str], bool] = lambda _: False
+) -> list[str]:
     """What differs from `folder`'s manifest.json, a line each: files missing, of another size or, if `verify`, content.
 
-    `manifest` is the sha256 that manifest.json itself must have. Files that it does not list are no fault.
+    Files that it does not list are no fault.
+
+    Args:
+        manifest: sha256 that manifest.json itself must have.
+        but: files that are not looked at.
     """
     file = folder / MANIFEST
     try:
         if manifest is not None and sha256_file(file) != manifest:
             return [f"{MANIFEST} has another sha256 than the pointer says"]
         listed = json.loads(file.read_bytes())["files"]
-        return [fault for name, entry in listed.items() if (fault := _differs(folder / name, name, entry, verify))]
+        compared = {name: entry for name, entry in listed.items() if not but(name)}
+        return [fault for name, entry in compared.items() if (fault := _differs(folder / name, name, entry, verify))]
     except OSError as error:
         return [f"{MANIFEST} cannot be read ({error.strerror})"]
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -6,10 +6,11 @@
 
 A version is written beside the others, flushed to the disk, renamed into place, and only then pointed to: whatever
 moment a process is killed at, or the disk fills up at, readers see the old version or the new one, whole. Files that it
-shares with the current version (`keep`) are neither copied nor read. The trade: a flush per file, milliseconds, so this
-is for indexes and releases, and for rows some hundreds at a time. A process
-killed between rename and pointer leaves a whole version that nothing points to; `prune` takes it away. Needs a POSIX
-system for its locks. Nothing here knows what the files mean.
+shares with the current version (`keep`) are neither copied nor read. A store may lie in a version of another, as a
+release's index does: it goes on changing there, and answers for its own files. The trade: a flush per file,
+milliseconds, so this is for indexes and releases, and for rows some hundreds at a time. A process killed between rename
+and pointer leaves a whole version that nothing points to; `prune` takes it away. Needs a POSIX system for its locks.
+Nothing here knows what the files mean.
 
     with Store("index").write() as folder:
         (folder / "items.json").write_text("[]")
@@ -128,6 +129,16 @@ class Store:
                 if not self._points_to(final.name):
                     shutil.rmtree(final, ignore_errors=True)
                 raise
+
+    @contextlib.contextmanager
+    def hold(self, patience: float = _PATIENCE) -> Iterator[None]:
+        """Nobody else writes or points within the block.
+
+        Raises:
+            StoreError: another process has been writing for so many seconds.
+        """
+        with self._writing(patience) as guard, guard.filling():
+            yield
 
     @contextlib.contextmanager
     def prepare(self, fill: Callable[[Path], None]) -> Iterator[Path]:
@@ -302,7 +313,7 @@ class Store:
         folder = self.root / "versions" / version
         if not _VERSION.fullmatch(version) or not folder.is_dir():
             raise StoreError(f"{self.root}: no version {version!r}; there are {self.versions()}")
-        faults = check_manifest(folder, manifest, verify=verify)
+        faults = faults_of(folder, manifest, verify=verify)
         if faults:
             others = [name for name in self.versions() if name != version]
             remedy = f"point to another version ({', '.join(others)}) or write it anew" if others else "write it anew"
@@ -328,6 +339,35 @@ class Store:
                 # Unlocked by name: a process forked inside the block holds the same lock through its own copy.
                 fcntl.flock(lock, fcntl.LOCK_UN)
                 os.close(lock)
+
+
+def faults_of(folder: Path, manifest: str | None = None, *, verify: bool) -> list[str]:
+    """As `check_manifest`; a store in the folder is compared by its own pointer, for it may have changed since."""
+    try:
+        names = listed(folder)
+    except StoreError:
+        names = {}
+    inner = [
+        name.removesuffix(POINTER)
+        for name in names
+        if name.endswith(f"/{POINTER}")
+        and any(other.startswith(f"{name.removesuffix(POINTER)}versions/") for other in names)
+    ]
+    faults = check_manifest(folder, manifest, verify=verify, but=lambda name: name.startswith(tuple(inner)))
+    return faults + [fault for prefix in inner for fault in _inner_faults(folder, prefix, verify)]
+
+
+def _inner_faults(folder: Path, prefix: str, verify: bool) -> list[str]:
+    """Of the current version of a store inside, read again where a writer replaced it meanwhile."""
+    store = Store(folder / prefix)
+    while True:
+        try:
+            version, manifest, _ = pointer = store._pointer()
+        except StoreError as error:
+            return [str(error)]
+        faults = check_manifest(store.root / "versions" / version, manifest, verify=verify)
+        if not faults or store.pointer() == pointer:
+            return [f"{prefix}versions/{version}/{fault}" for fault in faults]
 
 
 def _claim(lock: int, root: Path, patience: float) -> None:

@@ -116,8 +116,13 @@ def _load(opener: "Opener", named: str, place: "Place", arm: "Arm", model: str |
         opener.serving.replace(collection, arm)
         IndexFollower(opener.serving, lambda one: opener.renewed(one, place, model=model), arm).start()
         return collection
+    root = folder_of(named)
+
+    def renew(collection: "Collection") -> "Collection | None":
+        return opener.renewed(collection, lambda: find(str(root / "versions" / collection.name)), model=model)
+
     follower = Follower(
-        opener.serving, folder_of(named), lambda release: opener.open(find(str(release)), model=model), arm
+        opener.serving, root, lambda release: opener.open(find(str(release)), model=model), arm, renew=renew
     )
     collection = follower.load()
     follower.start()

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from clipadapt.deploy.bundle import EXPORTS, MODEL
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.errors import ModelError, SpaceError, StoreError, listing
-from clipadapt.manifest import MANIFEST, check_manifest
-from clipadapt.store import Store
+from clipadapt.manifest import MANIFEST
+from clipadapt.store import Store, faults_of
 from clipadapt.towers.adapter import read_adapter_card
 from clipadapt.towers.encoder import Encoder, Precision, TorchEncoder
 from clipadapt.towers.identity import TOWERS, read_card
@@ -43,7 +43,7 @@ def release_folder(path: str | Path) -> Path:
     if not (folder / MANIFEST).is_file():
         raise ModelError(f"release:{path}: no such release; name a folder of releases, or one release in its versions/")
     ReleaseInfo.read(folder)
-    if faults := check_manifest(folder, verify=False):
+    if faults := faults_of(folder, verify=False):
         raise StoreError(f"{folder}: was changed after it was created{listing(faults)}\ncopy the release again")
     return folder
 

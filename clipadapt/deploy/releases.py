@@ -23,8 +23,8 @@ from clipadapt.atomic import sha256_file
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.retention_policy import Release, reasons_to_keep
 from clipadapt.errors import StoreError, UsageError, listing
-from clipadapt.manifest import MANIFEST, check_manifest
-from clipadapt.store import Pointer, Store
+from clipadapt.manifest import MANIFEST
+from clipadapt.store import Pointer, Store, faults_of
 
 _REMEMBERED = 50
 """Promotions that the pointer remembers."""
@@ -63,7 +63,7 @@ class Releases:
         if before is not None and before.version == version:
             raise UsageError(f"{self.root}: {version} is the current release already; there is nothing to do")
         manifest = sha256_file(folder / MANIFEST)
-        if faults := check_manifest(folder, manifest, verify=True):
+        if faults := faults_of(folder, manifest, verify=True):
             raise StoreError(f"{folder}: was changed after it was created{listing(faults)}\ncreate the release anew")
         history = _history(before)
         if before is not None:

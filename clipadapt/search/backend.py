@@ -11,6 +11,7 @@ returns, and is searchable at once. How vectors are kept is the engine's busines
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -50,6 +51,15 @@ class Change(NamedTuple):
     items: int
     due: tuple[str, ...]
     """Why the index should be rebuilt; empty when it need not be."""
+
+
+class Changed(NamedTuple):
+    """Items that differ between two versions of an index."""
+
+    there: list[str]
+    """Added, or replaced."""
+    gone: list[str]
+    """Removed."""
 
 
 @runtime_checkable
@@ -136,6 +146,14 @@ class Backend(Protocol):
         """
         ...
 
+    def vectors(self, ids: Sequence[str]) -> Float[np.ndarray, "ids dim"]:
+        """Vectors of items, in the order of `ids`, as exactly as they are kept.
+
+        Raises:
+            UsageError: one was never added, or removed.
+        """
+        ...
+
     def values(self, column: str) -> list[Value | None]:
         """A column's cells, one per item in the order of `ids`; None where unknown.
 
@@ -198,6 +216,18 @@ class Backend(Protocol):
 
         Raises:
             StoreError: it cannot be read.
+        """
+        ...
+
+    def changed_since(self, before: Self) -> Changed | None:
+        """What differs from a version of the same index that was opened before; None: not known, compare everything."""
+        ...
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """A block in which nobody changes the index; changes wait, or are refused.
+
+        Raises:
+            StoreError: another process has been writing for too long.
         """
         ...
 

@@ -174,6 +174,13 @@ def _read_segment(folder: Path, about: index_json.Segment, dim: int, mapped: boo
     return Segment(about.model_copy(update={"rows": rows}), engine, table, lookup)
 
 
+def goes_on(then: Contents, now: Contents) -> bool:
+    """Whether the rows of one version are the first rows of another, whose base is another file."""
+    rows = np.arange(then.items.rows)
+    same = then.items.table.equals(now.items.table.slice(0, len(rows)))
+    return same and np.array_equal(then.engine.vectors(rows), now.engine.vectors(rows))
+
+
 def unit_vectors(vectors: Float[np.ndarray, "rows dim"], items: Items) -> Float[np.ndarray, "rows dim"]:
     """The same directions at unit length; the array itself when they have it already.
 

@@ -7,9 +7,10 @@ Every change is a new version on the store: it is there whole or not at all, and
 How vectors are searched is engine.py's business, what a version holds is contents.py's.
 """
 
+import contextlib
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,9 +20,9 @@ from jaxtyping import Float
 from clipadapt.config import Data
 from clipadapt.errors import SpaceError, StoreError, UsageError
 from clipadapt.search import compaction
-from clipadapt.search.backend import Change, Hit, KnownItem
+from clipadapt.search.backend import Change, Changed, Hit, KnownItem
 from clipadapt.search.columns import Column
-from clipadapt.search.contents import Contents, base_segment, unit_vectors, write_segment
+from clipadapt.search.contents import Contents, base_segment, goes_on, unit_vectors, write_segment
 from clipadapt.search.engine import FAISS, Engine
 from clipadapt.search.facets import Range, Values, facets
 from clipadapt.search.factory import choose_factory
@@ -45,17 +46,19 @@ log = logging.getLogger(__name__)
 class Embedded:
     """One version of an index in a folder, open."""
 
-    def __init__(self, path: str | Path, *, mapped: bool = True, verify: bool = True) -> None:
+    def __init__(self, path: str | Path, *, mapped: bool = True, verify: bool = True, twin: bool = False) -> None:
         """The current version.
 
         Args:
+            path: its folder, or a folder of releases, which stands for the index of the one that is current.
+            twin: may be changed while changes go to another index (twins.py).
             mapped: pages come into memory as they are used; False reads everything now.
             verify: compares every file's sha256, which reads all of them; False compares sizes alone.
 
         Raises:
             StoreError: nothing there, or a file is missing or changed.
         """
-        self._versions = Versions(path)
+        self._versions = Versions(path, twin=twin)
         self._mapped = mapped
         self._load(verify=verify)
 
@@ -176,6 +179,10 @@ class Embedded:
         """See backend.py."""
         return self._searcher.vector(item)
 
+    def vectors(self, ids: Sequence[str]) -> Float[np.ndarray, "ids dim"]:
+        """See backend.py; a factory that keeps no exact vectors gives what it decodes."""
+        return self.engine.vectors(self.items.live_rows(ids))
+
     def values(self, column: str) -> list[Value | None]:
         """See backend.py."""
         return self.items.cells(column)
@@ -275,6 +282,25 @@ class Embedded:
         other = copy.copy(self)
         other._use(contents)
         return other
+
+    def changed_since(self, before: Self) -> Changed | None:
+        """See backend.py; known by vector ids, for as long as no rebuild has given them anew."""
+        then, now = before._searcher.contents, self._searcher.contents
+        rows = then.items.rows
+        if now.meta.generation != then.meta.generation or now.items.rows < rows:
+            return None
+        if now.base is not then.base and not goes_on(then, now):
+            return None
+        new = np.arange(rows, now.items.rows)
+        there = now.items.names(new[~now.items.removed[rows:]])
+        gone = now.items.names(np.flatnonzero(now.items.removed[:rows] & ~then.items.removed))
+        return Changed(there, sorted(set(gone).difference(there)))
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """See backend.py; changes wait for half a minute."""
+        with self._versions.store.hold():
+            yield
 
     def versions(self) -> list[str]:
         """See backend.py."""

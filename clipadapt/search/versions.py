@@ -18,6 +18,7 @@ from clipadapt.manifest import Entry, listed
 from clipadapt.search import contents as files
 from clipadapt.search.contents import Contents, Segment, files_of
 from clipadapt.search.meta import Meta
+from clipadapt.search.twins import index_folder, refuse_twin
 from clipadapt.store import Pointer, Store
 
 _PATIENCE = 30.0
@@ -32,10 +33,16 @@ class _Open(NamedTuple):
 
 
 class Versions:
-    """The store of one index."""
+    """The store of one index.
 
-    def __init__(self, path: str | Path) -> None:
-        self.store = Store(path)
+    Args:
+        path: its folder, or a folder of releases, which stands for the index of the one that is current.
+        twin: changes may be made while they go to another index (twins.py): whoever keeps the two the same.
+    """
+
+    def __init__(self, path: str | Path, *, twin: bool = False) -> None:
+        self.store = Store(index_folder(path))
+        self._twin = twin
         self._open: _Open | None = None
         self._lock = threading.RLock()
 
@@ -61,9 +68,11 @@ class Versions:
         """A new version, which becomes the current one.
 
         Raises:
-            StoreError: the disk refuses, or another process is writing; what was current stays so.
+            StoreError: the disk refuses, another process is writing, or changes go to a twin; what was current
+                stays so.
         """
         with self.store.write() as staging, self._refused():
+            self._refuse_twin()
             files.write(staging, _with(contents, follows=self.store.version() if self.store.exists() else None))
         self._prune()
 
@@ -91,6 +100,7 @@ class Versions:
         """
         with self._lock:
             with self.store.write(patience=_PATIENCE, prepared=prepared) as staging, self._refused():
+                self._refuse_twin()
                 folder = self.store.current()
                 now = self._read(mapped=mapped, verify=False)
                 edited = _with(edit(now), follows=folder.name)
@@ -115,6 +125,10 @@ class Versions:
             self._remember(edited, mapped)
             self._prune()
         return edited
+
+    def _refuse_twin(self) -> None:
+        if not self._twin:
+            refuse_twin(self.store.root)
 
     def _read(self, *, mapped: bool, verify: bool) -> Contents:
         pointer, known = self.store.pointer(), self._open

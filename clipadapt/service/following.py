@@ -110,13 +110,24 @@ class IndexFollower(_Following):
 
 
 class Follower(_Following):
-    """Follows one folder of releases."""
+    """Follows one folder of releases, and the changes of the index of the one that answers.
+
+    Args:
+        renew: as IndexFollower takes it; None: the index of a release is served as it was opened.
+    """
 
     def __init__(
-        self, serving: Serving, root: str | Path, open_release: Callable[[Path], Collection], arm: Arm = "current"
+        self,
+        serving: Serving,
+        root: str | Path,
+        open_release: Callable[[Path], Collection],
+        arm: Arm = "current",
+        *,
+        renew: Callable[[Collection], Collection | None] | None = None,
     ) -> None:
         super().__init__(serving, arm)
         self._store, self._open = Store(root), open_release
+        self._index = IndexFollower(serving, renew, arm) if renew is not None else None
         self._seen: tuple[str, str] | None = None
         """Version and manifest of the promoted release that was last loaded or refused."""
         self._replaced = False
@@ -148,13 +159,16 @@ class Follower(_Following):
         raise first
 
     def look(self) -> bool:
-        """Looks at the pointer once; whether another release answers from now on.
+        """Looks at the pointer and the index once; whether something else answers from now on.
 
         Memory of a release that was replaced is given back by the look after, when its last requests are done.
         """
         if self._replaced:
             self._replaced = False
             give_back_memory()
+        return self._look_at_pointer() or (self._index is not None and self._index.look())
+
+    def _look_at_pointer(self) -> bool:
         try:
             pointer = self._store.pointer()
         except StoreError as error:

@@ -8,7 +8,7 @@ the one that the index was built from, else from the one that its run was traine
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,9 @@ class Opener:
             raise
         return made
 
-    def renewed(self, collection: Collection, place: Place, *, model: str | None = None) -> Collection | None:
+    def renewed(
+        self, collection: Collection, place: Place | Callable[[], Place], *, model: str | None = None
+    ) -> Collection | None:
         """What was opened from a place, with what its index became since; None where it did not change.
 
         The catalogue is read again where items are new to it.
@@ -155,6 +157,7 @@ class Opener:
         index = collection.index.newer()
         if index is None:
             return None
+        place = place if isinstance(place, Place) else place()
         ids, pictures = index.ids(), collection.pictures
         if pictures is not None:
             known = pictures.looked_for(ids)

@@ -16,11 +16,13 @@ from clipadapt.deploy.creation import create
 from clipadapt.deploy.releases import Releases
 from clipadapt.errors import StoreError
 from clipadapt.evaluation.gate import Gate
+from clipadapt.search.index import Index
 from clipadapt.service.app import create_app
 from clipadapt.service.following import Follower, give_back_memory
 from clipadapt.service.opening import Opener, find
 from clipadapt.service.serving import Serving
 from clipadapt.service.settings import Settings
+from clipadapt.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,36 @@ def test_a_start_with_a_broken_release_serves_the_one_before(serving: Serving, r
     damage(releases, "000002")
     assert following(serving, releases).load().name == "000001"
     assert [fault for fault in serving.faults if fault.startswith("release 000002 was refused: ")]
+
+
+def test_the_index_of_a_release_is_followed_whichever_release_answers(serving: Serving, releases: Releases):
+    opener = Opener(serving)
+    place = lambda name: find(str(releases.folder(name)))  # noqa: E731
+    follower = Follower(
+        serving, releases.root, lambda folder: opener.open(find(str(folder))),
+        renew=lambda one: opener.renewed(one, lambda: place(one.name)),
+    )  # fmt: skip
+    follower.load()
+    assert not follower.look()
+    for count in (39, 38, 37):
+        Index.open(releases.root).remove([f"i{count}"])
+        assert follower.look() and not follower.look()
+        with serving.using() as collection:
+            assert (collection.name, len(collection.index)) == ("000001", count)
+    assert find(str(releases.root)).name == "000001", "a release is whole though its index changed"
+    releases.promote("000002")
+    assert follower.look()
+    Index.open(releases.root).remove(["i0"])
+    assert follower.look()
+    with serving.using() as collection:
+        assert (collection.name, len(collection.index)) == ("000002", 39)
+    releases.rollback()
+    assert follower.look()
+    with serving.using() as collection:
+        assert (collection.name, len(collection.index)) == ("000001", 37)
+    damage(releases, "000001", f"index/versions/{Store(releases.folder('000001') / 'index').version()}/items.parquet")
+    with pytest.raises(StoreError, match=r"index/versions/000004/items.parquet has another sha256"):
+        Store(releases.root).current(verify=True)
 
 
 def test_nothing_promoted_and_nothing_whole_is_an_error(serving: Serving, releases: Releases, tmp_path: Path):

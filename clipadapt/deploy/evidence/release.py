@@ -15,10 +15,10 @@ from clipadapt.deploy.evidence.packet import Fact, Section
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.errors import ClipadaptError, StoreError, listing
 from clipadapt.evaluation.results import RESULTS, Results
-from clipadapt.manifest import MANIFEST, check_manifest
+from clipadapt.manifest import MANIFEST
 from clipadapt.search.meta import Meta
 from clipadapt.statistics.rows import HEADLINE, Row, in_quoted_wording, interval_text, p_text, points
-from clipadapt.store import Store
+from clipadapt.store import Store, faults_of
 
 _WORSE = 40
 """Rows that got worse, of which the packet shows the worst."""
@@ -34,7 +34,7 @@ def checked(folder: Path) -> ReleaseInfo:
         StoreError: a file is missing or changed, or it is no release.
     """
     info = ReleaseInfo.read(folder)
-    if faults := check_manifest(folder, verify=True):
+    if faults := faults_of(folder, verify=True):
         raise StoreError(f"{folder}: was changed after it was created{listing(faults)}\nthere is no evidence for that")
     return info
 

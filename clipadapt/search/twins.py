@@ -1,0 +1,65 @@
+"""Which of two indexes takes changes, while one is being replaced by the other.
+
+    INDEX/twin.json    {"schema_version": 1, "store": "../../..", "version": "000002"}
+
+An index that has this file takes changes only while that store (paths are from the index's own folder) points to that
+version; whoever keeps the other one the same writes all the same. The pointer is one file, so one rename takes the
+changes from one index to the other, and no writer can reach the wrong one. Nothing here knows what the versions are.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from clipadapt.atomic import atomic_write
+from clipadapt.errors import StoreError
+from clipadapt.store import POINTER, Store
+
+FILE = "twin.json"
+_INDEX = "index"
+
+
+def pair(index: Path, store: Path, version: str) -> None:
+    """An index that takes changes only while `store` points to `version`.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    way = Path(os.path.relpath(store.resolve(), index.resolve())).as_posix()
+    atomic_write(index / FILE, json.dumps({"schema_version": 1, "store": way, "version": version}) + "\n")
+
+
+def refuse_twin(index: Path) -> None:
+    """To be asked under the lock of the index.
+
+    Raises:
+        StoreError: changes go to another index now.
+    """
+    try:
+        document = json.loads((index / FILE).read_bytes())
+        store, version = Store(os.path.normpath(index / document["store"])), document["version"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{index / FILE}: cannot be read ({error}); swap the releases again") from error
+    pointer = store.pointer()
+    if pointer is not None and pointer.version != version:  # None: a release that was copied away alone
+        raise StoreError(
+            f"{index}: changes go to the index of {pointer.version}, which {store.root} points to; nothing was "
+            f"changed. Name {store.root} as the INDEX, which is always the one that takes changes"
+        )
+
+
+def index_folder(path: str | Path) -> Path:
+    """The index that a folder stands for: of a folder of releases, the one of the release that is current.
+
+    Raises:
+        StoreError: the pointer cannot be read.
+    """
+    folder = Path(path)
+    store = Store(folder)
+    pointer = store.pointer()
+    if pointer is None:
+        return folder
+    inside = folder / "versions" / pointer.version / _INDEX
+    return inside if (inside / POINTER).exists() else folder
