@@ -24,7 +24,7 @@ from jaxtyping import Float, Int, Shaped
 
 _BLOCK = 512
 """Items whose kernel with all others is held at once."""
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 """What the order of single-precision sums can move a score by, in standard deviations: such are ties."""
 _COLUMNS = 256
 """Permuted columns multiplied at once."""
@@ -106,7 +106,7 @@ def compare(grouped: Grouped, *, permutations: int, rng: np.random.Generator) ->
     )
     whole = np.concatenate([real[None], drawn])
     scores = (whole - whole.mean(axis=0)) / np.maximum(whole.std(axis=0), 1e-12)
-    p = (scores >= scores[:1] - _ROUNDING).mean(axis=0)
+    p = (scores >= scores[:1] - ROUNDING).mean(axis=0)
     own = grouped.group == 0
     among = grouped.kernel[np.ix_(own, own)].sum(dtype=np.float64) / (sizes[0] * (sizes[0] - 1))
     return Compared(real / max(1 - among, 1e-9), p, scores[0], scores[1:])
@@ -120,7 +120,7 @@ def jointly(found: Sequence[Compared]) -> list[Float[np.ndarray, " samples"]]:
     if not found:
         return []
     most = np.max([one.permuted.max(axis=1) for one in found], axis=0)
-    return [(1 + (most[:, None] >= one.score - _ROUNDING).sum(axis=0)) / (1 + len(most)) for one in found]
+    return [(1 + (most[:, None] >= one.score - ROUNDING).sum(axis=0)) / (1 + len(most)) for one in found]
 
 
 def witness(grouped: Grouped, sample: int) -> Float[np.ndarray, " products"]:

@@ -9,6 +9,7 @@ import pytest
 
 from clipadapt.deploy.drift import cells as cells_module
 from clipadapt.deploy.drift.cells import cells
+from clipadapt.deploy.drift.findings import Findings
 from clipadapt.deploy.drift.measure import measure
 from clipadapt.deploy.drift.report import as_json, as_page, as_prometheus
 from clipadapt.errors import CatalogueError, SpaceError, UsageError
@@ -122,13 +123,15 @@ def test_bad_input_is_named():
 def test_reports_are_written_in_every_form():
     live = vectors(new(True), shift=6.0, seed=2)
     report = measure(reference(), live, segment="kind", time="captured")
-    document = json.loads(as_json(report))
-    assert document["alarms"] == 1 and len(document["drifts"]) == 3
-    text = as_prometheus(report)
-    assert 'clipadapt_drift_alarm{segment="shirt",window="2026-W11"} 1\n' in text
-    assert text.count("# TYPE ") == 3 and text.endswith("\n")
+    found = Findings(0.05, report)
+    document = json.loads(as_json(found))
+    assert document["alarms"] == 1 and [one["of"] for one in document["drifts"]] == ["items"] * 3
+    assert document["sentences"] == [f"items: {report.sentence()}"]
+    text = as_prometheus(found)
+    assert 'clipadapt_drift_alarm{of="items",segment="shirt",window="2026-W11"} 1\n' in text
+    assert text.count("# TYPE ") == 4 and text.endswith("clipadapt_drift_alarms 1\n")
     odd = report._replace(drifts=(report.drifts[0]._replace(segment='a"b\\c\n<script>', alarm=True),))
-    assert '{segment="a\\"b\\\\c\\n<script>",' in as_prometheus(odd)
-    page = as_page(odd, None)
+    assert 'segment="a\\"b\\\\c\\n<script>",' in as_prometheus(found._replace(items=odd))
+    page = as_page(found._replace(items=odd), None)
     assert "<script" not in page and "&lt;script&gt;" in page and "http" not in page
-    assert 'class="bad">▲ drifted' in as_page(report, None)
+    assert 'class="bad">▲ drifted' in as_page(found, None)

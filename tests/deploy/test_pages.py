@@ -18,7 +18,9 @@ from clipadapt.audit.run import finish, start
 from clipadapt.cli import main
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.metadata import Metadata
+from clipadapt.deploy.drift.findings import Findings
 from clipadapt.deploy.drift.measure import measure
+from clipadapt.deploy.drift.rates import REFERENCE, Observed, compare
 from clipadapt.deploy.drift.report import as_page
 from clipadapt.deploy.gallery.fragment import fragment, page
 from clipadapt.deploy.gallery.structured import Card
@@ -75,8 +77,12 @@ def drift(shop: Path) -> str:
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         halves.append(Vectors(points, Items.of(catalogue.subset(list(rows)).table(), {}), "space", None))
     report = measure(halves[0], halves[1])
-    assert report.alarmed
-    return as_page(report, catalogue)
+    words = measure(*(half._replace(items=half.items) for half in halves))
+    has = [frozenset({"Pattern: Striped"} if row < 30 else {"Pattern: Dotted", "nothing found"}) for row in range(60)]
+    samples = np.repeat([REFERENCE, "2026-W14"], 30)
+    rates = compare(Observed(np.arange(60).astype(str), samples, {"wished for": has}), of="queries", level=0.05)
+    assert report.alarmed and rates.alarmed
+    return as_page(Findings(0.05, report, words, (rates,)), catalogue)
 
 
 def captions(shop: Path) -> str:

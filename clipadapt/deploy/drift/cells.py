@@ -86,6 +86,12 @@ def cells(
     return Cells(found, samples, notes)
 
 
+def window_of(day: datetime.date, window: Window) -> str:
+    """2026-03-31, 2026-W14 or 2026-03."""
+    year, week, _ = day.isocalendar()
+    return {"day": f"{day}", "week": f"{year}-W{week:02}", "month": f"{day:%Y-%m}"}[window]
+
+
 def _column(vectors: Vectors, which: str, column: str | None) -> Shaped[np.ndarray, " items"]:
     table = vectors.items.table
     if column is None:
@@ -111,8 +117,7 @@ def _windows(live: Vectors, column: str | None, window: Window) -> Shaped[np.nda
                 f"item {item!r}: {column} is {cell!r}, which is no date such as 2026-03-31; correct it, or leave the "
                 "item out"
             ) from None
-        year, week, _ = day.isocalendar()
-        names.append({"day": f"{day}", "week": f"{year}-W{week:02}", "month": f"{day:%Y-%m}"}[window])
+        names.append(window_of(day, window))
     return np.array(names, np.str_)
 
 

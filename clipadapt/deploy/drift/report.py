@@ -1,66 +1,97 @@
-"""A drift report as text, JSON, a page, and a file that Prometheus's node exporter collects.
+"""Findings as JSON, a page, and a file that Prometheus's node exporter collects.
 
 Pictures stand on the page where a catalogue is at hand. Nothing here measures.
 """
 
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import jinja2
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.deploy.drift.measure import Report
-from clipadapt.deploy.drift.shift import Shift
+from clipadapt.deploy.drift.findings import Findings
 from clipadapt.deploy.thumbnails import thumbnails
 
 
-def as_json(report: Report, moved: Mapping[str, Shift] | None = None) -> str:
-    """The whole report; with how far the adaptation moves new items and the reference's, where that was measured."""
+def as_json(findings: Findings) -> str:
+    """Every figure."""
+    reports = findings.reports
     document = {
-        "schema_version": 1,
-        "level": report.level,
-        "least_effect": report.least_effect,
-        "alarms": len(report.alarmed),
-        "drifts": [one._asdict() for one in report.drifts],
-        "moved": {whose: one._asdict() for whose, one in (moved or {}).items()},
-        "notes": list(report.notes),
+        "schema_version": 2,
+        "level": findings.level,
+        "alarms": len(findings.alarms),
+        "sentences": list(findings.alarms or findings.sentences),
+        "drifts": [
+            {"of": of, **one._asdict(), "least_effect": report.least_effect, "level": report.level}
+            for of, report in reports.items()
+            for one in report.drifts
+        ],
+        "rates": [
+            {"of": rates.of, **one._asdict(), "least_difference": rates.least, "level": rates.level}
+            for rates in findings.rates
+            for one in rates.rates
+        ],
+        "moved": {whose: one._asdict() for whose, one in findings.moved.items()},
+        "least_cosine": findings.least_cosine,
+        "notes": list(findings.notes),
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def as_prometheus(report: Report) -> str:
+def as_prometheus(findings: Findings) -> str:
     """Gauges in Prometheus's text format.
 
     Source: https://prometheus.io/docs/instrumenting/exposition_formats/
     """
+    drifts = [
+        ({"of": of, "segment": one.segment, "window": one.window}, one)
+        for of, report in findings.reports.items()
+        for one in report.drifts
+    ]
+    rates = [
+        ({"of": part.of, "attribute": one.attribute, "value": one.value, "window": one.window}, one)
+        for part in findings.rates
+        for one in part.rates
+    ]
+    moved = [({"of": whose}, one) for whose, one in findings.moved.items()]
     gauges = {
-        "effect": ("Squared discrepancy from the reference, in units of its spread", lambda one: f"{one.effect:.6g}"),
-        "p_corrected": ("p value corrected over all windows and segments", lambda one: f"{one.p_corrected:.6g}"),
-        "alarm": ("1 where the window drifted", lambda one: str(int(one.alarm))),
+        "drift_effect": ("Squared discrepancy from the reference, in units of its spread", drifts, "effect"),
+        "drift_p_corrected": ("p value corrected over all windows and segments", drifts, "p_corrected"),
+        "drift_alarm": ("1 where the window drifted", drifts, "alarm"),
+        "rate": ("Share of a value", rates, "share"),
+        "rate_difference": ("Share of a value minus its share in the reference", rates, "difference"),
+        "rate_alarm": ("1 where the share of a value changed", rates, "alarm"),
+        "adaptation_cosine": ("Mean cosine between base and adapted vectors of the same items", moved, "mean"),
     }
     lines = []
-    for name, (help_text, value) in gauges.items():
-        lines += [f"# HELP clipadapt_drift_{name} {help_text}.", f"# TYPE clipadapt_drift_{name} gauge"]
-        lines += [
-            f'clipadapt_drift_{name}{{segment="{_label(one.segment)}",window="{_label(one.window)}"}} {value(one)}'
-            for one in report.drifts
-        ]
+    for name, (help_text, rows, figure) in gauges.items():
+        lines += _gauge(f"clipadapt_{name}", help_text, [(labels, getattr(row, figure)) for labels, row in rows])
+    lines += _gauge("clipadapt_drift_alarms", "Parts of the report that alarm", [({}, len(findings.alarms))])
     return "\n".join(lines) + "\n"
 
 
-def as_page(report: Report, catalogue: Catalogue | None) -> str:
+def as_page(findings: Findings, catalogue: Catalogue | None) -> str:
     """A self-contained page; with pictures of a catalogue's items that may be shown."""
-    wanted = {item for one in report.alarmed for item in one.strangest}
+    alarmed = findings.items.alarmed if findings.items is not None else ()
+    wanted = {item for one in alarmed for item in one.strangest}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clipadapt.deploy.drift", "."), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template("page.html.jinja").render(
-        report=report,
+        findings=findings,
         pictures=thumbnails(catalogue, wanted) if catalogue is not None else {},
         version=importlib.metadata.version("clipadapt"),
     )
+
+
+def _gauge(name: str, help_text: str, rows: Iterable[tuple[dict[str, str], float]]) -> list[str]:
+    lines = []
+    for labels, value in rows:
+        inside = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
+        lines.append(f"{name}{{{inside}}} {float(value):.6g}" if inside else f"{name} {float(value):.6g}")
+    return [f"# HELP {name} {help_text}.", f"# TYPE {name} gauge", *lines] if lines else []
 
 
 def _label(text: str) -> str:

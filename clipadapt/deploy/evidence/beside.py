@@ -70,13 +70,20 @@ def drift(file: Path | None) -> Section:
     title = "Drift"
     if file is None:
         return Section(title, missing=("not measured; clipadapt drift VECTORS --reference VECTORS, then --drift",))
-    document = read_document(file, ("alarms", "drifts", "level"))
-    facts = [Fact("windows that drifted", f"{document['alarms']} of {len(document['drifts'])}", f"{file.name}, alarms")]
+    document = read_document(file, ("alarms", "sentences", "drifts", "rates"))
+    bad = document["alarms"] > 0
+    facts = [Fact("result", sentence, f"{file.name}, sentences", bad) for sentence in document["sentences"]]
     worst = sorted(document["drifts"], key=lambda one: -one["effect"])[:5]
     facts += [
-        Fact(f"{one['segment']}, {one['window']}", f"effect {one['effect']:.4f}, p {one['p_corrected']:.3f} corrected",
-             f"{file.name}, drifts")
+        Fact(f"{one['of']}: {one['segment']}, {one['window']}",
+             f"effect {one['effect']:.4f}, p {one['p_corrected']:.3f} corrected", f"{file.name}, drifts")
         for one in worst
+    ]  # fmt: skip
+    facts += [
+        Fact(f"{one['of']}: {one['attribute']}: {one['value']}, {one['window']}",
+             f"{100 * one['reference_share']:.1f}% -> {100 * one['share']:.1f}%, p {one['p_corrected']:.3f} corrected",
+             f"{file.name}, rates")
+        for one in document["rates"][:5]
     ]  # fmt: skip
     return Section(title, tuple(facts))
 

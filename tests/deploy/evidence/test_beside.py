@@ -69,11 +69,17 @@ def test_the_licences_of_a_catalogue_are_counted(tmp_path):
 
 
 def test_files_of_other_commands(tmp_path):
-    drifted = [{"segment": "all", "window": str(n), "effect": n / 100, "p_corrected": 0.01} for n in range(7)]
-    (tmp_path / "drift.json").write_text(json.dumps({"alarms": 2, "drifts": drifted, "level": 0.05}))
-    section = beside.drift(tmp_path / "drift.json")
-    assert said(section)["windows that drifted"] == "2 of 7"
-    assert section.facts[1].what == "all, 6" and len(section.facts) == 6, "the five that drifted most"
+    drifted = [
+        {"of": "items", "segment": "all", "window": str(n), "effect": n / 100, "p_corrected": 0.01} for n in range(7)
+    ]
+    rate = {"of": "tags", "attribute": "Fit", "value": "Slim", "window": "all", "share": 0.3, "reference_share": 0.1}
+    document = {"alarms": 1, "sentences": ["items: 2 of 7 drifted"], "drifts": drifted, "level": 0.05}
+    file = tmp_path / "drift.json"
+    file.write_text(json.dumps(document | {"rates": [rate | {"p_corrected": 0.001}]}))
+    section = beside.drift(file)
+    assert said(section)["result"] == "items: 2 of 7 drifted" and section.facts[0].bad
+    assert section.facts[1].what == "items: all, 6" and len(section.facts) == 7, "the five that drifted most"
+    assert said(section)["tags: Fit: Slim, all"] == "10.0% -> 30.0%, p 0.001 corrected"
     gate = [{"passed": False, "reason": "too low"}]
     (tmp_path / "shadow.json").write_text(json.dumps({"candidate": "000005", "sentence": "So.", "gate": gate}))
     assert said(beside.shadow(tmp_path / "shadow.json", "000005")) == {"verdict": "So.", "does not hold": "too low"}
