@@ -359,7 +359,7 @@ def _duration(seconds: float) -> str:
 def _calibration_note(some: Sequence[Reliability]) -> str:
     splits = sorted({one.fitted_on for one in some if one.fitted_on is not None})
     if splits:
-        return f"Temperatures were fitted per attribute on {' and '.join(splits)}."
+        return f"Temperatures, and how frequent values are, were taken per attribute from {' and '.join(splits)}."
     return "Probabilities use each model's own logit scale; nothing was fitted."
 
 

@@ -2,21 +2,22 @@
 
     measured = reliabilities(context, predictions, classifiers, tune)     # diagrams, and a cell with the error
 
-Temperatures are fitted on tune where it is given, else each model's own scale stands. Scores are made for some items at
-a time, so that thousands of values fit in memory. Nothing here draws.
+The value of an item is the most probable one. Temperatures are fitted on tune where it is given, with the shares that
+values have there, as `tag` does; else each model's own scale stands, and all values are taken to be as frequent. Scores
+are made for some items at a time, so that thousands of values fit in memory. Nothing here draws.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
 from clipadapt.evaluation.details import Reliability
 from clipadapt.evaluation.inputs import EvalInputs
 from clipadapt.evaluation.tasks.context import EvalContext, Measured
-from clipadapt.recognition.calibration import BINS, Scale, bin_of, fit_softmax, reliability, softmax
+from clipadapt.recognition.calibration import BINS, Scale, bin_of, fit_softmax, log_shares, reliability, softmax
 from clipadapt.recognition.predict import Predictions
 from clipadapt.recognition.values import Classifier
 from clipadapt.statistics.cells import Cell
@@ -40,9 +41,10 @@ def reliabilities(
     """A diagram for each system, the one compared with first, and the calibration error as a figure."""
     diagrams, totals = {}, {}
     for system in reversed(list(context.encoders)):
-        classifier, right = classifiers[system], predictions.right[system]
+        classifier = classifiers[system]
         fitted = _fitted(context, system, predictions, classifier, tune)
-        confidence = _confidence(context.pictures[system][predictions.items], classifier, fitted.scale)
+        best, confidence = _most_probable(context.pictures[system][predictions.items], classifier, fitted.scale)
+        right = np.bincount(item := predictions.cases[:, 0], predictions.cases[:, 1] == best[item]) > 0
         found = reliability(confidence, right)
         diagrams[predictions.attribute, system] = Reliability(
             predictions.attribute, system, 1 / fitted.scale.slope, fitted.split,
@@ -84,14 +86,20 @@ def _fitted(
         known = [(row, place[value]) for row, had in enumerate(sets) for value in had if value in place]
         if known:
             rows, truth = np.array(known, np.int64).T
-            return _Fitted(fit_softmax(classifier.scores(tune.pictures[system][rows]), truth), "tune")
+            prior = log_shares(np.bincount(truth, minlength=len(predictions.values)))
+            return _Fitted(fit_softmax(classifier.scores(tune.pictures[system][rows]), truth, prior), "tune")
     by_head = system in context.heads and attribute in context.heads[system].attributes
     return _Fitted(Scale(1.0 if by_head else context.encoders[system].scale), None)
 
 
-def _confidence(pictures: np.ndarray, classifier: Classifier, scale: Scale) -> Float[np.ndarray, " n"]:
-    """The largest probability of each item."""
+def _most_probable(
+    pictures: np.ndarray, classifier: Classifier, scale: Scale
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Of each item the value and its probability."""
+    best, confidence = np.empty(len(pictures), np.int64), np.empty(len(pictures))
     step = max(1, _SCORES // len(classifier.bias))
-    starts = range(0, len(pictures), step)
-    found = [softmax(classifier.scores(pictures[start : start + step]), scale).max(axis=1) for start in starts]
-    return np.concatenate(found) if found else np.zeros(0)
+    for start in range(0, len(pictures), step):
+        chances = softmax(classifier.scores(pictures[start : start + step]), scale)
+        best[start : start + step] = own = chances.argmax(axis=1)
+        confidence[start : start + step] = chances[np.arange(len(own)), own]
+    return best, confidence
