@@ -8,6 +8,7 @@ import difflib
 import os
 import string
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -173,7 +174,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
         else:
             reason = str(fault.get("ctx", {}).get("error", fault["msg"]))
             found = "" if isinstance(fault["input"], Mapping) else f" (found {fault['input']!r})"
-            lines.append(f"{where}: {reason}{found}")
+            text = fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float | date)
+            cure = "; YAML takes words such as no, on, 007 and 2024-01-15 for other than text: put it in quotes"
+            lines.append(f"{where}: {reason}{found}{cure if text else ''}")
     return lines
 
 

@@ -73,6 +73,13 @@ def test_all_faults_of_a_file_and_of_the_overrides_come_at_once(file: Path) -> N
     assert text.startswith(f"{file}: 11 fault(s)")
 
 
+@pytest.mark.parametrize("word", ["No", "on", "38", "007", "1.5", "2024-01-15"])
+def test_what_yaml_takes_for_other_than_text_is_to_be_quoted(file: Path, word: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.unknown\.1: .*string \(found .*put it in quotes"):
+        Config.load(file, [f"data.unknown=['', {word}]"])
+    assert Config.load(file, [f"data.unknown=['', '{word}']"]).data.unknown == ("", word)
+
+
 def test_overrides_are_yaml_and_make_sections(file: Path) -> None:
     config = Config.load(
         file,

@@ -238,11 +238,11 @@ def search(
         typer.echo(json.dumps([hit._asdict() for hit in hits], ensure_ascii=False, default=str))
     else:
         _print(hits)
-    if not hits:
-        reasons = opened.unmatched_filters(conditions) or [
-            "no item meets the conditions" if len(opened) else "the index is empty"
-        ]
-        typer.echo("; ".join(reasons), err=True)
+    reasons = opened.unmatched_filters(conditions)
+    if not hits and not reasons:
+        reasons = ["no item meets the conditions" if len(opened) else "the index is empty"]
+    for reason in reasons:
+        typer.echo(reason, err=True)
 
 
 def _same_but(

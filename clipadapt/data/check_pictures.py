@@ -5,7 +5,7 @@ Every file is read and decoded once, in parallel.
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from clipadapt import config
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.decode import Header
 from clipadapt.data.faults import Fault
-from clipadapt.data.folders import PICTURE_ENDINGS
+from clipadapt.data.folders import is_picture_name
 from clipadapt.data.scan import Scanned, scan
+from clipadapt.data.tables import FILE_ENDINGS
 from clipadapt.errors import CatalogueError
 
 _COMMON = ("RGB", "L")
@@ -40,9 +41,9 @@ def check_pictures(
             if picture.digest:
                 items_by_digest.setdefault(picture.digest, []).append((split, picture.item))
         by_split[split] = _forms(catalogue, scanned, faults)
-        _unlisted(catalogue, faults)
         if size is not None:
             _native(catalogue, scanned, size, data, faults)
+    _unlisted(catalogues, faults)
     for copies in items_by_digest.values():
         if len(copies) > 1:
             _copies(catalogues, copies, faults)
@@ -65,21 +66,36 @@ def _copies(catalogues: Mapping[str, Catalogue], copies: list[tuple[str, int]], 
         faults.append(Fault("info", place.file, place.row, what, ""))
 
 
-def _unlisted(catalogue: Catalogue, faults: list[Fault]) -> None:
-    """Pictures that lie beside the split's table, and that no row of it names."""
-    table = Path(catalogue.place(0).file)
-    if not table.is_file():
-        return
-    listed = {os.path.normpath(catalogue.pictures.name(index)) for index in range(len(catalogue))}
-    beside = sorted(
-        path
-        for folder, _, names in os.walk(table.parent)
-        for path in (os.path.normpath(f"{folder}{os.sep}{name}") for name in names)
-        if path.lower().endswith(PICTURE_ENDINGS) and path not in listed
-    )
-    if beside and table.name.startswith("metadata."):
-        what = f"{len(beside)} picture(s) in its folder are in no row, the first: {beside[0]}"
-        faults.append(Fault("warning", str(table), None, what, "add rows, or take the files out"))
+def _unlisted(catalogues: Mapping[str, Catalogue], faults: list[Fault]) -> None:
+    """Pictures that lie beside those of a table, and that no row names.
+
+    Below a metadata table all pictures are its own; a table of another name may lie in a folder of other things, so
+    that only folders are looked into that hold pictures of its rows.
+    """
+    listed: dict[Path, set[str]] = {}
+    for catalogue in catalogues.values():
+        table = Path(catalogue.place(0).file)
+        if table.is_file() and (table.suffix in FILE_ENDINGS or table.name.startswith("metadata.")):
+            names = (os.path.normpath(catalogue.pictures.name(index)) for index in range(len(catalogue)))
+            listed.setdefault(table.parent, set()).update(names)
+    for catalogue in catalogues.values():
+        table = Path(catalogue.place(0).file)
+        known = listed.pop(table.parent, None)
+        if known is None:
+            continue
+        beside = sorted(path for path in _pictures_below(table, known) if path not in known)
+        if beside:
+            what = f"{len(beside)} picture(s) in its folder are in no row, the first: {beside[0]}"
+            faults.append(Fault("warning", str(table), None, what, "add rows, or take the files out"))
+
+
+def _pictures_below(table: Path, known: set[str]) -> Iterator[str]:
+    everywhere = table.name.startswith("metadata.")
+    for start in [table.parent] if everywhere else sorted({Path(path).parent for path in known}):
+        for inside, folders, names in os.walk(start):
+            yield from (os.path.normpath(f"{inside}{os.sep}{name}") for name in names if is_picture_name(name))
+            if not everywhere:
+                folders.clear()
 
 
 def _forms(catalogue: Catalogue, scanned: list[Scanned], faults: list[Fault]) -> dict[str, Any]:

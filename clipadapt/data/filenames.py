@@ -1,8 +1,8 @@
 """Names of pictures in a table -> the names that the files bear on this disk.
 
 A table and a file system may write one name in two ways: é as one character or as e with an accent (macOS wrote file
-names so for years), folders with a backslash instead of a slash. Names that cannot be
-used are refused with their lines.
+names so for years), folders with a backslash instead of a slash, a space after the comma of a table. Names that cannot
+be used are refused with their lines.
 """
 
 import unicodedata
@@ -42,13 +42,13 @@ def refuse_unusable(names: Sequence[str], lines: np.ndarray | None, file: Path, 
 
 
 def as_stored(names: Sequence[str], folder: Path) -> list[str]:
-    """Each name as the disk has it, where only accents or slashes differ; names of missing files stay.
+    """Each name as the disk has it, where only accents, slashes or spaces around it differ; others stay.
 
     Only names that could be written in another way are looked for: other names cost nothing.
     """
     entries: dict[Path, dict[str, str]] = {}
     return [
-        name if (name.isascii() and "\\" not in name) or (folder / name).exists()
+        name if (name.isascii() and "\\" not in name and name == name.strip()) or (folder / name).exists()
         else _stored(name, folder, entries) for name in names
     ]  # fmt: skip
 
@@ -56,7 +56,7 @@ def as_stored(names: Sequence[str], folder: Path) -> list[str]:
 def _stored(name: str, folder: Path, entries: dict[Path, dict[str, str]]) -> str:
     """The same path step by step; `entries` keeps what has been listed: folder -> composed name -> name."""
     at, steps = folder, []
-    for step in name.replace("\\", "/").split("/"):
+    for step in name.strip().replace("\\", "/").split("/"):
         if at not in entries:
             found = [one.name for one in at.iterdir()] if at.is_dir() else []
             entries[at] = {unicodedata.normalize("NFC", one): one for one in found}

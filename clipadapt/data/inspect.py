@@ -180,7 +180,7 @@ def _column(name: str, cells: Sequence[str], items: int, separator: str) -> Colu
         return taken("empty", "no cell is filled")
     if len(counts) == 1:
         return taken("same", f"always {values[0][0]!r}")
-    numeric = sum(bool(_NUMBER.fullmatch(cell)) for cell in counts) / len(counts)
+    numeric = sum(map(is_number, counts)) / len(counts)
     by_name = _by_name(named(name), counts, len(known), items, numeric)
     if by_name is not None:
         part, why = by_name
@@ -242,6 +242,11 @@ def _lists(name: str, known: Sequence[str], counts: Counter[str], items: int, se
         )
     seen = not _NOT_SEEN.search(name)
     return Column(name, "attribute", f"{why}; {len(parts)} values", len(known), ordered, separator, seen)
+
+
+def is_number(cell: str) -> bool:
+    """Whether a person reads a cell as a number: 1299.50, 1.299,50, 1,299.50 EUR."""
+    return _NUMBER.fullmatch(cell.strip()) is not None
 
 
 def holds_html(cell: str) -> bool:

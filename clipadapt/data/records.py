@@ -35,11 +35,13 @@ def json_lines(file: Path) -> tuple[pa.Table, np.ndarray]:
         if not text.strip():
             continue
         try:
-            record = json.loads(text)
+            record = json.loads(text, object_pairs_hook=_object)
         except json.JSONDecodeError as error:
             raise CatalogueError(
                 f"{file}, line {number}: no JSON ({error.msg}, column {error.colno}); correct the line"
             ) from error
+        except _KeyTwiceError as error:
+            raise CatalogueError(f"{file}, line {number}: {error}") from error
         if not isinstance(record, dict):
             raise CatalogueError(f"{file}, line {number}: {text[:40]!r} is no object; write {{...}} in each line")
         records.append(record)
@@ -55,11 +57,13 @@ def json_document(file: Path) -> tuple[pa.Table, np.ndarray | None]:
     """
     text = read_text(file)
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return json_lines(file)
         raise CatalogueError(f"{file}, line {error.lineno}: no JSON ({error.msg}); correct the file") from error
+    except _KeyTwiceError as error:
+        raise CatalogueError(f"{file}: {error}") from error
     if is_coco(document):
         return table_of(coco(document, str(file))), None
     if is_label_studio(document):
@@ -114,6 +118,24 @@ def read_text(file: Path) -> str:
             f"{file}, line {line}: {kind} (byte 0x{data[error.start]:02x}); save the file as UTF-8 "
             "(a spreadsheet offers it as 'CSV UTF-8')"
         ) from error
+
+
+class _KeyTwiceError(ValueError):
+    """An object names a key twice, of which a reader would keep the last without a word."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are all different."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        cells = ", ".join(repr(value)[:40] for key, value in pairs if key == twice)
+        raise _KeyTwiceError(
+            f"the key {twice!r} stands twice in one object, with {cells}; keep one, or write a list of both: "
+            f'"{twice}": [...]'
+        )
+    return made
 
 
 def _is_rows(value: object) -> bool:

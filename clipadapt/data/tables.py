@@ -1,28 +1,33 @@
 """Table files beside pictures -> Arrow tables whose cells are the text that stands in the file, and their lines.
 
-CSV (comma, semicolon or tab, by the header), TSV, JSON Lines, JSON, Parquet. Lines are counted as a text editor counts
-them, quoted line breaks and blank lines included. Nothing here knows what a column means.
+CSV (comma, semicolon, tab or |, by the header), TSV, JSON Lines, JSON, Parquet. Lines are counted as a text editor
+counts them, quoted line breaks and blank lines included. Nothing here knows what a column means.
 """
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
 from clipadapt.data.records import json_document, json_lines, read_text
 from clipadapt.errors import CatalogueError
 
+pc: Any = pyarrow.compute  # its functions are made on import
+
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")
 """Tables that are looked for in folders."""
 FILE_ENDINGS = (*TABLE_ENDINGS, ".json")
 """Tables that can be named as a source."""
-DELIMITERS = (",", ";", "\t")
+DELIMITERS = (",", ";", "\t", "|")
 
 
 def read_table(file: Path) -> tuple[pa.Table, np.ndarray | None]:
@@ -54,6 +59,7 @@ def _read_csv(file: Path) -> tuple[pa.Table, np.ndarray]:
                 strings_can_be_null=False,
             ),
         )
+        lines = _lines(file, delimiter, len(table))
     except pa.ArrowInvalid:
         text = read_text(file)  # whose own error says where a file is no UTF-8
         for line, cells in _csv_rows(text, delimiter):
@@ -63,7 +69,25 @@ def _read_csv(file: Path) -> tuple[pa.Table, np.ndarray]:
                     f"({cells[0][:40]!r} ...); quote cells that hold {delimiter!r}, or correct the line"
                 ) from None
         raise
-    return table, _lines(file, delimiter, len(table))
+    return _named(table, file), lines
+
+
+def _named(table: pa.Table, file: Path) -> pa.Table:
+    """Columns by the names in the header without the spaces around them; one without a name is called by its place.
+
+    Spreadsheets leave separators behind at the ends of lines: a column without a name and without cells is none.
+    """
+    names = [name.strip() or f"column {place}" for place, name in enumerate(table.column_names, 1)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CatalogueError(
+            f"{file}: columns named twice in the header: {', '.join(map(repr, twice))}; rename one each"
+        )
+    kept = [
+        place for place, name in enumerate(table.column_names)
+        if name.strip() or pc.any(pc.not_equal(table.column(place), "")).as_py()
+    ]  # fmt: skip
+    return table.rename_columns(names).select(kept)
 
 
 def _lines(file: Path, delimiter: str, rows: int) -> np.ndarray:
@@ -72,15 +96,29 @@ def _lines(file: Path, delimiter: str, rows: int) -> np.ndarray:
     ends = data.count(b"\n")
     if ends + (not data.endswith(b"\n")) == rows + 1:
         return np.arange(2, rows + 2)
-    lines = np.array([line for line, _ in _csv_rows(read_text(file), delimiter)][1:], np.int64)
+    started = []
+    try:
+        for line, _ in _csv_rows(read_text(file), delimiter, strict=True):
+            started.append(line)
+    except csv.Error as error:
+        raise CatalogueError(
+            f"{file}, after line {started[-1] if started else 1}: a quotation mark opens a cell and is not closed, or "
+            f"is closed before its end ({error}); rows that follow would be read as one cell: close it, or write a "
+            'quotation mark within a cell as ""'
+        ) from error
+    lines = np.array(started[1:], np.int64)
     return lines if len(lines) == rows else np.arange(2, rows + 2)
 
 
-def _csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(first line, cells) of each row that is not blank, the header included."""
+def _csv_rows(text: str, delimiter: str, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """(first line, cells) of each row that is not blank, the header included.
+
+    Raises:
+        csv.Error: `strict`, and a cell in quotation marks that does not end, or goes on after the closing one.
+    """
     before = csv.field_size_limit(sys.maxsize)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict)
         line = 1
         for cells in reader:
             if cells:
@@ -99,13 +137,12 @@ def _header(file: Path) -> tuple[str, list[str]]:
     text = start.decode("utf-8-sig", errors="replace")
     if not text.strip():
         raise CatalogueError(f"{file}: empty; the first line must name the columns")
+    if mark := re.match(r'"?sep=.?"?[\r\n]', text):
+        raise CatalogueError(
+            f"{file}, line 1: {mark[0].strip()!r} is a note for a spreadsheet, no header; delete the line, so that the "
+            "first one names the columns"
+        )
     options = ("\t",) if file.suffix == ".tsv" else DELIMITERS
     headers = {delimiter: next(iter(_csv_rows(text, delimiter)))[1] for delimiter in options}
     delimiter = max(options, key=lambda one: len(headers[one]))  # the first of those with most columns
-    names = headers[delimiter]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise CatalogueError(
-            f"{file}: columns named twice in the header: {', '.join(map(repr, twice))}; rename one each"
-        )
-    return delimiter, names
+    return delimiter, headers[delimiter]

@@ -96,10 +96,11 @@ def typed(cells: pa.ChunkedArray, separator: str | None = None) -> Column:
     cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
     if separator is not None:
         return split(cells, separator)
+    trimmed = pc.utf8_trim_whitespace(cells)
     for pattern, wanted in ((_WHOLE, pa.int64()), (_NUMBER, pa.float64()), (_DATE, pa.date32())):
-        if _all_match(cells, pattern) and (narrow := _narrowed(cells, wanted)) is not None:
+        if _all_match(trimmed, pattern) and (narrow := _narrowed(trimmed, wanted)) is not None:
             return Column(narrow)
-    return Column(cells, order="dates" if _all_match(cells, _MOMENT) else None)
+    return Column(trimmed, order="dates") if _all_match(trimmed, _MOMENT) else Column(cells)
 
 
 def split(cells: pa.ChunkedArray, separator: str) -> Column:

@@ -146,20 +146,25 @@ def matching(items: Items, conditions: Sequence[Condition]) -> Bool[np.ndarray, 
 
 
 def unmatched(items: Items, condition: Condition) -> str | None:
-    """Why a condition on a text column matches nothing, when no item has ever had that value."""
+    """What a condition on a text column names that no item has ever had, which "=" never and "!=" always matches."""
     view = items.view(condition.column)
-    if condition.operator not in ("=", "in") or not isinstance(view, Texts):
+    if condition.operator not in ("=", "in", "!=", "not in") or not isinstance(view, Texts):
         return None
     missing = [value for value in condition.values if value not in view.values]
-    return f"no item has {condition.column} = {missing[0]!r}{_near(missing[0], view.values)}" if missing else None
+    if not missing:
+        return None
+    several = [part.strip() for part in re.split(r",|\bor\b", missing[0])]
+    if condition.operator in ("=", "!=") and len(several) > 1 and set(several) & set(view.values):
+        listed = Condition(condition.column, "in" if condition.operator == "=" else "not in", tuple(several))
+        return f"no item has {condition.column} = {missing[0]!r} (for each of several values write: {listed})"
+    return f"no item has {condition.column} = {missing[0]!r}{_near(missing[0], view.values)}"
 
 
 def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " rows"]:
     operator, wanted = condition.operator, set(condition.values)
     ordered = operator in ("<", "<=", ">", ">=")
     if ordered and view.order is None:
-        raise UsageError(f"condition {condition}: column {condition.column!r} holds texts, which have no order; "
-                         "use =, !=, in, not in, is unknown or is known")  # fmt: skip
+        raise UsageError(_no_order(view, condition))
     known = _any(view, view.codes >= 0, rows)
     if operator == "is known":
         return known
@@ -183,6 +188,17 @@ def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " r
         chosen[:-1] |= ~np.isnan(values) & _compared(values, sought, places)
     matches = _any(view, chosen[view.codes], rows)
     return known & ~matches if operator in ("!=", "not in") else matches
+
+
+def _no_order(view: Texts, condition: Condition) -> str:
+    """Why < and > are refused: one cell that is neither a number nor a date makes a column texts."""
+    odd = next((text for text in view.values if _plain_number(text) is None and span(text) is None), None)
+    such = f", such as {odd!r}" if odd is not None else ""
+    return (
+        f"condition {condition}: column {condition.column!r} holds texts{such}, which have no order; use =, !=, in, "
+        "not in, is unknown or is known; to compare with < and >, write each of its cells as 1299.50 or as 2026-01-31, "
+        "leave empty what is not known, and build the index again"
+    )
 
 
 def _any(view: Texts, cells: Bool[np.ndarray, " cells"], rows: int) -> Bool[np.ndarray, " rows"]:
@@ -240,15 +256,21 @@ def _compared(
 
 
 def _number(text: str, condition: Condition) -> int | float:
-    try:
-        number = int(text) if text.lstrip("+-").isdecimal() else float(text)
-        if math.isfinite(number):
-            return number
-    except ValueError:
-        pass
+    number = _plain_number(text)
+    if number is not None:
+        return number
     raise UsageError(
         f"condition {condition}: column {condition.column!r} holds numbers; {text!r} is none{_apart(text)}"
     )
+
+
+def _plain_number(text: str) -> int | float | None:
+    """A text as a number; None where it is none, or not finite."""
+    try:
+        number = int(text) if text.lstrip("+-").isdecimal() else float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _apart(text: str) -> str:

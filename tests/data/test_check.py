@@ -106,6 +106,24 @@ def test_pictures_that_no_row_names(shop):
     assert "stray.png" in line.what and line.file.endswith("train/metadata.csv")
 
 
+def test_pictures_beside_those_of_a_table_of_any_name(tmp_path):
+    folder = plain(tmp_path, ["a", "b", "c"])
+    (folder / "metadata.csv").rename(folder / "train.csv")
+    assert not in_no_row(run(folder, attributes=["Pattern"]))
+    (folder / "elsewhere").mkdir()
+    shutil.copy(folder / "0.png", folder / "elsewhere/1.png")
+    assert not in_no_row(run(folder, attributes=["Pattern"]))
+    lines = (folder / "train.csv").read_text().splitlines()
+    (folder / "train.csv").write_text("\n".join(lines[:2]))
+    (folder / "test.csv").write_text("\n".join([lines[0], lines[3]]))
+    (line,) = in_no_row(run(folder, attributes=["Pattern"]))
+    assert "1 picture(s) in its folder are in no row" in line.what and "1.png" in line.what
+
+
+def in_no_row(report):
+    return [fault for fault in report.faults if "are in no row" in fault.what]
+
+
 def test_broken_pictures_that_are_counted_are_warnings(shop):
     (shop / "train/0001.png").write_bytes(b"")
     assert run(shop).failed and not run(shop, broken="count").failed
@@ -241,6 +259,20 @@ def test_lists_and_html_in_text_are_said_with_the_cure(tmp_path):
     found(report, "info", "'tags' holds lists written as text")
     quiet = run(folder, attributes={"Pattern": {"kind": "multi"}, "sizes": {"kind": "multi"}})
     assert not [fault for fault in quiet.faults if "Pattern' holds" in fault.what or "sizes' has" in fault.what]
+
+
+def test_numbers_and_dates_that_are_written_otherwise_are_said_with_the_cure(tmp_path):
+    """A table of a German spreadsheet; numbers, codes and sizes as they are say nothing."""
+    folder = plain(
+        tmp_path, ["a", "b", "c"], preis=["19,99", "1.299,00", "5"], shot=["31.12.2024", "01.02.24", ""],
+        price=["19.99", "", "-1e-05"], code=["00123", "00124", "7"], size=["38", "39", "M"],
+        usd=["1,299.00", "$5", "7"],
+    )  # fmt: skip
+    report = run(folder, attributes=["Pattern"])
+    found(report, "info", "'preis' counts as texts, for cells such as '19,99' are no plain numbers", "1299.50")
+    found(report, "info", "'usd' counts as texts, for cells such as '1,299.00' are no plain numbers")
+    found(report, "info", "'shot' counts as texts, for dates such as '31.12.2024'", "2026-01-31")
+    assert sum("counts as texts" in fault.what for fault in report.faults) == 3
 
 
 def test_what_no_split_reads_and_columns_left_out_are_named(shop, tmp_path):

@@ -90,6 +90,16 @@ def test_accents_in_file_names_are_one_name_however_they_are_written(tmp_path, t
     assert catalogue.place(0).picture.endswith(stored)
 
 
+def test_spaces_after_the_commas_of_a_table_are_no_part_of_a_file_name(tmp_path):
+    paint("Red", "", 16, 0).save(tmp_path / "0.png")
+    paint("Red", "", 16, 0).save(tmp_path / " 1.png")
+    (tmp_path / "metadata.csv").write_text("a, file_name\nx, 0.png\ny, 1.png\nz, 2.png\n")
+    catalogue = Catalogue.load(tmp_path)
+    assert [catalogue.place(index).picture.removeprefix(f"{tmp_path}/") for index in range(3)] == [
+        "0.png", " 1.png", " 2.png",
+    ]  # fmt: skip
+
+
 def test_folders_may_be_written_with_backslashes(tmp_path):
     pictures(tmp_path / "shop")
     (tmp_path / "metadata.csv").write_text("file_name\nshop\\0.png\n")

@@ -57,6 +57,12 @@ def test_lists_and_objects_within():
     [
         ("a.jsonl", '{"a": 1}\n\n{"a": 1,}\n', "line 3: no JSON"),
         ("a.jsonl", '{"a": 1}\n[1]\n', r"line 2: '\[1\]' is no object"),
+        (
+            "a.jsonl",
+            '{"a": 1}\n{"a": "Red", "b": {"c": 1}, "a": "Blue"}',
+            "line 2: the key 'a' stands twice.*'Red', 'Blue'",
+        ),
+        ("a.json", '[{"a": {"c": 1, "c": 2}}]', "a.json: the key 'c' stands twice"),
         ("a.json", "[1, 2]", "is none of them"),
         ("a.json", '{"a": \n', "line 2: no JSON"),
     ],

@@ -67,9 +67,32 @@ def test_a_comma_in_a_name_does_not_make_a_semicolon_table_another(tmp_path):
         ("a,b\n1,2\ncafé,3\n".encode("latin-1"), r"line 3: not UTF-8 \(byte 0xe9\)"),
         ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
         (b"a,a\n", "named twice in the header: 'a'"),
+        ("a, a\n1,2\n", "named twice in the header: 'a'"),
+        ('a,b\n1,"x\n2,y\n3,z\n', r"after line 1: a quotation mark opens a cell and is not closed"),
+        ('a,b\n0,w\n1,"x\n2,y\n3,"z\n', "after line 2: a quotation mark opens a cell"),
+        ("sep=;\na;b\n1;2\n", "line 1: 'sep=;' is a note for a spreadsheet"),
         (b"\n\n", "empty"),
     ],
 )
 def test_a_table_that_cannot_be_read_names_the_line(tmp_path, content, message):
     with pytest.raises(CatalogueError, match=message):
         read(tmp_path, "a.csv", content)
+
+
+def test_inches_and_quoted_quotes_are_text(tmp_path):
+    content = 'a,b\n1,5" screen\n2,"5"" screen\non a stand"\n3,z\n'
+    assert read(tmp_path, "a.csv", content) == (
+        {"a": ["1", "2", "3"], "b": ['5" screen', '5" screen\non a stand', "z"]},
+        [2, 3, 5],
+    )
+
+
+def test_spaces_around_names_of_columns_are_no_part_of_them(tmp_path):
+    assert read(tmp_path, "a.csv", "photo, price ,\tfit\n1.png, 3,x\n")[0].keys() == {"photo", "price", "fit"}
+
+
+def test_a_column_without_a_name_is_called_by_its_place_unless_it_is_empty(tmp_path):
+    """A data frame's index stands first, and spreadsheets leave separators at the ends of lines."""
+    assert read(tmp_path, "a.csv", ",photo,fit,\n0,1.png,x,\n1,2.png,,\n")[0] == {
+        "column 1": ["0", "1"], "photo": ["1.png", "2.png"], "fit": ["x", ""],
+    }  # fmt: skip

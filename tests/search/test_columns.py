@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import CatalogueError, UsageError
+from clipadapt.search.columns import typed
 from clipadapt.search.embed import embed_pictures
 from clipadapt.search.embedded import Embedded
 from clipadapt.search.filters import matching, parse_all
@@ -184,3 +185,18 @@ def test_what_is_no_condition_is_refused_in_one_line(where, said):
     with pytest.raises(UsageError, match=said) as caught:
         found(of(SIZES), where)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([" 12", "7 "], "whole"),
+        ([" 0.5", "7"], "number"),
+        (["2024-01-05 ", " 2024-02-01"], "date"),
+        ([" x", "7"], "text"),
+    ],
+)
+def test_spaces_around_numbers_and_dates_do_not_make_them_texts(cells, kind):
+    column = typed(pa.chunked_array([pa.array(cells)]))
+    assert column.kind == kind
+    assert kind != "text" or column.cells.to_pylist() == cells

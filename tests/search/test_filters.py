@@ -128,7 +128,7 @@ def test_all_conditions_hold_in_whatever_order(where, ids):
     ("where", "said"),
     [
         ("Patern=Striped", "no column 'Patern' .did you mean 'Pattern'"), ("vector=1", "no column 'vector'"),
-        ("Pattern<Striped", "holds texts, which have no order"), ("tags>a", "no order"),
+        ("Pattern<Striped", "holds texts, such as 'Striped', which have no order"), ("tags>a", "no order"),
         ("price<cheap", "holds numbers; 'cheap' is none"), ("price<nan", "is none"), ("price=inf", "is none"),
         ("added<yesterday", "holds dates"), ("price in (1, x)", "'x' is none"),
         ("price<50 and colour=red", "each condition is given by itself"),
@@ -164,6 +164,30 @@ def test_a_value_that_nobody_has_names_the_nearest():
     assert unmatched(ITEMS, parse("Pattern=Stripd")) == "no item has Pattern = 'Stripd' (did you mean 'Striped'?)"
     assert unmatched(ITEMS, parse("Pattern=Striped")) is None
     assert unmatched(ITEMS, parse("price=7")) is None
+    assert unmatched(ITEMS, parse("Pattern!=Striped")) is None
+
+
+@pytest.mark.parametrize("clause", ["Pattern!=Stripd", "Pattern not in (Stripd)"])
+def test_leaving_out_what_nobody_has_is_said_for_it_leaves_out_nothing(clause):
+    assert unmatched(ITEMS, parse(clause)) == "no item has Pattern = 'Stripd' (did you mean 'Striped'?)"
+
+
+@pytest.mark.parametrize(
+    ("clause", "listed"),
+    [
+        ("Pattern=Striped,Solid", "Pattern in (Striped, Solid)"),
+        ("Pattern!=Striped or Solid", "Pattern not in (Striped, Solid)"),
+    ],
+)
+def test_several_values_behind_one_sign_are_pointed_to_the_list(clause, listed):
+    said = unmatched(ITEMS, parse(clause))
+    assert said is not None and said.endswith(f"(for each of several values write: {listed})")
+
+
+def test_what_keeps_a_column_from_being_numbers_is_named():
+    items = Items.of(pa.table({"id": ["x", "y"], "price": ["19.99", "1.299,00"], "code": ["1", "2"]}))
+    with pytest.raises(UsageError, match=r"'price' holds texts, such as '1.299,00', which have no order.*1299\.50"):
+        matching(items, [parse("price<50")])
 
 
 def test_dates_compare_as_days():
