@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
+import torch
 from machine import RESULTS, publish
 from plane import Mark, plane
 from recipes import FREE, INTERPOLATED, NAMES, TRAINED_AS, picture_passes, recipe
@@ -30,8 +31,11 @@ from clipadapt.runs import Run
 from clipadapt.towers.encoder import Encoder, TorchEncoder
 from clipadapt.towers.load import load
 from clipadapt.towers.merge import merge
+from clipadapt.towers.value_vectors import Cloud, Learned, ValueVectors
+from clipadapt.training.labels import labels_of
+from clipadapt.training.value_vectors import learn
 
-OURS, BASE, ONE = "ours", "zero_shot", "zero_shot_one"
+OURS, BASE, ONE, VECTORS = "ours", "zero_shot", "zero_shot_one", "value_vectors"
 
 
 class Contest(Trials):
@@ -71,6 +75,19 @@ class Contest(Trials):
         tried = {run.config.train.lr: self.tuned(run) for run in self._trained(name, seed)}
         return {"rate": max(tried, key=lambda rate: tried[rate]), "rates_tried": sorted(tried)}
 
+    def value_vectors(self, base: TorchEncoder, seed: int) -> ValueVectors:
+        """Learned on the base's pictures as training begins, and not mixed with texts."""
+        train, loss = self.splits(seed).train, self.config.loss
+        pictures = self.words.pictures(base, train)
+        weights = {name: weight or 1.0 for name, weight in loss.attribute_weights.items()}
+        labels = labels_of(train, weights)
+        learned = learn(
+            labels, torch.from_numpy(pictures), seed=seed, search=loss.search,
+            scale=base.scale if loss.scale is None else loss.scale, tau=loss.logit_adjustment,
+        )  # fmt: skip
+        found = {one.attribute: Learned(tuple(one.values), learned[one.attribute].numpy(), 1.0) for one in labels}
+        return ValueVectors(found, base.image_space, {}, Cloud.of(pictures))
+
     def _trained(self, name: str, seed: int) -> list[Run]:
         """The finished runs of a name, one for each rate."""
         folder = self.out / TRAINED_AS.get(name, name)
@@ -84,7 +101,11 @@ class Contest(Trials):
     def encoder(self, name: str, seed: int) -> Encoder | None:
         """What is measured under a name; None where its run is not there."""
         if NAMES[name] == "base":
-            return self.words.told(load(self.config.model.name, image_size=self.config.model.image_size), name)
+            base = self.words.told(load(self.config.model.name, image_size=self.config.model.image_size), name)
+            if name == VECTORS:
+                assert isinstance(base, TorchEncoder)
+                base.value_vectors = self.value_vectors(base, seed)
+            return base
         run = self.finished(name, seed)
         if run is None:
             return None

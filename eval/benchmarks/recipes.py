@@ -10,6 +10,7 @@ Learning rates are those that are usual for a recipe; a tuning budget (`--rates`
                  its crops. With several attributes: the mean over them.
     plain_lora   LoRA of rank 8 on q/k/v/out of both towers, CLIP's softmax over captions, the model's own scale
     norms        LayerNorms alone, the same loss
+    value_vectors the value vectors that ours begins with, learned on the frozen pictures in both directions, alone
     full         every weight, the same loss, at a tenth of LoRA's rate
     wise_ft      full, halfway back to the base (Wortsman et al., CVPR 2022)
 """
@@ -24,6 +25,7 @@ Kind = Literal["base", "run"]
 NAMES: Mapping[str, Kind] = {
     "zero_shot_one": "base",
     "zero_shot": "base",
+    "value_vectors": "base",
     "linear_probe": "run",
     "norms": "run",
     "clip_lora": "run",
