@@ -1,7 +1,7 @@
 """A visual search index: pictures found by words, by a picture, by both, among items that meet conditions.
 
     index = Index.build(catalogue, "indexes/shop", encoder=encoder)
-    index = Index.open("indexes/shop")
+    index = Index.open("indexes/shop")                            or "milvus:http://10.0.0.7:19530/shop"
     index.search("striped skirt", 10, where="price<50")           [[Hit(id, score, product, attributes), ...]]
     index.search(Query((Item("1163"), "long sleeves")), 10)
     index.add(vectors); index.update(vectors); index.remove(["1163"]); index.compact()
@@ -19,16 +19,15 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from clipadapt.atomic import refuse_unwritable
 from clipadapt.config import Data
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import SpaceError, UsageError
 from clipadapt.search.backend import Backend, Change, Hit, KnownItem
-from clipadapt.search.embedded import Embedded
 from clipadapt.search.facets import Range, Values
 from clipadapt.search.filters import Where, parse_all
 from clipadapt.search.items import Items, Value
 from clipadapt.search.meta import Meta, Target
+from clipadapt.search.opening import build_backend, open_backend, refuse_target
 from clipadapt.search.query import Compiler, Item, Query, QueryPart
 from clipadapt.search.tune import QUERIES, sample_texts
 from clipadapt.search.vectors import Vectors
@@ -76,6 +75,7 @@ class Index:
         """The current version.
 
         Args:
+            path: a folder, or milvus:URI/COLLECTION.
             encoder: encodes texts and pictures; when not given, the MODEL the index remembers is loaded when needed.
             model: a MODEL string in place of the one remembered.
             expand: text -> the texts whose mean is searched for, such as a prompts file's templates and synonyms.
@@ -87,7 +87,7 @@ class Index:
             StoreError: nothing there, or a file is missing or changed.
             SpaceError: the encoder is of another image_space.
         """
-        backend = Embedded(path, mapped=mapped, verify=verify)
+        backend = open_backend(path, mapped=mapped, verify=verify)
         index = cls(backend, encoder=encoder, model=model, expand=expand, signals=signals)
         index._check_parts()
         return index
@@ -117,7 +117,7 @@ class Index:
             SpaceError: the encoder is not the one that made the vectors.
             StoreError: the disk refuses; an index that was there stays as it was.
         """
-        refuse_unwritable(out)
+        refuse_target(out)
         if isinstance(source, Catalogue):
             if encoder is None:
                 raise UsageError("an index of a catalogue needs an encoder; load one, or give vectors")
@@ -127,8 +127,8 @@ class Index:
         if encoder is not None and encoder.image_space != source.image_space:
             raise SpaceError(_space_mismatch(encoder.name, encoder.image_space, "these vectors", source.image_space))
         queries = _text_vectors(texts, source.items, encoder, source.vectors.shape[-1], seed)
-        Embedded.build(source, out, factory=factory, target=target, texts=queries, shown=shown, seed=seed)
-        return cls(Embedded(out, verify=False), encoder=encoder)
+        backend = build_backend(source, out, factory=factory, target=target, texts=queries, shown=shown, seed=seed)
+        return cls(backend, encoder=encoder)
 
     def __len__(self) -> int:
         """Items that can be found."""

@@ -28,8 +28,12 @@ def remembered(model: str, folder: Path) -> str:
     return places.portable(f"{scheme}{colon}{where.resolve()}", folder) + form
 
 
-def model_of(model: str | None, index: Path) -> str:
+def model_of(model: str | None, index: Path, name: str | None = None) -> str:
     """The MODEL string of an index that remembers `model`, to be loaded from the working directory.
+
+    Args:
+        index: the folder that remembered paths are from.
+        name: what errors call the index; None: its folder.
 
     Raises:
         UsageError: it remembers none, or one whose folder is not there.
@@ -40,7 +44,7 @@ def model_of(model: str | None, index: Path) -> str:
         scheme = "local-dir" if (merged / "open_clip_config.json").is_file() else "transformers"
         return _short(f"{scheme}:{merged}")
     if model is None:
-        raise UsageError(f"{index}: does not know its model; name it with --model, or give an encoder")
+        raise UsageError(f"{name or index}: does not know its model; name it with --model, or give an encoder")
     bare, form = _form(model)
     found = places.from_folder(bare, index)
     scheme, _, path = found.partition(":")
@@ -49,8 +53,8 @@ def model_of(model: str | None, index: Path) -> str:
     if (around / "adapter" / "clipadapt.json").is_file():  # moved with its run, and written by an older clipadapt
         return _short(f"run:{around}")
     raise UsageError(
-        f"{index}: was built with {scheme}:{_short(path)}, where no model lies now; put it back, or name the model "
-        "with --model (it must be the same one: its image_space is compared)"
+        f"{name or index}: was built with {scheme}:{_short(path)}, where no model lies now; put it back, or name the "
+        "model with --model (it must be the same one: its image_space is compared)"
     )
 
 

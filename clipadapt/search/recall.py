@@ -8,12 +8,13 @@ Knows nothing of items or files: an engine and query vectors in, points of a cur
 
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from clipadapt.search.engine import Engine, SearchParams
+from clipadapt.search.engine import SearchParams
+from clipadapt.search.topk import TopK
 
 Kind = Literal["picture", "text"]
 KINDS: tuple[Kind, ...] = ("picture", "text")
@@ -23,6 +24,42 @@ _TIMED = 64
 """Queries searched one by one for the latency of a point."""
 _QUANTILE = 1.645
 """One-sided 95% of the normal distribution."""
+
+
+@runtime_checkable
+class Searched(Protocol):
+    """What is measured: the embedded engine, or one that runs elsewhere; results are rows of its vectors."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether every vector is scored, so that results are exact."""
+        ...
+
+    @property
+    def refined(self) -> bool:
+        """Whether quantised candidates are scored again."""
+        ...
+
+    ivf: Any
+    """With `nlist` cells; None: it has none."""
+    graph: Any
+    """Not None where it searches a graph."""
+    base: Any
+
+    def vectors(self, rows: Integer[np.ndarray, " some"]) -> Float[np.ndarray, "some dim"]:
+        """Of some rows."""
+        ...
+
+    def exact(self, queries: Float[np.ndarray, "queries dim"], k: int) -> TopK:
+        """By scoring everything."""
+        ...
+
+    def search(self, queries: Float[np.ndarray, "queries dim"], k: int, params: SearchParams) -> TopK:
+        """As it is searched."""
+        ...
 
 
 class RecallQueries(NamedTuple):
@@ -55,14 +92,14 @@ class Point(NamedTuple):
 
 
 def with_truth(
-    engine: Engine, kind: Kind, vectors: Float[np.ndarray, "queries dim"], self_rows: np.ndarray | None = None
+    engine: Searched, kind: Kind, vectors: Float[np.ndarray, "queries dim"], self_rows: np.ndarray | None = None
 ) -> RecallQueries:
     """Queries with their exact answers."""
     exact = engine.exact(np.ascontiguousarray(vectors, np.float32), min(AT + 1, engine.count)).indices
     return RecallQueries(kind, vectors, self_rows, _without_itself(exact, self_rows))
 
 
-def picture_queries(engine: Engine, rows: Integer[np.ndarray, " some"], size: int, seed: int) -> RecallQueries:
+def picture_queries(engine: Searched, rows: Integer[np.ndarray, " some"], size: int, seed: int) -> RecallQueries:
     """Picture queries: some of the index's own vectors, each of which may not find itself.
 
     An index made of cells treats such a query like a new one; a graph knows its neighbours beforehand and looks
@@ -72,7 +109,7 @@ def picture_queries(engine: Engine, rows: Integer[np.ndarray, " some"], size: in
     return with_truth(engine, "picture", engine.vectors(chosen), chosen)
 
 
-def measure(engine: Engine, factory: str, queries: RecallQueries, params: SearchParams) -> Point:
+def measure(engine: Searched, factory: str, queries: RecallQueries, params: SearchParams) -> Point:
     """Recall over all queries at once, latency of single ones."""
     ids = _without_itself(engine.search(queries.vectors, AT + 1, params).indices, queries.self_rows)
     shares = _shares(ids, queries.truth)
@@ -91,7 +128,7 @@ def measure(engine: Engine, factory: str, queries: RecallQueries, params: Search
     )  # fmt: skip
 
 
-def curve(engine: Engine, factory: str, queries: RecallQueries, target: float) -> list[Point]:
+def curve(engine: Searched, factory: str, queries: RecallQueries, target: float) -> list[Point]:
     """Points of rising parameters, until the target is passed or everything is looked at."""
     points = []
     for refine in _refinements(engine):
@@ -113,7 +150,7 @@ def choose_point(points: Sequence[Point], target: float) -> Point:
     return max(points, key=lambda point: (point.low, -point.p50_ms))
 
 
-def _ladder(engine: Engine) -> list[int]:
+def _ladder(engine: Searched) -> list[int]:
     """Values of `probe` to try: half steps of a doubling."""
     if engine.ivf is not None:
         top, first = engine.ivf.nlist, 1
@@ -125,7 +162,7 @@ def _ladder(engine: Engine) -> list[int]:
     return sorted(steps)
 
 
-def _refinements(engine: Engine) -> tuple[int, ...]:
+def _refinements(engine: Searched) -> tuple[int, ...]:
     """How many quantised candidates per result are worth scoring again, coarse quantisers more."""
     if not engine.refined:
         return (1,)

@@ -18,7 +18,17 @@ from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.factory import check_factory, choose_factory
 from clipadapt.search.items import ID, PRODUCT, Items
 from clipadapt.search.meta import Measured, Target
-from clipadapt.search.recall import KINDS, Kind, Point, choose_point, curve, measure, picture_queries, with_truth
+from clipadapt.search.recall import (
+    KINDS,
+    Kind,
+    Point,
+    Searched,
+    choose_point,
+    curve,
+    measure,
+    picture_queries,
+    with_truth,
+)
 from clipadapt.search.views import Texts
 
 QUERIES = 300
@@ -52,6 +62,23 @@ def choose_params(
 
     Without text queries, words are searched for with four times the pictures' `probe`: they lie further off.
     """
+    chosen = measured_params(engine, factory, target, texts, seed)
+    engine.set_default_params(chosen.search_params["picture"])
+    return Tuned(engine, factory, chosen.search_params, chosen.measured, chosen.points, engine.memory())
+
+
+class Chosen(NamedTuple):
+    """Search parameters, and what was measured."""
+
+    search_params: dict[Kind, SearchParams]
+    measured: dict[Kind, Measured]
+    points: list[Point]
+
+
+def measured_params(
+    engine: Searched, factory: str, target: Target, texts: Float[np.ndarray, "texts dim"], seed: int = 0
+) -> Chosen:
+    """As `choose_params`, of any engine."""
     points: list[Point] = []
     search_params: dict[Kind, SearchParams] = {kind: SearchParams(1, 1) for kind in KINDS}
     measured: dict[Kind, Measured] = {}
@@ -66,8 +93,7 @@ def choose_params(
             measured[one.kind] = _as_measured(best, len(one.vectors), engine.count)
         if "text" not in measured:
             search_params["text"] = SearchParams(4 * search_params["picture"].probe, search_params["picture"].refine)
-    engine.set_default_params(search_params["picture"])
-    return Tuned(engine, factory, search_params, measured, points, engine.memory())
+    return Chosen(search_params, measured, points)
 
 
 def remeasure(
@@ -117,7 +143,7 @@ def choose(
     for name in names:
         tuned = choose_params(Engine.build(vectors, name, seed), name, target, texts, seed)
         points += tuned.points
-        faults = _shortfalls(tuned, target)
+        faults = shortfalls(tuned.measured, tuned.memory, _latency(tuned), target)
         if faults:
             reports.append(f"{name}: {', '.join(faults)}")
         elif best is None or _latency(tuned) < _latency(best):
@@ -147,16 +173,22 @@ def sample_texts(items: Items, count: int, seed: int = 0) -> list[str]:
     return list(texts)[:count]
 
 
-def _shortfalls(tuned: Tuned, target: Target) -> list[str]:
+def shortfalls(measured: dict[Kind, Measured], memory: int, latency: float, target: Target) -> list[str]:
+    """Parts of a target that are not reached.
+
+    Args:
+        memory: bytes.
+        latency: median of a picture query in ms.
+    """
     faults = [
-        f"recall@10 of {kind} queries {measured.recall:.4f} (at least {measured.low:.4f}) under {target.recall}"
-        for kind, measured in tuned.measured.items()
-        if measured.low < target.recall
+        f"recall@10 of {kind} queries {one.recall:.4f} (at least {one.low:.4f}) under {target.recall}"
+        for kind, one in measured.items()
+        if one.low < target.recall
     ]
-    if target.memory_mb is not None and tuned.memory > target.memory_mb * 1e6:
-        faults.append(f"{tuned.memory / 1e6:,.1f} MB in memory over {target.memory_mb:,.1f}")
-    if target.latency_ms is not None and _latency(tuned) > target.latency_ms:
-        faults.append(f"{_latency(tuned):.2f} ms over {target.latency_ms}")
+    if target.memory_mb is not None and memory > target.memory_mb * 1e6:
+        faults.append(f"{memory / 1e6:,.1f} MB in memory over {target.memory_mb:,.1f}")
+    if target.latency_ms is not None and latency > target.latency_ms:
+        faults.append(f"{latency:.2f} ms over {target.latency_ms}")
     return faults
 
 

@@ -1,7 +1,10 @@
 """What tests of search share: clustered vectors with items, an encoder that sees colours and reads their names."""
 
-from collections.abc import Callable, Sequence
+import importlib.util
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from clipadapt.data.images import Preprocess
+from clipadapt.search.filters import Where, matching, parse_all
+from clipadapt.search.index import Index
 from clipadapt.search.items import Items
 from clipadapt.search.vectors import Vectors
 
@@ -101,6 +106,43 @@ def vectors_of() -> Callable[..., Vectors]:
     return make
 
 
+@pytest.fixture(scope="session")
+def milvus_file(tmp_path_factory) -> Path:
+    """A file of milvus-lite for all tests: to open one takes seconds."""
+    if importlib.util.find_spec("milvus_lite") is None or importlib.util.find_spec("pymilvus") is None:
+        pytest.skip("milvus-lite is not installed: pip install 'clipadapt[milvus]'")
+    return tmp_path_factory.mktemp("milvus") / "tests.db"
+
+
+@pytest.fixture
+def in_milvus(milvus_file: Path, monkeypatch) -> Iterator[str]:
+    """Address of an index that is not there yet; recall is measured with few queries."""
+    from pymilvus import MilvusClient
+
+    monkeypatch.setattr("clipadapt.search.tune.QUERIES", 20)
+    monkeypatch.setattr("clipadapt.search.recall._TIMED", 2)
+    name = f"t{next(_NUMBERS)}_index"
+    yield f"milvus:{milvus_file}/{name}"
+    if not milvus_file.exists():
+        return
+    client: Any = MilvusClient(str(milvus_file))  # its methods are typed as coroutines, too
+    if name in {alias for one in client.list_collections() for alias in client.list_aliases(one)["aliases"]}:
+        client.drop_alias(name)
+    for one in client.list_collections():
+        if one.startswith(name):
+            client.drop_collection(one)
+    client.close()
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(params=["embedded", "milvus"])
+def place(request, tmp_path) -> str | Path:
+    """Where an index is built that no test looks into: behaviour is the same in every backend."""
+    return tmp_path / "index" if request.param == "embedded" else request.getfixturevalue("in_milvus")
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """A source of 12 coloured pictures, three of each colour, two items to a product."""
@@ -115,3 +157,30 @@ def shop(tmp_path: Path) -> Path:
         rows.append(f"{item}.png,i{item},p{item // 2},{colour},{10 * item}")
     (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
     return folder.parent
+
+
+@pytest.fixture(params=["arrays", "milvus"])
+def rows_that_meet(request) -> Callable[[Items, Where], list[int]]:
+    """(items, conditions) -> rows of the items that meet them, as the embedded engine or as Milvus judges."""
+    if request.param == "arrays":
+        return lambda items, where: np.flatnonzero(matching(items, parse_all(where))).tolist()
+    kept: dict[int, tuple[Items, Index]] = request.getfixturevalue("tables_in_milvus")
+    milvus_file, few = request.getfixturevalue("milvus_file"), request.getfixturevalue("monkeypatch")
+
+    def rows(items: Items, where: Where) -> list[int]:
+        if id(items) not in kept:
+            few.setattr("clipadapt.search.recall._TIMED", 1)
+            made = Vectors(_cloud(items.rows, 4), items, "synthetic", None)
+            kept[id(items)] = items, Index.build(made, f"milvus:{milvus_file}/table{len(kept)}")
+        index = kept[id(items)][1]
+        (hits,) = index.search(np.ones(4, np.float32), items.rows, where=where, collapse=False)
+        assert index.count(where) == len(hits)
+        return sorted(items.ids().index(hit.id) for hit in hits)
+
+    return rows
+
+
+@pytest.fixture(scope="session")
+def tables_in_milvus() -> dict[int, tuple[Items, Index]]:
+    """Item tables that tests ask about, built once."""
+    return {}

@@ -1,0 +1,269 @@
+"""Versions of an index in Milvus: collections behind an alias, each with what it is bound to in its properties.
+
+    shop -> shop_v000002        the alias, and the collection that it points to
+    shop_v000001                the version before, kept for a rollback
+    shop_v000002_queries        text vectors that recall is measured with
+
+Properties: clipadapt.meta (meta.py's JSON), clipadapt.columns (fields.py's), clipadapt.image_space, clipadapt.state
+("building", "whole", or "writing" while a change of several requests is under way) and clipadapt.change, drawn anew by
+every change, by which readers see that there was one. Switching the alias is one request: a search sees one collection
+or the other. Knows nothing of conditions or searches.
+"""
+
+import contextlib
+import json
+import logging
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import ValidationError
+
+from clipadapt.atomic import refuse_unwritable
+from clipadapt.errors import StoreError
+from clipadapt.search.items import ID, VECTOR
+from clipadapt.search.meta import Meta
+from clipadapt.search.milvus.address import Address
+from clipadapt.search.milvus.fields import Fields, require_columns
+from clipadapt.search.milvus.kinds import Kind
+from clipadapt.search.milvus.server import AbsentError, Server
+
+log = logging.getLogger(__name__)
+
+_META, _COLUMNS, _SPACE, _STATE, _CHANGE = (
+    f"clipadapt.{name}" for name in ("meta", "columns", "image_space", "state", "change")
+)
+_KEPT = 2
+PAGE = 1_000
+"""Rows of one request that carries vectors."""
+
+
+class Version(NamedTuple):
+    """One collection, as its properties say."""
+
+    collection: str
+    change: str
+    meta: Meta
+    fields: Fields
+    kind: Kind
+
+
+class Versions:
+    """All versions of one index."""
+
+    def __init__(self, server: Server) -> None:
+        self.server, self.name = server, server.address.name
+        self._form = re.compile(rf"{re.escape(self.name)}_v([0-9]{{6}})")
+
+    def current(self) -> Version:
+        """What the alias points to.
+
+        Raises:
+            StoreError: nothing is there, or a collection that was made by others.
+        """
+        found = self.pointed()
+        if found is None:
+            if self.name in self.server.call("list_collections"):
+                raise StoreError(
+                    f"{self.server.address}: is a collection that was not made by clipadapt index build, which makes "
+                    f"an alias of that name; choose another name"
+                )
+            raise StoreError(
+                f"{self.server.address}: nothing was written here yet; build one with clipadapt index build"
+            )
+        return self.read(found)
+
+    def pointed(self) -> str | None:
+        """The collection that the alias points to; None where there is no alias."""
+        try:
+            return self.server.call("describe_alias", self.name)["collection_name"]
+        except AbsentError:
+            return None
+
+    def change(self, collection: str) -> str | None:
+        """By what a change of it would be seen; None where it is not there."""
+        try:
+            about = self.server.call("describe_collection", collection)
+        except AbsentError:
+            return None
+        return (about.get("properties") or {}).get(_CHANGE)
+
+    def read(self, collection: str) -> Version:
+        """A version.
+
+        Raises:
+            StoreError: it was made by others, or changed by them.
+        """
+        about = self.server.call("describe_collection", collection)
+        properties = about.get("properties") or {}
+        owner = f"{self.server.address}: collection {collection}"
+        if _META not in properties:
+            raise StoreError(
+                f"{owner} was made by others: it does not say which image space its vectors are of; choose another "
+                "name, and build there with clipadapt index build"
+            )
+        try:
+            meta = Meta.model_validate(json.loads(properties[_META]))
+            fields = Fields.from_json(properties[_COLUMNS])
+            change, state = properties[_CHANGE], properties[_STATE]
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            raise StoreError(f"{owner} has properties that cannot be read ({error}); build the index again") from error
+        if meta.image_space != properties.get(_SPACE):
+            raise StoreError(f"{owner} says two image spaces; it was changed by others; build the index again")
+        require_columns(owner, [field["name"] for field in about["fields"]], fields)
+        dims = [field["params"].get("dim") for field in about["fields"] if field["name"] == VECTOR]
+        if [int(dim) for dim in dims] != [meta.dim]:
+            raise StoreError(f"{owner} has vectors of {dims[0]} dimensions and says {meta.dim}; build the index again")
+        if state == "writing":
+            log.warning(
+                "%s: a change is being written, or was cut off and may be there in part; if no process is writing, do "
+                "it again with --replace", self.server.address,
+            )  # fmt: skip
+        kind = Kind.named(meta.factory, 0, lite=False)
+        return Version(collection, change, meta, fields, kind)
+
+    def names(self) -> list[str]:
+        """Versions that are whole, oldest first."""
+        return [number for number, state in sorted(self._states().items()) if state in ("whole", "writing")]
+
+    def collection(self, version: str) -> str:
+        """A version's collection."""
+        return f"{self.name}_v{version}"
+
+    def number(self, collection: str) -> str:
+        """A collection's version."""
+        match = self._form.fullmatch(collection)
+        if match is None:
+            raise StoreError(f"{self.server.address}: points to {collection}, which is no version of it; build again")
+        return match[1]
+
+    @contextlib.contextmanager
+    def made(self, fields: Fields, dim: int) -> Iterator[str]:
+        """A new collection without an index, which is dropped again when the work on it fails.
+
+        Raises:
+            StoreError: the server refuses it, or a collection of the index's own name is in the way.
+        """
+        if self.pointed() is None and self.name in self.server.call("list_collections"):
+            self.current()
+        states = self._states()
+        for number in (number for number, state in states.items() if state == "building"):
+            log.warning(
+                "%s: %s is being built, or was left by a build that was cut off; drop it if none is running",
+                self.server.address, self.collection(number),
+            )  # fmt: skip
+        name = self.collection(f"{max(map(int, states), default=0) + 1:06}")
+        schema = self.server.client.create_schema(auto_id=False, enable_dynamic_field=False)
+        fields.add_to(schema, dim)
+        self.server.call(
+            "create_collection", name, schema=schema, consistency_level="Strong", properties={_STATE: "building"}
+        )
+        try:
+            yield name
+        except BaseException:
+            with contextlib.suppress(StoreError):
+                self.drop(name)
+            raise
+
+    def keep_queries(self, collection: str, texts: Float[np.ndarray, "texts dim"]) -> None:
+        """Text vectors beside a version."""
+        if not len(texts):
+            return
+        from pymilvus import DataType
+
+        schema = self.server.client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field(ID, DataType.INT64, is_primary=True)
+        schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=texts.shape[1])
+        index = self.server.client.prepare_index_params()
+        index.add_index(VECTOR, index_type="FLAT", metric_type="IP")
+        name = f"{collection}_queries"
+        self.server.call("create_collection", name, schema=schema, index_params=index, consistency_level="Strong")
+        for start in range(0, len(texts), PAGE):
+            part = texts[start : start + PAGE]
+            rows = [{ID: start + row, VECTOR: vector} for row, vector in enumerate(np.asarray(part, np.float32))]
+            self.server.call("insert", name, rows)
+
+    def queries(self, collection: str, dim: int) -> Float[np.ndarray, "texts dim"]:
+        """Text vectors that `keep_queries` kept."""
+        name = f"{collection}_queries"
+        if name not in self.server.call("list_collections"):
+            return np.empty((0, dim), np.float32)
+        rows = self.server.pages(name, "", [ID, VECTOR], PAGE)
+        found = sorted(rows, key=lambda row: row[ID])
+        return np.array([row[VECTOR] for row in found], np.float32).reshape(-1, dim)
+
+    def finish(self, collection: str, meta: Meta, fields: Fields) -> None:
+        """Says that a collection is whole, and what it is."""
+        content = {
+            _META: meta.to_json(), _COLUMNS: fields.to_json(), _SPACE: meta.image_space, _STATE: "whole",
+            _CHANGE: secrets.token_hex(8),
+        }  # fmt: skip
+        self.server.call("alter_collection_properties", collection, content)
+
+    def begin_writing(self, collection: str) -> None:
+        """Before a change that takes several requests."""
+        self.server.call("alter_collection_properties", collection, {_STATE: "writing"})
+
+    def changed(self, collection: str) -> str:
+        """After a change; by what others see it."""
+        change = secrets.token_hex(8)
+        self.server.call("alter_collection_properties", collection, {_STATE: "whole", _CHANGE: change})
+        return change
+
+    def publish(self, collection: str) -> None:
+        """Makes a collection the one that is searched, and drops those that are neither it nor one of the newest two.
+
+        Raises:
+            StoreError: the server refuses.
+        """
+        before = self.pointed()
+        if before is None:
+            self.server.call("create_alias", collection, self.name)
+        elif before != collection:
+            self.server.call("alter_alias", collection, self.name)
+        kept = {collection, before, *map(self.collection, self.names()[-_KEPT:])}
+        for name in map(self.collection, self.names()):
+            if name not in kept:
+                self.drop(name)
+
+    def drop(self, collection: str) -> None:
+        """Drops a version that is not the current one.
+
+        Raises:
+            StoreError: it is, or the server refuses.
+        """
+        if self.pointed() == collection:  # milvus-lite drops it, and the alias with it
+            raise StoreError(f"{self.server.address}: {collection} is what is searched; publish another before")
+        there = self.server.call("list_collections")
+        for name in (f"{collection}_queries", collection):
+            if name in there:
+                self.server.call("drop_collection", name)
+
+    def _states(self) -> dict[str, str]:
+        """Version -> its state; of a collection that others made, an empty text."""
+        found = {}
+        for name in self.server.call("list_collections"):
+            match = self._form.fullmatch(name)
+            if match is not None:
+                properties: dict[str, Any] = self.server.call("describe_collection", name).get("properties") or {}
+                found[match[1]] = properties.get(_STATE, "")
+        return found
+
+
+def refuse_unusable(address: str) -> None:
+    """Before any work whose result is to become a version there.
+
+    Raises:
+        UsageError, StoreError: no such address, no answer, or a collection that others made.
+    """
+    found = Address.parse(address)
+    if found.lite:
+        refuse_unwritable(found.folder)
+        if not found.folder.exists():
+            return
+    versions = Versions(Server.connect(found))
+    if versions.pointed() is not None or versions.name in versions.server.call("list_collections"):
+        versions.current()

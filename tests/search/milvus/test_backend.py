@@ -1,0 +1,278 @@
+"""What is Milvus's alone: versions behind an alias, what others made, requests that fail in the middle."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clipadapt.errors import CatalogueError, SpaceError, StoreError, UsageError
+from clipadapt.search.backend import Backend
+from clipadapt.search.index import Index
+from clipadapt.search.items import Items
+from clipadapt.search.meta import Target
+from clipadapt.search.milvus import writing
+from clipadapt.search.milvus.address import Address
+from clipadapt.search.milvus.backend import Milvus
+from clipadapt.search.milvus.kinds import Kind, Measured
+from clipadapt.search.milvus.server import Server
+from clipadapt.search.opening import in_milvus as is_milvus
+from clipadapt.search.topk import topk
+from clipadapt.search.tune import measured_params
+
+
+@pytest.fixture
+def built(vectors_of, in_milvus):
+    return Index.build(vectors_of(60), in_milvus)
+
+
+def client_of(index: Index) -> Any:  # pymilvus types its methods as coroutines, too
+    assert isinstance(index.backend, Milvus)
+    return Server.connect(Address.parse(index.backend.name)).client
+
+
+def test_milvus_is_a_backend(built):
+    assert isinstance(built.backend, Backend)
+    assert is_milvus(built.backend.name)
+    assert built.meta.factory == "FLAT" and built.meta.measured["picture"].recall == 1.0
+
+
+@pytest.mark.parametrize(
+    ("address", "uri", "name"),
+    [
+        ("milvus:shop.db/shop", "shop.db", "shop"),
+        ("milvus:/data/a b/shop.db/shop_2", "/data/a b/shop.db", "shop_2"),
+        ("milvus:http://10.0.0.7:19530/shop", "http://10.0.0.7:19530", "shop"),
+        ("milvus:https://host:443/retail/shop", "https://host:443/retail", "shop"),
+    ],
+)
+def test_addresses(address, uri, name):
+    assert Address.parse(address) == (uri, name)
+    assert str(Address.parse(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("milvus:shop", "names no collection"), ("milvus:shop.db/", "no name of a collection"),
+        ("milvus:shop.db/2shop", "no digit first"), ("milvus:shop/shop", "neither a URL nor a file"),
+        ("milvus:http://root:secret@host/shop", "password in it"), ("milvus:ftp://host/shop", "no server's URL"),
+        ("milvus:http:///shop", "no server's URL"),
+    ],
+)  # fmt: skip
+def test_what_is_no_address(address, said):
+    with pytest.raises(UsageError, match=said) as refused:
+        Index.open(address)
+    assert "secret" not in str(refused.value)
+
+
+def test_nothing_there_and_nobody_there(in_milvus, built, tmp_path, monkeypatch):
+    with pytest.raises(StoreError, match="nothing was written here yet; build one"):
+        Index.open(f"milvus:{tmp_path}/none.db/shop")
+    assert not (tmp_path / "none.db").exists()
+    with pytest.raises(StoreError, match="nothing was written here yet; build one"):
+        Index.open(in_milvus + "_other")
+    monkeypatch.setenv("CLIPADAPT_MILVUS_TIMEOUT", "2")
+    with pytest.raises(StoreError, match=r"milvus:http://127.0.0.1:9/shop: no answer within 2 s .*check the address"):
+        Index.open("milvus:http://127.0.0.1:9/shop")
+    monkeypatch.setenv("CLIPADAPT_MILVUS_TIMEOUT", "soon")
+    with pytest.raises(UsageError, match="CLIPADAPT_MILVUS_TIMEOUT=soon: seconds"):
+        Index.open(in_milvus)
+
+
+def test_a_version_is_a_collection_and_a_rollback_points_back(built, vectors_of, in_milvus):
+    assert built.backend.versions() == ["000001"]
+    with pytest.raises(StoreError, match="no version before 000001 is kept"):
+        built.rollback()
+    reader = Index.open(in_milvus)
+    again = Index.build(vectors_of(40), in_milvus)
+    assert (len(again), again.backend.versions(), len(reader)) == (40, ["000001", "000002"], 60)
+    newer = reader.newer()
+    assert newer is not None and (len(newer), len(reader), newer.newer()) == (40, 60, None)
+    assert again.rollback() == "000001"
+    assert len(again) == len(Index.open(in_milvus)) == 60
+    again.tune(Target(recall=0.9))
+    assert (len(again), again.backend.versions()) == (60, ["000001", "000002", "000003"])
+    with pytest.raises(StoreError, match="no version 000009"):
+        again.backend.publish("000009")
+    again.backend.publish("000002")
+    assert len(Index.open(in_milvus)) == 40
+
+
+def test_a_reader_of_a_dropped_version_goes_on_with_the_current_one(built, vectors_of, in_milvus):
+    reader = Index.open(in_milvus)
+    for count in (10, 20, 30):
+        Index.build(vectors_of(count), in_milvus)
+    assert len(reader.search(np.ones(32, np.float32), 100, collapse=False)[0]) == 30
+
+
+def test_what_is_searched_is_not_dropped(built):
+    assert isinstance(built.backend, Milvus)
+    with pytest.raises(StoreError, match="is what is searched"):
+        built.backend._versions.drop(built.backend._reader.now.collection)
+    assert len(built) == 60
+
+
+def test_a_change_is_seen_by_others_at_once(built, vectors_of, in_milvus):
+    reader = Index.open(in_milvus)
+    assert reader.newer() is None and not reader.refresh()
+    assert reader.ids() == built.ids()
+    built.add(vectors_of(5, first=100))
+    assert reader.holds("i104")
+    assert reader.refresh() and "i104" in reader.ids()
+
+
+def test_a_column_that_comes_later_makes_a_new_collection(built, vectors_of):
+    more = vectors_of(3, first=900)
+    table = more.items.table.append_column("Fit", [["Slim", "Slim", "Loose"]])
+    built.add(more._replace(items=Items.of(table.drop_columns(["vector"]))))
+    assert (built.count("Fit=Slim"), built.count("Fit is unknown"), len(built)) == (2, 60, 63)
+    assert built.backend.versions() == ["000001", "000002"]
+    built.rollback()
+    assert (len(built), "Fit" in built.columns) == (60, False)
+
+
+def test_collections_of_others_are_refused(in_milvus, built, vectors_of):
+    from pymilvus import DataType
+
+    client, address = client_of(built), Address.parse(in_milvus)
+    name = f"{address.name}_foreign"
+    client.create_collection(name, dimension=32)
+    theirs = f"milvus:{address.uri}/{name}"
+    for attempt in (lambda: Index.open(theirs), lambda: Index.build(vectors_of(3), theirs)):
+        with pytest.raises(StoreError, match="was not made by clipadapt index build"):
+            attempt()
+    client.create_alias(name, f"{name}_alias")
+    with pytest.raises(StoreError, match=rf"collection {name} was made by others: it does not say which image space"):
+        Index.open(f"{theirs}_alias")
+    numbers = client.create_schema(auto_id=False)
+    numbers.add_field("id", DataType.INT64, is_primary=True)
+    numbers.add_field("vector", DataType.FLOAT_VECTOR, dim=32)
+    assert isinstance(built.backend, Milvus)
+    now = client.describe_collection(built.backend._reader.now.collection)["properties"]
+    client.create_collection(f"{name}_numbers", schema=numbers, properties=now)
+    client.create_alias(f"{name}_numbers", f"{name}_copy")
+    with pytest.raises(StoreError, match=r"lacks the fields .*product"):
+        Index.open(f"{theirs}_copy")
+    for alias in (f"{name}_alias", f"{name}_copy"):
+        client.drop_alias(alias)
+
+
+def test_vectors_and_cells_that_do_not_fit(built, vectors_of, in_milvus):
+    with pytest.raises(SpaceError, match="vectors of 16 dimensions for an index of 32"):
+        built.add(vectors_of(3, first=500, dim=16))
+    with pytest.raises(SpaceError, match="these vectors: other, but index milvus:"):
+        built.add(vectors_of(3, first=500, space="other"))
+    with pytest.raises(UsageError, match="k is 20,000; Milvus gives 16,384"):
+        built.search(np.ones(32, np.float32), 20_000)
+    made = vectors_of(2, first=700)
+    table = made.items.table.drop_columns(["vector"])
+    long = table.set_column(table.column_names.index("Pattern"), "Pattern", [["x" * 70_000, "y"]])
+    with pytest.raises(CatalogueError, match=r"row 0, 'Pattern': 70,000 bytes, 65,535 are the most"):
+        built.add(made._replace(items=Items.of(long, {"tags": "|"})))
+    assert len(built) == 60
+
+
+def test_quotes_and_signs_in_values_find_only_themselves(vectors_of, in_milvus):
+    odd = ['a"b', "a\\b", "a\\u0001", "\x01", "\b\f", "a\nb", 'x"] or id != "', "é😀", "c'd", "\\b", "%", "\u2028"]
+    made = vectors_of(len(odd))
+    table = made.items.table.drop_columns(["vector"])
+    table = table.set_column(table.column_names.index("Pattern"), "Pattern", [odd])
+    index = Index.build(made._replace(items=Items.of(table, {"tags": "|"})), in_milvus)
+    for row, text in enumerate(odd):
+        (hits,) = index.search(made.vectors[0], 20, where={"Pattern": text}, collapse=False)
+        assert [hit.id for hit in hits] == [f"i{row}"], repr(text)
+
+
+class Dies:
+    """A client whose server stops to answer at a request, and answers again later."""
+
+    def __init__(self, client, method: str, after: int, gone_for: int) -> None:
+        self.client, self.method, self.left, self.gone_for = client, method, after, gone_for
+
+    def __getattr__(self, name):
+        from pymilvus.exceptions import MilvusException
+
+        def call(*args, **options):
+            if name == self.method or self.left < 0:
+                self.left -= 1
+                if self.left < 0 and self.gone_for > 0:
+                    self.gone_for -= 1
+                    raise MilvusException(message="server unavailable")
+            return getattr(self.client, name)(*args, **options)
+
+        return call
+
+
+@pytest.mark.parametrize("action", ["add", "update", "remove"])
+def test_a_server_that_dies_in_a_batch_leaves_what_was_there(built, vectors_of, monkeypatch, action):
+    monkeypatch.setattr(writing, "PAGE", 10)
+    backend = built.backend
+    assert isinstance(backend, Milvus)
+    before, vector = built.ids(), built.vector("i25")
+    whole = backend._server.client
+    backend._server.client = Dies(whole, "delete" if action == "remove" else "upsert", 2, 1)
+    with pytest.raises(StoreError, match="server unavailable"):
+        if action == "remove":
+            built.remove([f"i{number}" for number in range(5, 45)])
+        elif action == "add":
+            built.add(vectors_of(40, first=100))
+        else:
+            built.update(vectors_of(40, first=20, seed=7))
+    backend._server.client = whole
+    again = Index.open(backend.name)
+    assert again.ids() == before
+    np.testing.assert_array_equal(again.vector("i25"), vector)
+
+
+def test_what_cannot_be_taken_back_is_said(built, vectors_of, monkeypatch, caplog):
+    monkeypatch.setattr(writing, "PAGE", 10)
+    backend = built.backend
+    assert isinstance(backend, Milvus)
+    whole = backend._server.client
+    backend._server.client = Dies(whole, "upsert", 2, 99)
+    with pytest.raises(StoreError, match=r"(?s)server unavailable.*could not be taken back.*some of the 30 items may"):
+        built.add(vectors_of(40, first=100))
+    backend._server.client = whole
+    again = Index.open(backend.name)
+    assert "was cut off and may be there in part" in caplog.text
+    again.update(vectors_of(40, first=100))
+    assert len(again) == 100
+    caplog.clear()
+    Index.open(backend.name)
+    assert not caplog.text
+
+
+def test_a_build_that_fails_leaves_nothing(built, vectors_of, in_milvus, monkeypatch):
+    monkeypatch.setattr("clipadapt.search.milvus.building.measured_params", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Index.build(vectors_of(5), in_milvus)
+    assert built.backend.versions() == ["000001"]
+    name = Address.parse(in_milvus).name
+    assert [one for one in client_of(built).list_collections() if one.startswith(name)] == [f"{name}_v000001"]
+
+
+@pytest.mark.parametrize("factory", ["HNSW32", "IVF1024,SQ8", "PQ8", "IVF0", "HNSW1"])
+def test_what_milvus_does_not_make(factory):
+    with pytest.raises(UsageError):
+        Kind.named(factory, 10, lite=True)
+
+
+def test_effort_is_chosen_by_measured_recall_for_pictures_and_texts_apart(cloud):
+    """A search that looks at the first cells alone: pictures are found in two of them, texts in eight."""
+    vectors, texts = cloud(500), cloud(40, seed=3)
+    kind = Kind.named("IVF16", 500, lite=False)
+    rows = {str(row): row for row in range(500)}
+
+    def search(queries, k, params):
+        enough = 2 if any((queries[0] == vectors).all(axis=1)) else 8
+        part = vectors[: 500 * min(params.probe, enough) // enough]
+        found = topk(queries, part, k)
+        return [
+            [(str(row), float(score)) for row, score in zip(some, scores, strict=True)]
+            for some, scores in zip(found.indices.tolist(), found.scores, strict=True)
+        ]
+
+    chosen = measured_params(Measured(kind, vectors, rows, search), kind.name, Target(recall=0.95), texts)
+    assert {name: params.probe for name, params in chosen.search_params.items()} == {"picture": 2, "text": 8}
+    assert chosen.measured["picture"].recall == chosen.measured["text"].recall == 1.0
+    assert kind.search_params(chosen.search_params["text"], 10)["params"] == {"nprobe": 8}
