@@ -13,10 +13,12 @@ folder, as a hub name, is left as it is. Nothing here knows what the files hold.
     portable("local-dir:/data/base", Path("/data/runs/a/adapter"))   "local-dir:../../../base", for a file in there
     from_folder("local-dir:../../../base", Path("b/adapter"))        where that is now, in full
     public({"source": "/data/shop", "model": "run:runs/a"})          {"source": "shop", ...}, for what others read
+    without_folders("trained on /data/shop")                         "trained on shop", wherever that is
 """
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ FILE = "paths.json"
 STARTS = "environment.json"
 KEYS = ("model.name", "data.source", "data.prepared", "data.policy", "data.label_audit", "eval.suite", "eval.gate")
 """Keys of a config that may hold a path; model.name with a scheme before it."""
+_FOLDERS = re.compile(r"(?<![\w/.~-])(?:~?/|[A-Za-z]:[\\/])(?!/)(?:[^\s/\\\"'<>|:]+[/\\]+)*(?=[^\s/\\])")
+"""The folders of a path from the root, in POSIX or Windows form; no match in "and/or", "a / b" or "https://host/a"."""
 
 
 def paths_of(raw: Mapping[str, Any], folder: Path) -> dict[str, dict[str, str]]:
@@ -78,6 +82,15 @@ def public(document: Any) -> Any:
     if not isinstance(document, str) or (path := _path_in(document)) is None or not path.expanduser().is_absolute():
         return document
     return document.removesuffix(str(path)) + (path.name or document)
+
+
+def without_folders(text: str) -> str:
+    """A sentence in which every absolute path, of this machine or another, is its last part; addresses of the web stay.
+
+    As `public`, for what others read; unlike there the path need not exist, for a config may come from elsewhere. Where
+    a folder's name holds a space, what follows the space stays.
+    """
+    return _FOLDERS.sub("", text)
 
 
 def _found(written: str, beside: Path, folder: Path) -> Path | None:

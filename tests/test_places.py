@@ -106,3 +106,20 @@ def test_a_value_changed_by_hand_is_taken_as_it_stands(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path / "runs")
     found = places.resolved(raw | {"data": {"source": "another"}}, Path("a"))
     assert found["data"]["source"] == "another" and found["model"]["name"] == f"local-dir:{tmp_path / 'models/base'}"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("/home/ann/shop", "shop"),
+        ("local-dir:/data/models/base, seed 1", "local-dir:base, seed 1"),
+        ("/catalogue", "catalogue"),
+        ("~/shops/a → ../b", "a → ../b"),
+        (r"C:\Users\Ann\shop", "shop"),
+        ("'/a/b': no such file (looked from /c/d)", "'b': no such file (looked from d)"),
+        ("https://example.org/a/b and/or 3 / 4, s3://bucket/key, report/results.json", None),
+        ("sha256 ab/cd, 5 items/s", None),
+    ],
+)
+def test_sentences_for_others_name_no_folder_of_any_machine(text: str, wanted: str | None) -> None:
+    assert places.without_folders(text) == (text if wanted is None else wanted)

@@ -75,7 +75,7 @@ def command(
             beside.shadow(shadow, folder.name),
             beside.experiment(experiment, folder.name),
             published.prepared(prepared),
-            published.captions(captions, captions_audit, info.image_space),
+            published.captions(captions, captions_audit, info.image_space, label_audit),
             own.rollback(folder, info),
             own.digests(folder),
         ),

@@ -27,16 +27,25 @@ def label_audit(file: Path | None) -> Section:
     title = "Label audit"
     if file is None:
         return Section(title, missing=("not done; clipadapt data audit SOURCE, then --label-audit",))
-    found = LabelError.load(file)
+    about = LabelError.load(file).about
+    audited = Fact("audited", f"{about.get('source')}, split {about.get('split')}", file.name)
+    return Section(title, (*wrong_labels(file), audited))
+
+
+def wrong_labels(file: Path) -> list[Fact]:
+    """Label error of each audited attribute.
+
+    Raises:
+        ConfigError: the file is something else.
+    """
     facts = []
-    for number, row in enumerate(found.rows):
+    for number, row in enumerate(LabelError.load(file).rows):
         if row["value"] is None:
             shown = "no figure" if row["error"] is None else f"{100 * row['error']:.1f}%"
             if row["low"] is not None and row["high"] is not None:
                 shown += f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
             facts.append(Fact(f"wrong labels, {row['attribute']}", shown, f"{file.name}, row {number}"))
-    facts.append(Fact("audited", f"{found.about.get('source')}, split {found.about.get('split')}", file.name))
-    return Section(title, tuple(facts))
+    return facts
 
 
 def licences(catalogue: Catalogue | None, policy: Policy | None, folder: Path) -> Section:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clipadapt import places
 from clipadapt.errors import UsageError
 from clipadapt.evaluation.gate import Outcome
 
@@ -42,6 +43,20 @@ class Packet(NamedTuple):
     sections: tuple[Section, ...]
     outcomes: tuple[Outcome, ...]
     """Of the conditions on sensitive categories; none where no policy was named."""
+
+    def without_folders(self) -> "Packet":
+        """For people elsewhere: of absolute paths only the last part is left, in every text."""
+        short = places.without_folders
+        sections = tuple(
+            Section(
+                section.title,
+                tuple(Fact(short(one.what), short(one.says), short(one.source), one.bad) for one in section.facts),
+                tuple(map(short, section.missing)),
+            )
+            for section in self.sections
+        )
+        outcomes = tuple(one._replace(reason=short(one.reason)) for one in self.outcomes)
+        return Packet(self.release, short(self.name), sections, outcomes)
 
     @property
     def missing(self) -> tuple[str, ...]:

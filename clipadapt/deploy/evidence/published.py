@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from clipadapt.deploy.evidence.beside import wrong_labels
 from clipadapt.deploy.evidence.packet import Fact, Section, read_document
 from clipadapt.deploy.gallery.write import RECORD, SAMPLE, TEXTS
 from clipadapt.errors import UsageError
@@ -25,8 +26,11 @@ SHOWN = 5
 _YES, _NO = {"yes", "y", "1", "true"}, {"no", "n", "0", "false"}
 
 
-def captions(folder: Path | None, marked: Path | None, image_space: str) -> Section:
+def captions(folder: Path | None, marked: Path | None, image_space: str, label_audit: Path | None = None) -> Section:
     """How many texts there are, some of them, and how many a person found right.
+
+    The precision of their values was shown on labels, which are not all right themselves, so that what a label audit
+    says of the attributes that the texts state stands beside it.
 
     Raises:
         UsageError: no gallery, texts of another model, or marks of other texts.
@@ -48,14 +52,17 @@ def captions(folder: Path | None, marked: Path | None, image_space: str) -> Sect
             RECORD,
         ),
     ]
+    stated = sorted({name for line in lines for name in line["states"]})
+    wrong, missing = _wrong_labels(label_audit, stated)
+    facts += wrong
     step = max(len(lines) // SHOWN, 1)
     facts += [Fact(one["id"], f"“{one['alt_text']}”", TEXTS) for one in lines[::step][:SHOWN]]
     if marked is None:
-        missing = (
+        missing.append(
             f"nobody has marked a sample; fill in `right` in a copy of {folder.name}/{SAMPLE}, then --captions-audit"
         )
-        return Section(title, tuple(facts), (missing,))
-    return Section(title, (*facts, *_marks(marked, lines)))
+        return Section(title, tuple(facts), tuple(missing))
+    return Section(title, (*facts, *_marks(marked, lines)), tuple(missing))
 
 
 def prepared(file: Path | None) -> Section:
@@ -77,6 +84,21 @@ def prepared(file: Path | None) -> Section:
         Fact("a training crop of half the area, on average", crop, f"{file.name}, crop_psnr, crop_ssim"),
     ]
     return Section(title, tuple(facts))
+
+
+def _wrong_labels(file: Path | None, stated: list[str]) -> tuple[list[Fact], list[str]]:
+    """Of each attribute that the texts state."""
+    if file is None:
+        return [], [f"how many labels of {', '.join(stated)} are wrong, on which that precision rests; --label-audit"]
+    audited = {fact.what: fact for fact in wrong_labels(file)}
+    named = {name: f"wrong labels, {name}" for name in stated}
+    facts = [
+        audited[what]._replace(what=f"{what}, among those that precision was shown on")
+        for what in named.values()
+        if what in audited
+    ]
+    lacking = [name for name, what in named.items() if what not in audited]
+    return facts, [f"{file.name} says nothing of labels of {', '.join(lacking)}; audit them, too"] if lacking else []
 
 
 def _marks(marked: Path, lines: list[dict[str, Any]]) -> list[Fact]:

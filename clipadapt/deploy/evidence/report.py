@@ -9,7 +9,8 @@ from clipadapt.deploy.evidence.packet import Packet
 
 
 def as_json(packet: Packet) -> str:
-    """The whole packet."""
+    """The whole packet; it names no folder of this machine."""
+    packet = packet.without_folders()
     document = {
         "schema_version": 1,
         "release": packet.release,
@@ -27,10 +28,10 @@ def as_json(packet: Packet) -> str:
 
 
 def as_page(packet: Packet) -> str:
-    """A self-contained page, to be printed and signed."""
+    """A self-contained page, to be printed and signed; it names no folder of this machine."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clipadapt.deploy.evidence", "."), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     template = environment.get_template("page.html.jinja")
-    return template.render(packet=packet, version=importlib.metadata.version("clipadapt"))
+    return template.render(packet=packet.without_folders(), version=importlib.metadata.version("clipadapt"))

@@ -12,7 +12,7 @@ from PIL import Image
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.policy import Policy
 from clipadapt.deploy.evidence import beside, published
-from clipadapt.deploy.evidence.packet import Packet, Section
+from clipadapt.deploy.evidence.packet import Fact, Packet, Section
 from clipadapt.deploy.evidence.report import as_json, as_page
 from clipadapt.errors import UsageError
 from clipadapt.evaluation.gate import Condition, Outcome
@@ -112,3 +112,12 @@ def test_the_packet_says_first_why_it_does_not_pass():
     document = json.loads(as_json(packet))
     assert document["passed"] is False and document["failed"] == [outcome.reason]
     assert len(document["not_measured"]) == 1
+
+
+def test_no_folder_of_any_machine_is_in_a_packet():
+    condition = Condition(row="recognition", metric="recall", bound="delta_low", above=0)
+    secret = "/home/ann/secret/shop"
+    section = Section("Trained", (Fact("source", secret, f"{secret}/config.yaml, data.source"),), (f"no {secret}",))
+    packet = Packet("000005", "shop", (section,), (Outcome(condition, True, f"holds on {secret}"),))
+    for text in (as_json(packet), as_page(packet)):
+        assert "secret" not in text and "shop" in text and "data.source" in text

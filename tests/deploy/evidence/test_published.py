@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from clipadapt.audit.estimate import Estimate
 from clipadapt.deploy.evidence.published import captions, prepared
 from clipadapt.errors import UsageError
 
@@ -22,9 +23,10 @@ def gallery(tmp_path: Path) -> Path:
     }
     (folder / "gallery.json").write_text(json.dumps(record))
     lines = [
-        {"id": f"i{n}", "product": f"p{n // 2}", "caption": f"a bag, no. {n}", "alt_text": f"A bag {n}"}
+        {"id": f"i{n}", "product": f"p{n // 2}", "caption": f"a bag, no. {n}", "alt_text": f"A bag {n}",
+         "states": {"Pattern": "Solid"} if n % 2 else {"Pattern": "Solid", "Fit": "Slim"}}
         for n in range(40)
-    ]
+    ]  # fmt: skip
     (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -33,7 +35,7 @@ def marked(gallery: Path, marks: list[str], **changed: str) -> Path:
     file = gallery.parent / "marked.csv"
     lines = [json.loads(line) for line in (gallery / "captions.jsonl").read_text().splitlines()]
     with file.open("w", newline="") as out:
-        writer = csv.DictWriter(out, ["id", "product", "caption", "alt_text", "right"])
+        writer = csv.DictWriter(out, ["id", "product", "caption", "alt_text", "right"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(line | changed | {"right": mark} for line, mark in zip(lines, marks, strict=False))
     return file
@@ -48,12 +50,28 @@ def test_a_sample_that_a_person_marked_has_an_interval_by_product(gallery):
     low, high = said["right"].partition("[")[2].partition("]")[0].split(", ")
     assert 40 <= int(low) < 89 < int(high) <= 100
     assert said["i0"] == "“A bag 0”" and sum(fact.source == "captions.jsonl" for fact in section.facts) == 5
-    assert not section.missing and all(fact.source for fact in section.facts)
+    assert len(section.missing) == 1 and section.missing[0].startswith("how many labels of Fit, Pattern are wrong")
+    assert all(fact.source for fact in section.facts)
+
+
+def test_the_audit_of_labels_stands_beside_the_precision_that_rests_on_them(gallery, tmp_path):
+    row = dict.fromkeys(Estimate._fields) | {"attribute": "Pattern", "error": 0.08, "low": 0.05, "high": 0.12}
+    other = row | {"attribute": "Neck"}
+    file = tmp_path / "label_error.json"
+    file.write_text(json.dumps({"fingerprint": "f", "rows": [row, row | {"value": "Solid"}, other]}))
+    section = captions(gallery, marked(gallery, ["yes"] * 6), "s", file)
+    said = {fact.what: (fact.says, fact.source) for fact in section.facts if fact.what.startswith("wrong")}
+    assert said == {
+        "wrong labels, Pattern, among those that precision was shown on": (
+            "8.0% [5.0, 12.0]", "label_error.json, row 0",
+        )
+    }  # fmt: skip
+    assert section.missing == ("label_error.json says nothing of labels of Fit; audit them, too",)
 
 
 def test_without_marks_that_is_named(gallery):
     section = captions(gallery, None, "s")
-    assert len(section.missing) == 1 and "gallery/sample.csv" in section.missing[0]
+    assert len(section.missing) == 2 and "gallery/sample.csv" in section.missing[1]
     assert "clipadapt captions" in captions(None, None, "s").missing[0]
 
 
