@@ -56,12 +56,12 @@ def bar(total: float | None, label: str, unit: str = "items") -> Iterator[Bar]:
         yield _Lines(total, label, unit) if is_main_process() else _Silent()
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield _Drawn(progress, progress.add_task(label, total=total, rate="", note=""), unit)

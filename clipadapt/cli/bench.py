@@ -24,11 +24,13 @@ def command(
 ) -> None:
     """Print p50, p95, p99 and throughput per tower, form, batch and threads; forms take turns in one process."""
     from rich.console import Console
+    from rich.markup import escape
 
     from clipadapt.export.latency import bench
 
     figures = bench(model, batches=batch or (1, 8), threads=threads or (), rounds=rounds, budget_ms=budget_ms)
-    Console(stderr=True).print(table(figures, f"{model}, milliseconds per call, budget {budget_ms:g}"))
+    title = escape(f"{model}, milliseconds per call, budget {budget_ms:g}")
+    Console(stderr=True, emoji=False).print(table(figures, title))
     typer.echo(json.dumps([one._asdict() for one in figures]))
 
 

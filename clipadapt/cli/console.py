@@ -14,4 +14,4 @@ OFF_TERMINAL = 160
 
 def stdout_console() -> Console:
     """For results; messages go to stderr by other ways."""
-    return Console(width=None if sys.stdout.isatty() else OFF_TERMINAL)
+    return Console(width=None if sys.stdout.isatty() else OFF_TERMINAL, emoji=False)

@@ -210,6 +210,7 @@ def _print_started(begun: "Started", *, as_json: bool) -> None:
 
 
 def _print_result(done: "Finished", out: Path, *, as_json: bool) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from clipadapt.audit.page import line
@@ -220,8 +221,8 @@ def _print_result(done: "Finished", out: Path, *, as_json: bool) -> None:
         return
     table = Table("attribute", "value", "labels", "looked at", "wrong", "error, %", "95% interval", "not counted")
     for one in map(line, done.estimates):
-        table.add_row(one.attribute, one.value or "", *(f"{n:,}" for n in (one.labels, one.looked_at, one.wrong)),
-                      one.percent, one.interval, one.left_out)  # fmt: skip
+        counts = (f"{n:,}" for n in (one.labels, one.looked_at, one.wrong))
+        table.add_row(escape(one.attribute), escape(one.value or ""), *counts, one.percent, one.interval, one.left_out)
     stdout_console().print(table)
     typer.echo(done.sentence)
     typer.echo(done.suspect_sentence)

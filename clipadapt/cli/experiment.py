@@ -67,13 +67,14 @@ def command(
 
 
 def _print(readout: "Readout") -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from clipadapt.cli.console import stdout_console
     from clipadapt.deploy.experiment.readout import METRICS
     from clipadapt.deploy.experiment.report import points
 
-    current, candidate = readout.releases
+    current, candidate = map(escape, readout.releases)
     table = Table("figure", f"{current}, %", f"{candidate}, %", "difference, points", "interval", "detectable now")
     for one in readout.figures:
         found = one.difference

@@ -80,20 +80,22 @@ def at_terminal() -> bool:
 
 def _show(inspection: "Inspection") -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     sizes = sorted(set(inspection.sizes))
     seen = f", from {sizes[0][0]}x{sizes[0][1]} to {sizes[-1][0]}x{sizes[-1][1]}" if len(sizes) > 1 else ""
     seen = seen or (f", {sizes[0][0]}x{sizes[0][1]}" if sizes else "")
-    table = Table(title=f"{inspection.source}: {inspection.items} pictures in {inspection.split!r}{seen}")
+    title = f"{inspection.source}: {inspection.items} pictures in {inspection.split!r}{seen}"
+    table = Table(title=escape(title))
     for heading in ("column", "looks like", "used", "filled", "values", "because"):
         table.add_column(heading)
     for column in inspection.columns:
         table.add_row(
-            column.name, column.part, "yes" if column.proposed and column.part != "text" else "no",
-            f"{column.filled / inspection.items:.0%}", str(len(column.values)), column.why,
+            escape(column.name), column.part, "yes" if column.proposed and column.part != "text" else "no",
+            f"{column.filled / inspection.items:.0%}", str(len(column.values)), escape(column.why),
         )  # fmt: skip
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     console.print(table)
     for fault in inspection.broken:
         console.print(f"broken picture: {fault}", markup=False)

@@ -117,6 +117,7 @@ def _replayed(releases: Path, queries: Path, candidate: str | None) -> "Pairs":
 
 
 def _print(shadow: "Shadow") -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from clipadapt.cli.console import stdout_console
@@ -126,7 +127,12 @@ def _print(shadow: "Shadow") -> None:
     for row in shadow.rows:
         interval = "no interval" if row.low is None else f"[{figure(row, row.low)}, {figure(row, row.high)}]"
         table.add_row(
-            row.segment or "all", name(row), figure(row, row.mean), interval, f"{row.n:,}", f"{row.products:,}"
+            escape(row.segment or "all"),
+            escape(name(row)),
+            figure(row, row.mean),
+            interval,
+            f"{row.n:,}",
+            f"{row.products:,}",
         )
     stdout_console().print(table)
     for release, (p50, p99) in shadow.percentiles.items():

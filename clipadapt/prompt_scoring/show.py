@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table as Grid
 
 from clipadapt.metrics.intervals import Interval
@@ -30,13 +31,13 @@ def grids(table: Table, *, values: bool) -> Iterator[Grid]:
 
 
 def _attributes(table: Table) -> Grid:
-    grid = Grid(title=f"{table.prompts}: balanced accuracy, in percent")
+    grid = Grid(title=escape(f"{table.prompts}: balanced accuracy, in percent"))
     headings = ["attribute", "items", "products", "values", "accuracy"]
-    headings += [f"against {table.against}"] if table.against else []
+    headings += [escape(f"against {table.against}")] if table.against else []
     for place, heading in enumerate([*headings, "against random words"]):
         grid.add_column(heading, justify="left" if not place else "right")
     for one in table.attributes:
-        cells = [one.attribute, str(one.items), str(one.products), str(len(one.values)), _figure(one.accuracy)]
+        cells = [escape(one.attribute), str(one.items), str(one.products), str(len(one.values)), _figure(one.accuracy)]
         cells += [_change(one.gain)] if table.against else []
         grid.add_row(*cells, _change(one.over_random))
     cells = ["mean", "", "", "", _figure(table.accuracy), *([_change(table.gain)] if table.against else [])]
@@ -46,21 +47,23 @@ def _attributes(table: Table) -> Grid:
 
 
 def _templates(one: AttributeTable) -> Grid:
-    grid = Grid(title=f"{one.attribute}: what each template adds to the others, in points", title_justify="left")
+    grid = Grid(
+        title=f"{escape(one.attribute)}: what each template adds to the others, in points", title_justify="left"
+    )
     for heading in ("line", "weight", "adds", "", "template"):
         grid.add_column(heading, justify="right" if heading in ("line", "weight", "adds") else "left")
     for row in sorted(one.templates, key=lambda row: -row.effect.mean):
-        grid.add_row(str(row.line), f"{row.weight:g}", _change(row.effect), _verdict(row.effect), _plain(row.text))
+        grid.add_row(str(row.line), f"{row.weight:g}", _change(row.effect), _verdict(row.effect), escape(row.text))
     return grid
 
 
 def _values(one: AttributeTable, *, against: bool) -> Grid:
-    grid = Grid(title=f"{one.attribute}: items recognised per value, in percent", title_justify="left")
+    grid = Grid(title=f"{escape(one.attribute)}: items recognised per value, in percent", title_justify="left")
     headings = ["value", "items", "products", "recognised", *(["change"] if against else [])]
     for place, heading in enumerate(headings):
         grid.add_column(heading, justify="left" if not place else "right")
     for row in sorted(one.values, key=lambda row: -row.items):
-        cells = [_plain(row.value), str(row.items), str(row.products), _figure(row.accuracy)]
+        cells = [escape(row.value), str(row.items), str(row.products), _figure(row.accuracy)]
         grid.add_row(*cells, *([_change(row.gain)] if against else []))
     return grid
 
@@ -68,12 +71,14 @@ def _values(one: AttributeTable, *, against: bool) -> Grid:
 def distance_grids(found: Sequence[AttributeDistances]) -> Iterator[Grid]:
     """How far each template lies from what the model was trained with, those that lose most last."""
     for one in found:
-        title = f"{one.attribute}: each template alone, against the texts of the training ({_figure(one.accuracy)})"
+        title = (
+            f"{escape(one.attribute)}: each template alone, against the texts of the training ({_figure(one.accuracy)})"
+        )
         grid = Grid(title=title, title_justify="left")
         for heading in ("line", "accuracy", "gap", "cosine", "", "template"):
             grid.add_column(heading, justify="left" if heading in ("", "template") else "right")
         for row in sorted(one.templates, key=lambda row: row.gap.mean):
-            grid.add_row(str(row.line), *_distance(row), "trained" if row.trained else "new", _plain(row.text))
+            grid.add_row(str(row.line), *_distance(row), "trained" if row.trained else "new", escape(row.text))
         grid.add_section()
         grid.add_row("", *_distance(one.held_out), "", "(wordings that training never uses)")
         yield grid
@@ -107,7 +112,7 @@ def weighed(found: Sequence[Weighing]) -> Grid:
     for one in found:
         weights = ("  ".join(f"{weight:g}" for weight in group) for group in (one.before, one.after))
         outcome = "written" if one.claimed else "no clear gain: left as it was"
-        grid.add_row(one.attribute, str(one.items), str(one.products), *weights, _change(one.gain), outcome)
+        grid.add_row(escape(one.attribute), str(one.items), str(one.products), *weights, _change(one.gain), outcome)
     return grid
 
 
@@ -146,8 +151,3 @@ def _verdict(change: Interval) -> str:
 def _by(before: Interval, after: Interval) -> str:
     change = after.mean - before.mean
     return f" ({points(change, signed=True)})" if abs(change) >= STILL else ""
-
-
-def _plain(text: str) -> str:
-    """Text that rich does not take for markup: templates are full of brackets."""
-    return text.replace("[", r"\[")

@@ -68,12 +68,17 @@ def separator_of(library: Library, column: str) -> str:
 def cell_word(library: Library, column: str, cell: str, key: Sequence[int] | None) -> Word | None:
     """What a caption says for a cell; None when nothing is known.
 
-    A name is drawn per value by `key`, or the first is taken when there is none; several values are joined.
+    A name is drawn per value by `key`, or the first is taken when there is none; several values are joined, and those
+    that are said alike once: "Blue|blue" is blue, not blue and blue.
     """
     words = library.attributes.get(column)
     separator = separator_of(library, column)
     values = [value.strip() for value in (cell.split(separator) if separator else [cell])]
-    said = [word for value in values if (word := _value_word(library, words, column, value, key))]
+    by_text: dict[str, Word] = {}
+    for value in values:
+        if word := _value_word(library, words, column, value, key):
+            by_text.setdefault(word.text.casefold(), word)
+    said = list(by_text.values())
     if len(said) < 2:
         return said[0] if said else None
     text, written = (

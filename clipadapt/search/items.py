@@ -210,7 +210,8 @@ class Items:
     def extended(self, more: "Items") -> "Items":
         """Rows of `more` after these; columns that only one side has are unknown on the other.
 
-        A column takes the wider of two types, and its lists are split as they were; what changes is logged.
+        A column takes the wider of two types, and its lists are split as they were; what changes is logged, and so is
+        a column that one side lacks.
 
         Raises:
             CatalogueError: an id that is there already, or a column that would have to be split only now.
@@ -231,6 +232,8 @@ class Items:
             ours[name], theirs[name], note = widened(name, ours[name], theirs[name])
             if note is not None and say:
                 log.warning("%s", note)
+        if say and (note := _one_sided(list(ours), list(theirs))):
+            log.warning("%s", note)
         whole = pa.concat_tables([_table(ours), _table(theirs)], promote_options="default")
         lookups = [*self.lookups(), *((self.rows + start, table) for start, table in more.lookups())]
         return Items(whole, np.concatenate([removed, more.removed]), lookups)
@@ -291,6 +294,15 @@ def _check_ids(ids: Sequence[str | None]) -> None:
         seen.add(item)
     if faults:
         raise CatalogueError(f"items need ids of their own:{first_faults(faults)}")
+
+
+def _one_sided(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Columns that only the index or only the new items have, in words; nothing where both have all."""
+    lacking, new = ([name for name in one if name not in other] for one, other in ((ours, theirs), (theirs, ours)))
+    parts = [f"lack {', '.join(map(repr, lacking))}, which are unknown for them"] if lacking else []
+    if new:
+        parts.append(f"bring {', '.join(map(repr, new))}, which the items before do not have")
+    return f"the new items {' and '.join(parts)}; if one column has two names, write one" if parts else ""
 
 
 def _table(columns: Mapping[str, Column]) -> pa.Table:

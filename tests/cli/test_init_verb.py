@@ -206,3 +206,18 @@ def test_a_full_disk_is_a_message_and_leaves_no_half_file(
     said = capsys.readouterr().err
     assert "No space left on device" in said and "free some space" in said
     assert not list(tmp_path.rglob("*.yaml")) and not list(tmp_path.rglob("*.part"))
+
+
+def test_brackets_in_names_are_no_markup(tmp_path, monkeypatch):
+    """A heading that is taken for markup would end the program, or vanish."""
+    monkeypatch.chdir(tmp_path)
+    for item in range(6):
+        Image.new("RGB", (16, 16), (item * 40, 0, 0)).save(tmp_path / f"{item}.png")
+    lines = [f"{item}.png,{('v-neck [/b]', '[o]')[item % 2]},:x:" for item in range(6)]
+    (tmp_path / "sh[o]p.csv").write_text("\n".join(["photo,neck [/x],same", *lines]))
+    result = CliRunner().invoke(app, ["sh[o]p.csv", "--name", "mine", "--yes"])
+    assert result.exit_code == 0, result.output
+    for text in ("sh[o]p.csv: 6 pictures", "neck [/x]", "always ':x:'"):
+        assert text in result.stderr
+    assert list(Config.load("configs/mine.yaml").data.kinds()) == ["neck [/x]"]
+    assert Prompts.load("prompts/mine.yaml").value_texts("neck [/x]", "[o]")

@@ -1,5 +1,6 @@
 """Tables for people and programs: brackets survive, points are points, JSON is whole."""
 
+import dataclasses
 import io
 import json
 
@@ -47,6 +48,15 @@ def test_prints_every_part():
     ):
         assert part in text
     assert text.index("{value}  ") < text.index("a[ {value}]")
+
+
+def test_names_with_brackets_stay_as_they_are():
+    """`[/x]` would end the program and `[o]` would vanish: rich takes brackets for markup."""
+    row = ValueRow("[o] neck", 3, 3, HALF, HALF)
+    one = dataclasses.replace(table().attributes[0], attribute="Neck [/x]", values=(row,))
+    text = printed(dataclasses.replace(table(), prompts="sh[o]p.yaml", against="[/y].yaml", attributes=(one,)))
+    for part in ("Neck [/x]", "[o] neck", "sh[o]p.yaml", "[/y].yaml", "a[ {value}] thing"):
+        assert part in text
 
 
 def test_says_what_moved():

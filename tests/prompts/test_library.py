@@ -71,6 +71,8 @@ def test_several_values_of_a_cell_are_joined():
     )
     assert prompts.captions({"Tags": "Sea| Sky |Ship"}) == ["about sea, sky und ship"]
     assert prompts.captions({"Tags": "Sea|"}) == ["about sea"]
+    assert prompts.captions({"Tags": "Sea|Sky|sea |Sea"}) == ["about sea und sky"]
+    assert prompts.captions({"Tags": "Sea|sea"}) == ["about sea"]
 
 
 def test_an_item_nothing_can_be_said_of_is_named_with_every_template(prompts):

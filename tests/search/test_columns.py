@@ -200,3 +200,18 @@ def test_spaces_around_numbers_and_dates_do_not_make_them_texts(cells, kind):
     column = typed(pa.chunked_array([pa.array(cells)]))
     assert column.kind == kind
     assert kind != "text" or column.cells.to_pylist() == cells
+
+
+def test_columns_that_one_side_lacks_are_named(caplog):
+    ours = Items.of(pa.table({"id": ["a"], "colour": ["Red"], "price": ["5"]}))
+    with caplog.at_level(logging.WARNING):
+        whole = ours.extended(Items.of(pa.table({"id": ["b"], "Colour": ["Blue"], "price": ["6"]})))
+    assert caplog.messages == [
+        "the new items lack 'colour', which are unknown for them and bring 'Colour', which the items before do not "
+        "have; if one column has two names, write one"
+    ]
+    assert whole.table.column("colour").to_pylist() == ["Red", None]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        ours.extended(Items.of(pa.table({"id": ["b"], "price": ["6"], "colour": ["Blue"]})))
+    assert caplog.messages == []
