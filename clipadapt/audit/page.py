@@ -4,10 +4,8 @@ Both are self-contained: pictures are inline thumbnails, no request leaves them.
 in HTML by the templates, in the script's data by `_script_json`. Nothing here measures.
 """
 
-import base64
 import functools
 import importlib.metadata
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -24,6 +22,7 @@ from clipadapt.audit.sample import Sample
 from clipadapt.audit.suspects import Suspects
 from clipadapt.audit.twins import Twin
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.thumbnails import embedded
 from clipadapt.errors import CatalogueError
 
 SIDE = 192
@@ -177,13 +176,9 @@ def sentence(found: Sequence[Estimate], seconds: float) -> str:
 def thumbnail(catalogue: Catalogue, row: int) -> str | None:
     """A small JPEG in base64; None where the picture cannot be read, which the page says."""
     try:
-        small = catalogue.picture(row).copy()
+        return embedded(catalogue.picture(row), SIDE)
     except CatalogueError:
         return None
-    small.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=72, optimize=True)
-    return base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _pair(catalogues: Mapping[str, Catalogue], twin: Twin) -> Pair:

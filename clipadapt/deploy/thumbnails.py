@@ -3,11 +3,10 @@
 Pictures that cannot be read, or whose licence does not allow them to be shown, are left out. Nothing here lays out.
 """
 
-import base64
-import io
 from collections.abc import Collection, Mapping
 
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.thumbnails import embedded
 from clipadapt.errors import CatalogueError
 
 SIDE = 128
@@ -20,11 +19,7 @@ def thumbnails(catalogue: Catalogue, wanted: Collection[str]) -> Mapping[str, st
     for row, item in enumerate(shown.ids):
         if item in wanted:
             try:
-                small = shown.picture(row).copy()
+                found[item] = embedded(shown.picture(row), SIDE)
             except CatalogueError:
                 continue
-            small.thumbnail((SIDE, SIDE))
-            file = io.BytesIO()
-            small.save(file, "JPEG", quality=72)
-            found[item] = base64.b64encode(file.getvalue()).decode("ascii")
     return found

@@ -8,7 +8,6 @@ bytes. Nothing here knows of HTTP.
 """
 
 import hashlib
-import io
 import logging
 import threading
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import NamedTuple, Self
 from PIL import Image
 
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.thumbnails import thumbnail
 from clipadapt.errors import CatalogueError
 from clipadapt.inputs import Inputs
 from clipadapt.service.batching import Remembered
@@ -116,11 +116,7 @@ class ItemPictures:
         known = self._made.get((item, size))
         if known is not None:
             return known
-        picture = self.picture(item).copy()  # a prepared cache may hand out its own
-        picture.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        content = io.BytesIO()
-        picture.convert("RGB").save(content, "JPEG", quality=_QUALITY, optimize=True)
-        data = content.getvalue()
+        data = thumbnail(self.picture(item), size, quality=_QUALITY)
         made = Thumbnail(data, f'"{hashlib.blake2b(data, digest_size=16).hexdigest()}"')
         self._made.put((item, size), made)
         return made

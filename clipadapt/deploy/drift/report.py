@@ -3,14 +3,12 @@
 Pictures stand on the page where a catalogue is at hand. Nothing here measures.
 """
 
-import importlib.metadata
 import json
 from collections.abc import Iterable
 
-import jinja2
-
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.deploy.drift.findings import Findings
+from clipadapt.deploy.pages import render
 from clipadapt.deploy.thumbnails import thumbnails
 
 
@@ -75,14 +73,10 @@ def as_page(findings: Findings, catalogue: Catalogue | None) -> str:
     """A self-contained page; with pictures of a catalogue's items that may be shown."""
     alarmed = findings.items.alarmed if findings.items is not None else ()
     wanted = {item for one in alarmed for item in one.strangest}
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clipadapt.deploy.drift", "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("page.html.jinja").render(
+    return render(
+        "drift/page.html.jinja",
         findings=findings,
         pictures=thumbnails(catalogue, wanted) if catalogue is not None else {},
-        version=importlib.metadata.version("clipadapt"),
     )
 
 

@@ -1,11 +1,9 @@
 """A packet as JSON and as a page. Nothing here measures."""
 
-import importlib.metadata
 import json
 
-import jinja2
-
 from clipadapt.deploy.evidence.packet import Packet
+from clipadapt.deploy.pages import render
 
 
 def as_json(packet: Packet) -> str:
@@ -29,9 +27,4 @@ def as_json(packet: Packet) -> str:
 
 def as_page(packet: Packet) -> str:
     """A self-contained page, to be printed and signed; it names no folder of this machine."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clipadapt.deploy.evidence", "."), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    template = environment.get_template("page.html.jinja")
-    return template.render(packet=packet.without_folders(), version=importlib.metadata.version("clipadapt"))
+    return render("evidence/page.html.jinja", packet=packet.without_folders())

@@ -1,12 +1,10 @@
 """A readout as JSON and as a page. Nothing here measures."""
 
-import importlib.metadata
 import json
 from typing import Any
 
-import jinja2
-
 from clipadapt.deploy.experiment.readout import METRICS, MISMATCH, Figure, Readout
+from clipadapt.deploy.pages import render
 
 
 def as_json(readout: Readout) -> str:
@@ -35,13 +33,9 @@ def as_json(readout: Readout) -> str:
 
 def as_page(readout: Readout) -> str:
     """A self-contained page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clipadapt.deploy.experiment", "."), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("page.html.jinja").render(
+    return render(
+        "experiment/page.html.jinja",
         readout=readout, names=METRICS, mismatch=MISMATCH, points=points,
-        version=importlib.metadata.version("clipadapt"),
     )  # fmt: skip
 
 

@@ -1,12 +1,10 @@
 """A shadow comparison as JSON and as a page with the queries that moved most. Nothing here measures."""
 
-import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
+from clipadapt.deploy.pages import render
 from clipadapt.deploy.shadow.measure import TASK, Moved, Shadow
 from clipadapt.deploy.shadow.pairs import Pair
 from clipadapt.evaluation.gate import Outcome
@@ -61,13 +59,10 @@ def as_page(shadow: Shadow, outcomes: Sequence[Outcome], pictures: Mapping[str, 
     Args:
         pictures: item -> a JPEG in base64, of those that may be shown.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clipadapt.deploy.shadow", "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("page.html.jinja").render(
+    return render(
+        "shadow/page.html.jinja",
         shadow=shadow, outcomes=outcomes, sentence=sentence(shadow, outcomes), pictures=pictures, figure=figure,
-        name=name, words=words, shown=SHOWN, version=importlib.metadata.version("clipadapt"),
+        name=name, words=words, shown=SHOWN,
     )  # fmt: skip
 
 

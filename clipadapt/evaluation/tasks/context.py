@@ -10,7 +10,6 @@
 A segment is the same context with other items masked as if nothing were known of them. Nothing here measures.
 """
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from clipadapt.data import bins
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.thumbnails import thumbnail
 from clipadapt.evaluation.details import Confusion, Example, Flips, Reliability
 from clipadapt.recognition.accuracy import offered
 from clipadapt.recognition.predict import Predictions
@@ -81,11 +81,7 @@ class EvalContext:
         """A JPEG of an item's picture that fits a square of `side` pixels; empty where pictures are not shown."""
         if not self.show:
             return b""
-        small = self.catalogue.picture(row).convert("RGB")
-        small.thumbnail((side, side))
-        file = io.BytesIO()
-        small.save(file, "JPEG", quality=72, optimize=True)
-        return file.getvalue()
+        return thumbnail(self.catalogue.picture(row), side)
 
     def in_wording(self, wording: Wording) -> "EvalContext":
         """The same with values called in one of `words`."""
