@@ -5,6 +5,7 @@
     clipadapt index search indexes/shop --image photo.jpg --text "in red" --not-text floral
     clipadapt index search indexes/shop --text "striped skirt, not mini, under 50"
     clipadapt index search indexes/shop --like 1163 --but "red, long sleeves"
+    clipadapt index build ... --out milvus:http://10.0.0.7:19530/shop        the same verbs, kept by a Milvus server
 
 Results go to stdout; how a query was understood, measurements that say a rebuild is due and filters that nobody matches
 go to stderr.
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Build, change, tune and search a visual search index.", no_args_is_help=True)
 
-Index = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of the index.")]
+Index = Annotated[str, typer.Argument(metavar="INDEX", help="Folder of the index, or milvus:URI/COLLECTION.")]
 Given = Annotated[Path | None, typer.Option("--vectors", help="What `clipadapt embed` wrote, instead of a source.")]
 Override = Annotated[str | None, typer.Option("--model", help="MODEL in place of the one the index remembers.")]
 Recall = Annotated[float, typer.Option("--recall", help="recall@10 wanted, of picture and of text queries.")]
@@ -46,7 +47,10 @@ Some = list[str] | None
 @options.with_catalogue
 def build(
     model: options.Model,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the index; one that is there gets a new version.")],
+    out: Annotated[
+        str,
+        typer.Option("--out", help="Folder, or milvus:URI/COLLECTION; an index that is there gets a new version."),
+    ],
     catalogue: options.Catalogue,
     split: options.Split = None,
     vectors: Given = None,
@@ -57,10 +61,10 @@ def build(
     workers: Workers = None,
 ) -> None:
     """Build an index of a catalogue, or of vectors, and measure its recall."""
-    from clipadapt.atomic import refuse_unwritable
     from clipadapt.search.index import Index as Built
+    from clipadapt.search.opening import refuse_target
 
-    refuse_unwritable(out)
+    refuse_target(out)
     given, shown = _given(model, split, vectors, catalogue)
     loaded = encoder(model, precision, device)
     built = Built.build(
@@ -152,19 +156,22 @@ def compact(
 def info(index: Index, as_json: Json = False) -> None:
     """Show what an index holds, what it is bound to, and the measured curve."""
     from clipadapt.search.embedded import Embedded
+    from clipadapt.search.opening import open_backend
 
-    found = Embedded(index, verify=False)
-    meta, items, due = found.meta, found.items, found.due()
-    facts = {"items": len(items), "vectors": items.rows, "columns": items.columns, "rebuild_due": due}
+    found = open_backend(index, verify=False)
+    meta, due, count = found.meta, found.due(), len(found)
+    vectors = found.items.rows if isinstance(found, Embedded) else count
+    columns, separators = list(found.columns), found.separators
+    facts = {"items": count, "vectors": vectors, "columns": columns, "rebuild_due": due}
     if as_json:
         typer.echo(json.dumps(json.loads(meta.to_json()) | facts, indent=1))
         return
-    typer.echo(f"{len(items)} items ({items.rows} vectors of {meta.dim} dimensions), columns: "
-               f"{', '.join(items.columns)}")  # fmt: skip
-    for column, separator in items.separators.items():
+    typer.echo(f"{count} items ({vectors} vectors of {meta.dim} dimensions), columns: {', '.join(columns)}")
+    for column, separator in separators.items():
         typer.echo(f"several values in {column}, split at {separator!r}")
     typer.echo(f"model {meta.model or 'unknown'}, {meta.image_space}")
-    typer.echo(f"{meta.factory} by faiss {meta.faiss or 'unknown'}, {meta.memory / 1e6:,.1f} MB in memory, "
+    made_by = f"faiss {meta.faiss or 'unknown'}" if isinstance(found, Embedded) else "Milvus"
+    typer.echo(f"{meta.factory} by {made_by}, {meta.memory / 1e6:,.1f} MB in memory, "
                f"{_recalls(meta.measured)}")  # fmt: skip
     for one in meta.segments:
         recalls = "searched one by one" if one.factory == "Flat" else _recalls(one.measured)
@@ -340,7 +347,7 @@ def _recalls(measured: dict) -> str:
     return ", ".join(f"recall@10 of {kind} queries {point.recall:.3f}" for kind, point in measured.items())
 
 
-def _report(index: Path, opened: "Opened", change: "Change") -> None:
+def _report(index: str, opened: "Opened", change: "Change") -> None:
     if opened.backend.compaction_due():
         typer.echo(f"a compaction is due, which searches go on beside: clipadapt index compact {index}", err=True)
     typer.echo(f"{change.added} added, {change.removed} removed, {change.items} items in the index")

@@ -25,7 +25,9 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @options.with_catalogue
 def command(
-    place: Annotated[str, typer.Argument(metavar="INDEX|RELEASE|RUN", help="Folder of what is served.")],
+    place: Annotated[
+        str, typer.Argument(metavar="INDEX|RELEASE|RUN", help="Folder of what is served, or milvus:URI/COLLECTION.")
+    ],
     catalogue: options.Catalogue,
     split: options.Split = None,
     model: Annotated[str | None, typer.Option("--model", help="MODEL in place of the index's own.")] = None,
@@ -82,6 +84,8 @@ def command(
         raise UsageError(f"--flag {flag}: sends users to a candidate; name it with --candidate")
     served, other = find(place), find(candidate) if candidate is not None else None
     listening = inherited()
+    if workers > 1 and place.startswith("milvus:") and "://" not in place:
+        raise UsageError(f"{place}: one process at a time opens a file of milvus-lite; leave out --workers {workers}")
     if workers > 1 and listening is None and not check:
         raise typer.Exit(run_workers(workers, open_port(host, port)))
     serving = Serving(settings, _name(place), traffic=Traffic.open(flag, log, keep_queries=log_queries))

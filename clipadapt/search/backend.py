@@ -89,6 +89,11 @@ class Backend(Protocol):
         """What conditions can ask about, and the kind of each: whole, number, date, list or text."""
         ...
 
+    @property
+    def separators(self) -> Mapping[str, str]:
+        """Columns of several values, and by what their cells were split."""
+        ...
+
     def __len__(self) -> int:
         """Items that can be found."""
         ...

@@ -126,6 +126,11 @@ class Embedded:
         """See backend.py."""
         return {name: Column.of(self.items.table, name).kind for name in self.items.columns}
 
+    @property
+    def separators(self) -> Mapping[str, str]:
+        """See backend.py."""
+        return self.items.separators
+
     def __len__(self) -> int:
         return len(self.items)
 

@@ -77,5 +77,12 @@ def refuse_target(out: str | Path) -> None:
 
 
 def folder_of(index: str | Path) -> Path:
-    """The folder that an index's remembered paths are from, and beside which its run's files lie."""
+    """The folder that an index's remembered paths are from; for a server the root."""
     return Address.parse(str(index)).folder if in_milvus(index) else Path(index)
+
+
+def beside(index: str | Path) -> Path | None:
+    """The folder that files of its run or release lie in; None where a server keeps it."""
+    if in_milvus(index) and not Address.parse(str(index)).lite:
+        return None
+    return folder_of(index).parent

@@ -25,6 +25,7 @@ from clipadapt.errors import UsageError
 from clipadapt.prompts import Prompts
 from clipadapt.search.filters import Condition
 from clipadapt.search.index import Index
+from clipadapt.search.opening import beside
 from clipadapt.search.query import LONGEST, Item, Query, QueryPart
 from clipadapt.search.understanding.reader import Parser, understand
 from clipadapt.search.understanding.understood import Understood
@@ -68,7 +69,9 @@ class Known:
     signals: Signals | None = None
 
     @classmethod
-    def find(cls, index: Path, *, prompts: str | None = None, queries: Path | None = None, plain: bool = False) -> Self:
+    def find(
+        cls, index: str | Path, *, prompts: str | None = None, queries: Path | None = None, plain: bool = False
+    ) -> Self:
         """The files that are named, else those of the run or release that an index lies in.
 
         Raises:
@@ -76,8 +79,9 @@ class Known:
         """
         if plain:
             return cls()
-        beside, weights = (file if (file := index.parent / name).is_file() else None for name in (PROMPTS, QUERIES))
-        file, words = queries or weights, prompts or beside
+        place = beside(index)
+        near = {name: place / name for name in (PROMPTS, QUERIES) if place is not None and (place / name).is_file()}
+        file, words = queries or near.get(QUERIES), prompts or near.get(PROMPTS)
         known = cls(None if words is None else Prompts.load(words), None if file is None else Signals.load(file))
         if known.signals is not None and known.words is not None:
             known.signals.require(known.signals.image_space, str(file), known.words)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipadapt.errors import ClipadaptError, StoreError
+from clipadapt.search.opening import in_milvus
 from clipadapt.service.collection import Collection
 from clipadapt.service.schema import Arm
 from clipadapt.service.serving import Serving
@@ -80,7 +81,7 @@ class IndexFollower(_Following):
         try:
             renewed = self._renew(now)
         except Exception as error:  # whatever is wrong with a version, the one before keeps answering
-            self._refuse(error, Path(now.index.backend.name))
+            self._refuse(error, now.index.backend.name)
             return False
         self._refused = None
         self._say(None)
@@ -93,7 +94,7 @@ class IndexFollower(_Following):
         log.info("%s: %d items answer from now on", self._arm, len(renewed.index))
         return True
 
-    def _refuse(self, error: Exception, root: Path) -> None:
+    def _refuse(self, error: Exception, root: str) -> None:
         """Said and counted once, for what is refused is tried again with every look."""
         fault = str(error)
         if fault == self._refused:
@@ -221,8 +222,11 @@ def give_back_memory() -> None:
         trim(ctypes.c_size_t(0))
 
 
-def _without_root(text: str, root: Path) -> str:
-    """A message for clients, who need not know where the files lie."""
+def _without_root(text: str, root: str | Path) -> str:
+    """A message for clients, who need not know where the files or a server lie."""
+    if in_milvus(root):
+        return text.replace(str(root), str(root).rpartition("/")[2])
+    root = Path(root)
     for path in (root.resolve(), root):
         text = text.replace(f"{path}/", "").replace(str(path), path.name)
     return text

@@ -21,6 +21,9 @@ from clipadapt.deploy.loading import release_folder, serving_encoder
 from clipadapt.errors import ClipadaptError, UsageError
 from clipadapt.inputs import Inputs, inputs_of, resolve
 from clipadapt.search.index import Index
+from clipadapt.search.milvus.address import Address
+from clipadapt.search.opening import folder_of as index_folder
+from clipadapt.search.opening import in_milvus
 from clipadapt.search.query import QueryPart
 from clipadapt.search.shown import catalogue_of
 from clipadapt.search.typed import Known
@@ -41,7 +44,8 @@ _SCHEMES = ("run:", "release:", "index:")
 class Place:
     """Where what is served lies."""
 
-    index: Path
+    index: str | Path
+    """A folder, or milvus:URI/COLLECTION."""
     name: str
     """What /info and every answer call it: a release's number, a run's or an index's folder."""
     model: str | None
@@ -60,6 +64,8 @@ def find(path: str) -> Place:
         UsageError: there is no index; says how to make one.
         ModelError, StoreError: a release that is not there, or was changed.
     """
+    if in_milvus(path):
+        return Place(path, Address.parse(path).name, None)
     folder = folder_of(path)
     if not folder.is_dir():
         raise UsageError(f"{path}: no such folder; name an index, a run, a release, or a folder of releases")
@@ -212,7 +218,7 @@ def _warm(collection: Collection) -> None:
 def _inputs(model: str, place: Place, index: Index, catalogue: Mapping[str, Any]) -> Inputs | None:
     """The catalogue that flags name, else the index's, else that of the run which index or release was made from."""
     named = catalogue.get("source") is not None or catalogue.get("config") is not None
-    if not named and (data := catalogue_of(index.meta.catalogue, place.index)) is not None:
+    if not named and (data := catalogue_of(index.meta.catalogue, index_folder(place.index))) is not None:
         return inputs_of(data)
     run = next((one for one in (model, _remembered(index)) if one is not None and one.startswith("run:")), None)
     if run is None and not named:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from data_factory import paint
 from fastapi.testclient import TestClient
@@ -15,6 +17,8 @@ from tiny_models import OPEN_CLIP, write_open_clip
 
 from clipadapt.cli import main
 from clipadapt.search.index import Index
+from clipadapt.search.items import Items
+from clipadapt.search.vectors import Vectors
 from clipadapt.service.app import create_app
 from clipadapt.service.following import IndexFollower
 from clipadapt.service.opening import Opener, find
@@ -162,3 +166,27 @@ def test_an_index_of_another_model_is_refused_and_the_one_before_answers_on(
     Index.open(changed).rollback()
     follower.look()
     assert not asked("/info")["faults"]
+
+
+def test_an_index_in_milvus_is_served_and_followed(shop: Path, model: Path, tmp_path: Path, serving: Serving):
+    """Opened, shown, filtered and followed like a folder; addresses are not said to clients."""
+    pytest.importorskip("milvus_lite", reason="pip install 'clipadapt[milvus]'")
+    address = f"milvus:{tmp_path}/shop.db/shop"
+    given = ["--model", f"local-dir:{model}", "--source", str(shop), "--split", "train", "--workers", "1"]
+    assert main(["index", "build", *given, "--out", address]) == 0
+    place, opener = find(address), Opener(serving)
+    serving.replace(opener.open(place))
+    follower = IndexFollower(serving, lambda one: opener.renewed(one, place))
+    with TestClient(create_app(serving), base_url="http://127.0.0.1") as client:
+        before = client.get("/info").json()["items"]
+        found = client.post("/search", json={"text": "a red shirt", "where": ["Pattern is known"]}).json()["hits"]
+        assert found and client.get(found[0]["image_url"]).headers["content-type"] == "image/jpeg"
+        assert not follower.look()
+        Index.open(address).remove([found[0]["id"]])
+        assert follower.look() and not follower.look()
+        assert client.get("/info").json()["items"] == before - 1
+        four = Items.of(pa.table({"id": list("abcd")}))
+        Index.build(Vectors(np.eye(4, dtype=np.float32), four, "other", None), address)
+        assert not follower.look()
+        faults = str(client.get("/info").json())
+        assert "the version before answers on" in faults and str(tmp_path) not in faults

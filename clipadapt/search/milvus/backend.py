@@ -9,9 +9,10 @@ collection, which `rollback` goes back from. The item table is read from Milvus 
 need it, and kept until something changes.
 """
 
+import contextlib
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -19,7 +20,7 @@ from jaxtyping import Float
 
 from clipadapt.config import Data
 from clipadapt.errors import CatalogueError, SpaceError, StoreError, UsageError
-from clipadapt.search.backend import Change, Hit, KnownItem
+from clipadapt.search.backend import Change, Changed, Hit, KnownItem
 from clipadapt.search.contents import unit_vectors
 from clipadapt.search.facets import Range, Values, facets
 from clipadapt.search.filters import Condition
@@ -102,6 +103,11 @@ class Milvus:
         """See backend.py."""
         return self._reader.now.fields.columns
 
+    @property
+    def separators(self) -> Mapping[str, str]:
+        """See backend.py."""
+        return {one.name: one.separator for one in self._reader.now.fields.all if one.separator is not None}
+
     def __len__(self) -> int:
         return self.count(())
 
@@ -155,6 +161,11 @@ class Milvus:
     def vector(self, item: str) -> Float[np.ndarray, " dim"]:
         """See backend.py."""
         return np.asarray(self._reader.rows([item], [ID, VECTOR])[item][VECTOR], np.float32)
+
+    def vectors(self, ids: Sequence[str]) -> Float[np.ndarray, "ids dim"]:
+        """See backend.py."""
+        rows = self._reader.rows(ids, [ID, VECTOR])
+        return np.array([rows[item][VECTOR] for item in ids], np.float32).reshape(-1, self.meta.dim)
 
     def values(self, column: str) -> list[Value | None]:
         """See backend.py."""
@@ -239,6 +250,16 @@ class Milvus:
         other._use(found)
         return other
 
+    def changed_since(self, before: Self) -> Changed | None:
+        """See backend.py; Milvus keeps no record of what was changed."""
+        return None
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """See backend.py; changes by clipadapt are refused, those of other programs are not."""
+        with self._versions.frozen(self._fresh()):
+            yield
+
     def versions(self) -> list[str]:
         """See backend.py: of the collections that are whole."""
         return self._versions.names()
@@ -290,7 +311,7 @@ class Milvus:
     def _install(self, now: Version, made: str) -> None:
         """Publishes what was made of a version, unless others changed it meanwhile."""
         pointed = self._versions.pointed()
-        if pointed != now.collection or self._versions.change(pointed) != now.change:
+        if pointed != now.collection or self._versions.change(now.collection) != now.change:
             self._versions.drop(made)
             raise StoreError(f"{self.name}: was changed while it was built again; the change stays, do it again")
         self._versions.publish(made)
@@ -305,13 +326,14 @@ class Milvus:
     def _since(self) -> Version | None:
         """What is there now, where it is not what is open."""
         now, pointed = self._reader.now, self._versions.pointed()
-        if pointed == now.collection and self._versions.change(pointed) == now.change:
+        if pointed == now.collection and self._versions.change(now.collection) == now.change:
             return None
         return self._versions.current()
 
     def _fresh(self) -> Version:
         """What is there now: what a change begins with."""
         found = self._versions.current()
+        self._versions.require_unfrozen(found)
         self._use(found)
         return found
 

@@ -5,9 +5,9 @@
     shop_v000002_queries        text vectors that recall is measured with
 
 Properties: clipadapt.meta (meta.py's JSON), clipadapt.columns (fields.py's), clipadapt.image_space, clipadapt.state
-("building", "whole", or "writing" while a change of several requests is under way) and clipadapt.change, drawn anew by
-every change, by which readers see that there was one. Switching the alias is one request: a search sees one collection
-or the other. Knows nothing of conditions or searches.
+("building", "whole", "writing" while a change of several requests is under way, or "frozen" and since when) and
+clipadapt.change, drawn anew by every change, by which readers see that there was one. Switching the alias is one
+request: a search sees one collection or the other. Knows nothing of conditions or searches.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import json
 import logging
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -37,6 +38,8 @@ _META, _COLUMNS, _SPACE, _STATE, _CHANGE = (
     f"clipadapt.{name}" for name in ("meta", "columns", "image_space", "state", "change")
 )
 _KEPT = 2
+_FROZEN = 3_600
+"""Seconds after which a freeze is taken to be of a process that was killed."""
 PAGE = 1_000
 """Rows of one request that carries vectors."""
 
@@ -49,6 +52,7 @@ class Version(NamedTuple):
     meta: Meta
     fields: Fields
     kind: Kind
+    state: str
 
 
 class Versions:
@@ -123,11 +127,11 @@ class Versions:
                 "it again with --replace", self.server.address,
             )  # fmt: skip
         kind = Kind.named(meta.factory, 0, lite=False)
-        return Version(collection, change, meta, fields, kind)
+        return Version(collection, change, meta, fields, kind, state)
 
     def names(self) -> list[str]:
         """Versions that are whole, oldest first."""
-        return [number for number, state in sorted(self._states().items()) if state in ("whole", "writing")]
+        return [number for number, state in sorted(self._states().items()) if state not in ("", "building")]
 
     def collection(self, version: str) -> str:
         """A version's collection."""
@@ -202,6 +206,33 @@ class Versions:
             _CHANGE: secrets.token_hex(8),
         }  # fmt: skip
         self.server.call("alter_collection_properties", collection, content)
+
+    def require_unfrozen(self, version: Version) -> None:
+        """Before a change.
+
+        Raises:
+            StoreError: another process holds it still.
+        """
+        word, _, since = version.state.partition(" ")
+        if word == "frozen" and time.time() < float(since) + _FROZEN:
+            raise StoreError(
+                f"{self.server.address}: another process keeps it from being changed, as when it is copied; try again "
+                "when that is done"
+            )
+
+    @contextlib.contextmanager
+    def frozen(self, version: Version) -> Iterator[None]:
+        """Changes by clipadapt are refused meanwhile, in any process.
+
+        Raises:
+            StoreError: another process holds it still.
+        """
+        self.require_unfrozen(version)
+        self.server.call("alter_collection_properties", version.collection, {_STATE: f"frozen {time.time():.0f}"})
+        try:
+            yield
+        finally:
+            self.server.call("alter_collection_properties", version.collection, {_STATE: "whole"})
 
     def begin_writing(self, collection: str) -> None:
         """Before a change that takes several requests."""

@@ -1,10 +1,13 @@
 """What is Milvus's alone: versions behind an alias, what others made, requests that fail in the middle."""
 
+import json
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from clipadapt import cli
 from clipadapt.errors import CatalogueError, SpaceError, StoreError, UsageError
 from clipadapt.search.backend import Backend
 from clipadapt.search.index import Index
@@ -18,6 +21,7 @@ from clipadapt.search.milvus.server import Server
 from clipadapt.search.opening import in_milvus as is_milvus
 from clipadapt.search.topk import topk
 from clipadapt.search.tune import measured_params
+from clipadapt.search.vectors import Vectors
 
 
 @pytest.fixture
@@ -110,6 +114,19 @@ def test_what_is_searched_is_not_dropped(built):
     with pytest.raises(StoreError, match="is what is searched"):
         built.backend._versions.drop(built.backend._reader.now.collection)
     assert len(built) == 60
+
+
+def test_nobody_changes_what_is_frozen(built, vectors_of, in_milvus):
+    other = Index.open(in_milvus)
+    with built.backend.frozen():
+        for change in (lambda: other.remove(["i1"]), lambda: built.add(vectors_of(1, first=90)), other.rollback):
+            with pytest.raises(StoreError, match="another process keeps it from being changed"):
+                change()
+        assert len(other.search(np.ones(32, np.float32), 3)[0]) == 3
+    other.remove(["i1"])
+    np.testing.assert_array_equal(built.backend.vectors(["i3", "i0"]), vectors_of(60).vectors[[3, 0]])
+    with pytest.raises(UsageError, match="'i77' was never added"):
+        built.backend.vectors(["i3", "i77"])
 
 
 def test_a_change_is_seen_by_others_at_once(built, vectors_of, in_milvus):
@@ -276,3 +293,27 @@ def test_effort_is_chosen_by_measured_recall_for_pictures_and_texts_apart(cloud)
     assert {name: params.probe for name, params in chosen.search_params.items()} == {"picture": 2, "text": 8}
     assert chosen.measured["picture"].recall == chosen.measured["text"].recall == 1.0
     assert kind.search_params(chosen.search_params["text"], 10)["params"] == {"nprobe": 8}
+
+
+def test_every_verb_takes_an_address(vectors_of, tmp_path, milvus_file, capsys, in_milvus):
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    made = vectors_of(40)
+    np.save(folder / "vectors.npy", made.vectors)
+    pq.write_table(made.items.table, folder / "items.parquet")
+    (folder / "embed.json").write_text(json.dumps({"broken": [], "model": "run:somewhere", "image_space": "image-x"}))
+    Index.build(Vectors.open(folder), in_milvus)
+    given = {"add": ["--vectors", str(folder), "--replace"], "remove": ["i1"], "info": [], "compact": [], "tune": []}
+    for verb, more in given.items():
+        assert cli.main(["index", verb, in_milvus, *more]) == 0, capsys.readouterr().err
+        assert "Traceback" not in capsys.readouterr().err
+    assert cli.main(["index", "search", in_milvus, "--like", "i0", "--where", "price<60", "--json", "-k", "3"]) == 0
+    hits = json.loads(capsys.readouterr().out)
+    assert len(hits) == 3 and all(hit["attributes"]["price"] < 60 for hit in hits)
+    assert cli.main(["index", "info", in_milvus, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["items"], said["factory"], said["image_space"]) == (39, "FLAT", "image-x")
+    assert cli.main(["index", "info", "milvus:shop"]) == 2
+    assert "names no collection of Milvus; write milvus:http://HOST:19530/COLLECTION" in capsys.readouterr().err
+    assert cli.main(["index", "remove", in_milvus, "i999"]) == 2
+    assert "'i999' was never added" in capsys.readouterr().err
