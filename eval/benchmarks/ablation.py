@@ -18,13 +18,15 @@ from statistics import mean
 from typing import Any
 
 from machine import RESULTS, publish
+from pydantic import ValidationError
 from trials import Trials
 
 from clipadapt.atomic import atomic_write
 from clipadapt.config import Config
-from clipadapt.errors import ClipadaptError
+from clipadapt.errors import ClipadaptError, ConfigError
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.runs import Run
+from clipadapt.sections import describe
 from clipadapt.towers.load import load
 
 REFERENCE, SEED = "reference", "another_seed"
@@ -123,14 +125,22 @@ class Ablation(Trials):
         super().__init__(config, out, VectorCache(out / "vectors"))
 
     def changed(self, name: str, seed: int) -> Config | None:
-        """The config of a switch; None where it is the reference itself."""
+        """The config of a switch; None where it is the reference itself.
+
+        Raises:
+            ConfigError: the switch does not go with the config.
+        """
         raw = self.config.model_dump(mode="json")
         raw |= {"export": [], "index": None, "seed": seed}
         raw["eval"]["suite"] = None
         before = copy.deepcopy(raw)
         if name != REFERENCE:
             SWITCHES[name](raw)
-            if Config.model_validate(raw) == Config.model_validate(before):
+            try:
+                same = Config.model_validate(raw) == Config.model_validate(before)
+            except ValidationError as error:
+                raise ConfigError(f"{name}: {'; '.join(describe(error, Config))}") from error
+            if same:
                 return None
         return Config.model_validate(raw | {"output_dir": str(self.out / name / f"seed{seed}")})
 
@@ -152,7 +162,10 @@ class Ablation(Trials):
 
     def finished(self, name: str, seed: int) -> Run | None:
         """The run of a switch, if it is there."""
-        config = self.changed(name, seed)
+        try:
+            config = self.changed(name, seed)
+        except ConfigError:
+            return None
         return None if config is None else self.kept(config.output_dir)
 
 
@@ -169,12 +182,12 @@ def main() -> None:
     failed = {}
     for seed in range(arguments.seeds):
         for name in (REFERENCE, *arguments.only):
-            config = ablation.changed(name, seed)
-            if config is not None:
-                try:
+            try:
+                config = ablation.changed(name, seed)
+                if config is not None:
                     ablation.train(config, passes=ablation.passes(config))
-                except ClipadaptError as error:
-                    failed[name] = str(error)
+            except ClipadaptError as error:
+                failed[name] = str(error)
     rows = dict(_rows(ablation))
     text = table(rows)
     RESULTS.mkdir(exist_ok=True)
