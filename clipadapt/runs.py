@@ -72,7 +72,7 @@ _WITHOUT_EFFECT = {
     "train.checkpoint_every",
     "train.keep_checkpoints",
 }
-"""Keys that may change between starts of one run: none touches what is learnt, beyond rounding, or what is chosen."""
+"""Keys that may change between starts of a run: none changes what is learnt, beyond rounding, or what is chosen."""
 
 
 class Run:
@@ -102,14 +102,14 @@ class Run:
         run = cls(config.output_dir)
         if not is_main_process():
             return run
-        words = locate(config.prompts)
-        text = words.read_bytes() if words.is_file() else None
+        prompts_file = locate(config.prompts)
+        prompts = prompts_file.read_bytes() if prompts_file.is_file() else None
         if run.has_learned and (run.path / "config.yaml").exists():
-            run._refuse_another(config, text)
+            run._refuse_another(config, prompts)
         atomic_write(run.path / "config.yaml", config.to_yaml())
         paths = places.paths_of(config.model_dump(mode="json"), run.path)
-        if text is not None:
-            atomic_write(run.prompts, text)
+        if prompts is not None:
+            atomic_write(run.prompts, prompts)
             paths["prompts"] = {"written": config.prompts, "path": config.prompts, "from_here": run.prompts.name}
         atomic_write(run.path / places.FILE, json.dumps({"schema_version": 1, "paths": paths}, indent=1) + "\n")
         atomic_write(
@@ -165,7 +165,9 @@ class Run:
             lock.release()
 
     def learn_from(self, record: Mapping[str, Any], differences: Callable[[Any, Any], Sequence[str]]) -> None:
-        """Keeps the digests of what is learned from; `differences` names what is not as it was.
+        """Keeps `record`, digests of the splits to learn from, or compares it with what was kept at an earlier start.
+
+        `differences` of the earlier record and this one: what changed, a line each.
 
         Raises:
             ConfigError: the run has learned from something else.
@@ -229,20 +231,21 @@ class Run:
         except (OSError, ValueError, KeyError):
             return []
 
-    def _refuse_another(self, config: Config, words: bytes | None) -> None:
+    def _refuse_another(self, config: Config, prompts: bytes | None) -> None:
+        """`prompts`: the content of the prompts file that the config names."""
         file = self.path / "config.yaml"
         old, new = _flat(Config.load(file, old_keys=True, as_written=True)), _flat(config)
         here = _flat(self.config)
         copied = self.prompts.read_bytes() if self.prompts.is_file() else None
-        same_words = copied is not None and copied == words
+        same_prompts = copied is not None and copied == prompts
         differ = [
             f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
             for key in {**old, **new}
             if new.get(key) not in (old.get(key), here.get(key))
             and key not in _WITHOUT_EFFECT
-            and not (key == "prompts" and same_words)
+            and not (key == "prompts" and same_prompts)
         ]
-        if old["prompts"] == new["prompts"] and copied is not None and words is not None and not same_words:
+        if old["prompts"] == new["prompts"] and copied is not None and prompts is not None and not same_prompts:
             differ.append(f"prompts: {config.prompts} changed since; {self.prompts} is what the run learns from")
         if differ:
             raise ConfigError(

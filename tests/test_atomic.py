@@ -2,39 +2,15 @@ import errno
 import os
 import stat
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import light
 import pytest
+from failing_disk import FailingDisk
 
 from clipadapt import atomic
 from clipadapt.atomic import atomic_folder, atomic_write, refuse_unwritable, sha256_file
 from clipadapt.errors import StoreError
-
-
-class Faults:
-    """Counts calls that reach the disk, and makes the n-th fail."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, code: int = errno.EIO) -> None:
-        self.calls: list[str] = []
-        self.fail_at = -1
-        self.code = code
-        for name in ("fsync", "write", "rename", "replace"):
-            monkeypatch.setattr(os, name, self._wrapped(name, getattr(os, name)))
-
-    def _wrapped(self, name: str, real: Callable) -> Callable:
-        def call(*args, **kwargs):
-            self.calls.append(name)
-            if len(self.calls) == self.fail_at:
-                raise OSError(self.code, os.strerror(self.code))
-            return real(*args, **kwargs)
-
-        return call
-
-    def arm(self, number: int) -> None:
-        self.calls.clear()
-        self.fail_at = number
 
 
 def visible(folder: Path) -> dict[str, bytes]:
@@ -64,7 +40,7 @@ def test_every_failing_call_leaves_a_file_old_or_new(
 ) -> None:
     file = tmp_path / "file"
     atomic_write(file, "old")
-    faults = Faults(monkeypatch, code)
+    faults = FailingDisk(monkeypatch, code)
     atomic_write(file, "old")
     count = len(faults.calls)
     assert faults.calls.count("fsync") == 2
@@ -94,7 +70,7 @@ def test_every_failing_call_leaves_a_folder_old_or_new(
         return {"out[1]/a.txt": text.encode(), "out[1]/sub/b.txt": text.encode()}
 
     write("old")
-    faults = Faults(monkeypatch)
+    faults = FailingDisk(monkeypatch)
     write("old")
     count = len(faults.calls)
     assert faults.calls.count("fsync") == 5

@@ -50,6 +50,12 @@ def command(
     existing = [str(file) for file in (config_file, prompts_file) if file.exists()]
     if existing and not force:
         raise UsageError(f"{' and '.join(existing)} exist already; choose another --name, or overwrite with --force")
+    if not inspection.attributes:
+        typer.echo(
+            "no column looks like an attribute: captions alone are trained, and nothing can be recognised or measured; "
+            f"name columns in data.attributes of {config_file}",
+            err=True,
+        )
     words = _prompts_text(inspection, called)
     config = _config_text(inspection, called, config_file, prompts_file, model)
     _write(config_file, prompts_file, config, words, inspection)

@@ -57,6 +57,8 @@ def _gains(run: Run) -> list[str]:
             )
             if (file := in_file(row)) is not None:
                 lines.append(f"  {'':24} in the prompts file's own wording: adapted {file.mean:.1%}")
+    if not lines:
+        return ["Nothing was compared with the base: no attribute has values that could be (see the report)."]
     return ["Base against adapted, on pictures of products that no choice was made on", *lines]
 
 

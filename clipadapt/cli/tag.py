@@ -3,10 +3,14 @@
     clipadapt tag --model run:runs/fashion --split validation --out tags.parquet --against local-dir:base
     clipadapt tag --model run:runs/fashion --source arrivals --thresholds tags.thresholds.json --out new.csv --queue
 
-Beside FILE stand FILE's stem + .thresholds.json (what was fitted on tune; read back by --thresholds), that stem with
-.queries.safetensors (what `index search` weighs of values that are not labelled) and, where the tagged split has
-labels, .report.json. With --queue what is left for a person is in + .queue.csv and + .queue.json, first what a minute
-settles most of. The table goes to stdout, all else to stderr.
+For --out new.csv, these are written beside it:
+
+    new.thresholds.json        what was fitted on tune; --thresholds reads it
+    new.queries.safetensors    how `index search` weighs the model's probabilities where items have no label
+    new.report.json            figures, where the tagged split has labels
+    new.queue.csv, .json       with --queue: cells for a person to decide, those first that settle most a minute
+
+The table of figures goes to stdout, all else to stderr.
 """
 
 import math
@@ -90,7 +94,7 @@ def command(
             signals = fit_weights(signals_of(fitted[system], encoder, words, kept), to_tag.tune, encoder, words, kept)
     first = next(iter(systems))
     tagged[first].write(out)
-    _tell(tagged[first], fitted[first])
+    _print_states(tagged[first], fitted[first])
     _say(f"wrote {out}")
     if given is None:
         path = out.with_name(f"{out.stem}.thresholds.json")
@@ -106,8 +110,8 @@ def command(
         _queue(tagged[first], fitted[first], results, costs, out)
 
 
-def _tell(tagged: "Tagged", fitted: "Thresholds") -> None:
-    """States of all items, and what can never be sure."""
+def _print_states(tagged: "Tagged", fitted: "Thresholds") -> None:
+    """How many items are sure, unsure and not applicable, and the values that no tag can be sure of."""
     from clipadapt.tagging.tag import uncertain
 
     for name, column in tagged.columns.items():
@@ -123,7 +127,7 @@ def _tell(tagged: "Tagged", fitted: "Thresholds") -> None:
 def _report(
     tagged: "Mapping[str, Tagged]",
     fitted: "Mapping[str, Thresholds]",
-    tag_inputs: "TagInputs",
+    to_tag: "TagInputs",
     inputs: "Inputs",
     words: "Prompts",
     path: Path,
@@ -136,16 +140,16 @@ def _report(
 
     first, weighed = next(iter(tagged)), words.library.fitted_on
     if not labelled(tagged[first].catalogue, fitted[first]):
-        _say(f"no report: no item of {tag_inputs.split!r} has a known value of these attributes")
-    elif tag_inputs.trained_on_it:
-        _say(f"no report: the model was trained on {tag_inputs.split!r}, so its labels say nothing of other items")
+        _say(f"no report: no item of {to_tag.split!r} has a known value of these attributes")
+    elif to_tag.trained_on_it:
+        _say(f"no report: the model was trained on {to_tag.split!r}, so its labels say nothing of other items")
     elif weighed is not None and weighed.fingerprint == tagged[first].catalogue.fingerprint:
-        _say(f"no report: the weights of {words.path} were fitted on {tag_inputs.split!r}")
+        _say(f"no report: the weights of {words.path} were fitted on {to_tag.split!r}")
     else:
         if not inputs.known_source:  # what thresholds were fitted for may not be what a bare source is taken to have
             inputs = inputs.about(fitted[first].attributes)
         counts = inputs.training_counts()
-        results = report(tagged, fitted, split=tag_inputs.split, counts=counts, headline=inputs.headline)
+        results = report(tagged, fitted, split=to_tag.split, counts=counts, headline=inputs.headline)
         atomic_write(path, results.to_json())
         stdout_console().print(table(results))
         _say(f"wrote {path}")

@@ -22,7 +22,7 @@ from clipadapt.errors import SpaceError, StoreError, UsageError
 from clipadapt.search import compaction
 from clipadapt.search.backend import Change, Changed, Hit, KnownItem
 from clipadapt.search.columns import Column
-from clipadapt.search.contents import Contents, base_segment, goes_on, unit_vectors, write_segment
+from clipadapt.search.contents import Contents, Segment, base_segment, goes_on, unit_vectors, write_segment
 from clipadapt.search.engine import FAISS, Engine
 from clipadapt.search.facets import Range, Values, facets
 from clipadapt.search.factory import choose_factory
@@ -51,9 +51,9 @@ class Embedded:
 
         Args:
             path: its folder, or a folder of releases, which stands for the index of the one that is current.
-            twin: may be changed while changes go to another index (twins.py).
             mapped: pages come into memory as they are used; False reads everything now.
             verify: compares every file's sha256, which reads all of them; False compares sizes alone.
+            twin: this is the second index of a pair, and may be changed even while changes go to the first (twins.py).
 
         Raises:
             StoreError: nothing there, or a file is missing or changed.
@@ -259,8 +259,11 @@ class Embedded:
             self._install(compaction.rebuilt(now, tuned.engine, meta))
         else:
             folder = self._versions.store.current()
-            extend = lambda one: Engine.read(folder / one.files[0], mapped=False)  # noqa: E731
-            self._install(compaction.sealed(now, extend, seed))
+
+            def fresh_copy(segment: Segment) -> Engine:
+                return Engine.read(folder / segment.files[0], mapped=False)
+
+            self._install(compaction.sealed(now, fresh_copy, seed))
         return planned
 
     def compaction_due(self) -> bool:

@@ -1,8 +1,8 @@
-"""What a version of faiss measured, another need not find: recall is measured again where an older one searches.
+"""Recall that one version of faiss measured need not hold in an older one: there it is measured again.
 
-Up to 1.12, inverted lists with 4-bit codes of residuals found less the more cells were looked into, and said nothing.
-pyproject.toml asks for a newer one, but an index travels, and a machine may have another. Knows nothing of versions of
-an index.
+Up to 1.12, inverted lists with 4-bit codes of residuals found fewer of the nearest vectors the more cells were
+searched, without an error. pyproject.toml asks for a newer faiss, but an index may be copied to a machine that has an
+older one. Knows nothing of the versions of an index.
 """
 
 import logging
@@ -20,19 +20,19 @@ log = logging.getLogger(__name__)
 
 
 def check_faiss(contents: Contents, name: str, running: str = FAISS) -> None:
-    """Measures again where the faiss that runs is older than the one that measured.
+    """Measures those segments again that a newer faiss than the one running has measured.
 
     Raises:
         StoreError: recall is lower than what was measured; says what to do.
     """
-    older = [one for one in contents.segments if _measured_by_newer(one, running)]
-    if not older:
+    doubtful = [one for one in contents.segments if _measured_by_newer(one, running)]
+    if not doubtful:
         return
     worse, start = [], 0
     for segment in contents.segments:
         live = np.flatnonzero(~contents.items.removed[start : start + segment.engine.count])
         start += segment.engine.count
-        if any(segment is one for one in older):
+        if any(segment is one for one in doubtful):
             worse += _worse(segment, contents.texts, live)
     meta = contents.meta
     if worse:

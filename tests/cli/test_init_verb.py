@@ -221,3 +221,14 @@ def test_brackets_in_names_are_no_markup(tmp_path, monkeypatch):
         assert text in result.stderr
     assert list(Config.load("configs/mine.yaml").data.kinds()) == ["neck [/x]"]
     assert Prompts.load("prompts/mine.yaml").value_texts("neck [/x]", "[o]")
+
+
+def test_without_an_attribute_it_says_what_cannot_be_done(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for item in range(6):
+        Image.new("RGB", (16, 16), (item * 40, 0, 0)).save(tmp_path / f"{item}.png")
+    (tmp_path / "items.csv").write_text("\n".join(["photo,colour", *(f"{item}.png,Red" for item in range(6))]))
+    result = CliRunner().invoke(app, ["items.csv", "--name", "mine", "--yes"])
+    assert result.exit_code == 0, result.output
+    assert "no column looks like an attribute" in result.stderr
+    assert "name columns in data.attributes of configs/mine.yaml" in result.stderr

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -87,14 +89,8 @@ def test_weigh_writes_only_what_helps_and_is_not_scored_where_it_was_fitted(worl
     assert isinstance(refused.exception, PromptError) and "fitted on these pictures ('train')" in str(refused.exception)
 
 
-def test_watching_shows_what_moved_and_keeps_the_last_good_table(world, tmp_path, monkeypatch):
-    source, model = world
-    path = tmp_path / "p.yaml"
-    path.write_text(FILE)
-    edits = iter(
-        [FILE[:40], FILE.replace("something {value}", "a {value} thing"), FILE.replace("{a value} garment", "gar")]
-    )
-
+def type_while_watching(path: Path, edits: Iterator[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher's looks at the file find an edit each fourth time, and end after the last."""
     looks = itertools.count()
 
     def wait(_: float) -> None:
@@ -106,6 +102,16 @@ def test_watching_shows_what_moved_and_keeps_the_last_good_table(world, tmp_path
 
     real = watch.saves
     monkeypatch.setattr(watch, "saves", lambda file: real(file, wait=wait))
+
+
+def test_watching_shows_what_moved_and_keeps_the_last_good_table(world, tmp_path, monkeypatch):
+    source, model = world
+    path = tmp_path / "p.yaml"
+    path.write_text(FILE)
+    edits = iter(
+        [FILE[:40], FILE.replace("something {value}", "a {value} thing"), FILE.replace("{a value} garment", "gar")]
+    )
+    type_while_watching(path, edits, monkeypatch)
     found = run("score", str(path), "--model", model, "--source", source, "--min-items", "2", "--watch")
     assert found.exit_code == 0, found.output
     assert found.stderr.count("the table above still stands") == 2
@@ -166,17 +172,7 @@ def test_a_section_typed_while_watching_is_scored(world, tmp_path, monkeypatch):
     path = tmp_path / "p.yaml"
     path.write_text('attributes: {category: {templates: ["{value}"]}}\n')
     edits = iter([FILE, 'attributes: {colour: {templates: ["{value}"]}}\n'])
-    looks = itertools.count()
-
-    def wait(_: float) -> None:
-        if next(looks) % 4 == 0:
-            edit = next(edits, None)
-            if edit is None:
-                raise KeyboardInterrupt
-            path.write_text(edit)
-
-    real = watch.saves
-    monkeypatch.setattr(watch, "saves", lambda file: real(file, wait=wait))
+    type_while_watching(path, edits, monkeypatch)
     found = run("score", str(path), "--model", model, "--source", source, "--min-items", "2", "--watch")
     assert found.exit_code == 0, found.output
     assert "still stands" not in found.stderr

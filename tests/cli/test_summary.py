@@ -61,6 +61,12 @@ def test_a_difference_without_an_interval_says_so(run: Run) -> None:
     assert "difference +25.0% (95% interval unknown to unknown)" in closing_summary(run)
 
 
+def test_a_report_without_figures_of_attributes_says_that_nothing_was_compared(run: Run) -> None:
+    report(run)
+    said = closing_summary(run)
+    assert "Nothing was compared with the base" in said and "Base against adapted" not in said
+
+
 def test_without_a_report_nothing_was_measured_and_an_index_comes_first(run: Run) -> None:
     said = closing_summary(run)
     assert "Nothing was measured (eval.suite is null)." in said and "report.html" not in said

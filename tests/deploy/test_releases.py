@@ -3,13 +3,13 @@
 import errno
 import importlib.util
 import json
-import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from failing_disk import FailingDisk
 from runs_factory import write_run
 
 from clipadapt import store as store_module
@@ -37,31 +37,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
-
-
-class Faults:
-    """Counts calls that reach the disk, and makes the n-th fail."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-        self.calls: list[str] = []
-        self.fail_at = -1
-        self.code = code
-        for place, name in [(os, "fsync"), (os, "write"), (os, "rename"), (os, "replace"),
-                            (shutil, "copyfile")]:  # fmt: skip
-            monkeypatch.setattr(place, name, self._wrapped(name, getattr(place, name)))
-
-    def _wrapped(self, name: str, real: Callable) -> Callable:
-        def call(*args, **kwargs):
-            self.calls.append(name)
-            if len(self.calls) == self.fail_at:
-                raise OSError(self.code, os.strerror(self.code))
-            return real(*args, **kwargs)
-
-        return call
-
-    def arm(self, number: int) -> None:
-        self.calls.clear()
-        self.fail_at = number
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +163,7 @@ def test_rollback_reads_no_file_of_the_release_and_copies_none(
     read: list[str] = []
     real = store_module.sha256_file
     monkeypatch.setattr(store_module, "sha256_file", lambda path: (read.append(Path(path).name), real(path))[1])
-    faults = Faults(monkeypatch, errno.EIO)
+    faults = FailingDisk(monkeypatch, errno.EIO)
     releases.rollback()
     assert set(read) == {MANIFEST}
     assert "copyfile" not in faults.calls
@@ -219,7 +194,7 @@ def test_every_failing_call_leaves_a_whole_release_current(
         "purge": releases.purge,
     }
     outcome = {"create": "000003", "promote": "000004", "rollback": "000002", "purge": "000003"}[verb]
-    faults = Faults(monkeypatch, code)
+    faults = FailingDisk(monkeypatch, code)
     shutil.copytree(started.root, place)
     faults.arm(-1)
     changes[verb]()

@@ -1,7 +1,7 @@
-"""Two files of `clipadapt tag` -> what is counted of them: values and states, by product.
+"""Two files that `clipadapt tag` wrote -> the values and states of their items, with the products they belong to.
 
-A cell of several values counts as it stands, for the file does not say what separates them. Products that are in both
-files count as new alone, and are counted. Nothing here compares.
+A cell with several values counts as one value, for the file does not say what separates them. Items of products that
+are in both files are left out of the reference, and a note says how many. Nothing here compares.
 """
 
 from pathlib import Path
@@ -14,7 +14,9 @@ from clipadapt.deploy.drift.rates import REFERENCE, Observed
 from clipadapt.errors import CatalogueError
 
 WINDOW = "all"
+"""What the new file's items are called beside the reference's: tags have no time, so they make one window."""
 _STATE = " state"
+"""What follows an attribute's name in the column that says sure, unsure or not applicable."""
 
 
 class Tags(NamedTuple):
@@ -35,9 +37,9 @@ def read_tags(new: Path, reference: Path) -> Tags:
     if names[WINDOW] != names[REFERENCE]:
         apart = ", ".join(sorted(names[WINDOW] ^ names[REFERENCE]))
         raise CatalogueError(f"{new} and {reference} are not of the same attributes: {apart}; tag both alike")
-    again = set(files[WINDOW]["product"]) & set(files[REFERENCE]["product"])
+    in_both = set(files[WINDOW]["product"]) & set(files[REFERENCE]["product"])
     kept = {
-        sample: [row for row, product in enumerate(cells["product"]) if sample == WINDOW or product not in again]
+        sample: [row for row, product in enumerate(cells["product"]) if sample == WINDOW or product not in in_both]
         for sample, cells in files.items()
     }
     left_out = len(files[REFERENCE]["product"]) - len(kept[REFERENCE])

@@ -44,8 +44,8 @@ class Card:
 
 def structured(card: Card) -> dict[str, Any]:
     """JSON-LD of one item."""
-    about = card.metadata
-    licence, place = licence_address(about.licence), _place(about)
+    metadata = card.metadata
+    licence, place = licence_address(metadata.licence), _place(metadata)
     image: dict[str, Any] = {
         "@type": "ImageObject",
         "@id": f"{card.address}#image",
@@ -56,14 +56,14 @@ def structured(card: Card) -> dict[str, Any]:
     }
     if card.size is not None:
         image |= {"width": card.size[0], "height": card.size[1]}
-    if about.licence:
-        image["license"] = licence or {"@type": "CreativeWork", "name": about.licence}
-    if about.licensor:
-        image["provider"] = {"@type": "Organization", "name": about.licensor}
-    if about.credit:
-        image["creditText"] = about.credit
-    if about.captured:
-        image["dateCreated"] = about.captured
+    if metadata.licence:
+        image["license"] = licence or {"@type": "CreativeWork", "name": metadata.licence}
+    if metadata.licensor:
+        image["provider"] = {"@type": "Organization", "name": metadata.licensor}
+    if metadata.credit:
+        image["creditText"] = metadata.credit
+    if metadata.captured:
+        image["dateCreated"] = metadata.captured
     if place:
         image["contentLocation"] = place
     product = {
@@ -89,11 +89,11 @@ def licence_address(licence: str) -> str:
     return f"https://creativecommons.org/licenses/{named[1].lower()}/{named[2]}/" if named else ""
 
 
-def _place(about: Metadata) -> dict[str, Any]:
+def _place(metadata: Metadata) -> dict[str, Any]:
     place: dict[str, Any] = {}
-    if about.place:
-        place["name"] = about.place
-    if about.latitude and about.longitude:
-        geo = {"latitude": float(about.latitude), "longitude": float(about.longitude)}
+    if metadata.place:
+        place["name"] = metadata.place
+    if metadata.latitude and metadata.longitude:
+        geo = {"latitude": float(metadata.latitude), "longitude": float(metadata.longitude)}
         place["geo"] = {"@type": "GeoCoordinates", **geo}
     return {"@type": "Place", **place} if place else {}
