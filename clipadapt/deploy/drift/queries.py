@@ -6,12 +6,14 @@
 
 People come back, so a user is in the sample of one of their queries, drawn at random, and their queries of other
 samples are left out: the first one instead would fill the reference with those who come often, and find drift where
-there is none. Queries without a user are users of their own. Words are compared as they were typed, whatever the
-service read them for. Nothing here compares.
+there is none. Nor does a user bring more queries to a long reference than to a short window, for that would make users
+less spread there. Queries without a user are users of their own. Words are compared as they were typed, whatever the
+service read them for. Nothing here compares. Measured: eval/benchmarks/drift_queries.py.
 """
 
 import datetime
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -100,7 +102,9 @@ def split_queries(
     kept = _one_sample_each(users, [sample for sample, _ in rows], seed)
     notes = []
     if left_out := len(rows) - len(kept):
-        notes.append(f"{left_out:,} query(s) left out: their user is in another sample")
+        notes.append(
+            f"{left_out:,} query(s) left out: their user is in another sample, or has more than the shortest window has"
+        )
     samples, records = [rows[row][0] for row in kept], [rows[row][1] for row in kept]
     if len(set(samples)) < 2 or REFERENCE not in samples:
         raise UsageError(
@@ -123,14 +127,20 @@ def _records(answers: pa.Table) -> list[dict[str, Any]]:
 
 
 def _one_sample_each(users: list[str], samples: list[str], seed: int) -> list[int]:
-    """Rows of the sample that each user is in."""
+    """Rows of the sample that each user is in, about as many as the user would have in the smallest sample.
+
+    Shares and vectors of a user vary less the more queries they are made of: with all that a long reference has, users
+    of the reference would be less spread than those of a short window, and would not be exchangeable with them.
+    """
+    smallest = min(Counter(samples).values()) / len(samples)
     of_user: dict[str, list[int]] = {}
     for row, user in enumerate(users):
         of_user.setdefault(user, []).append(row)
     kept = []
     for user, rows in of_user.items():
-        chosen = samples[rows[keyed.integer(seed, "queries", user) % len(rows)]]
-        kept += [row for row in rows if samples[row] == chosen]
+        order = keyed.generator(seed, "queries", user).permutation(rows).tolist() if len(rows) > 1 else rows
+        most = max(round(len(rows) * smallest), 1)
+        kept += [row for row in order if samples[row] == samples[order[0]]][:most]
     return sorted(kept)
 
 
