@@ -46,7 +46,9 @@ PREDICT, NEAREST, ACCURACY = (f"tests/recognition/test_{name}.py" for name in ("
 VALUES, CALIBRATION = "tests/recognition/test_values.py", "tests/recognition/test_calibration.py"
 EVALUATE, GATE = "tests/evaluation/test_evaluate.py", "tests/evaluation/test_gate.py"
 SUITE, TASKS = "tests/evaluation/test_suite.py", "tests/evaluation/test_tasks.py"
-FILTERS, INDEX, QUERY, TOPK = (f"tests/search/test_{name}.py" for name in ("filters", "index", "query", "topk"))
+FILTERS, INDEX, QUERY, TOPK, ENGINE = (
+    f"tests/search/test_{name}.py" for name in ("filters", "index", "query", "topk", "engine")
+)
 BUNDLE, RELEASES = "tests/deploy/test_bundle.py", "tests/deploy/test_releases.py"
 RETENTION = "tests/deploy/test_retention_policy.py"
 
@@ -124,6 +126,8 @@ MUTATIONS = [
         ("the bias of a head is ignored", "recognition/values.py", " + self.bias.astype(np.float32)", "", VALUES),
         ("a temperature multiplies", "recognition/calibration.py", "return Scale(float(np.exp(found.x)), prior=prior)",
          "return Scale(float(np.exp(-found.x)), prior=prior)", CALIBRATION),
+        ("how frequent values are is forgotten", "recognition/calibration.py",
+         "return scaled + np.array(self.prior) if self.prior else scaled", "return scaled", CALIBRATION),
         ("calibration error is not weighted by items", "recognition/calibration.py",
          "(items * np.abs(stated - true)).sum()", "np.abs(stated - true).sum()", CALIBRATION),
     ),
@@ -132,17 +136,19 @@ MUTATIONS = [
         ("index search ignores --where", "cli/index.py", "where=conditions, collapse", "where=None, collapse",
          INDEX_VERB),
         ("index search ignores -k", "cli/index.py", "opened.search(query, k,", "opened.search(query, 10,", INDEX_VERB),
-        ("index search says nothing of a filter that no item meets", "cli/index.py", "    if not hits:\n",
-         "    if hits:\n", INDEX_VERB),
+        ("index search says nothing of a filter that no item meets", "cli/index.py",
+         "    for reason in reasons:\n", "    for reason in ():\n", INDEX_VERB),
         ("search ignores conditions", "search/searcher.py", "matching(self.items, conditions) & ~", "~", INDEX),
         ("removed items are found", "search/searcher.py", " & ~self.items.removed)", ")", INDEX),
         ("a product comes twice", "search/searcher.py", "seen.add(product)", "pass", INDEX),
         ("one of several conditions is enough", "search/filters.py", "mask &= _numbers", "mask = _numbers", FILTERS),
         ("unknown is unlike any value", "search/filters.py", "return known & ~matches", "return ~matches", FILTERS),
-        ("words and pictures change their weights", "search/query.py", "((weight, words), (1 - weight if",
-         "((1 - weight, words), (weight if", QUERY),
+        ("words and pictures change their weights", "search/query.py", "((share, words), (1 - share, others))",
+         "((1 - share, words), (share, others))", QUERY),
         ("negatives attract", "search/query.py", "target -= query.negative_weight", "target += query.negative_weight",
          QUERY),
+        ("a short cell leads to everything", "search/engine.py", "while len(short) and self.ivf is not None",
+         "while False and self.ivf is not None", ENGINE),
         ("a query finds itself", "search/topk.py", "excluded = indices == exclude[:, None]",
          "excluded = indices == -2 - exclude[:, None]", TOPK),
         ("an encoder of another space is let in", "search/index.py", "if space != self.meta.image_space:", "if False:",
