@@ -24,4 +24,4 @@ def command(
     for number, one in enumerate(found, start=1):
         typer.echo(f"{number}. {one.text}\n   {one.why}")
     if not found:
-        typer.echo("no rule applies: tune rose and settled, texts follow value vectors, nothing got worse", err=True)
+        typer.echo("no rule applies: nothing that was measured of this run says what to change", err=True)

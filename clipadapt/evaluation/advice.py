@@ -40,30 +40,32 @@ def advice(run: Run, rows: Sequence[Row]) -> list[Advice]:
 
 
 def _of_curves(config: Config, training: Training | None) -> Iterator[Advice]:
-    """How tune went from epoch to epoch."""
-    name = config.eval.select_on
-    points = [] if training is None or name == "loss" else list(training.figures.get(name, ()))
-    epochs = [figure for at, figure in points if at > 0]
+    """How tune went from epoch to epoch; by its loss, of which less is better, where it has no labels."""
+    known = {} if training is None else training.figures
+    name = config.eval.select_on if config.eval.select_on in known else "loss"
+    sign = -1.0 if name == "loss" else 1.0
+    points = list(known.get(name, ()))
+    epochs = [sign * figure for at, figure in points if at > 0]
     if config.train.order == "pictures_first":
         epochs = epochs[:-1]  # the last point is the text phase
-    if len(epochs) < 2:
+    if not epochs:
         return
-    best, start = max(epochs), points[0][1]
-    curve = " -> ".join(f"{figure:.3f}" for figure in epochs)
-    if epochs[-1] == best and epochs[-1] - epochs[-2] > RISING * (best - start) > 0:
+    best, start = max(epochs), sign * points[0][1]
+    curve = " -> ".join(f"{abs(figure):.3f}" for figure in epochs)
+    if best <= start:
+        yield Advice(
+            f"learn more slowly: train.lr={config.train.lr / 4:g}, and look at `clipadapt data check`",
+            f"no epoch was better on tune than before training ({name} {abs(start):.3f}, then {curve})",
+        )
+    elif len(epochs) > 1 and epochs[-1] == best and epochs[-1] - epochs[-2] > RISING * (best - start):
         yield Advice(
             f"train longer: train.epochs={2 * config.train.epochs}",
-            f"{name} on tune still rose in the last epoch ({curve})",
+            f"{name} on tune still {'fell' if name == 'loss' else 'rose'} in the last epoch ({curve})",
         )
     elif epochs.index(best) < len(epochs) - 2:
         yield Advice(
             f"stop earlier, or go slower: train.patience=2, or train.lr={config.train.lr / 2:g}",
             f"{name} on tune was best after epoch {epochs.index(best) + 1} of {len(epochs)} ({curve})",
-        )
-    if best <= start:
-        yield Advice(
-            f"learn more slowly: train.lr={config.train.lr / 4:g}, and look at `clipadapt data check`",
-            f"no epoch was better on tune than before training ({name} {start:.3f}, then {curve})",
         )
 
 

@@ -55,6 +55,26 @@ def test_how_tune_went(tmp_path: Path, tune: list[float], wanted: str) -> None:
         assert advice(run_with(tmp_path / "other", tune), []) == []
 
 
+@pytest.mark.parametrize(
+    ("loss", "wanted"),
+    [
+        ([1.4, 1.5], "no epoch was better on tune than before training (loss 1.400, then 1.500)"),
+        ([1.4, 1.2, 0.9], "loss on tune still fell in the last epoch (1.200 -> 0.900)"),
+        ([1.4, 1.0, 1.1, 1.2], "loss on tune was best after epoch 1 of 3"),
+        ([1.4, 1.0, 0.99], ""),
+    ],
+)
+def test_tune_without_labels_is_judged_by_its_loss(tmp_path: Path, loss: list[float], wanted: str) -> None:
+    run = run_with(tmp_path / "run", [0.0, 0.0])
+    run.path.joinpath("metrics.jsonl").unlink()
+    run.log(0, when="before", tune_loss=loss[0])
+    for epoch, figure in enumerate(loss[1:], start=1):
+        run.log(10 * epoch, epoch=epoch, loss=1.0, lr=0.1, accuracy=0.5, images_per_second=10.0)
+        run.log(10 * epoch, when=f"epoch {epoch}", tune_loss=figure)
+    reasons = [one.why for one in advice(run, [])]
+    assert len(reasons) == bool(wanted) and all(wanted in why for why in reasons)
+
+
 def test_the_text_phase_is_no_epoch(tmp_path: Path) -> None:
     run = run_with(tmp_path / "run", [0.2, 0.4, 0.405], order="pictures_first", text_warmup=10)
     run.log(20, when="after the text warm-up", tune_smooth=0.6)
