@@ -126,6 +126,7 @@ class Versions:
                 "%s: a change is being written, or was cut off and may be there in part; if no process is writing, do "
                 "it again with --replace", self.server.address,
             )  # fmt: skip
+        self.server.call("load_collection", collection)  # milvus-lite's are released when its process ends
         kind = Kind.named(meta.factory, 0, lite=False)
         return Version(collection, change, meta, fields, kind, state)
 
@@ -195,6 +196,7 @@ class Versions:
         name = f"{collection}_queries"
         if name not in self.server.call("list_collections"):
             return np.empty((0, dim), np.float32)
+        self.server.call("load_collection", name)
         rows = self.server.pages(name, "", [ID, VECTOR], PAGE)
         found = sorted(rows, key=lambda row: row[ID])
         return np.array([row[VECTOR] for row in found], np.float32).reshape(-1, dim)

@@ -1,6 +1,9 @@
 """What is Milvus's alone: versions behind an alias, what others made, requests that fail in the middle."""
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -114,6 +117,31 @@ def test_what_is_searched_is_not_dropped(built):
     with pytest.raises(StoreError, match="is what is searched"):
         built.backend._versions.drop(built.backend._reader.now.collection)
     assert len(built) == 60
+
+
+@pytest.mark.slow
+def test_what_another_process_wrote_is_opened_searched_changed_and_tuned(tmp_path, cloud, vectors_of):
+    """milvus-lite lets one process at a time open a file, and releases its collections when that ends."""
+    place = f"milvus:{tmp_path}/shop.db/shop"
+    code = (
+        "import sys, numpy as np, pyarrow as pa\n"
+        "from clipadapt.search.index import Index\n"
+        "from clipadapt.search.items import Items\n"
+        "from clipadapt.search.vectors import Vectors\n"
+        "points = np.eye(32, dtype=np.float32)\n"
+        "items = Items.of(pa.table({'id': [f'e{row}' for row in range(32)]}))\n"
+        "Index.build(Vectors(points, items, 'synthetic', None), sys.argv[1], texts=points[:3])\n"
+    )
+    subprocess.run([sys.executable, "-c", code, place], check=True, env=os.environ)
+    index = Index.open(place)
+    assert index.search(np.eye(32, dtype=np.float32)[5], 1)[0][0].id == "e5"
+    assert len(index.ids()) == 32
+    index.tune(Target(recall=0.9))
+    assert set(index.meta.measured) == {"picture", "text"}
+    said = subprocess.run(
+        [sys.executable, "-m", "clipadapt.cli", "index", "info", place], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 1 and "another process has it open" in said.stderr and "Traceback" not in said.stderr
 
 
 def test_nobody_changes_what_is_frozen(built, vectors_of, in_milvus):
