@@ -6,6 +6,7 @@ from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
 OPERATIONS = README.parent / "docs" / "operations.md"
+SWAP = README.parent / "docs" / "swap.md"
 _TYPED = ("clipadapt ", "accelerate ", "open_clip.", "echo ")
 
 

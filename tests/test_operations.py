@@ -48,7 +48,13 @@ def test_the_page_walks_from_audit_to_rollback() -> None:
     assert all(len(line) <= 160 for line in readme.OPERATIONS.read_text().splitlines())
 
 
-@pytest.mark.parametrize("command", readme.commands(readme.OPERATIONS.read_text(encoding="utf-8")))
+@pytest.mark.parametrize(
+    "command",
+    [
+        *readme.commands(readme.OPERATIONS.read_text(encoding="utf-8")),
+        *readme.commands(readme.SWAP.read_text(encoding="utf-8")),
+    ],
+)
 def test_every_argument_is_known(command: str) -> None:
     """Parsed as the command line does, and not run."""
     program, verb, *arguments = readme.words(command)

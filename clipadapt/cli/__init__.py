@@ -30,7 +30,7 @@ VERBS = {
     "captions": "alt texts and captions of sure tags, as HTML with JSON-LD for a publisher's page",
     "index": "build, search, change and tune a visual search index",
     "export": "merge adapters; write what servers load",
-    "release": "bundle, promote, roll back, list and purge what serves",
+    "release": "bundle, promote, roll back, list, purge and swap what serves",
     "serve": "search over HTTP, with a page to search on",
     "drift": "new vectors against a reference, per segment and window; 3 on an alarm",
     "events": "a service's log of answers and clicks, as one file",

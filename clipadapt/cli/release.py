@@ -1,26 +1,31 @@
-"""clipadapt release create|promote|rollback|list|purge: what serves, as one thing that can be undone in a second.
+"""clipadapt release create|promote|rollback|list|purge|swap: what serves, as one thing that can be undone in a second.
 
     clipadapt release create releases runs/fashion --note "new sleeves"
     clipadapt release promote releases 000004
     clipadapt release rollback releases
     clipadapt eval --model release:releases ...
 
-Names and lists go to stdout, what to do next to stderr. A release that does not pass its gate ends with 3.
+Names and lists go to stdout, what to do next to stderr. A release that does not pass its gate ends with 3. While two
+releases are being swapped (swap.py), promote and rollback move between them without losing a change of the catalogue.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipadapt.cli import swap
+from clipadapt.cli.swap import compatible
+
 if TYPE_CHECKING:
-    from clipadapt.deploy.bundle import Bundle
-    from clipadapt.deploy.creation import Compatible
     from clipadapt.deploy.releases import Releases
     from clipadapt.deploy.retention_policy import Release
+    from clipadapt.deploy.swap.pair import Pair
 
-app = typer.Typer(help="Bundle, promote, roll back, list and purge releases.", no_args_is_help=True)
+app = typer.Typer(help="Bundle, promote, roll back, list, purge and swap releases.", no_args_is_help=True)
 
 Store = Annotated[Path, typer.Argument(metavar="RELEASES", help="Folder of releases.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
@@ -59,7 +64,7 @@ def create(
         raise UsageError("--index names an index and --keep-index keeps another; give one of them")
     store = Releases(releases)
     bundle = gather(Run.open(run), Gate.load(gate), exports=export, index=index, thresholds=thresholds)
-    keep = _compatible(store, bundle, compatibility_gate) if keep_index else None
+    keep = compatible(store, bundle, compatibility_gate) if keep_index else None
     made = creation.create(store, bundle, keep=keep, note=note)
     typer.echo(made.version)
     for verdict in made.info.gates if made.info else ():
@@ -80,17 +85,36 @@ def promote(
     """Make a release the current one, after reading every file of it."""
     from clipadapt.deploy.releases import Releases
 
-    made = Releases(releases).promote(release)
+    store = Releases(releases)
+    with _swapping(store) as pair:
+        wanted = store.numbered(release)
+        swapped = pair is not None and pair.live != wanted and wanted in (pair.state.old, pair.state.new)
+        made = pair.switch(lambda: store.promote(wanted)) if pair and swapped else store.promote(wanted)
     typer.echo(made.version)
     typer.echo(f"{made.folder} is current; undo it: clipadapt release rollback {releases}", err=True)
 
 
 @app.command()
-def rollback(releases: Store) -> None:
+def rollback(
+    releases: Store,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="In a swap: without waiting for changes that the old index lacks.")
+    ] = False,
+) -> None:
     """Return to the release that was promoted before."""
     from clipadapt.deploy.releases import Releases
+    from clipadapt.errors import CatalogueError
 
-    made = Releases(releases).rollback()
+    store = Releases(releases)
+    if at_once:
+        made = store.rollback()
+    else:
+        with _swapping(store) as pair:
+            swapped = pair is not None and store.target() in (pair.state.old, pair.state.new)
+            try:
+                made = pair.switch(store.rollback) if pair and swapped else store.rollback()
+            except CatalogueError as error:
+                raise CatalogueError(f"{error}\nor roll back without these changes: --at-once") from error
     typer.echo(made.version)
     typer.echo(f"{made.folder} is current again", err=True)
 
@@ -127,38 +151,21 @@ def purge(
         typer.echo(f"{name} stays: {why}", err=True)
 
 
-def _compatible(store: "Releases", bundle: "Bundle", gate: str) -> "Compatible":
-    """New queries against the current release's, on the run's validation split."""
-    from clipadapt.deploy.bundle import INDEX, MODEL
-    from clipadapt.deploy.compatibility import compatibility
-    from clipadapt.deploy.creation import Compatible
-    from clipadapt.errors import UsageError
-    from clipadapt.evaluation.gate import Gate
-    from clipadapt.inputs import resolve
-    from clipadapt.search.index import Index
-    from clipadapt.towers.load import load
+app.command(name="swap")(swap.command)
 
-    conditions = Gate.load(gate)
-    if not store.store.exists():
-        raise UsageError(
-            f"{store.root}: nothing was promoted yet, so there is no index to keep; leave out --keep-index"
-        )
-    current = store.store.current()
-    index = Index.open(current / INDEX, verify=False)
-    inputs = resolve(model=f"run:{bundle.run.path}")
-    split = inputs.default_split
-    results = compatibility(
-        load(str(bundle.model)),
-        load(str(current / MODEL)),
-        index.meta.image_space,
-        inputs.catalogue(split),
-        inputs.prompts,
-        split=split,
-        headline=inputs.headline,
-        train_counts=inputs.training_counts(),
-        fitted_on=inputs.fitted_on,
-    )
-    return Compatible(results, conditions)
+
+@contextlib.contextmanager
+def _swapping(store: "Releases") -> "Iterator[Pair | None]":
+    """The two releases of a swap, where there is one; torch is imported only then."""
+    from clipadapt.deploy.swap.state import Workplace
+
+    if Workplace(store).state() is None:
+        yield None
+        return
+    from clipadapt.deploy.swap.pair import working
+
+    with working(store) as pair:
+        yield pair
 
 
 def _document(one: "Release") -> dict:

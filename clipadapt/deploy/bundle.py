@@ -85,6 +85,7 @@ def gather(
     exports: Sequence[Path] | None = None,
     index: Path | None = None,
     thresholds: Path | None = None,
+    indexed: bool = True,
 ) -> Bundle:
     """Finds the parts of a run and compares them with one another and with the gate.
 
@@ -92,6 +93,7 @@ def gather(
         exports: other forms of the same model; null: all there are in the run's export/.
         index: null: the run's own, if it has one.
         thresholds: what `clipadapt tag` fitted; null: none.
+        indexed: False leaves any index out, for one that is still to be made.
 
     Raises:
         UsageError: a part is missing; says how to make it.
@@ -106,7 +108,7 @@ def gather(
             f"clipadapt export run:{run.path} --to open_clip --out {run.export / 'open_clip'}"
         )
     others = _other_exports(run, model) if exports is None else list(exports)
-    index = index or (run.path / INDEX if Store(run.path / INDEX).exists() else None)
+    index = index or (run.path / INDEX if indexed and Store(run.path / INDEX).exists() else None)
     results, prompts = _results(run), Prompts.load(run.config.prompts)
     adapter = _adapter_card(run)
     files = [

@@ -38,11 +38,14 @@ class Compatible(NamedTuple):
     gate: Gate
 
 
-def create(releases: Releases, bundle: Bundle, *, keep: Compatible | None = None, note: str = "") -> Release:
+def create(
+    releases: Releases, bundle: Bundle, *, keep: Compatible | None = None, index: Path | None = None, note: str = ""
+) -> Release:
     """Copies the parts into a new release.
 
     Args:
         keep: shows that new queries fit the current release's index, which then becomes this one's.
+        index: in place of the bundle's; with `keep`, a copy of the current release's, which others go on changing.
         note: a sentence for those who read the list.
 
     Raises:
@@ -53,12 +56,16 @@ def create(releases: Releases, bundle: Bundle, *, keep: Compatible | None = None
     """
     _refuse_strangers(releases.root)
     pointer = releases.store.pointer()
-    index, verdicts, described = bundle.index_files, list(bundle.verdicts), dict(bundle.described)
+    indexed, verdicts, described = bundle.index_files, list(bundle.verdicts), dict(bundle.described)
+    if index is not None:
+        described[INDEX] = Meta.read(Store(index).current() / "index.json").factory
     if keep is not None:
         current = _release_to_keep_from(releases, bundle, keep)
-        index = tuple(files_of_index(current / INDEX))
+        index = index or current / INDEX
         verdicts.append(_compatible(keep))
         described[INDEX] = f"kept from {current.name}"
+    if index is not None:
+        indexed = tuple(files_of_index(index))
     info = ReleaseInfo(
         created=releases.clock(),
         name=bundle.run.config.name,
@@ -73,12 +80,12 @@ def create(releases: Releases, bundle: Bundle, *, keep: Compatible | None = None
         note=note,
         clipadapt=installed("clipadapt"),
     )
-    _refuse_too_large(releases.root, sum(file.bytes for file in (*bundle.files, *index)))
+    _refuse_too_large(releases.root, sum(file.bytes for file in (*bundle.files, *indexed)))
 
     def fill(staging: Path) -> None:
         _copy_all(bundle.files, staging)
-        if index:
-            _write_index(index, staging / INDEX)
+        if indexed:
+            _write_index(indexed, staging / INDEX)
         if keep is not None:
             keep.results.save(staging / "report" / "compatibility")
 

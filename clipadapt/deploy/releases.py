@@ -41,18 +41,19 @@ class Releases:
     def __repr__(self) -> str:
         return f"Releases({str(self.root)!r})"
 
-    def promote(self, version: str, *, seen: Pointer | EllipsisType | None = ...) -> Release:
+    def promote(self, version: str, *, seen: Pointer | EllipsisType | None = ..., verify: bool = True) -> Release:
         """Makes a release the current one, after reading every file of it.
 
         Args:
             version: its number, with or without leading zeros.
             seen: what the pointer said when this was decided; ...: what it says now.
+            verify: False compares sizes alone, where every file was read a moment ago.
 
         Raises:
             StoreError: another process promoted something in between, naming what; a file is missing or changed.
             UsageError: it is the current one already.
         """
-        version = _in_full(version)
+        version = self.numbered(version)
         before = self.store.pointer() if isinstance(seen, EllipsisType) else seen
         folder = self.folder(version)
         if version not in self.store.versions():
@@ -63,7 +64,7 @@ class Releases:
         if before is not None and before.version == version:
             raise UsageError(f"{self.root}: {version} is the current release already; there is nothing to do")
         manifest = sha256_file(folder / MANIFEST)
-        if faults := faults_of(folder, manifest, verify=True):
+        if faults := faults_of(folder, manifest, verify=verify):
             raise StoreError(f"{folder}: was changed after it was created{listing(faults)}\ncreate the release anew")
         history = _history(before)
         if before is not None:
@@ -91,7 +92,7 @@ class Releases:
         """Every release, oldest first."""
         pointer = self.store.pointer()
         current = pointer.version if pointer else None
-        target = left[0]["version"] if (left := self._left(pointer)) else None
+        target = self.target()
         return [
             Release(version, self.folder(version), self._info(version), version == current, version == target)
             for version in self.store.versions()
@@ -107,7 +108,7 @@ class Releases:
             StoreError: one that was named has to stay, with every reason; the disk refuses.
         """
         stays: dict[str, str] = {}
-        named = None if versions is None else {_in_full(version) for version in versions}
+        named = None if versions is None else {self.numbered(version) for version in versions}
 
         def choose() -> list[str]:
             releases = self.all()
@@ -122,6 +123,16 @@ class Releases:
             return [name for name in names if name not in stays]
 
         return self.store.remove(choose), stays
+
+    def target(self) -> str | None:
+        """The release that a rollback returns to; null: none."""
+        left = self._left(self.store.pointer())
+        return left[0]["version"] if left else None
+
+    @staticmethod
+    def numbered(version: str) -> str:
+        """`2` -> `000002`; what is no number stays as it is."""
+        return f"{int(version):06d}" if version.isascii() and version.isdigit() else version
 
     def folder(self, version: str) -> Path:
         """Where a release lies, or would."""
@@ -141,11 +152,6 @@ class Releases:
     def _note(self, what: str, history: list[dict[str, Any]]) -> Mapping[str, Any]:
         at = self.clock().isoformat(timespec="milliseconds")
         return {what: at, "by": f"process {os.getpid()} on {socket.gethostname()}", "history": history}
-
-
-def _in_full(version: str) -> str:
-    """`2` -> `000002`; what is no number stays as it is."""
-    return f"{int(version):06d}" if version.isascii() and version.isdigit() else version
 
 
 def _history(pointer: Pointer | None) -> list[dict[str, Any]]:

@@ -49,18 +49,25 @@ _CPU_BATCH, _DEVICE_BATCH = 16, 64
 _DECODERS = 8
 
 
-def embed_pictures(encoder: Encoder, catalogue: Catalogue, *, workers: int | None = None) -> Vectors:
+def embed_pictures(
+    encoder: Encoder, catalogue: Catalogue, *, workers: int | None = None, shown: Bar | None = None
+) -> Vectors:
     """All pictures of a catalogue in memory, in one process; broken ones are listed, not raised.
 
     Items whose licence does not allow an index are left out and counted (data.policy).
+
+    Args:
+        shown: a bar that is moved, where this is a part of more; None draws one.
 
     Raises:
         ModelError: the model gives vectors that are not finite.
         CatalogueError: not one picture can be read.
     """
     catalogue = catalogue.permitted("index")
-    with _Worker(encoder, catalogue, workers) as worker, bar(len(catalogue), "embedding", "images") as shown:
-        vectors, broken = worker.run(np.arange(len(catalogue)), shown)
+    with contextlib.ExitStack() as stack:
+        worker = stack.enter_context(_Worker(encoder, catalogue, workers))
+        moved = shown or stack.enter_context(bar(len(catalogue), "embedding", "images"))
+        vectors, broken = worker.run(np.arange(len(catalogue)), moved)
     return _joined(encoder, catalogue, [vectors], broken)
 
 

@@ -1,0 +1,403 @@
+"""Another model goes live while the catalogue changes: nothing is lost or encoded in vain, whatever is killed."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from data_factory import write_catalogue, write_table
+from runs_factory import write_gate, write_run
+from tiny_models import OPEN_CLIP, write_open_clip
+
+from clipadapt.cli import main
+from clipadapt.deploy.bundle import gather
+from clipadapt.deploy.creation import create
+from clipadapt.deploy.releases import Releases
+from clipadapt.deploy.swap import conduct, pair, plan
+from clipadapt.deploy.swap.conduct import Swap
+from clipadapt.deploy.swap.pair import Pair
+from clipadapt.deploy.swap.pictures import PicturesById
+from clipadapt.deploy.swap.state import Workplace
+from clipadapt.errors import CatalogueError, SpaceError, StoreError, UsageError
+from clipadapt.evaluation.gate import Gate
+from clipadapt.inputs import resolve
+from clipadapt.runs import Run
+from clipadapt.search.index import Index
+from clipadapt.search.items import Items
+from clipadapt.search.vectors import Vectors
+from clipadapt.towers.load import load
+
+
+class Made:
+    """A shop whose train split is indexed, and runs: two of both towers, two of the text tower alone."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        base = write_open_clip(root / "base", OPEN_CLIP["clip"])
+        self.shop = str(write_catalogue(root / "shop", items=60))
+        presets = {"old": "both", "next": "both", "words": "text", "words2": "text"}
+        self.runs = {
+            name: write_run(root / name, base, seed, preset=preset, source=self.shop)
+            for seed, (name, preset) in enumerate(presets.items(), 1)
+        }
+        self.gate = write_gate(root)
+        self.data = resolve(source=self.shop).data
+        self.encoders = {name: load(f"run:{run.path}") for name, run in self.runs.items()}
+        self.pictures = {name: PicturesById(self.data, lambda name=name: self.encoders[name]) for name in self.runs}
+        catalogue = resolve(source=self.shop).items("train")
+        for name in ("old", "words"):
+            run = self.runs[name]
+            shutil.rmtree(run.path / "index")
+            Index.build(catalogue, run.path / "index", encoder=self.encoders[name])
+            releases = Releases(root / f"releases of {name}")
+            create(releases, gather(run, Gate.load(self.gate)))
+            releases.promote("1")
+        row = {"row": "headline", "metric": "average_precision", "bound": "delta_low"}
+        for name, above in (("lax", -1.0), ("strict", 0.9)):
+            (root / f"{name}.yaml").write_text(json.dumps({"name": name, "conditions": [row | {"above": above}]}))
+
+    def releases(self, folder: Path, name: str = "old") -> Releases:
+        """A copy of the releases of which the first is live."""
+        return Releases(shutil.copytree(self.root / f"releases of {name}", folder / "releases"))
+
+    def vectors(self, ids: Sequence[str], space: str, **cells: Any) -> Vectors:
+        """Of items of the shop, by whichever model is of that space."""
+        name = next(name for name, encoder in self.encoders.items() if encoder.image_space == space)
+        found = self.pictures[name].vectors(ids)
+        table = pa.table({"id": found.ids, **{key: [value] * len(ids) for key, value in cells.items()}})
+        return Vectors(found.vectors, Items.of(table), space, None)
+
+    def swap(self, releases: Releases, run: str = "next", **more: Any) -> Swap:
+        return Swap(releases, self.runs[run], Gate.load(self.gate), more.pop("data", self.data), **more)
+
+    def live(self, releases: Releases, run: str = "next", **more: Any) -> Pair:
+        """After a swap from beginning to end."""
+        swap = self.swap(releases, run, **more)
+        made = swap.prepare(swap.plan(sample=40))
+        swap.go_live(made, 7)
+        return made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("swapped"))
+
+
+@pytest.fixture
+def releases(made: Made, tmp_path: Path) -> Releases:
+    return made.releases(tmp_path)
+
+
+def change(made: Made, releases: Releases, edit: Callable[[Index], Any]) -> None:
+    """As a writer does who names the releases: where the releases were swapped meanwhile, it begins again."""
+    while True:
+        try:
+            edit(Index.open(releases.root, verify=False))
+        except StoreError as error:
+            if "changes go to the index of" not in str(error):
+                raise
+            continue
+        except SpaceError:  # encoded for the index that was live a moment ago
+            continue
+        return
+
+
+def put(made: Made, releases: Releases, ids: Sequence[str], **cells: Any) -> None:
+    change(made, releases, lambda index: index.update(made.vectors(ids, index.meta.image_space, **cells)))
+
+
+def take(made: Made, releases: Releases, ids: Sequence[str]) -> None:
+    change(made, releases, lambda index: index.remove(ids))
+
+
+def content(made: Made, releases: Releases, version: str) -> dict[str, dict]:
+    """Item -> attributes, after its vector was compared with what the release's own model gives."""
+    index = Index.open(releases.folder(version) / "index")
+    ids = sorted(index.ids())
+    name = next(name for name, one in made.encoders.items() if one.image_space == index.meta.image_space)
+    expected = made.pictures[name].vectors(ids)
+    assert np.allclose(index.backend.vectors(expected.ids), expected.vectors, atol=1e-5)
+    return {item: index.item(item).attributes for item in ids}
+
+
+def test_the_plan_says_what_it_costs_and_changes_nothing(
+    made: Made, releases: Releases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(path for path in releases.root.rglob("*"))
+    arguments = ["release", "swap", str(releases.root), str(made.runs["next"].path), "--gate", str(made.gate)]
+    arguments += ["--rate", "36", "--sample", "40", "--dry-run", "--device", "cpu"]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["old"], found["items"], found["encode"], found["absent"]) == ("000001", 40, 40, 0)
+    assert found["hours"] == pytest.approx(40 / found["images_per_second"] / 3600)
+    assert found["money"] == pytest.approx(36 * found["hours"])
+    assert 0 < found["needed_bytes"] < found["free_bytes"]
+    score = found["score"]
+    assert 0 <= score["low"] <= score["neighbours"] <= score["high"] <= 1
+    assert (score["items"], score["products"]) == (40, 20)
+    assert main(arguments) == 0
+    assert "40 items of release 000001, 40 pictures to encode" in capsys.readouterr().out
+    assert sorted(path for path in releases.root.rglob("*")) == before
+
+
+def test_neighbours_that_stay_are_counted_among_other_products() -> None:
+    old = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2]] + 0.1
+    products = np.array(["a", "a", "b", "c", "d"])
+    assert plan.neighbours_kept(old, old, products, 1).tolist() == [1] * 5
+    new = old[:, [2, 1, 0, 3]]  # item 4 changes places with items 0 and 1, and all but b and c are alike
+    assert plan.neighbours_kept(old, new, products, 1).tolist()[2:4] == [1, 1]
+    turned = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
+    kept = plan.neighbours_kept(turned, turned @ np.linalg.qr(turned[:16])[0], np.arange(200).astype(str))
+    assert kept.mean() > 0.99, "a rotation changes nothing"
+    other = np.random.default_rng(1).standard_normal((200, 16)).astype(np.float32)
+    assert plan.neighbours_kept(turned, other, np.arange(200).astype(str)).mean() < 0.1
+
+
+def test_a_text_tower_is_swapped_without_encoding_a_picture(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releases = made.releases(tmp_path, "words")
+    arguments = ["release", "swap", str(releases.root), str(made.runs["words2"].path), "--gate", str(made.gate)]
+    arguments += ["--no-stay", "--device", "cpu", "--rate", "5", "--compatibility-gate"]
+    assert main([*arguments, str(made.root / "strict.yaml")]) == 3
+    assert releases.store.version() == "000001"
+    capsys.readouterr()
+    real, changes = conduct.create, iter([lambda: put(made, releases, ["0040"], baseColour="Red")])
+
+    def create_meanwhile(*given: Any, **named: Any) -> Any:
+        result = real(*given, **named)
+        next(changes)()
+        take(made, releases, ["0001", "0002"])
+        monkeypatch.setattr("clipadapt.search.embed.embed_pictures", lambda *_, **__: pytest.fail("encoded"))
+        return result
+
+    monkeypatch.setattr(conduct, "create", create_meanwhile)
+    assert main([*arguments, str(made.root / "lax.yaml")]) == 0
+    out, err = capsys.readouterr()
+    assert out == "000002\n"
+    assert "nothing is encoded" in err
+    first, second = (Index.open(releases.folder(version) / "index") for version in ("000001", "000002"))
+    ids = sorted(first.ids())
+    assert ids == sorted(second.ids()) and "0040" in ids and "0001" not in ids
+    assert np.array_equal(first.backend.vectors(ids), second.backend.vectors(ids))
+    assert [gate.gate for gate in releases.all()[1].info.gates] == ["shop", "lax"]  # pyright: ignore[reportOptionalMemberAccess]
+    take(made, releases, ["0003"])
+    assert main(["release", "rollback", str(releases.root)]) == 0
+    assert not Index.open(releases.root).holds("0003")
+
+
+def test_changes_that_are_made_meanwhile_reach_the_new_index(made: Made, releases: Releases) -> None:
+    """A writer never stops; at the end the new index has exactly what was acknowledged."""
+    expected = content(made, releases, "000001")
+    ended, faults = threading.Event(), []
+    rng = np.random.default_rng(0)
+    new = [f"{number:04d}" for number in range(40, 60)]
+
+    def write() -> None:
+        try:
+            while not ended.is_set():
+                kind = rng.integers(3)
+                if kind == 0 and len(expected) > 20:
+                    gone = sorted(expected)[int(rng.integers(len(expected)))]
+                    take(made, releases, [gone])
+                    del expected[gone]
+                else:
+                    item = str(rng.choice(new if kind == 1 else sorted(expected)))
+                    cells = {"baseColour": "Red", "stock": int(rng.integers(100))}
+                    put(made, releases, [item], **cells)
+                    expected[item] = cells
+        except BaseException as error:
+            faults.append(error)
+            raise
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        kept = made.live(releases)
+    finally:
+        ended.set()
+        writer.join(60)
+    assert not faults and releases.store.version() == "000002"
+    assert content(made, releases, "000002") == expected
+    kept.step()
+    assert content(made, releases, "000001") == expected, "and the old one has what came after"
+
+
+def test_the_way_back_keeps_every_change_and_so_does_the_way_forth(
+    made: Made, releases: Releases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.live(releases)
+    put(made, releases, ["0041", "0003"], baseColour="Blue")
+    take(made, releases, ["0005"])
+    expected = content(made, releases, "000002")
+    assert len(expected) == 40
+    assert main(["release", "rollback", str(releases.root)]) == 0
+    assert capsys.readouterr().out == "000001\n"
+    assert content(made, releases, "000001") == expected
+    put(made, releases, ["0042"], baseColour="Green")
+    take(made, releases, ["0041"])
+    with pytest.raises(StoreError, match="changes go to the index of 000001"):
+        Index.open(releases.folder("000002") / "index").remove(["0042"])
+    assert main(["release", "promote", str(releases.root), "2"]) == 0
+    assert content(made, releases, "000002").keys() == {*expected, "0042"} - {"0041"}
+    take(made, releases, ["0042"])
+    assert main(["release", "rollback", str(releases.root), "--at-once"]) == 0
+    assert "0042" in content(made, releases, "000001"), "at once, so this change is not there"
+
+
+def test_who_stays_keeps_both_the_same_until_the_swap_ends(made: Made, releases: Releases) -> None:
+    kept = made.live(releases)
+    lines: list[str] = []
+    put(made, releases, ["0043"], baseColour="Blue")
+    work = Workplace(releases)
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 1:
+            take(made, releases, ["0043", "0007"])
+        else:
+            work.remove()
+
+    until = releases.clock().replace(year=2200)
+    assert not kept.stay(until, 0.01, say), "the swap was ended"
+    assert lines == [
+        "1 changed and 0 removed items reached release 000001",
+        "0 changed and 2 removed items reached release 000001",
+    ]
+    assert content(made, releases, "000001").keys() == content(made, releases, "000002").keys()
+
+
+def test_a_release_that_is_ready_goes_live_by_promote(
+    made: Made, releases: Releases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["release", "swap", str(releases.root)]
+    first = [*given, str(made.runs["next"].path), "--gate", str(made.gate), "--hold", "--no-stay", "--device", "cpu"]
+    assert main(first) == 0
+    assert releases.store.version() == "000001"
+    take(made, releases, ["0000"])
+    assert main([*given, "--finish"]) == 2
+    assert "000001 is live, which was to be replaced" in capsys.readouterr().err
+    assert main(["release", "promote", str(releases.root), "2"]) == 0
+    assert "0000" not in content(made, releases, "000002")
+    assert main([*given, "--give-up"]) == 2
+    assert "000002 is live already" in capsys.readouterr().err
+    assert main([*given, "--finish"]) == 0
+    assert main([*given, "--finish"]) == 2
+    assert "no swap is going on" in capsys.readouterr().err
+    assert not (releases.root / "swap").exists()
+    put(made, releases, ["0044"], baseColour="Blue")
+    assert "0044" in content(made, releases, "000002")
+
+
+MOMENTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "before the first batch is written": lambda patch: kill(patch, Index, "build", 1),
+    "after the second batch": lambda patch: kill(patch, conduct.Ledger, "add", 2),
+    "before the index is built whole": lambda patch: kill(patch, Index, "build", 1),
+    "while the release is made": lambda patch: kill(patch, conduct, "create", 1),
+    "after it was made": lambda patch: kill(patch, conduct, "pair_index", 1),
+    "between the two indexes": lambda patch: kill(patch, conduct, "pair_index", 2),
+    "before it goes live": lambda patch: kill(patch, Releases, "promote", 1),
+}
+
+
+def kill(patch: pytest.MonkeyPatch, owner: Any, name: str, number: int) -> None:
+    """The n-th call never returns, for the process is gone."""
+    real, calls = getattr(owner, name), iter(range(1, 100))
+
+    def call(*given: Any, **named: Any) -> Any:
+        if next(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*given, **named)
+
+    patch.setattr(owner, name, staticmethod(call) if name == "build" else call)
+
+
+def test_killed_at_any_moment_the_old_release_serves_on_and_the_swap_goes_on(
+    made: Made, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conduct, "BATCH", 16)
+    monkeypatch.setattr("clipadapt.search.mirror.BATCH", 16)
+    for number, (moment, patch) in enumerate(MOMENTS.items()):
+        child = os.fork()
+        if not child:
+            patch(monkeypatch)
+            made.live(releases)
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL, moment
+        assert releases.store.version() == "000001", moment
+        releases.store.current(verify=True)
+        put(made, releases, [f"{40 + number:04d}"], baseColour="Blue")
+        take(made, releases, [f"{number:04d}"])
+    encoded: list[str] = []
+    real = PicturesById.vectors
+    monkeypatch.setattr(PicturesById, "vectors", lambda self, ids, *more: encoded.extend(ids) or real(self, ids, *more))
+    made.live(releases)
+    monkeypatch.undo()
+    found = content(made, releases, releases.store.version())
+    assert found.keys() == {f"{number:04d}" for number in range(len(MOMENTS), 40 + len(MOMENTS))}
+    assert set(encoded) <= {f"{40 + number:04d}" for number in range(len(MOMENTS))}, "the rest was done before"
+    assert not (releases.root / "swap" / "index").exists()
+
+
+def test_what_cannot_be_swapped_is_refused(made: Made, releases: Releases, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no release is live"):
+        made.swap(Releases(tmp_path / "none"))
+    with pytest.raises(UsageError, match="is the model of release 000001 already"):
+        made.swap(releases, "old")
+    other = resolve(source=str(write_catalogue(tmp_path / "other", items=8))).data
+    rows = [{"file_name": f"x{number}.png", "id": f"x{number}", "baseColour": "Red"} for number in range(4)]
+    write_table(tmp_path / "strangers" / "train", rows)
+    strangers = resolve(source=str(tmp_path / "strangers")).data
+    with pytest.raises(CatalogueError, match=r"not one of 40 sampled items .*--source"):
+        made.swap(releases, data=strangers).plan(sample=64)
+    bare = made.releases(tmp_path / "bare")
+    shutil.rmtree(bare.folder("000001") / "index")
+    with pytest.raises(UsageError, match="a release without an index has none to swap"):
+        made.swap(bare)
+    swap = made.swap(releases)
+    with pytest.raises(StoreError, match="MiB for a while and 0 MiB are free"):
+        swap.prepare(swap.plan(sample=8)._replace(free_bytes=0))
+    assert not (releases.root / "swap").exists()
+    with swap.work.lock(), pytest.raises(StoreError, match="another process is at work on this swap"), swap.work.lock():
+        pass
+    with pytest.raises(CatalogueError, match=r"32 item\(s\) of .* have no picture to encode"):
+        few = made.swap(releases, data=other)
+        few.prepare(few.plan(sample=40))
+    with pytest.raises(UsageError, match=r"a swap to .*next is going on"):
+        made.swap(releases, "words")
+
+
+def test_items_without_a_picture_stop_it_unless_they_may_be_left_out(made: Made, releases: Releases) -> None:
+    item = Items.of(pa.table({"id": ["elsewhere"]}))
+    index = Index.open(releases.root)
+    index.add(Vectors(index.vector("0000")[None], item, index.meta.image_space, None))
+    swap = made.swap(releases)
+    found = swap.plan(sample=40)
+    assert (found.items, found.absent) == (41, 1)
+    with pytest.raises(CatalogueError, match=r"1 item\(s\).*\n.*elsewhere: not in .*\n.*--most-missing"):
+        swap.prepare(found)
+    assert releases.store.version() == "000001"
+    made.live(releases, most_missing=1)
+    assert len(content(made, releases, "000002")) == 40
+
+
+def test_a_writer_that_is_too_quick_leaves_the_old_one_live(
+    made: Made, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swap = made.swap(releases)
+    ready = swap.prepare(swap.plan(sample=8))
+    monkeypatch.setattr(pair, "_CELLS", -1)
+    with pytest.raises(StoreError, match=r"000001 stays live, for its index changes faster"):
+        swap.go_live(ready, 7)
+    assert releases.store.version() == "000001"
+    state = ready.work.state()
+    assert state is not None and replace(state, until=None) == replace(ready.state, until=None)
+    Run.open(ready.work.path_of(state))
