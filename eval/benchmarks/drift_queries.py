@@ -31,7 +31,7 @@ START = datetime.datetime(2030, 3, 4, 12, tzinfo=datetime.UTC)
 DAYS, NEW, VALUES, LEVEL, RARE = 28, 7, 40, 0.05, 25
 NEWS = START + datetime.timedelta(DAYS - NEW) - datetime.timedelta(hours=START.hour)
 TASTE = 3.0
-"""Of a Dirichlet distribution around what all have: about three values make up most of what one user wishes for."""
+"""Concentration of a Dirichlet distribution around what all have: a few values are most of what one user wishes for."""
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def log(seed: int, users: int, points: float) -> pa.Table:
     for user in range(users):
         days = np.flatnonzero(rng.random(DAYS) < rates[user]) if often[user] else rng.integers(0, DAYS, 1)
         base = np.roll(common, 3) if often[user] else common
-        tastes = rng.dirichlet(TASTE * base / base.sum() * VALUES / 4)
+        tastes = rng.dirichlet(TASTE * base / base.sum())
         for day in days.tolist():
             wish = int(rng.choice(VALUES, p=tastes))
             if day >= DAYS - NEW and rng.random() < points:
