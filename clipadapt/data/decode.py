@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 from clipadapt.data.deep import Deep, Limits, deep_array, deep_of, eight_bits, found_limits, is_deep, of_pillow
 from clipadapt.data.pictures import Pictures
 from clipadapt.data.profiles import profile_of, to_srgb
+from clipadapt.data.unreadable import reason
 from clipadapt.errors import CatalogueError
 
 VERSION = 2
@@ -139,9 +140,7 @@ def decode(data: bytes, how: Decoding | None = None) -> Image.Image:
     except CatalogueError:
         raise
     except UnidentifiedImageError as error:
-        raise CatalogueError(
-            f"not a picture that can be read ({len(data):,} bytes); replace it or take it out"
-        ) from error
+        raise CatalogueError(reason(data)) from error
     except Image.DecompressionBombError as error:
         raise CatalogueError(
             f"more than the {MAX_PIXELS:,} pixels that are decoded; shrink the picture: {error}"
@@ -235,6 +234,8 @@ def header(data: bytes) -> Header:
         with Image.open(io.BytesIO(data)) as image:
             profile = profile_of(image.info.get("icc_profile"), image.mode)
             return Header(image.mode, image.width, image.height, _orientation(image), profile, deep_header(data))
+    except UnidentifiedImageError as error:  # its text is the address of a buffer
+        raise CatalogueError(reason(data)) from error
     except Exception as error:  # as in decode
         raise CatalogueError(f"not a picture that can be read ({error}); replace it or take it out") from error
 

@@ -19,7 +19,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from PIL import Image, IptcImagePlugin
+from PIL import Image, IptcImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.ImageFile import ImageFile
 
@@ -27,6 +27,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.columns import near
 from clipadapt.data.faults import Fault
 from clipadapt.data.scan import ordered
+from clipadapt.data.unreadable import reason
 from clipadapt.errors import CatalogueError, UsageError
 from clipadapt.progress import track
 
@@ -178,6 +179,8 @@ def embedded(data: bytes, *, location: bool = False) -> dict[str, str]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             found = _iptc(image) | _xmp(image.info.get("xmp")) | _exif(image, location=location)
+    except UnidentifiedImageError as error:
+        raise CatalogueError(reason(data)) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise CatalogueError(f"not a picture that can be read ({error}); replace it or take it out") from error
     return {field: text for field, text in found.items() if text and (location or field not in LOCATION)}

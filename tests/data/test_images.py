@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 from clipadapt.data.decode import MAX_PIXELS, PREPARED, decode, header
 from clipadapt.data.images import Preprocess
+from clipadapt.data.metadata import embedded
 from clipadapt.errors import CatalogueError, ModelError
 
 RED, WHITE = (200, 20, 20), (255, 255, 255)
@@ -159,6 +160,26 @@ def test_a_truncated_picture_is_refused(form, keep):
 def test_what_is_no_picture_is_refused(data):
     with pytest.raises(CatalogueError, match="replace it or take it out"):
         decode(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"\(an empty file, 0 bytes\); download the picture again"),
+        (b"\n<!DOCTYPE html><html>404", "a web page.*; download the picture again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab", "a pointer of Git LFS.*; fetch the files"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC, as phones write it.*; convert it to JPEG"),
+        (b"\0\0\0\x18ftypisom" + bytes(40), "a video"),
+        (b"\xff\x0a" + bytes(40), "JPEG XL.*; convert"),
+        (b"%PDF-1.7\n", "a PDF.*; convert"),
+        (b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="x"/>', "SVG.*; convert"),
+        (b"PK\x03\x04" + bytes(40), r"read \(44 bytes\); replace it"),
+    ],
+)
+def test_what_is_no_picture_is_named_with_its_own_remedy(data, message):
+    for read in (decode, header, embedded):
+        with pytest.raises(CatalogueError, match=message):
+            read(data)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
