@@ -75,7 +75,7 @@ def write(
     follows = versions.pointed()
     if "follows" not in about and follows is not None:
         about = about | {"follows": versions.number(follows)}
-    with versions.made(fields, dim) as collection:
+    with versions.made(fields, dim, len(vectors)) as collection:
         for start in range(0, len(vectors), _BLOCK):
             part = items.part(start, min(start + _BLOCK, len(vectors)))
             insert(server, collection, fields.rows(part, np.asarray(vectors[start : start + _BLOCK], np.float32)))

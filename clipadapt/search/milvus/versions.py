@@ -13,6 +13,7 @@ request: a search sees one collection or the other. Knows nothing of conditions 
 import contextlib
 import json
 import logging
+import math
 import re
 import secrets
 import time
@@ -40,6 +41,7 @@ _META, _COLUMNS, _SPACE, _STATE, _CHANGE = (
 _KEPT = 2
 _FROZEN = 3_600
 """Seconds after which a freeze is taken to be of a process that was killed."""
+_SHARDS, _SHARD = 16, 50_000_000
 PAGE = 1_000
 """Rows of one request that carries vectors."""
 
@@ -146,8 +148,8 @@ class Versions:
         return match[1]
 
     @contextlib.contextmanager
-    def made(self, fields: Fields, dim: int) -> Iterator[str]:
-        """A new collection without an index, which is dropped again when the work on it fails.
+    def made(self, fields: Fields, dim: int, count: int) -> Iterator[str]:
+        """A new collection for so many items, without an index, which is dropped again when the work on it fails.
 
         Raises:
             StoreError: the server refuses it, or a collection of the index's own name is in the way.
@@ -164,8 +166,9 @@ class Versions:
         schema = self.server.client.create_schema(auto_id=False, enable_dynamic_field=False)
         fields.add_to(schema, dim)
         self.server.call(
-            "create_collection", name, schema=schema, consistency_level="Strong", properties={_STATE: "building"}
-        )
+            "create_collection", name, schema=schema, consistency_level="Strong", properties={_STATE: "building"},
+            num_shards=shards(count),
+        )  # fmt: skip
         try:
             yield name
         except BaseException:
@@ -284,6 +287,11 @@ class Versions:
                 properties: dict[str, Any] = self.server.call("describe_collection", name).get("properties") or {}
                 found[match[1]] = properties.get(_STATE, "")
         return found
+
+
+def shards(count: int) -> int:
+    """Channels that a collection of so many items is written through; Milvus has 16 at most."""
+    return min(_SHARDS, max(1, math.ceil(count / _SHARD)))
 
 
 def refuse_unusable(address: str) -> None:
