@@ -27,9 +27,8 @@ import numpy as np
 import open_clip
 import torch
 from accelerate import Accelerator
-from machine import alternating, publish, summary
+from machine import alternating, peak, publish, summary
 from peft import LoraConfig, get_peft_model
-from step_memory import peak
 
 import clipadapt  # noqa: F401  # registers the small EVA with timm
 from clipadapt.config import Config

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from clouds import Cloud, draw
-from machine import publish
+from machine import peak, publish
 
 from clipadapt.search import contents, embedded
 from clipadapt.search.engine import Engine
@@ -198,7 +198,7 @@ def _peak(what: str, place: Path, size: int) -> dict[str, float]:
 
 
 def _inside(what: str, place: str, size: str) -> None:
-    rng, path, before = np.random.default_rng(1), Path(place), _peak_mb()
+    rng, path, before = np.random.default_rng(1), Path(place), peak()
     dim = embedded.Embedded(path, verify=False).meta.dim
     vectors = rng.standard_normal((int(size), dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -214,13 +214,7 @@ def _inside(what: str, place: str, size: str) -> None:
             for vector in vectors:
                 index.search(vector, 10)
         seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": round(seconds, 4), "peak_mb": round(_peak_mb() - before, 1)}))
-
-
-def _peak_mb() -> float:
-    """Of this program alone; what getrusage says begins with the program that started it."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1e3
+    print(json.dumps({"seconds": round(seconds, 4), "peak_mb": round(peak() - before, 1)}))
 
 
 def _rewrite(path: Path, more: Vectors) -> float:

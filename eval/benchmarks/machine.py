@@ -1,7 +1,9 @@
 """What every benchmark shares: the machine it ran on, alternating timings, and where the result goes."""
 
 import json
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,3 +53,16 @@ def publish(name: str, headline: dict[str, Any], result: dict[str, Any]) -> None
     whole = places.public({"headline": headline, **result, "environment": machine()})
     (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(headline), flush=True)
+
+
+def peak() -> float:
+    """Largest resident memory of this process so far, in MB.
+
+    On Linux of this program alone: what getrusage says begins with the memory of the program that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) / 1024, 1)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kilobytes / 1024 / (1024 if sys.platform == "darwin" else 1), 1)

@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from machine import publish
+from machine import peak, publish
 from PIL import Image
 
 from clipadapt.config import Config
@@ -156,12 +155,6 @@ def write(folder: Path, arguments: argparse.Namespace, count: int) -> Config:
             "export": [],
         }
     )
-
-
-def peak() -> float:
-    """Largest resident memory of this process so far, in MB."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(kilobytes / 1024 / (1024 if sys.platform == "darwin" else 1), 1)
 
 
 if __name__ == "__main__":

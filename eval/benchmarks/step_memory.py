@@ -10,7 +10,6 @@ every micro-batch is given the same ones. The loss, both passes, all captions an
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from machine import publish
+from machine import peak, publish
 
 from clipadapt.config import Config
 from clipadapt.data.batches import TrainBatch
@@ -99,12 +98,6 @@ def measure(arguments: argparse.Namespace, batch: int) -> dict[str, Any]:
     outcome = step.both(micros, epoch=0, step=0)
     updates.apply(float(outcome.loss), 1e-4, step=0, items=[])
     return {"peak_mb": peak(), "before_mb": before, "loss": round(float(outcome.loss), 4)}
-
-
-def peak() -> float:
-    """Largest resident memory of this process so far, in MB."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(kilobytes / 1024 / (1024 if sys.platform == "darwin" else 1), 1)
 
 
 if __name__ == "__main__":
