@@ -18,6 +18,7 @@ from clipadapt.cli import options
 
 if TYPE_CHECKING:
     from clipadapt.audit.run import Finished, Started
+    from clipadapt.config import Config
     from clipadapt.data.faults import Report
     from clipadapt.data.images import Preprocess
 
@@ -91,7 +92,7 @@ def prepare(
 
     inputs = resolve(**_named(positional, {"source": source, "config": config, "image": image, "id": item}))
     data = inputs.data
-    preprocess = _preprocess(model, size, resize)
+    preprocess = _preprocess(model, size, resize, inputs.settings)
     # Pictures alone: whoever has no product column can prepare them, too.
     plain = data.model_copy(update={"attributes": (), "product": None})
     catalogues = {split: load_split(plain, split, inputs.opened) for split in splits or inputs.opened.splits()}
@@ -240,18 +241,30 @@ def _named(positional: str | None, catalogue: options.Catalogue) -> options.Cata
     return {**catalogue, "source": positional if positional is not None else flag}
 
 
-def _preprocess(model: str | None, size: int | None, resize: Literal["shortest", "squash", "longest"]) -> "Preprocess":
+def _preprocess(
+    model: str | None,
+    size: int | None,
+    resize: Literal["shortest", "squash", "longest"],
+    settings: "Config | None",
+) -> "Preprocess":
+    """Of the model or size that a flag names, else of the config's model, at the config's image size."""
     from clipadapt.data.images import Preprocess
     from clipadapt.errors import UsageError
 
-    if (model is None) == (size is None):
-        raise UsageError("say for which model the pictures are: --model M, or --size N for pixels per side")
+    if model is not None and size is not None:
+        raise UsageError("--model and --size both say how large pictures become; give one of them")
     if size is not None:
         return Preprocess(size, resize_mode=resize)
+    if model is None and settings is None:
+        raise UsageError(
+            "say for which model the pictures are: --model M, --size N for pixels per side, or --config of a training"
+        )
     from clipadapt.towers.load import load
 
-    assert model is not None, "checked above"
-    return load(model).preprocess
+    if model is not None:
+        return load(model).preprocess
+    assert settings is not None, "checked above"
+    return load(settings.model.name, image_size=settings.model.image_size).preprocess
 
 
 def _decibels(value: float | None) -> str:

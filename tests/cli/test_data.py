@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tiny_models import OPEN_CLIP, write_open_clip
 
 from clipadapt.cli import main
+from clipadapt.data.prepared import PreparedPictures
 
 
 @pytest.fixture
@@ -85,7 +87,22 @@ def test_prepare_writes_and_reports(shop, tmp_path, capsys):
 
 def test_prepare_wants_a_model_or_a_size(shop, tmp_path, capsys):
     assert main(["data", "prepare", str(shop), "--out", str(tmp_path / "cache")]) == 2
-    assert "--model M, or --size N" in capsys.readouterr().err
+    assert "--model M, --size N" in capsys.readouterr().err
+    both = ["--model", "local-dir:x", "--size", "16"]
+    assert main(["data", "prepare", str(shop), "--out", str(tmp_path / "cache"), *both]) == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("chosen", "size"), [("", 32), ("image_size: 48", 48)])
+def test_prepare_takes_model_and_size_from_the_config(shop, tmp_path, capsys, chosen, size):
+    write_open_clip(tmp_path / "tiny", OPEN_CLIP["clip"])
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        f"name: c\noutput_dir: runs/c\nprompts: prompts/fashion.yaml\nmodel: {{name: 'local-dir:{tmp_path}/tiny', "
+        f"{chosen}}}\ndata: {{source: {shop}, attributes: [Pattern]}}\n"
+    )
+    assert main(["data", "prepare", "--config", str(file), "--out", str(tmp_path / "cache")]) == 0, capsys.readouterr()
+    assert PreparedPictures.open(tmp_path / "cache").policy["size"] == size
 
 
 def test_audit_writes_a_page_then_figures(shop, tmp_path, capsys):
