@@ -1,12 +1,15 @@
 """Facets against counting by hand."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from clipadapt.errors import UsageError
 from clipadapt.search.facets import Range, Values, facets
 from clipadapt.search.filters import parse_all
+from clipadapt.search.index import Index
 from clipadapt.search.items import Items
+from clipadapt.search.vectors import Vectors
 
 TABLE = pa.table(
     {
@@ -28,6 +31,15 @@ def by_name(items: Items, *where: str, most: int = 20) -> dict:
 @pytest.fixture
 def items() -> Items:
     return Items.of(TABLE, {"tags": "|"})
+
+
+def test_an_index_counts_as_its_table_does_wherever_it_is_kept(items: Items, place):
+    points = np.eye(60, dtype=np.float32)
+    index = Index.build(Vectors(points, items, "space", None), place)
+    for where in ([], ["colour=red", "price<30"], ["added>=2026-01-20"]):
+        assert index.facets(where) == facets(items, parse_all(where))
+    index.remove([f"i{row}" for row in range(0, 60, 3)])
+    assert dict(index.facets()[0].values) == {"blue": 19, "green": 19}  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_values_are_counted_and_numbers_and_dates_have_ends(items: Items):

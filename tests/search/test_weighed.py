@@ -119,9 +119,24 @@ def row(index: Index, item: str) -> int:
     return int(index.items.live_rows([item])[0])
 
 
-def test_filters_and_products_hold_for_wishes_too(tmp_path, vectors_of) -> None:
-    Index.build(vectors_of(600), tmp_path / "index", factory="Flat")
-    index = Index.open(tmp_path / "index", signals=signals())
+@pytest.mark.parametrize("wishes", WISHES)
+def test_results_are_those_of_scoring_everything_in_milvus(in_milvus, vectors_of, wishes) -> None:
+    Index.build(vectors_of(1_000), in_milvus)
+    index, vectors = Index.open(in_milvus, signals=signals()), vectors_of(1_000).vectors
+    worth = Weigher(vectors_of(1_000).items, index.signals).weigh(wishes, np.arange(1_000), vectors)
+    for seed in range(4):
+        vector = np.random.default_rng(seed).standard_normal(32).astype(np.float32) + 1.0
+        vector /= np.linalg.norm(vector)
+        spread = float((index.backend.sample(2_048) @ vector).std())
+        (hits,) = index.search(Query((vector,), wishes=wishes), 10, collapse=False)
+        totals = vectors @ vector + spread * worth
+        assert [hit.id for hit in hits] == [f"i{one}" for one in np.argsort(-totals)[:10]]
+        np.testing.assert_allclose([hit.score for hit in hits], np.sort(totals)[::-1][:10], atol=1e-5)
+
+
+def test_filters_and_products_hold_for_wishes_too(place, vectors_of) -> None:
+    Index.build(vectors_of(600), place)
+    index = Index.open(place, signals=signals())
     (hits,) = index.search(Query((Item("i3"),), wishes=WISHES[0]), 10, where="price<50")
     assert len({hit.product for hit in hits}) == len(hits) == 10
     assert all(int(hit.attributes["price"]) < 50 for hit in hits)  # pyright: ignore[reportArgumentType]
