@@ -24,6 +24,7 @@ from clipadapt.errors import GateError, SpaceError, StoreError, UsageError, list
 from clipadapt.evaluation.gate import Gate, judge
 from clipadapt.evaluation.results import Results
 from clipadapt.search.meta import Meta
+from clipadapt.search.shown import moved
 from clipadapt.store import POINTER, Store
 from clipadapt.towers import hub
 
@@ -85,7 +86,7 @@ def create(
     def fill(staging: Path) -> None:
         _copy_all(bundle.files, staging)
         if indexed:
-            _write_index(indexed, staging / INDEX)
+            _write_index(indexed, staging / INDEX, releases.folder("000001") / INDEX)  # as deep as any other
         if keep is not None:
             keep.results.save(staging / "report" / "compatibility")
 
@@ -151,13 +152,16 @@ def _refuse_too_large(root: Path, size: int) -> None:
         )
 
 
-def _write_index(files: Collection[File], folder: Path) -> None:
-    """An index of its own, of one version, whose model is the release's."""
+def _write_index(files: Collection[File], folder: Path, place: Path) -> None:
+    """An index of its own, of one version, whose model is the release's; `place`: from where its paths are."""
+    before = next(file.source for file in files if file.target == "index.json").parents[2]
     store = Store(folder)
     with store.write() as version:
         _copy_all(files, version)
         file = version / "index.json"
-        meta = Meta.read(file).model_copy(update={"model": f"local-dir:../{MODEL}"})
+        meta = Meta.read(file)
+        about = {"model": f"local-dir:../{MODEL}", "catalogue": moved(meta.catalogue, before, place)}
+        meta = meta.model_copy(update=about)
         file.write_text(meta.to_json(), encoding="utf-8")
     (folder / "lock").unlink()  # nobody writes here any more
 

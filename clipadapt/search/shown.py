@@ -32,6 +32,15 @@ def remembered_catalogue(data: Data, folder: Path) -> dict[str, Any]:
     return kept
 
 
+def moved(remembered: Mapping[str, Any] | None, index: Path, to: Path) -> dict[str, Any] | None:
+    """What an index remembers, for a copy of it in another folder; paths where nothing lies stay as they are."""
+    if remembered is None:
+        return None
+    found = {key: places.from_folder(remembered[key], index) for key in _PATHS if key in remembered}
+    there = {key: places.portable(value, to) for key, value in found.items() if Path(value).exists()}
+    return {**remembered, **there}
+
+
 def catalogue_of(remembered: Mapping[str, Any] | None, index: Path) -> Data | None:
     """The data section of the catalogue; None where none is remembered, or its source does not lie on this machine.
 

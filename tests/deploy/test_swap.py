@@ -32,6 +32,7 @@ from clipadapt.inputs import resolve
 from clipadapt.runs import Run
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
+from clipadapt.search.shown import catalogue_of
 from clipadapt.search.vectors import Vectors
 from clipadapt.towers.load import load
 
@@ -56,7 +57,7 @@ class Made:
         for name in ("old", "words"):
             run = self.runs[name]
             shutil.rmtree(run.path / "index")
-            Index.build(catalogue, run.path / "index", encoder=self.encoders[name])
+            Index.build(catalogue, run.path / "index", encoder=self.encoders[name], shown=self.data)
             releases = Releases(root / f"releases of {name}")
             create(releases, gather(run, Gate.load(self.gate)))
             releases.promote("1")
@@ -235,6 +236,9 @@ def test_the_way_back_keeps_every_change_and_so_does_the_way_forth(
     made: Made, releases: Releases, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made.live(releases)
+    for folder in (made.root / "releases of old/versions/000001/index", releases.folder("000002") / "index"):
+        shown = catalogue_of(Index.open(folder).meta.catalogue, folder)
+        assert shown is not None and Path(shown.source).samefile(made.shop), "found from where the release lies"
     put(made, releases, ["0041", "0003"], baseColour="Blue")
     take(made, releases, ["0005"])
     expected = content(made, releases, "000002")
