@@ -15,6 +15,7 @@ Ours is given the products; the others have no notion of them. Writes eval/resul
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import tempfile
@@ -49,35 +50,31 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=100, help="of each kind without drift")
     parser.add_argument("--drifted", type=int, default=30, help="tries of each kind with drift")
     parser.add_argument("--permutations", type=int, default=199)
+    parser.add_argument("--keep", type=Path, help="folder of streams and answers, from which a broken-off run goes on")
     parser.add_argument("--no-looks", action="store_true", help="new categories alone; no picture is encoded anew")
     parser.add_argument("--name", default="drift_rivals", help="of the file in eval/results")
     arguments = parser.parse_args()
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
-        streams, dim = Streams(arguments), 0
-        ours: dict[str, list[bool]] = {}
-        for kind, count in streams.kinds.items():
-            for number in range(count):
-                reference, new, products = streams.make(kind, number)
-                dim = reference.shape[1]
-                np.save(Path(scratch) / f"{kind}-{number:04}.reference.npy", reference)
-                np.save(Path(scratch) / f"{kind}-{number:04}.new.npy", new)
-                groups = np.repeat([0, 1], [len(reference), len(new)])
-                grouped = Grouped.of(np.concatenate([reference, new]), products, groups)
-                rng = generator(number, "permutations", kind)
-                found = compare(grouped, permutations=arguments.permutations, rng=rng)
-                ours.setdefault(kind, []).append(bool(found.p[0] <= LEVEL))
-        alarms, versions = {OURS: ours}, {}
-        for library, python in (("evidently", arguments.evidently), ("alibi_detect", arguments.alibi_detect)):
-            if python:
-                found = judged(python, library, scratch)
-                versions[library] = found["versions"]
-                alarms |= {f"{library}: {name}": by_kind for name, by_kind in found["alarms"].items()}
+    folder = arguments.keep or Path(tempfile.mkdtemp())
+    folder.mkdir(exist_ok=True)
+    streams = Streams(arguments)
+    alarms = {OURS: {kind: ours(streams, kind, folder, arguments.permutations) for kind in streams.kinds}}
+    versions = {}
+    for library, python in (("evidently", arguments.evidently), ("alibi_detect", arguments.alibi_detect)):
+        if python:
+            found = judged(python, library, folder)
+            versions[library] = found["versions"]
+            alarms |= {f"{library}: {name}": by_kind for name, by_kind in found["alarms"].items()}
     shares = {
         method: {kind: round(float(np.mean(answers)), 3) for kind, answers in by_kind.items()}
         for method, by_kind in alarms.items()
     }
-    about = {"tries": streams.kinds, "dim": dim, "versions": versions, "seconds": round(time.perf_counter() - started)}
+    about = {
+        "tries": streams.kinds,
+        "dim": streams.dim,
+        "versions": versions,
+        "seconds": round(time.perf_counter() - started),
+    }
     publish(arguments.name, {"alarms": shares}, about)
 
 
@@ -91,10 +88,14 @@ class Streams:
         vectors = np.concatenate([cache.pictures(encoder, one) for one in catalogues])
         self.population = Population(catalogues, vectors, arguments.category)
         self.new = {f"a tenth of {new}": new for new in arguments.new}
+        self.dim = vectors.shape[1]
         looks = {} if arguments.no_looks else LOOKS
-        self.looks = {name: altered(encoder, catalogues[1], look) for name, look in looks.items()}
+        self.looks = {
+            name: functools.cache(functools.partial(altered, encoder, catalogues[1], look))
+            for name, look in looks.items()
+        }
         self.kinds: dict[str, int] = {CLUSTERED: arguments.tries, SINGLE: arguments.tries}
-        self.kinds |= dict.fromkeys((*self.new, *self.looks), arguments.drifted)
+        self.kinds |= dict.fromkeys((*self.new, *self.looks), int(arguments.drifted))
 
     def make(self, kind: str, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Reference [r, dim], new [n, dim], products [r + n]."""
@@ -115,7 +116,7 @@ class Streams:
         reference, usual_new, products = self._single(names, 4 * live, rng)
         if new is not None:
             return reference, usual_new, products
-        changed = self.looks[kind](rng.permutation(1 << 20))[:live]
+        changed = self.looks[kind]()(rng.permutation(1 << 20))[:live]
         return reference, changed, np.array([str(row) for row in range(len(reference) + len(changed))])
 
     def _single(
@@ -125,10 +126,31 @@ class Streams:
         return vectors[:start], vectors[start:], names
 
 
-def judged(python: str, library: str, folder: str) -> dict[str, Any]:
-    """What a library says of every stream."""
-    done = subprocess.run([python, str(WORKER), folder, library], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def ours(streams: Streams, kind: str, folder: Path, permutations: int) -> list[bool]:
+    """Our alarms, one a stream; each is written into the folder where it is not there yet."""
+    alarms = []
+    for number in range(streams.kinds[kind]):
+        names = ("reference", "new", "products")
+        files = [folder / f"{kind}-{number:04}.{name}.npy" for name in names]
+        if not all(file.exists() for file in files):
+            for file, made in zip(files, streams.make(kind, number), strict=True):
+                np.save(file, made)
+        reference, new, products = (np.load(file) for file in files)
+        groups = np.repeat([0, 1], [len(reference), len(new)])
+        grouped = Grouped.of(np.concatenate([reference, new]), products, groups)
+        found = compare(grouped, permutations=permutations, rng=generator(number, "permutations", kind))
+        alarms.append(bool(found.p[0] <= LEVEL))
+    return alarms
+
+
+def judged(python: str, library: str, folder: Path) -> dict[str, Any]:
+    """What a library says of every stream; read from the folder where it was said before."""
+    kept = folder / f"{library}.json"
+    if not kept.exists():
+        command = [python, str(WORKER), str(folder), library]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        kept.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
+    return json.loads(kept.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
