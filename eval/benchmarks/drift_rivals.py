@@ -19,7 +19,6 @@ import functools
 import json
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,6 @@ def main() -> None:
     parser.add_argument("--no-looks", action="store_true", help="new categories alone; no picture is encoded anew")
     parser.add_argument("--name", default="drift_rivals", help="of the file in eval/results")
     arguments = parser.parse_args()
-    started = time.perf_counter()
     folder = arguments.keep or Path(tempfile.mkdtemp())
     folder.mkdir(exist_ok=True)
     streams = Streams(arguments)
