@@ -138,7 +138,7 @@ def matching(items: Items, conditions: Sequence[Condition]) -> Bool[np.ndarray, 
     mask = np.ones(items.rows, bool)
     for condition in conditions:
         if condition.column not in items.columns:
-            near, columns = _near(condition.column, items.columns), ", ".join(items.columns)
+            near, columns = _meant(condition.column, items.columns), ", ".join(items.columns)
             raise UsageError(f"condition {condition}: no column {condition.column!r}{near}; there are: {columns}")
         view = items.view(condition.column)
         mask &= _numbers(view, condition) if isinstance(view, Numbers) else _texts(view, condition, items.rows)
@@ -291,6 +291,12 @@ def _unquoted(text: str) -> str:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return re.sub(r"\\(.)", r"\1", text[1:-1])
     return text
+
+
+def _meant(column: str, known: Sequence[str]) -> str:
+    """The column that was meant: one whose name goes on with a sign, which needs quotes, or the nearest."""
+    signed = next((name for name in known if re.match(rf"{re.escape(column)}\s*[=<>!]", name)), None)
+    return f" (a name with a sign in it needs quotes: {_quoted(signed)}=...)" if signed else _near(column, known)
 
 
 def _near(name: str, known: Sequence[str]) -> str:
