@@ -71,7 +71,6 @@ def main() -> None:
         "tries": streams.kinds,
         "dim": streams.dim,
         "versions": versions,
-        "seconds": round(time.perf_counter() - started),
     }
     publish(arguments.name, {"alarms": shares}, about)
 

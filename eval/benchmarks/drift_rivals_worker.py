@@ -32,7 +32,13 @@ def main() -> None:
         new = np.load(file.with_name(file.name.replace(".reference.", ".new.")))
         for name, method in methods.items():
             found[name].setdefault(kind, []).append(bool(method(reference, new)))
-    packages = [library.replace("_", "-"), "numpy", "scikit-learn", *(["torch"] if library == "alibi_detect" else [])]
+    packages = [
+        library.replace("_", "-"),
+        "numpy",
+        "pandas",
+        "scikit-learn",
+        *(["torch"] if library == "alibi_detect" else []),
+    ]
     versions = {name: importlib.metadata.version(name) for name in packages}
     print(json.dumps({"versions": versions, "alarms": found}))
 
