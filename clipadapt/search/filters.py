@@ -28,6 +28,9 @@ from clipadapt.search.views import Numbers, Texts
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown", "is known"]
 
+NAMING_VALUES = ("=", "!=", "in", "not in")
+"""Operators whose values an item either has or has not."""
+
 _QUOTED = r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
 _CONDITION = re.compile(
     rf"\s*+(?P<column>(?:{_QUOTED})\s*+|.+?)"  # possessive, or a long run of spaces would take hours
@@ -148,7 +151,7 @@ def matching(items: Items, conditions: Sequence[Condition]) -> Bool[np.ndarray, 
 def unmatched(items: Items, condition: Condition) -> str | None:
     """What a condition on a text column names that no item has ever had, which "=" never and "!=" always matches."""
     view = items.view(condition.column)
-    if condition.operator not in ("=", "in", "!=", "not in") or not isinstance(view, Texts):
+    if condition.operator not in NAMING_VALUES or not isinstance(view, Texts):
         return None
     missing = [value for value in condition.values if value not in view.values]
     if not missing:

@@ -121,7 +121,9 @@ def test_conditions_hold_for_every_result(colours):
     assert set(ids(hits)) == {"i3", "i4", "i5", "i9", "i10"} or len(hits) == 5
     assert all(hit.attributes["colour"] in ("green", "white") for hit in hits)
     assert colours.search("red", 5, where="colour=mauve") == [[]]
-    assert colours.unmatched_filters("colour=gren") == ["no item has colour = 'gren' (did you mean 'green'?)"]
+    for clause in ("colour=gren", "colour!=gren", "colour in (red, gren)", "colour not in (gren)"):
+        assert colours.unmatched_filters(clause) == ["no item has colour = 'gren' (did you mean 'green'?)"]
+    assert colours.unmatched_filters("colour!=green") == []
     assert (colours.count("price<50"), colours.count(None)) == (5, 12)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from clipadapt.errors import UsageError
 from clipadapt.search.backend import Hit
-from clipadapt.search.filters import Condition, unmatched
+from clipadapt.search.filters import NAMING_VALUES, Condition, unmatched
 from clipadapt.search.items import ID, PRODUCT, VECTOR, Items, first_faults
 from clipadapt.search.milvus import writing
 from clipadapt.search.milvus.expressions import expression, holds, joined, none_of_products
@@ -52,11 +52,11 @@ class Reader:
         return self.counted(expression(conditions, self.now.fields))
 
     def unmatched(self, conditions: Sequence[Condition]) -> list[str]:
-        """Conditions that ask for a value no item has."""
+        """What conditions name that no item has, a line each."""
         found = []
         for condition in conditions:
             field = self.now.fields.by_name.get(condition.column)
-            if field is None or field.kind not in ("text", "list") or condition.operator not in ("=", "in"):
+            if field is None or field.kind not in ("text", "list") or condition.operator not in NAMING_VALUES:
                 continue
             if any(not self.counted(holds(field, [value])) for value in condition.values):
                 line = unmatched(self.items, condition)
