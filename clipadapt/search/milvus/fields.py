@@ -143,6 +143,8 @@ class Fields:
             values: list[Any] = column.to_pylist() if len(column) == len(table) else [None] * len(table)
             if one.kind == "date":
                 values = [None if cell is None else (cell - _EPOCH).days for cell in values]
+            if one.kind == "number":  # of a source of floats; it compares with nothing, as what is unknown
+                values = [None if cell is None or math.isnan(cell) else cell for cell in values]
             if one.kind == "list":
                 values = [cell or [] for cell in values]
             cells[one.field] = values

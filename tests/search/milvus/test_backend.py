@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -226,6 +227,15 @@ def test_quotes_and_signs_in_values_find_only_themselves(vectors_of, in_milvus):
     for row, text in enumerate(odd):
         (hits,) = index.search(made.vectors[0], 20, where={"Pattern": text}, collapse=False)
         assert [hit.id for hit in hits] == [f"i{row}"], repr(text)
+
+
+def test_what_is_not_a_number_is_unknown(vectors_of, in_milvus):
+    made = vectors_of(3)
+    weights = pa.chunked_array([pa.array([1.5, float("nan"), None])])
+    table = made.items.table.drop_columns(["vector"]).append_column("weight", weights)
+    index = Index.build(made._replace(items=Items.of(table, {"tags": "|"})), in_milvus)
+    assert [index.count(f"weight {what}") for what in ("<2", "!=1.5", "is unknown")] == [1, 0, 2]
+    assert index.values("weight") == [1.5, None, None]
 
 
 class Dies:
