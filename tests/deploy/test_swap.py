@@ -324,6 +324,7 @@ def kill(patch: pytest.MonkeyPatch, owner: Any, name: str, number: int) -> None:
     patch.setattr(owner, name, staticmethod(call) if name == "build" else call)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # of Python 3.12
 def test_killed_at_any_moment_the_old_release_serves_on_and_the_swap_goes_on(
     made: Made, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
