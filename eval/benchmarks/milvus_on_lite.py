@@ -51,6 +51,7 @@ def main() -> None:
     try:
         kills = killed(folder / "kills.db", asked.kills, asked.dim)
         recall = filtered(folder / "recall.db", asked.count, asked.dim, asked.queries)
+        print(recall, flush=True)
         alias = switched(folder / "alias.db", asked.switches, asked.dim)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
