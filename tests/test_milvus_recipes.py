@@ -1,4 +1,4 @@
-"""deploy/milvus and docs/milvus.md: files that parse, name what they need, and a table as the script computes it."""
+"""docs/milvus and docs/milvus.md: files that parse, name what they need, and a table as the script computes it."""
 
 import re
 import runpy
@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-RECIPES = ROOT / "deploy" / "milvus"
+RECIPES = ROOT / "docs" / "milvus"
 
 
 def test_the_compose_file_waits_for_what_it_needs_and_opens_no_port_to_others():
