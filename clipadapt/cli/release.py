@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipadapt.cli import swap
-from clipadapt.cli.swap import compatible
+from clipadapt.cli.swap import compatible, swap
 
 if TYPE_CHECKING:
     from clipadapt.deploy.releases import Releases
@@ -151,7 +150,7 @@ def purge(
         typer.echo(f"{name} stays: {why}", err=True)
 
 
-app.command(name="swap")(swap.command)
+app.command()(swap)
 
 
 @contextlib.contextmanager

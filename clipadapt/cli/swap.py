@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @options.with_catalogue
-def command(
+def swap(
     releases: Annotated[Path, typer.Argument(metavar="RELEASES", help="Folder of releases.")],
     catalogue: options.Catalogue,
     run: Annotated[

@@ -79,14 +79,16 @@ def test_every_name_goes_through_and_nothing_is_trained_twice(
     monkeypatch: pytest.MonkeyPatch,
 ):
     alone = called("baselines", *FEW, "--only", "zero_shot", "plain_lora")
-    assert alone == {"ours_measured": False, "measured": ["zero_shot_one", "zero_shot", "plain_lora"]}
+    assert alone == {
+        "ours_measured": False, "measured": ["zero_shot_one", "zero_shot", "value_vectors", "plain_lora"]
+    }  # fmt: skip
     headline = called("baselines", *FEW)
     names = list(modules["recipes"].NAMES)
     assert headline["measured"] == names
     result = json.loads((tmp_path / "results" / "baselines.json").read_text())["names"]
     for name, found in result.items():
         assert {"headline", "rare", "P@10", "retention"} <= found.keys(), name
-        assert (found["passes"] == 0) == (name in ("zero_shot", "zero_shot_one", "linear_probe"))
+        assert (found["passes"] == 0) == (name in ("zero_shot", "zero_shot_one", "value_vectors", "linear_probe"))
         pairs = [pair for pair in found["ours_minus"] if pair]
         assert len(pairs) == (name != "ours")
         for pair in pairs:

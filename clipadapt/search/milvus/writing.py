@@ -17,10 +17,11 @@ from clipadapt.search.milvus.fields import Fields
 from clipadapt.search.milvus.server import Server
 from clipadapt.search.milvus.versions import PAGE, Version, Versions
 
-_SAMPLES: dict[str, pa.Array] = {
-    "whole": pa.array([0]), "number": pa.array([0.5]), "date": pa.array([0], pa.date32()), "text": pa.array(["x"]),
-    "list": pa.array([["x"]]),
+_CELLS: dict[str, tuple[Any, pa.DataType]] = {
+    "whole": (0, pa.int64()), "number": (0.5, pa.float64()), "date": (0, pa.date32()), "text": ("x", pa.string()),
+    "list": (["x"], pa.list_(pa.string())),
 }  # fmt: skip
+"""A cell of each kind and its type; made an array where it is needed, for pyarrow imports pandas to make one."""
 
 
 def present(server: Server, collection: str, ids: Sequence[str]) -> list[str]:
@@ -49,7 +50,8 @@ def fitted(fields: Fields, table: pa.Table) -> pa.Table | None:
         one = fields.by_name.get(name)
         if one is None:
             return None
-        ours = Column(pa.chunked_array([_SAMPLES[one.kind]]), one.separator, one.order)
+        cell, kind = _CELLS[one.kind]
+        ours = Column(pa.chunked_array([pa.array([cell], kind)]), one.separator, one.order)
         wider, columns[name], _ = widened(name, ours, theirs)
         if wider.kind != one.kind or columns[name].kind != one.kind:
             return None
