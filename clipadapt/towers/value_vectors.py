@@ -91,7 +91,7 @@ class ValueVectors:
     fitted: Mapping[str, Any] = field(default_factory=dict)
     """How they came about, for the record."""
     cloud: Cloud | None = None
-    """Of tune's pictures; None in files of earlier versions."""
+    """Of tune's pictures; None in files of earlier versions, and of a tune of fewer than two."""
 
     def mixed(
         self, attribute: str, values: Sequence[str], texts: Float[np.ndarray, "v d"], weight: float | None = None
@@ -121,8 +121,9 @@ class ValueVectors:
     def _on_level(self, vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
         if self.cloud is None:
             log.warning(
-                "%s of an earlier version: values that it does not hold cannot be compared with those that it holds; "
-                "train again, or go by texts alone",
+                "%s does not say where pictures lie, as it does since schema version 2 with two items of tune or more: "
+                "values that it does not hold cannot be compared with those that it holds; train again, or go by texts "
+                "alone",
                 VALUES,
             )
             return vectors
