@@ -16,11 +16,11 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.cells import text_table
 from clipadapt.data.check_spellings import as_written, check_spellings
 from clipadapt.data.faults import Fault
-from clipadapt.data.scan import ordered
 from clipadapt.data.sources import Source
 from clipadapt.data.spelling import alike
 from clipadapt.errors import CatalogueError
 from clipadapt.progress import track
+from clipadapt.threads import ordered
 
 BOUNDS = (64, 128, 224, 336, 512, 768, 1024, 2048)
 """Pixels of the shorter side at which the histogram's bars begin; models want 224 to 512."""

@@ -26,10 +26,10 @@ from PIL.ImageFile import ImageFile
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.columns import near
 from clipadapt.data.faults import Fault
-from clipadapt.data.scan import ordered
 from clipadapt.data.unreadable import reason
 from clipadapt.errors import CatalogueError, UsageError
 from clipadapt.progress import track
+from clipadapt.threads import ordered
 
 FIELDS = ("licence", "licensor", "credit", "captured", "place", "latitude", "longitude")
 LOCATION = ("place", "latitude", "longitude")

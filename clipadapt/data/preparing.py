@@ -21,9 +21,9 @@ from clipadapt.data.images import Preprocess
 from clipadapt.data.pictures import content_digest
 from clipadapt.data.prepared import DESCRIPTION, SCHEMA_VERSION, PreparedPictures, ShardWriter, write_index
 from clipadapt.data.quality import psnr, ssim
-from clipadapt.data.scan import ordered
 from clipadapt.errors import CatalogueError, listing
 from clipadapt.store import atomic_folder
+from clipadapt.threads import ordered
 
 SHARD_BYTES = 128 * 2**20
 MEASURED = 64

@@ -1,23 +1,18 @@
 """Every picture of a catalogue decoded once, in parallel, to find those that cannot be.
 
-Threads, for Pillow decodes outside the interpreter's lock. Results come in the catalogue's order and few wait at a
-time, so memory does not grow with the catalogue. Nothing here decides what to do about a broken picture.
+Results come in the catalogue's order and few wait at a time, so memory does not grow with the catalogue. Nothing here
+decides what to do about a broken picture.
 """
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from clipadapt import progress
 from clipadapt.data import decode
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.pictures import content_digest
 from clipadapt.errors import CatalogueError, listing
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
+from clipadapt.threads import ordered
 
 
 class Scanned(NamedTuple):
@@ -81,20 +76,3 @@ def refuse_other_sizes(catalogue: Catalogue, size: int) -> None:
             f"{len(others)} picture(s) are not {size}x{size} and data.mixed_sizes refuses them:{listing(lines, 5)}"
             "\nresize them, or set data.mixed_sizes: resample"
         )
-
-
-def ordered(function: Callable[[_In], _Out], inputs: Iterable[_In], threads: int | None = None) -> Iterator[_Out]:
-    """As map, in `threads` threads (one per core by default), a few results ahead of the reader."""
-    threads = threads or os.cpu_count() or 1
-    waiting: deque[Future[_Out]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for element in inputs:
-                waiting.append(pool.submit(function, element))
-                if len(waiting) > 4 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -7,9 +7,8 @@ are compared with.
 
 import os
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from clipadapt.errors import CatalogueError, listing
 from clipadapt.progress import track
+from clipadapt.threads import ordered
 from clipadapt.towers.encoder import Encoder
 from clipadapt.towers.text import by_length, distinct
 
@@ -105,13 +105,8 @@ def ahead(
 
     `threads`: null: one per core, 8 at most; 1 where `one` draws from a generator that threads share.
     """
-    with ThreadPoolExecutor(threads or max(1, min(8, os.cpu_count() or 1))) as pool:
-        waiting: deque[tuple[int, list[Future[_Made]]]] = deque()
-        for start in range(0, len(rows), batch_size):
-            waiting.append((start, [pool.submit(one, int(row)) for row in rows[start : start + batch_size]]))
-            if len(waiting) > _AHEAD:
-                first, futures = waiting.popleft()
-                yield first, [future.result() for future in futures]
-        while waiting:
-            first, futures = waiting.popleft()
-            yield first, [future.result() for future in futures]
+    made = ordered(
+        one, map(int, rows), threads=threads or max(1, min(8, os.cpu_count() or 1)), waiting=_AHEAD * batch_size
+    )
+    for start in range(0, len(rows), batch_size):
+        yield start, list(islice(made, batch_size))

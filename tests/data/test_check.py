@@ -10,7 +10,7 @@ from PIL import Image
 
 from clipadapt import config
 from clipadapt.data.check import check
-from clipadapt.data.scan import ordered, refuse_other_sizes
+from clipadapt.data.scan import refuse_other_sizes
 from clipadapt.errors import CatalogueError
 
 ATTRIBUTES = ("baseColour", "Pattern", "Sleeve Length")
@@ -180,23 +180,6 @@ def test_other_sizes_are_refused_with_the_first_few(shop, tiny_catalogue):
     refuse_other_sizes(tiny_catalogue, 32)
     with pytest.raises(CatalogueError, match=r"16 picture\(s\) are not 224x224 .*(\n  - item.*){5}\n  - and 11 more"):
         refuse_other_sizes(tiny_catalogue, 224)
-
-
-def test_ordered_is_map_with_few_results_waiting():
-    started = []
-
-    def square(number):
-        started.append(number)
-        return number * number
-
-    results = ordered(square, range(1000), threads=2)
-    assert next(results) == 0 and len(started) < 20
-    assert list(results) == [n * n for n in range(1, 1000)]
-
-
-def test_ordered_stops_at_an_error():
-    with pytest.raises(ZeroDivisionError):
-        list(ordered(lambda n: 1 // (3 - n), range(100)))
 
 
 def test_real_photos_have_no_errors(photos):
