@@ -3,10 +3,12 @@
     Pattern=Striped    'Sleeve Length'!='Short Sleeves'    price<50    added>=2026-01-31
     shot>=2024-01-03   shot=2024-01   'shot<2024-01-03 10:30'
     colour in (red, "off-white, warm")    colour not in (red)    Pattern is unknown    Pattern is known
+    within 10 km of 52.52, 13.405    not within 500 m of 52.52, 13.405
 
 Several conditions must all hold. An unknown is never a match, not even for != and not in: nobody knows that it is not.
 A date stands for all of its year, month, day or minute, so that <= 2024-01-03 includes that day; moments are compared
 as their clocks read unless the condition names a zone.
+A distance is from the point of the columns latitude and longitude, in degrees.
 A list matches = when one of its values does, and != when none does. Values are data: compared in arrays, never put into
 a query language. Knows nothing of vectors: conditions and items in, one boolean per row out.
 """
@@ -23,13 +25,16 @@ from jaxtyping import Bool, Shaped
 
 from clipadapt.errors import UsageError
 from clipadapt.search.columns import Span, span, standing
+from clipadapt.search.distance import LATITUDE, LONGITUDE, circle
 from clipadapt.search.items import Items
 from clipadapt.search.views import Numbers, Texts
 
-Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown", "is known"]
+Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown", "is known", "within", "not within"]
 
 NAMING_VALUES = ("=", "!=", "in", "not in")
 """Operators whose values an item either has or has not."""
+CIRCLES = ("within", "not within")
+"""Operators of places; their values are a distance, a latitude and a longitude."""
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
 _CONDITION = re.compile(
@@ -37,12 +42,18 @@ _CONDITION = re.compile(
     r"(?:(?P<operator>==|!=|<=|>=|=|<|>)|\b(?P<word>(?:not\s+)?in(?=\s*\()|is\s+(?:un)?known(?=\s*$)))\s*+(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
 )
+_CIRCLE = re.compile(
+    r"\s*(?P<operator>(?:not\s+)?within)\s(?P<distance>[^=<>!]+)\sof\s(?P<point>[^=<>!]+)", re.DOTALL | re.IGNORECASE
+)
 _PLAIN = re.compile(r"\w[\w.+-]*(?: [\w.+-]+)*")
 """What needs no quotes."""
 _PART = re.compile(rf"\s*({_QUOTED}|[^,]*?)\s*(,|$)", re.DOTALL)
 _COMPARED = 10_000
 """Most names that a misspelt one is compared with."""
-_FORMS = "write COLUMN=VALUE, !=, <, <=, >, >=, in (A, B), not in (A, B), is unknown or is known"
+_FORMS = (
+    "write COLUMN=VALUE, !=, <, <=, >, >=, in (A, B), not in (A, B), is unknown or is known, or within 10 km of "
+    "LATITUDE, LONGITUDE"
+)
 
 
 class Condition(NamedTuple):
@@ -54,6 +65,9 @@ class Condition(NamedTuple):
 
     def __str__(self) -> str:
         """As somebody would type it: `parse` makes the same condition of it."""
+        if self.operator in CIRCLES:
+            distance, latitude, longitude = self.values
+            return f"{self.operator} {distance} of {latitude}, {longitude}"
         column, *values = map(_quoted, (self.column, *self.values))
         if self.operator[-2:] == "in":
             return f"{column} {self.operator} ({', '.join(values)})"
@@ -66,6 +80,8 @@ def parse(clause: str) -> Condition:
     Raises:
         UsageError: no operator, an unknown one, or no value.
     """
+    if place := _CIRCLE.fullmatch(clause):
+        return _circle(clause, place)
     match = _CONDITION.fullmatch(clause)
     if match is None:
         raise UsageError(f"condition {clause!r}: no operator understood; {_FORMS}")
@@ -81,6 +97,20 @@ def parse(clause: str) -> Condition:
         what = f"no operator {operator + rest[0]!r}" if rest else f"no value after {operator!r}"
         raise UsageError(f"condition {clause!r}: {what}; {_FORMS} (an empty cell: {column} is unknown)")
     return Condition(column, "=" if operator == "==" else operator, (_unquoted(rest),))  # pyright: ignore[reportArgumentType]
+
+
+def _circle(clause: str, match: re.Match[str]) -> Condition:
+    point = [part.strip() for part in match["point"].strip(" ()").split(",")]
+    if len(point) != 2:
+        raise UsageError(
+            f"condition {clause!r}: a point is its latitude and longitude in degrees, such as 52.52, 13.405"
+        )
+    values = (match["distance"].strip(), *point)
+    try:
+        circle(*values)
+    except UsageError as error:
+        raise UsageError(f"condition {clause!r}: {error}") from None
+    return Condition(LATITUDE, " ".join(match["operator"].lower().split()), values)  # pyright: ignore[reportArgumentType]
 
 
 Where = str | Condition | Sequence[str | Condition] | Mapping[str, object] | None
@@ -140,9 +170,13 @@ def matching(items: Items, conditions: Sequence[Condition]) -> Bool[np.ndarray, 
     """
     mask = np.ones(items.rows, bool)
     for condition in conditions:
-        if condition.column not in items.columns:
-            near, columns = _meant(condition.column, items.columns), ", ".join(items.columns)
-            raise UsageError(f"condition {condition}: no column {condition.column!r}{near}; there are: {columns}")
+        for column in (LATITUDE, LONGITUDE) if condition.operator in CIRCLES else (condition.column,):
+            if column not in items.columns:
+                near, columns = _meant(column, items.columns), ", ".join(items.columns)
+                raise UsageError(f"condition {condition}: no column {column!r}{near}; there are: {columns}")
+        if condition.operator in CIRCLES:
+            mask &= _places(items, condition)
+            continue
         view = items.view(condition.column)
         mask &= _numbers(view, condition) if isinstance(view, Numbers) else _texts(view, condition, items.rows)
     return mask
@@ -150,8 +184,7 @@ def matching(items: Items, conditions: Sequence[Condition]) -> Bool[np.ndarray, 
 
 def unmatched(items: Items, condition: Condition) -> str | None:
     """What a condition on a text column names that no item has ever had, which "=" never and "!=" always matches."""
-    view = items.view(condition.column)
-    if condition.operator not in NAMING_VALUES or not isinstance(view, Texts):
+    if condition.operator not in NAMING_VALUES or not isinstance(view := items.view(condition.column), Texts):
         return None
     missing = [value for value in condition.values if value not in view.values]
     if not missing:
@@ -161,6 +194,18 @@ def unmatched(items: Items, condition: Condition) -> str | None:
         listed = Condition(condition.column, "in" if condition.operator == "=" else "not in", tuple(several))
         return f"no item has {condition.column} = {missing[0]!r} (for each of several values write: {listed})"
     return f"no item has {condition.column} = {missing[0]!r}{_near(missing[0], view.values)}"
+
+
+def _places(items: Items, condition: Condition) -> Bool[np.ndarray, " rows"]:
+    points = []
+    for column in (LATITUDE, LONGITUDE):
+        view = items.view(column)
+        if not isinstance(view, Numbers) or view.dates:
+            raise UsageError(f"condition {condition}: column {column!r} holds no numbers; places are in degrees")
+        points.append(view)
+    latitudes, longitudes = points
+    inside = circle(*condition.values).holds(latitudes.values, longitudes.values)
+    return latitudes.known & longitudes.known & (inside == (condition.operator == "within"))
 
 
 def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " rows"]:

@@ -14,8 +14,9 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from clipadapt.errors import UsageError
 from clipadapt.search.columns import Span, span, standing
-from clipadapt.search.filters import Condition, matching
+from clipadapt.search.filters import CIRCLES, Condition, matching
 from clipadapt.search.items import ID, PRODUCT
 from clipadapt.search.milvus.fields import Field, Fields
 
@@ -30,10 +31,17 @@ def expression(conditions: Sequence[Condition], fields: Fields) -> str:
     """All of them; empty where there are none.
 
     Raises:
-        UsageError: as `matching`: no such column, an operator or a value that its type does not have.
+        UsageError: as `matching`: no such column, an operator or a value that its type does not have; or a circle,
+            for expressions have no distance.
     """
     if conditions:
         matching(fields.empty(), conditions)
+    for condition in conditions:
+        if condition.operator in CIRCLES:
+            raise UsageError(
+                f"condition {condition}: Milvus compares no distances; give a box instead, such as 'latitude>=52.4', "
+                "'latitude<=52.6', 'longitude>=13.2' and 'longitude<=13.6'"
+            )
     return joined(_one(condition, fields.by_name[condition.column]) for condition in conditions)
 
 

@@ -229,6 +229,16 @@ def test_quotes_and_signs_in_values_find_only_themselves(vectors_of, in_milvus):
         assert [hit.id for hit in hits] == [f"i{row}"], repr(text)
 
 
+def test_places_are_compared_by_their_coordinates_alone(vectors_of, in_milvus):
+    made = vectors_of(2)
+    table = made.items.table.drop_columns(["vector"]).append_column("latitude", [[52.5, 53.5]])
+    table = table.append_column("longitude", [[13.4, 10.0]])
+    index = Index.build(made._replace(items=Items.of(table, {"tags": "|"})), in_milvus)
+    with pytest.raises(UsageError, match="Milvus compares no distances; give a box"):
+        index.count("within 5 km of 52.5, 13.4")
+    assert index.count(["latitude>=52.4", "latitude<=52.6"]) == 1
+
+
 def test_what_is_not_a_number_is_unknown(vectors_of, in_milvus):
     made = vectors_of(3)
     weights = pa.chunked_array([pa.array([1.5, float("nan"), None])])
