@@ -4,7 +4,8 @@
     accelerate launch train.py --config ...                     # the same, in a checkout
 
 catalogue -> towers -> LoRA -> training          clipadapt.train, on every process of the launch
--> evaluation against the base -> report         on the first process, from here on
+-> what tune says of tags and typed queries      on the first process, from here on
+-> evaluation against the base -> report
 -> merge -> export, proven equal -> index -> gate -> what to type next
 
 What the last steps need is looked at in the first seconds. One that fails all the same, after an hour of training,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from clipadapt.evaluation.gate import Gate
     from clipadapt.evaluation.suite import Suite
     from clipadapt.inputs import Inputs
+    from clipadapt.recognition.vectors import VectorCache
     from clipadapt.runs import Run
     from clipadapt.training.callbacks import State
 
@@ -162,9 +164,11 @@ class Ending:
             form_named(name).requires(state.encoder)
 
     def steps(self, run: "Run") -> list[Step]:
-        """Evaluation, exports, index and gate, as far as the config wants them."""
+        """What is fitted on tune, evaluation, exports, index and gate, as far as the config wants them."""
         from clipadapt.export import export
+        from clipadapt.recognition.vectors import VectorCache
 
+        cache = VectorCache()
         config, model = self.config, f"run:{run.path}"
         about = ("--model", model, "--config", run.path / "config.yaml")
         measured = (
@@ -179,8 +183,11 @@ class Ending:
             *(() if config.eval.show_pictures else ("--no-pictures",)),
         )
         steps = []
+        if config.head == "text" and self.inputs.attributes:
+            again = shell_command("tag", *about, "--fit", run.path)
+            steps.append(Step("thresholds of tags", lambda: self.fit(run, cache), again))
         if self.suite is not None:
-            steps.append(Step("evaluation", lambda: self.measure(run), shell_command(*measured)))
+            steps.append(Step("evaluation", lambda: self.measure(run, cache), shell_command(*measured)))
         for form in config.export:
             out = run.export / form
             again = shell_command("export", model, "--to", form, "--out", out)
@@ -193,7 +200,17 @@ class Ending:
             steps.append(Step("gate", lambda: self.judge(run), again))
         return steps
 
-    def measure(self, run: "Run") -> None:
+    def fit(self, run: "Run", cache: "VectorCache") -> None:
+        """Which tags are sure, and how searches weigh what the model sees of values, by tune; kept in the run."""
+        from clipadapt import load
+        from clipadapt.tagging.fitting import fit_tune
+        from clipadapt.tagging.inputs import tag_inputs
+
+        inputs = self.inputs.of_run()
+        to_fit = tag_inputs(inputs, inputs.default_split, tune=None, given=None)
+        fit_tune(to_fit, load(f"run:{run.path}"), inputs.prompts, cache).save(run.path)
+
+    def measure(self, run: "Run", cache: "VectorCache") -> None:
         """The run against its base on validation, into its report."""
         from clipadapt import evaluate, load
 
@@ -212,6 +229,7 @@ class Ending:
             tune=inputs.tune,
             fitted_on=inputs.fitted_on,
             out=run.report,
+            cache=cache,
             broken=config.data.broken,
             run=run,
             show_pictures=config.eval.show_pictures,

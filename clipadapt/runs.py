@@ -7,6 +7,7 @@
         environment.json    for each start: versions, machine, commit, time, folder
         metrics.jsonl       one line per logged step
         adapter/            the best adapter
+        thresholds.json     what tune says of tags; queries.safetensors: of values in typed queries
         cache/              tokens that enter the first trained block, while the run lasts (train.cache)
         checkpoints/  report/  export/
 

@@ -25,6 +25,8 @@ from clipadapt.export import formats
 from clipadapt.launch import Step, adapt, main, take
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
+from clipadapt.search.wishes import Signals
+from clipadapt.tagging.thresholds import Thresholds
 
 __all__ = ["configured", "material"]
 TESTS = Path(__file__).parent
@@ -55,7 +57,8 @@ def test_the_whole_job_leaves_everything_and_says_what_is_next(
     adapt(str(written(gate=GATE % ("headline", -1))), ["name=renamed"])
     run = Run.open(tmp_path / "run")
     assert run.config.name == "renamed"
-    for place in ("adapter", "report/results.json", "export/open_clip/open_clip_model.safetensors", "index"):
+    for place in ("adapter", "report/results.json", "export/open_clip/open_clip_model.safetensors", "index",
+                  "thresholds.json", "queries.safetensors"):  # fmt: skip
         assert (run.path / place).exists(), place
     said = capsys.readouterr().out
     assert f"clipadapt index search {run.path / 'index'}" in said and "--help" not in said
@@ -137,24 +140,26 @@ def test_the_commands_that_are_named_make_up_for_what_failed(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fails(self: launch.Ending, run: Run) -> None:
+    def fails(*_: object) -> None:
         raise TrainingError("not this time")
 
     monkeypatch.setenv("CLIPADAPT_CACHE", str(tmp_path / "cache"))
     with monkeypatch.context() as broken:
+        broken.setattr(launch.Ending, "fit", fails)
         broken.setattr(launch.Ending, "measure", fails)
         broken.setattr(launch.Ending, "index", fails)
         broken.setattr(formats, "run", lambda *_, **__: [][0])
         with pytest.raises(SystemExit):
             adapt(str(written()))
     run = tmp_path / "run"
-    assert not any((run / place).exists() for place in ("report", "index", "export/open_clip"))
+    assert not any((run / place).exists() for place in ("report", "index", "export/open_clip", "thresholds.json"))
     named = [line.partition("to do it again: ")[2] for line in caplog.text.splitlines() if "to do it again" in line]
-    assert len(named) == 3
+    assert len(named) == 4
     for command in named:
         assert cli.main(shlex.split(command)[1:]) == 0, command
     assert (run / "report/results.json").is_file() and (run / "index").is_dir()
     assert (run / "export/open_clip/open_clip_model.safetensors").is_file()
+    assert Thresholds.load(run / "thresholds.json").attributes and Signals.load(run / "queries.safetensors").attributes
 
 
 def test_a_gate_alone_ends_with_its_own_code(written: Callable[..., Path]) -> None:
@@ -176,7 +181,8 @@ def test_pictures_may_be_left_out_of_the_report(written: Callable[..., Path], mo
     with pytest.raises(SystemExit):
         adapt(str(written(export=[], index=None)), ["eval.show_pictures=false"])
     assert given["show_pictures"] is False
-    assert steps[0].command.endswith("--no-pictures"), "nor by the command that does it again"
+    evaluation = next(step for step in steps if step.name == "evaluation")
+    assert evaluation.command.endswith("--no-pictures"), "nor by the command that does it again"
 
 
 def test_a_stop_names_the_commands_that_are_left(caplog: pytest.LogCaptureFixture) -> None:

@@ -51,6 +51,7 @@ def command(
     from clipadapt.inputs import resolve
     from clipadapt.prompts import Prompts
     from clipadapt.recognition.vectors import VectorCache, default_folder
+    from clipadapt.tagging.fitting import SURE
     from clipadapt.tagging.inputs import tag_inputs
     from clipadapt.tagging.tag import tag, uncertain
     from clipadapt.tagging.thresholds import Thresholds
@@ -71,7 +72,7 @@ def command(
         pattern = Pattern.parse(picture_url, ("id", "product", *to_tag.catalogue.columns))
     words = Prompts.load(given.prompts["path"]) if given is not None and prompts is None else inputs.prompts
     kept, encoder = VectorCache(cache or default_folder() / "vectors"), load(model, device=options.device_of(device))
-    fitted = given or to_tag.fit(encoder, words, kept, precision=precision or options.SURE)
+    fitted = given or to_tag.fit(encoder, words, kept, precision=precision or SURE)
     tagged = tag(encoder, to_tag.catalogue, words, fitted, kept, split=to_tag.split)
     done = write(
         tagged, fitted, words, out, title=inputs.data.title, columns=columns, embedded=embedded, location=location,

@@ -271,7 +271,7 @@ def _explain(asked: "Typed", weighed: bool) -> None:
     if not asked.plain:
         typer.echo(f"understood: {asked.explain()}", err=True)
         if any(asked.query.wishes) and not weighed:
-            typer.echo("no query weights: labels alone decide; fit some with clipadapt tag", err=True)
+            typer.echo("no query weights: labels alone decide; fit some with clipadapt tag --fit", err=True)
     for note in asked.notes:
         typer.echo(note, err=True)
 

@@ -52,8 +52,6 @@ TagTune = Annotated[
 FittedThresholds = Annotated[
     Path | None, typer.Option("--thresholds", help="Fitted earlier: thresholds.json; instead of --tune.")
 ]
-SURE = 0.95
-"""Precision that is wanted of sure tags where --precision says nothing else."""
 
 Catalogue = Mapping[str, Any]
 """What --source, --config, --image, --product, --id and --title say, as arguments of `clipadapt.inputs.resolve`."""

@@ -3,6 +3,8 @@
     clipadapt tag --model run:runs/fashion --split validation --out tags.parquet --against local-dir:base
     clipadapt tag --model run:runs/fashion --source arrivals --thresholds tags.thresholds.json --out new.csv --queue
 
+    clipadapt tag --model run:runs/fashion --fit runs/fashion       # as training does; nothing is tagged
+
 For --out new.csv, these are written beside it:
 
     new.thresholds.json        what was fitted on tune; --thresholds reads it
@@ -35,8 +37,12 @@ if TYPE_CHECKING:
 @options.with_catalogue
 def command(
     model: Annotated[str, typer.Option("--model", help="MODEL that tags, such as run:runs/fashion.")],
-    out: Annotated[Path, typer.Option("--out", help="FILE.parquet, .csv or .jsonl; one row per item.")],
     catalogue: options.Catalogue,
+    out: Annotated[Path | None, typer.Option("--out", help="FILE.parquet, .csv or .jsonl; one row per item.")] = None,
+    fit: Annotated[
+        Path | None,
+        typer.Option("--fit", help="FOLDER, such as the run's: fit thresholds and query weights, write them there."),
+    ] = None,
     split: options.Split = None,
     tune: options.TagTune = None,
     thresholds: options.FittedThresholds = None,
@@ -58,20 +64,27 @@ def command(
 ) -> None:
     """Tag items; say which tags can go without a person, at a precision shown on tune."""
     from clipadapt.atomic import refuse_unwritable
-    from clipadapt.errors import ConfigError
+    from clipadapt.errors import ConfigError, UsageError
     from clipadapt.inputs import resolve
     from clipadapt.prompts import Prompts
     from clipadapt.recognition.vectors import VectorCache, default_folder
     from clipadapt.search.wishes import QUERIES
+    from clipadapt.tagging.fitting import SURE, fit_tune
     from clipadapt.tagging.inputs import tag_inputs
-    from clipadapt.tagging.query_weights import described, fit_weights, signals_of
+    from clipadapt.tagging.query_weights import described
     from clipadapt.tagging.tag import check_form, tag
     from clipadapt.tagging.thresholds import Thresholds
     from clipadapt.towers.load import load
 
-    check_form(out)
-    refuse_unwritable(out.parent)
+    folder = fit if out is None else out.parent
+    if folder is None or (out is not None and fit is not None):
+        raise UsageError("name a file for the tags (--out), or a folder for what is fitted (--fit): one of them")
     options.refuse_precision(precision)
+    if fit is not None and (thresholds is not None or against is not None or queue or seconds):
+        raise UsageError("--fit tags nothing; leave out --thresholds, --against, --queue and --seconds")
+    if out is not None:
+        check_form(out)
+    refuse_unwritable(folder)
     costs = _seconds(seconds, queue=queue)
     if thresholds is not None and not (tune is against is precision is None and not attribute):
         raise ConfigError(
@@ -84,14 +97,20 @@ def command(
     words = Prompts.load(given.prompts["path"]) if given is not None and prompts is None else inputs.prompts
     kept = VectorCache(cache or default_folder() / "vectors")
     where = options.device_of(device)
+    if out is None:
+        made = fit_tune(to_tag, load(model, device=where), words, kept, precision=precision or SURE)
+        for line in made.save(folder):
+            _say(line)
+        return
     systems = {"adapted": model, "base": against} if against is not None else {"model": model}
     tagged, fitted, signals = {}, {}, None
     for system, name in systems.items():
         encoder = load(name or "", device=where)
-        fitted[system] = given or to_tag.fit(encoder, words, kept, precision=precision or options.SURE)
+        if given is not None or tagged:
+            fitted[system] = given or to_tag.fit(encoder, words, kept, precision=precision or SURE)
+        else:
+            fitted[system], signals = fit_tune(to_tag, encoder, words, kept, precision=precision or SURE)
         tagged[system] = tag(encoder, to_tag.catalogue, words, fitted[system], kept, split=to_tag.split)
-        if given is None and len(tagged) == 1 and to_tag.tune is not None:
-            signals = fit_weights(signals_of(fitted[system], encoder, words, kept), to_tag.tune, encoder, words, kept)
     first = next(iter(systems))
     tagged[first].write(out)
     _print_states(tagged[first], fitted[first])

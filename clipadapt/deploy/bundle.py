@@ -25,15 +25,17 @@ from clipadapt.search.meta import Meta
 from clipadapt.search.wishes import QUERIES, Signals
 from clipadapt.sections import locate
 from clipadapt.store import MANIFEST, Store
+from clipadapt.tagging.thresholds import THRESHOLDS
 from clipadapt.towers.adapter import AdapterCard, read_adapter_card
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower, adapted_space, read_card
 from clipadapt.towers.load import load
 
 MODEL, ADAPTER, EXPORTS, INDEX, REPORT = "model", "adapter", "exports", "index", "report"
-PROMPTS, THRESHOLDS = "prompts.yaml", "thresholds.json"
+PROMPTS = "prompts.yaml"
 _MERGED = ("open_clip", "transformers")
 _SHOWN = 4
+_FITTED = "fit them again with clipadapt tag --model THE_MERGED_MODEL --config RUN/config.yaml --fit RUN"
 
 
 class File(NamedTuple):
@@ -92,7 +94,7 @@ def gather(
     Args:
         exports: other forms of the same model; null: all there are in the run's export/.
         index: null: the run's own, if it has one.
-        thresholds: what `clipadapt tag` fitted; null: none.
+        thresholds: what `clipadapt tag` fitted; null: the run's own, if it has them.
         indexed: False leaves any index out, for one that is still to be made.
 
     Raises:
@@ -109,6 +111,7 @@ def gather(
         )
     others = _other_exports(run, model) if exports is None else list(exports)
     index = index or (run.path / INDEX if indexed and Store(run.path / INDEX).exists() else None)
+    thresholds = thresholds or (run.path / THRESHOLDS if (run.path / THRESHOLDS).is_file() else None)
     results, prompts = _results(run), Prompts.load(run.config.prompts)
     adapter = _adapter_card(run)
     files = [
@@ -200,10 +203,11 @@ def _spaces(run: Run, card: AdapterCard, strength: Mapping[str, float]) -> Space
     return Spaces(spaces["image"] or "", spaces["text"])
 
 
-def _differs(what: str, spaces: Spaces, wanted: Spaces) -> Iterator[str]:
+def _differs(what: str, spaces: Spaces, wanted: Spaces, remedy: str = "") -> Iterator[str]:
     for tower, one, other in zip(TOWERS, spaces, wanted, strict=True):
         if one != other:
-            yield f"{what} is of {one}, the adapter gives {other}; write the {tower} side anew from this run"
+            remedy = remedy or f"write the {tower} side anew from this run"
+            yield f"{what} is of {one}, the adapter gives {other}; {remedy}"
 
 
 def _export_faults(folder: Path, wanted: Spaces) -> Iterator[str]:
@@ -227,14 +231,14 @@ def _threshold_faults(file: Path, wanted: Spaces, prompts: Prompts) -> Iterator[
         fitted_with = document["prompts"]["digest"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file}: cannot be read as thresholds ({error!r}); fit them with clipadapt tag") from error
-    yield from _differs(f"the thresholds {file}", spaces, wanted)
+    yield from _differs(f"the thresholds {file}", spaces, wanted, _FITTED)
     if fitted_with != prompts.digest:
         yield f"the thresholds {file} were fitted with other prompts than {prompts.path}; fit them again"
 
 
 def _query_faults(file: Path, wanted: Spaces, prompts: Prompts) -> Iterator[str]:
     signals = Signals.load(file)
-    yield from _differs(f"the query weights {file}", Spaces(signals.image_space, signals.text_space), wanted)
+    yield from _differs(f"the query weights {file}", Spaces(signals.image_space, signals.text_space), wanted, _FITTED)
     if signals.prompts["digest"] != prompts.digest:
         yield f"the query weights {file} were fitted with other prompts than {prompts.path}; fit them again"
 

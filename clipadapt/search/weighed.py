@@ -31,6 +31,8 @@ MISSED = 0.01
 """Share of the results that may be expected to be missing."""
 _FIRST = 2
 """Candidates per result, to begin with: as a plain search."""
+_WIDER = np.sqrt(_FIRST)
+"""Times as many cells are looked into as for a plain search, whose recall was measured for fewer results."""
 _WEIGHED = 8
 """Candidates per result that are weighed at once, to begin with."""
 _SHARES = (1 / 32, 1 / 4)
@@ -116,7 +118,7 @@ class Weighed:
         if kind is None:
             found = self.engine.exact(vector[None], fetch, selection)
         else:
-            wider = max(1.0, np.sqrt(fetch / (4 * AT)))
+            wider = max(_WIDER, np.sqrt(fetch / (4 * AT)))
             found = self.engine.search(vector[None], fetch, kind, selection, wider=wider, deep=True)
         there = found.indices[0] >= 0
         return found.indices[0][there], found.scores[0][there]

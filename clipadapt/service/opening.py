@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from clipadapt.deploy.bundle import INDEX, PROMPTS, THRESHOLDS
+from clipadapt.deploy.bundle import INDEX, PROMPTS
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.loading import release_folder, serving_encoder
 from clipadapt.errors import ClipadaptError, UsageError
@@ -33,6 +33,7 @@ from clipadapt.service.pictures import ItemPictures
 from clipadapt.service.serving import Serving
 from clipadapt.service.tagger import Tagger
 from clipadapt.store import Store
+from clipadapt.tagging.thresholds import THRESHOLDS
 from clipadapt.towers.encoder import Encoder
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Place:
     model: str | None
     """MODEL string of a release or run, which may hold ONNX exports; null: the one that the index remembers."""
     thresholds: Path | None = None
-    """Of a release that has them."""
+    """Of a release or run that has them."""
     prompts: str | None = None
     config: Path | None = None
     """Of the run that a release was made from, which names the catalogue."""
@@ -73,13 +74,15 @@ def find(path: str) -> Place:
         release = release_folder(folder)
         if not Store(release / INDEX).exists():
             raise UsageError(f"{release}: a release without an index; create one from a run that has an index")
-        names = (THRESHOLDS, PROMPTS, "config.yaml")
-        thresholds, prompts, config = (release / name if (release / name).is_file() else None for name in names)
-        return Place(
-            release / INDEX, release.name, f"release:{release}", thresholds, str(prompts) if prompts else None, config
-        )
+        prompts, config = (release / name if (release / name).is_file() else None for name in (PROMPTS, "config.yaml"))
+        words = str(prompts) if prompts else None
+        return Place(release / INDEX, release.name, f"release:{release}", _thresholds(release), words, config)
     if Store(folder / INDEX).exists():
-        return Place(folder / INDEX, folder.resolve().name, f"run:{folder}" if (folder / "adapter").is_dir() else None)
+        trained = (folder / "adapter").is_dir()
+        return Place(
+            folder / INDEX, folder.resolve().name, f"run:{folder}" if trained else None,
+            _thresholds(folder) if trained else None,
+        )  # fmt: skip
     if Store(folder).exists() and (Store(folder).current() / "index.json").is_file():
         return Place(folder, folder.resolve().name, None)
     if (folder / "adapter").is_dir():
@@ -88,6 +91,10 @@ def find(path: str) -> Place:
             f"train --out {folder / INDEX}"
         )
     raise UsageError(f"{folder}: neither an index, a run, a release, nor a folder of releases")
+
+
+def _thresholds(folder: Path) -> Path | None:
+    return folder / THRESHOLDS if (folder / THRESHOLDS).is_file() else None
 
 
 def folder_of(path: str) -> Path:

@@ -7,7 +7,9 @@
 For each attribute, tune's items that have two labels make queries of two values ("striped shirt") and of one without
 another ("shirt", not striped), searched as if the attribute's labels were unknown. Of the weights whose gain over 0 is
 shown, with 95% certainty over queries, the one with the highest mean average precision is taken; it stays 0 where there
-is none. Whoever calls keeps tune apart from what is reported.
+is none. How many times more what is not wanted weighs is chosen the same way, by the first ten answers with half and
+with a tenth of the labels known: one that has what a person refused counts as much against them as a right one for
+them. Whoever calls keeps tune apart from what is reported.
 """
 
 import itertools
@@ -33,8 +35,12 @@ from clipadapt.towers.encoder import Encoder
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Tried of every attribute."""
-REFUSALS = (1.0, 2.0, 4.0, 8.0)
+REFUSALS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Tried of what is not wanted."""
+_KNOWN = (0.5, 0.1)
+"""Shares of the labels that are known when they are tried."""
+_TOP = 10
+"""Answers that they are judged by."""
 _FEWEST = 3
 """Products of tune with both values of a query."""
 _PARTNERS = 4
@@ -54,6 +60,8 @@ class _Query(NamedTuple):
     text: str
     gallery: Bool[np.ndarray, " n"]
     relevant: Bool[np.ndarray, " n"]
+    has: Bool[np.ndarray, " n"]
+    """Items with the attribute's value: what is refused where it is not wanted."""
 
 
 def signals_of(thresholds: Thresholds, encoder: Encoder, prompts: Prompts, cache: VectorCache) -> Signals:
@@ -117,24 +125,25 @@ def _refusing(
     signals: Signals, queries: Sequence[_Query], pictures: np.ndarray, vectors: Mapping[str, np.ndarray],
     tune: Catalogue, whole: np.ndarray,
 ) -> Signals:  # fmt: skip
-    """With the weight of what is not wanted that ranks best where half of the labels are known."""
-    refused = [query for query in queries if not query.wanted]
-    rng, rows = np.random.default_rng(0), np.arange(len(whole))
-    cells = {
-        name: [sorted(sets[row]) if keep else [] for row, keep in zip(whole.tolist(), rng.random(len(whole)) < 0.5,
-                                                                      strict=True)]
-        for name in signals.attributes if name in tune.columns and (sets := tune.value_sets(name))
-    }  # fmt: skip
-    columns = {name: pa.array(lists, pa.list_(pa.string())) for name, lists in cells.items()}
-    half = Items.of(pa.table({"id": pa.array(rows.astype(str).tolist()), **columns}))
+    """With the weight of what is not wanted whose first answers are worth most, where some of the labels are known."""
+    refused, rows = [query for query in queries if not query.wanted], np.arange(len(whole))
     found = []
-    for query in refused:
-        cosines, gallery = pictures @ vectors[query.text], np.flatnonzero(query.gallery)
-        spread = max(float(cosines.std()), 1e-6)
-        weigher, wanted = Weigher(half, signals), Wishes(wanted=((query.beside,),))
-        scores = cosines[gallery] + spread * weigher.weigh(wanted, gallery, pictures[gallery])
-        worth = spread * weigher.weigh(query.wishes, gallery, pictures[gallery])
-        found.append([average_precision(scores + one * worth, query.relevant[gallery]) for one in REFUSALS])
+    for known in _KNOWN:
+        keep = np.random.default_rng(0).random((len(signals.attributes), len(whole))) < known
+        cells = {
+            name: [sorted(sets[row]) if kept else [] for row, kept in zip(whole.tolist(), keep[place], strict=True)]
+            for place, name in enumerate(signals.attributes)
+            if name in tune.columns and (sets := tune.value_sets(name))
+        }
+        columns = {name: pa.array(lists, pa.list_(pa.string())) for name, lists in cells.items()}
+        weigher = Weigher(Items.of(pa.table({"id": pa.array(rows.astype(str).tolist()), **columns})), signals)
+        for query in refused:
+            cosines, gallery = pictures @ vectors[query.text], np.flatnonzero(query.gallery)
+            spread, wanted = max(float(cosines.std()), 1e-6), Wishes(wanted=((query.beside,),))
+            scores = cosines[gallery] + spread * weigher.weigh(wanted, gallery, pictures[gallery])
+            worth = spread * weigher.weigh(query.wishes, gallery, pictures[gallery])
+            value = query.relevant[gallery].astype(float) - query.has[gallery]
+            found.append([first_answers(scores + one * worth, value) for one in REFUSALS])
     return replace(signals, refusal=_chosen(np.array(found), REFUSALS)) if found else signals
 
 
@@ -143,6 +152,11 @@ def average_precision(scores: Float[np.ndarray, " n"], relevant: Bool[np.ndarray
     ranked = relevant[np.argsort(-scores, kind="stable")]
     places = np.flatnonzero(ranked)
     return float((np.arange(1, len(places) + 1) / (places + 1)).mean()) if len(places) else 0.0
+
+
+def first_answers(scores: Float[np.ndarray, " n"], value: Float[np.ndarray, " n"]) -> float:
+    """Mean value of the first ten; ties go by place."""
+    return float(value[np.argsort(-scores, kind="stable")[:_TOP]].mean())
 
 
 def _queries(signals: Signals, tune: Catalogue, prompts: Prompts, whole: np.ndarray) -> Iterator[_Query]:
@@ -176,7 +190,7 @@ def _queries(signals: Signals, tune: Catalogue, prompts: Prompts, whole: np.ndar
                 for wanted, wishes, text, relevant in cases:
                     some = len(set(products[relevant]))
                     if some >= _FEWEST and relevant.sum() < gallery.sum():
-                        yield _Query(name, wanted, wishes, Value(other, partner), text, gallery, relevant)
+                        yield _Query(name, wanted, wishes, Value(other, partner), text, gallery, relevant, has)
 
 
 def _said(prompts: Prompts, attribute: str, value: str) -> str:

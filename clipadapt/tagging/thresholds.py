@@ -34,6 +34,8 @@ from clipadapt.towers.encoder import Encoder
 
 log = logging.getLogger(__name__)
 
+THRESHOLDS = "thresholds.json"
+"""In a run's or release's folder."""
 SCHEMA_VERSION = 3
 """2: probabilities did not take into account how frequent values are."""
 CONFIDENCE = 0.9

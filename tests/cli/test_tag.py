@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from clipadapt.cli import tag as verb
 from clipadapt.data.garments.write import draw
-from clipadapt.errors import CatalogueError, ConfigError
+from clipadapt.errors import CatalogueError, ConfigError, UsageError
 from clipadapt.evaluation.results import Results
+from clipadapt.search.wishes import QUERIES, Signals
+from clipadapt.tagging.thresholds import THRESHOLDS, Thresholds
 from clipadapt.towers.small import create_small
 
 WORDS = """
@@ -42,6 +44,30 @@ def run(world, *arguments: str, source: Path | None = None):
 
 
 COLUMNS = ("--attribute", "category", "--attribute", "colour")
+
+
+def test_what_is_fitted_alone_lies_where_a_run_or_release_keeps_it(world, tmp_path):
+    found = run(world, *COLUMNS, "--fit", str(tmp_path / "kept"), "--tune", "0.4", "--precision", "0.2")
+    assert found.exit_code == 0, found.output
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [QUERIES, THRESHOLDS]
+    assert Thresholds.load(tmp_path / "kept" / THRESHOLDS).precision == 0.2
+    assert set(Signals.load(tmp_path / "kept" / QUERIES).attributes) == {"category", "colour"}
+    tagged = run(world, *COLUMNS, "--out", str(tmp_path / "t.csv"), "--tune", "0.4", "--precision", "0.2")
+    assert tagged.exit_code == 0, tagged.output
+    for name in (QUERIES, THRESHOLDS):
+        assert (tmp_path / f"t.{name}").read_bytes() == (tmp_path / "kept" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "--out"), (("--out", "t.csv", "--fit", "kept"), "one of them"), (("--fit", "kept", "--queue"), "--queue"),
+        (("--fit", "kept", "--against", "m"), "--against"), (("--fit", "kept", "--thresholds", "t"), "--thresholds"),
+    ],
+)  # fmt: skip
+def test_fitting_tags_nothing(world, arguments, said):
+    found = run(world, *arguments)
+    assert isinstance(found.exception, UsageError) and said in str(found.exception)
 
 
 def test_tags_thresholds_report_and_table(world, tmp_path):

@@ -11,6 +11,7 @@ from clipadapt.deploy.bundle import gather
 from clipadapt.errors import AdapterError, GateError, ModelError, SpaceError, StoreError, UsageError
 from clipadapt.evaluation.gate import Gate
 from clipadapt.export import export
+from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 
 
@@ -125,6 +126,21 @@ def test_a_damaged_index_is_refused(run: Run, gate: Path) -> None:
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(StoreError, match="another sha256"):
+        gather(run, Gate.load(gate))
+
+
+def test_thresholds_that_a_run_keeps_go_with_it_if_they_are_of_its_model(run: Run, gate: Path) -> None:
+    spaces, words = gather(run, Gate.load(gate)).spaces, Prompts.load(run.config.prompts).digest
+
+    def keep(image: str) -> None:
+        document = {"model": {"image_space": image, "text_space": spaces.text}, "prompts": {"digest": words}}
+        (run.path / "thresholds.json").write_text(json.dumps(document))
+
+    keep(spaces.image)
+    bundle = gather(run, Gate.load(gate))
+    assert "thresholds.json" in {file.target for file in bundle.files} and "thresholds.json" in bundle.described
+    keep("image-elsewhere")
+    with pytest.raises(SpaceError, match=r"thresholds.json is of image-elsewhere.*clipadapt tag --model .* --fit RUN"):
         gather(run, Gate.load(gate))
 
 

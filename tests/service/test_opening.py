@@ -41,6 +41,14 @@ def test_an_index_shows_the_pictures_that_it_was_built_from(built: Path, serving
     made.retire()
 
 
+def test_a_run_is_served_with_the_thresholds_that_it_keeps(built: Path, tmp_path: Path):
+    (tmp_path / "adapter").mkdir()
+    assert find(str(tmp_path)).thresholds is None
+    (tmp_path / "thresholds.json").write_text("{}")
+    assert find(f"run:{tmp_path}").thresholds == tmp_path / "thresholds.json"
+    assert find(str(built)).thresholds is None
+
+
 def test_an_index_whose_pictures_are_gone_is_searched_on(built: Path, serving: Serving):
     shutil.rmtree(built.parent / "shop")
     made = Opener(serving).open(find(str(built)))

@@ -7,7 +7,15 @@ from squares import SquareEncoder
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.vectors import VectorCache
 from clipadapt.search.wishes import Signals
-from clipadapt.tagging.query_weights import WEIGHTS, _chosen, average_precision, described, fit_weights, signals_of
+from clipadapt.tagging.query_weights import (
+    WEIGHTS,
+    _chosen,
+    average_precision,
+    described,
+    first_answers,
+    fit_weights,
+    signals_of,
+)  # fmt: skip
 from clipadapt.tagging.thresholds import fit
 
 WORDS = """
@@ -34,7 +42,8 @@ def test_a_model_that_sees_values_gets_weights_and_one_that_is_blind_gets_none(t
     blind = fitted(SquareEncoder("blind", blind=values), train, prompts)
     assert all(one.wanted == one.unwanted == 0 for one in blind.attributes.values())
     assert len(described(good)) == 3
-    assert good.refusal >= 1.0
+    assert good.refusal > 1.0
+    assert blind.refusal > 1.0  # half of the labels are known, and they are enough
     good.save(tmp_path / "queries.safetensors")
     again = Signals.load(tmp_path / "queries.safetensors")
     assert [one.wanted for one in again.attributes.values()] == [one.wanted for one in good.attributes.values()]
@@ -48,6 +57,14 @@ def test_average_precision_by_hand() -> None:
     assert average_precision(np.array([4.0, 3.0, 2.0, 1.0]), relevant) == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision(np.array([1.0, 2.0, 3.0, 4.0]), relevant) == pytest.approx((1 / 2 + 2 / 4) / 2)
     assert average_precision(np.ones(4), np.zeros(4, bool)) == 0.0
+
+
+def test_what_is_refused_counts_against_the_first_ten_answers_as_much_as_what_is_right_for_them() -> None:
+    value = np.array([*([1.0] * 6), *([-1.0] * 3), *([0.0] * 5), 1.0])
+    assert first_answers(-np.arange(15.0), value) == pytest.approx((6 - 3) / 10)
+    assert first_answers(np.zeros(15), value) == pytest.approx((6 - 3) / 10)
+    assert first_answers(np.arange(15.0), value) == pytest.approx((1 - 3 + 1) / 10)
+    assert first_answers(np.array([1.0, 2.0]), np.array([1.0, -1.0])) == 0.0
 
 
 def test_a_weight_needs_a_gain_that_is_shown() -> None:
