@@ -298,7 +298,7 @@ def _head_faults(config: Config) -> Iterator[str]:
         yield f"head linear: tells one value of each item, and {', '.join(multi)} may have several; take it out"
     odd = [
         f"loss.{name}"
-        for name in ("name", "logit_scale", "keep", "anchor", "value_vectors")
+        for name in ("name", "logit_scale", "keep", "anchor", "value_vectors", "dims")
         if getattr(config.loss, name) != Loss.model_fields[name].default
     ]
     odd += ["train.text_warmup"] if config.train.text_warmup else []

@@ -51,6 +51,10 @@ class Loss(Section):
     """attributes: a vector per value is learned from the base's picture vectors, and this is the weight of the term
     that pulls the value's texts to it in the text warm-up. The vectors are trained on with the towers and stay with the
     adapter; 0: none are learned."""
+    dims: tuple[Count, ...] = ()
+    """First dimensions that are trained to do by themselves, from many to few, such as [256, 128, 64]; the loss is the
+    mean over them and the whole vector. Indexes may then keep the first ones alone (`index build --dims`). Towers have
+    no more to do for it."""
     wordings: Annotated[int, Field(ge=0)] = 1
     """attributes: texts drawn for each value and step, in many wordings; 0: one, in the prompts file's alone."""
 
@@ -62,6 +66,13 @@ class Loss(Section):
         close = difflib.get_close_matches(name, LOSSES, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(LOSSES)}"
         raise ValueError(f"no loss of that name; {hint}; one of your own is written as MODULE:CLASS")
+
+    @field_validator("dims")
+    @classmethod
+    def _falling(cls, dims: tuple[int, ...]) -> tuple[int, ...]:
+        if list(dims) != sorted(set(dims), reverse=True):
+            raise ValueError(f"write each once, from many to few: {sorted(set(dims), reverse=True)}")
+        return dims
 
     @model_validator(mode="after")
     def _options_have_a_taker(self) -> Self:

@@ -20,7 +20,10 @@ from tiny_models import OPEN_CLIP, write_open_clip
 from training_material import configured, material
 
 from clipadapt.config import Config
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.garments.write import draw
 from clipadapt.runs import Run
+from clipadapt.search.vectors import Vectors
 from clipadapt.training import checkpoints
 
 __all__ = ["configured", "material"]
@@ -171,6 +174,26 @@ def test_accelerate_takes_the_flags_of_its_recipe(tmp_path: Path):
     assert (parsed.main_process_ip, parsed.main_process_port) == ("127.0.0.1", 29500)
     assert parsed.module and parsed.training_script == "clipadapt.launch"
     assert parsed.training_script_args == ["--config", "configs/mine.yaml", "train.lr=2e-4"]
+
+
+@pytest.mark.slow
+def test_an_array_of_jobs_embeds_a_catalogue(tmp_path: Path):
+    model, source = write_open_clip(tmp_path / "model", OPEN_CLIP["clip"]), draw(tmp_path / "shop", items=24, size=32)
+    about = ["--model", str(model), "--source", str(source), "--split", "train", "--shard", "4"]
+    said = []
+    for job in (11, 10):  # of an array that begins at 10
+        settings = environment(SLURM_ARRAY_TASK_MIN=10, SLURM_ARRAY_TASK_ID=job, SLURM_ARRAY_TASK_COUNT=2)
+        command = ["bash", str(RECIPES / "embed_array.sbatch"), *about, "--out", str(tmp_path / "out")]
+        done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0].startswith("part 2/2 is done") and "vectors of" in said[1]
+    pictures = Catalogue.load(source, "train")
+    assert Vectors.open(tmp_path / "out").items.ids() == pictures.ids
+    done = subprocess.run(
+        ["bash", str(RECIPES / "embed_array.sbatch")], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0 and "submit this as an array" in done.stderr
 
 
 @pytest.mark.parametrize("recipe", ["torchrun.sh", "accelerate.sh"])

@@ -245,6 +245,15 @@ def test_a_batch_of_one_has_no_other_captions_to_compare_with(file: Path, loss: 
     assert Config.load(file, [*one, "loss.name=attributes"]).train.batch_size == 1
 
 
+def test_first_dimensions_fall(file: Path) -> None:
+    assert Config.load(file, ["loss.dims=[128, 64]"]).loss.dims == (128, 64)
+    for wrong in ("[64, 128]", "[64, 64]"):
+        with pytest.raises(ConfigError, match=r"loss\.dims: write each once, from many to few: \["):
+            Config.load(file, [f"loss.dims={wrong}"])
+    with pytest.raises(ConfigError, match=r"head linear.*leave out loss\.dims"):
+        Config.load(file, ["loss.dims=[64]", "head=linear"])
+
+
 def test_a_loss_is_a_name_or_a_class_and_a_slip_is_one_fault(file: Path) -> None:
     assert Config.load(file, ["loss.name=shop.losses:Focal", "loss.options={gamma: 2}"]).loss.options == {"gamma": 2}
     with pytest.raises(ConfigError, match=r"1 fault.*\n  - loss\.name: no loss of that name; did you mean softmax"):

@@ -2,6 +2,7 @@
 
     clipadapt embed --model run:runs/fashion --source shop --split train --out vectors/shop
     torchrun --nproc_per_node 4 -m clipadapt.cli embed ...          # shards shared by four processes
+    clipadapt embed ... --part 3/8                                  # by eight jobs of any scheduler, one disk
 
 Stopped and started again, it goes on where it was. Progress and broken pictures go to stderr, one line of figures to
 stdout.
@@ -30,18 +31,30 @@ def command(
     precision: options.Precision = "fp32",
     device: options.Device = "auto",
     workers: Workers = None,
+    part: Annotated[
+        str | None, typer.Option("--part", help="K/N: this job's share, beside N - 1 others on one disk; no launcher.")
+    ] = None,
     shard: Annotated[int, typer.Option("--shard", min=1, help="Pictures per shard, lost at most to a kill.")] = 1024,
 ) -> None:
     """Turn the pictures of a catalogue into vectors."""
     from clipadapt.inputs import resolve
     from clipadapt.processes import is_main_process
     from clipadapt.processes.exchange import leave
-    from clipadapt.search.embed import embed
+    from clipadapt.search.embed import Part, embed, embed_part
+    from clipadapt.search.vectors import Vectors
 
     inputs = resolve(model=model, **catalogue)
     pictures = inputs.items(split or inputs.data.splits.train)
-    made = embed(encoder(model, precision, device), pictures, out, shard=shard, workers=workers)
-    leave()
+    share, loaded = None if part is None else Part.parse(part), encoder(model, precision, device)
+    if share is None:
+        made = embed(loaded, pictures, out, shard=shard, workers=workers)
+        leave()
+    else:
+        left = embed_part(loaded, pictures, out, share, shard=shard, workers=workers)
+        if left:
+            typer.echo(f"part {part} is done; {left} shard(s) of other parts are missing still")
+            return
+        made = Vectors.open(out)
     if is_main_process():
         facts = json.loads((out / "embed.json").read_text(encoding="utf-8"))
         speed = f", {facts['images_per_second']} images/s" if facts["images_per_second"] else ""

@@ -56,6 +56,10 @@ def build(
     vectors: Given = None,
     factory: Annotated[str, typer.Option("--factory", help="auto, Flat, IVF1024,SQ8,RFlat, HNSW32,Flat, ...")] = "auto",
     recall: Recall = 0.99,
+    dims: Annotated[
+        int | None,
+        typer.Option("--dims", min=1, help="Keep the first N dimensions alone, as loss.dims trains; default: all."),
+    ] = None,
     precision: options.Precision = "fp32",
     device: options.Device = "auto",
     workers: Workers = None,
@@ -68,8 +72,9 @@ def build(
     given, shown = _given(model, split, vectors, catalogue)
     loaded = encoder(model, precision, device)
     built = Built.build(
-        _embedded(loaded, given, workers), out, encoder=loaded, factory=factory, target=_target(recall), shown=shown
-    )
+        _embedded(loaded, given, workers), out, encoder=loaded, factory=factory, target=_target(recall), shown=shown,
+        dims=dims,
+    )  # fmt: skip
     typer.echo(f"{len(built)} items in {out}: {built.meta.factory}, {_recalls(built.meta.measured)}")
     typer.echo(f'search it: clipadapt index search {out} --text "..."', err=True)
 
@@ -166,7 +171,8 @@ def info(index: Index, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(json.loads(meta.to_json()) | facts, indent=1))
         return
-    typer.echo(f"{count} items ({vectors} vectors of {meta.dim} dimensions), columns: {', '.join(columns)}")
+    kept = f"the first {meta.dim} of {meta.whole}" if meta.whole is not None else f"{meta.dim}"
+    typer.echo(f"{count} items ({vectors} vectors of {kept} dimensions), columns: {', '.join(columns)}")
     for column, separator in separators.items():
         typer.echo(f"several values in {column}, split at {separator!r}")
     typer.echo(f"model {meta.model or 'unknown'}, {meta.image_space}")

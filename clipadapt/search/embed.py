@@ -4,23 +4,25 @@
         items.parquet   one row per vector: id, product, every other column
         embed.json      image_space, model, counts, and each broken picture with file, row and reason
 
-Pictures go in shards; a finished shard is never computed again, and OUT appears when all are there. On the CPU each
-worker thread decodes and encodes batches of its own on one core: no core waits for a decoder or for the slowest part of
-another's matrix product. Vectors are those of `encoder.encode_images`, to rounding. Knows nothing of indexes.
+Pictures go in shards (vector_shards.py); a finished shard is never computed again, and OUT appears when all are there.
+They are made by processes of one launch, or by jobs that know nothing of each other, each its part.
+On the CPU each worker thread decodes and encodes batches of its own on one core: no core waits for a decoder or for the
+slowest part of another's matrix product. Vectors are those of `encoder.encode_images`, to rounding. Knows nothing of
+indexes.
 """
 
 import contextlib
-import io
 import json
 import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
+import filelock
 import numpy as np
 import pyarrow.parquet as pq
 import torch
@@ -29,14 +31,15 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from clipadapt import places
-from clipadapt.atomic import atomic_folder, atomic_write
+from clipadapt.atomic import atomic_folder
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.errors import CatalogueError, ModelError, UsageError
+from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
 from clipadapt.processes import refuse_broken_world
 from clipadapt.processes.exchange import Processes, only_processors
 from clipadapt.progress import Bar, bar
 from clipadapt.search.items import Items, first_faults
 from clipadapt.search.models import remembered
+from clipadapt.search.vector_shards import Shards, refuse_other
 from clipadapt.search.vectors import Broken, Vectors
 from clipadapt.towers.encoder import Encoder, TorchEncoder
 
@@ -68,7 +71,28 @@ def embed_pictures(
         worker = stack.enter_context(_Worker(encoder, catalogue, workers))
         moved = shown or stack.enter_context(bar(len(catalogue), "embedding", "images"))
         vectors, broken = worker.run(np.arange(len(catalogue)), moved)
-    return _joined(encoder, catalogue, [vectors], broken)
+    items, listed = _items(catalogue, broken)
+    kept = vectors[[row not in broken for row in range(len(catalogue))]] if broken else vectors
+    return Vectors(kept, items, encoder.image_space, encoder.name, listed)
+
+
+class Part(NamedTuple):
+    """Which of a job's shards a process makes that knows nothing of the others: number `at` of `of`, from 1."""
+
+    at: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From 3/8.
+
+        Raises:
+            UsageError: not of that form, or 9/8.
+        """
+        at, _, of = text.partition("/")
+        if not (at.isdecimal() and of.isdecimal() and 1 <= int(at) <= int(of)):
+            raise UsageError(f"part {text!r}: write which part of how many, from 1/8 to 8/8")
+        return cls(int(at), int(of))
 
 
 def embed(
@@ -86,50 +110,85 @@ def embed(
     Raises:
         UsageError: the folder, or what was begun beside it, is of another model or catalogue.
         ModelError, CatalogueError: as embed_pictures.
-        StoreError: the disk refuses.
+        StoreError: the disk refuses, or a shard was changed meanwhile.
     """
     folder, catalogue = Path(out), catalogue.permitted("index")
-    plan = _plan(encoder, catalogue, shard)
-    if (folder / "embed.json").exists():
-        _same(plan, folder, folder / "embed.json")
+    shards = _shards(encoder, catalogue, folder, shard)
+    if _finished(shards, folder):
         return Vectors.open(folder)
     processes = Processes(PartialState(cpu=only_processors()))
     refuse_broken_world(processes.count)
-    partial = folder.with_name(folder.name + ".partial")
     if processes.main:
-        if (partial / "plan.json").exists():
-            _same(plan, partial, partial / "plan.json")
-        atomic_write(partial / "plan.json", json.dumps(plan, indent=1))
+        shards.begin()
     processes.wait()
     start = time.perf_counter()
-    done = _run_shards(encoder, catalogue, partial, plan, processes, workers)
+    mine = [number for number in shards.missing() if number % processes.count == processes.rank]
+    processes.wait()  # or one that another process has just written would be counted as there
+    done = _make(encoder, catalogue, shards, mine, workers)
     processes.wait()
     if processes.main:
-        elapsed = max(time.perf_counter() - start, 1e-9)
-        _assemble(encoder, catalogue, partial, folder, plan, {"embedded_now": done, "seconds": round(elapsed, 3)})
-        shutil.rmtree(partial, ignore_errors=True)
+        _assemble(encoder, catalogue, shards, folder, done, time.perf_counter() - start)
     processes.wait()
     return Vectors.open(folder)
 
 
-def _run_shards(
-    encoder: Encoder, catalogue: Catalogue, partial: Path, plan: dict[str, object], processes: Processes,
-    workers: int | None,
-) -> int:  # fmt: skip
-    """The share of one process in what is not there yet; how many pictures that was."""
-    size = int(str(plan["shard"]))
-    starts = range(0, len(catalogue), size)
-    mine = [(number, start) for number, start in enumerate(starts) if number % processes.count == processes.rank]
-    todo = [(number, start) for number, start in mine if not _shard(partial, number).with_suffix(".json").exists()]
-    rows = [np.arange(start, min(start + size, len(catalogue))) for _, start in todo]
-    total = sum(map(len, rows))
+def embed_part(
+    encoder: Encoder,
+    catalogue: Catalogue,
+    out: str | Path,
+    part: Part,
+    *,
+    shard: int = SHARD,
+    workers: int | None = None,
+) -> int:
+    """One part of the same job, by a process that meets no other but on the disk that they share: an array of jobs.
+
+    Whoever makes the last missing shard puts all of them together. Returns how many shards are missing still; 0: OUT is
+    there. Parts of other counts, and `embed` itself, may go on with what is there.
+
+    Raises:
+        UsageError, ModelError, CatalogueError, StoreError: as `embed`.
+    """
+    folder, catalogue = Path(out), catalogue.permitted("index")
+    shards = _shards(encoder, catalogue, folder, shard)
+    if _finished(shards, folder):
+        return 0
+    shards.begin()
+    start = time.perf_counter()
+    mine = [number for number in shards.missing() if number % part.of == part.at - 1]
+    done = _make(encoder, catalogue, shards, mine, workers)
+    left = shards.missing()
+    if not left:
+        try:
+            with filelock.FileLock(shards.folder / "lock"):
+                if not _finished(shards, folder):
+                    _assemble(encoder, catalogue, shards, folder, done, time.perf_counter() - start)
+        except (OSError, StoreError):
+            if not _finished(shards, folder):
+                raise
+    if _finished(shards, folder):  # perhaps by another part, whatever was missing a moment ago
+        shutil.rmtree(shards.folder, ignore_errors=True)
+        return 0
+    return len(left)
+
+
+def _finished(shards: Shards, folder: Path) -> bool:
+    """Raises:
+    UsageError: the folder is of another job.
+    """
+    if not (folder / "embed.json").exists():
+        return False
+    refuse_other(shards.plan, folder, folder / "embed.json")
+    return True
+
+
+def _make(encoder: Encoder, catalogue: Catalogue, shards: Shards, numbers: Sequence[int], workers: int | None) -> int:
+    """Makes shards; how many pictures they hold."""
+    total = sum(len(shards.rows(number)) for number in numbers)
     with _Worker(encoder, catalogue, workers) as worker, bar(total, "embedding", "images") as shown:
-        for (number, _), chosen in zip(todo, rows, strict=True):
-            vectors, broken = worker.run(chosen, shown)
-            _save(_shard(partial, number), vectors)
-            atomic_write(
-                _shard(partial, number).with_suffix(".json"), json.dumps([one._asdict() for one in broken.values()])
-            )  # last: it says that the shard is whole
+        for number in numbers:
+            vectors, broken = worker.run(np.array(shards.rows(number)), shown)
+            shards.write(number, vectors, list(broken.values()))
     return total
 
 
@@ -190,67 +249,58 @@ class _Worker:
         return vectors, broken
 
 
-def _plan(encoder: Encoder, catalogue: Catalogue, shard: int) -> dict[str, object]:
-    """What makes two jobs the same job."""
-    return {
+def _shards(encoder: Encoder, catalogue: Catalogue, folder: Path, size: int) -> Shards:
+    """With what makes two jobs the same job."""
+    plan = {
         "image_space": encoder.image_space,
         "precision": str(getattr(encoder, "precision", "fp32")),
         "fingerprint": catalogue.fingerprint,
         "pictures": len(catalogue),
-        "shard": shard,
+        "shard": size,
     }
+    return Shards(folder.with_name(folder.name + ".partial"), plan)
 
 
-def _same(plan: dict[str, object], folder: Path, file: Path) -> None:
-    there = json.loads(file.read_text(encoding="utf-8"))
-    differing = [f"{key} {there.get(key)!r}, not {value!r}" for key, value in plan.items() if there.get(key) != value]
-    if differing:
-        raise UsageError(f"{folder}: holds vectors of another job ({'; '.join(differing)}); "
-                         "name another --out, or remove that folder")  # fmt: skip
-
-
-def _assemble(
-    encoder: Encoder, catalogue: Catalogue, partial: Path, folder: Path, plan: dict[str, object], done: dict[str, float]
-) -> None:
-    shards = [_shard(partial, number) for number in range(-(-len(catalogue) // int(str(plan["shard"]))))]
-    listed = [Broken(**row) for shard in shards for row in json.loads(shard.with_suffix(".json").read_text("utf-8"))]
+def _assemble(encoder: Encoder, catalogue: Catalogue, shards: Shards, folder: Path, done: int, elapsed: float) -> None:
+    """Writes the folder from the shards, one in memory at a time, and removes them."""
     row_of = {item: row for row, item in enumerate(catalogue.ids)}
-    whole = _joined(encoder, catalogue, (np.load(shard) for shard in shards), {row_of[one.id]: one for one in listed})
-    meta = {
-        "schema_version": 1, **plan, "model": remembered(encoder.name, folder),
-        "source": places.public(catalogue.source), "split": catalogue.split,
-        "dim": encoder.dim, "vectors": len(whole.items), **done,
-        "images_per_second": round(done["embedded_now"] / done["seconds"], 2) if done["seconds"] else None,
-        "broken": [one._asdict() for one in whole.broken],
-    }  # fmt: skip
     with atomic_folder(folder) as staging:
-        np.save(staging / "vectors.npy", whole.vectors, allow_pickle=False)
-        pq.write_table(whole.items.table, staging / "items.parquet")
+        broken: dict[int, Broken] = {}
+        place = 0
+        written = None
+        for number in range(len(shards)):
+            vectors, faults = shards.read(number)
+            broken |= {row_of[one.id]: one for one in faults}
+            if written is None:
+                shape = len(catalogue), encoder.dim
+                written = np.lib.format.open_memmap(staging / "all.npy", mode="w+", dtype=np.float32, shape=shape)
+            kept = vectors[[row not in broken for row in shards.rows(number)]]
+            written[place : place + len(kept)] = kept
+            place += len(kept)
+        items, listed = _items(catalogue, broken)
+        vectors = np.empty((0, encoder.dim), np.float32) if written is None else written[:place]
+        np.save(staging / "vectors.npy", vectors, allow_pickle=False)
+        (staging / "all.npy").unlink(missing_ok=True)
+        pq.write_table(items.table, staging / "items.parquet")
+        elapsed = max(round(elapsed, 3), 1e-9)
+        meta = {
+            "schema_version": 1, **shards.plan, "model": remembered(encoder.name, folder),
+            "source": places.public(catalogue.source), "split": catalogue.split, "dim": encoder.dim,
+            "vectors": len(items), "embedded_now": done, "seconds": elapsed,
+            "images_per_second": round(done / elapsed, 2), "broken": [one._asdict() for one in listed],
+        }  # fmt: skip
         (staging / "embed.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.rmtree(shards.folder, ignore_errors=True)
 
 
-def _joined(
-    encoder: Encoder, catalogue: Catalogue, parts: "Iterator[np.ndarray] | list[np.ndarray]", broken: dict[int, Broken]
-) -> Vectors:
-    vectors = np.concatenate(list(parts)) if len(catalogue) else np.empty((0, encoder.dim), np.float32)
+def _items(catalogue: Catalogue, broken: Mapping[int, Broken]) -> tuple[Items, tuple[Broken, ...]]:
+    """The items whose pictures have vectors, and the other pictures in order."""
     kept = np.array([row not in broken for row in range(len(catalogue))], bool)
-    if not kept.any():
-        first = next(iter(broken.values())).reason if broken else "the split is empty"
-        raise CatalogueError(f"{catalogue.source}: not one of {len(catalogue)} pictures can be embedded; {first}")
-    table = catalogue.table().filter(kept)
     ordered = tuple(broken[row] for row in sorted(broken))
+    if not kept.any():
+        first = ordered[0].reason if ordered else "the split is empty"
+        raise CatalogueError(f"{catalogue.source}: not one of {len(catalogue)} pictures can be embedded; {first}")
     if ordered:
         lines = first_faults([one.reason for one in ordered])
         log.warning("%d of %d pictures are broken and have no vector:%s", len(ordered), len(catalogue), lines)
-    return Vectors(vectors[kept], Items.of(table, catalogue.separators), encoder.image_space, encoder.name, ordered)
-
-
-def _shard(partial: Path, number: int) -> Path:
-    return partial / f"{number:06d}.npy"
-
-
-def _save(path: Path, vectors: np.ndarray) -> None:
-    """A whole .npy file or none."""
-    content = io.BytesIO()
-    np.save(content, vectors, allow_pickle=False)
-    atomic_write(path, content.getvalue())
+    return Items.of(catalogue.table().filter(kept), catalogue.separators), ordered

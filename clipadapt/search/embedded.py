@@ -94,6 +94,7 @@ class Embedded:
         meta = _meta(
             tuned, target, tuned.points,
             image_space=source.image_space, model=model, catalogue=catalogue, left_out=len(source.broken),
+            whole=source.whole,
         )  # fmt: skip
         versions.write(Contents((base_segment(tuned.engine, source.items, meta),), source.items, meta, queries))
 
@@ -198,7 +199,7 @@ class Embedded:
 
     def upsert(self, more: Vectors, *, replace: bool) -> Change:
         """See backend.py."""
-        vectors = unit_vectors(more.vectors, more.items)
+        vectors = unit_vectors(self.meta.fitting(more).vectors, more.items)
         if vectors.shape[1] != self.meta.dim:
             raise SpaceError(f"vectors of {vectors.shape[1]} dimensions for an index of {self.meta.dim}")
         ids = more.items.ids()
@@ -359,7 +360,7 @@ def _live_vectors(now: Contents) -> Float[np.ndarray, "live dim"]:
 
 def _kept(meta: Meta) -> dict[str, Any]:
     """What a rebuild does not change."""
-    return meta.model_dump(include={"image_space", "model", "catalogue", "left_out"})
+    return meta.model_dump(include={"image_space", "model", "catalogue", "left_out", "whole"})
 
 
 def _meta(tuned: Tuned, target: Target, points: Sequence[Point], **about: Any) -> Meta:

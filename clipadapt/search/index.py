@@ -29,8 +29,8 @@ from clipadapt.search.items import Items, Value
 from clipadapt.search.meta import Meta, Target
 from clipadapt.search.opening import build_backend, open_backend, refuse_target
 from clipadapt.search.query import Compiler, Item, Query, QueryPart
-from clipadapt.search.tune import QUERIES, sample_texts
-from clipadapt.search.vectors import Vectors
+from clipadapt.search.tune import text_queries
+from clipadapt.search.vectors import Vectors, first
 from clipadapt.search.wishes import Signals
 from clipadapt.towers.protocol import Encoder, TextEncoder
 from clipadapt.towers.text_only import text_tower
@@ -56,7 +56,7 @@ class Index:
         self._words: TextEncoder | None = None
         self._model = model
         self._expand = expand
-        self.signals = signals
+        self.signals = signals if signals is None else signals.first(backend.meta.dim, backend.meta.whole)
         """What pictures say of values that queries wish for; None: labels alone."""
         self._loading = threading.RLock()
 
@@ -104,6 +104,7 @@ class Index:
         texts: Sequence[str] | Float[np.ndarray, "texts dim"] | None = None,
         shown: Data | None = None,
         seed: int = 0,
+        dims: int | None = None,
     ) -> Self:
         """Embeds if need be, trains, adds, measures, and writes a new version at `out`.
 
@@ -111,6 +112,8 @@ class Index:
             source: vectors from `embed`, or a catalogue whose pictures `encoder` encodes.
             texts: queries that recall is measured with, or their vectors; None makes some up from the items' values.
             shown: the data section of the catalogue that shows the items, remembered for `clipadapt serve`.
+            dims: how many of the first dimensions to keep, which does little harm where training was for it
+                (`loss.dims`); None: all. Queries are cut alike.
 
         Raises:
             UsageError: a vector without direction, a factory that cannot be, a catalogue without an encoder.
@@ -126,7 +129,8 @@ class Index:
             source = embed_pictures(encoder, source)
         if encoder is not None and encoder.image_space != source.image_space:
             raise SpaceError(_space_mismatch(encoder.name, encoder.image_space, "these vectors", source.image_space))
-        queries = _text_vectors(texts, source.items, encoder, source.vectors.shape[-1], seed)
+        source = source if dims is None else source.shortened(dims)
+        queries = text_queries(texts, source, encoder, seed)
         backend = build_backend(source, out, factory=factory, target=target, texts=queries, shown=shown, seed=seed)
         return cls(backend, encoder=encoder)
 
@@ -237,6 +241,10 @@ class Index:
         """
         return self.backend.vector(item)
 
+    def cut(self, vector: Float[np.ndarray, " whole"]) -> Float[np.ndarray, " dim"]:
+        """A picture's vector by the index's model, in as many dimensions as the index keeps."""
+        return first(vector, self.meta.dim) if len(vector) == self.meta.whole else vector
+
     def encoded(self, query: QueryPart | Query) -> Float[np.ndarray, " dim"]:
         """The vector that a query is searched with.
 
@@ -338,7 +346,9 @@ class Index:
         def words() -> TextEncoder:
             return self._text_encoder() if encoder is None else chosen()
 
-        return Compiler(self.meta.dim, words, chosen, self.vector, self._spread, self._expand, self.signals)
+        return Compiler(
+            self.meta.dim, words, chosen, self.vector, self._spread, self._expand, self.signals, self.meta.whole
+        )
 
     def _text_encoder(self) -> TextEncoder:
         """The whole encoder where it is loaded already, else the text tower alone where that can be had."""
@@ -375,17 +385,6 @@ def _several(queries: QueryPart | Query | Sequence[QueryPart | Query]) -> Sequen
     if isinstance(queries, np.ndarray):
         return [queries] if queries.ndim == 1 else list(queries)
     return queries
-
-
-def _text_vectors(
-    texts: Sequence[str] | np.ndarray | None, items: Items, encoder: Encoder | None, dim: int, seed: int
-) -> Float[np.ndarray, "texts dim"]:
-    if isinstance(texts, np.ndarray):
-        return np.ascontiguousarray(texts, np.float32)
-    queries = list(texts) if texts is not None else sample_texts(items, QUERIES, seed)
-    if encoder is None or encoder.context_length is None or not queries:
-        return np.empty((0, dim), np.float32)
-    return encoder.encode_texts(queries).cpu().numpy()
 
 
 def _space_mismatch(first: str, first_space: str, second: str, second_space: str) -> str:

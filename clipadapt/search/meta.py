@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clipadapt.errors import StoreError, listing
 from clipadapt.search.engine import SearchParams
 from clipadapt.search.recall import AT, Kind, Point
+from clipadapt.search.vectors import Vectors
 from clipadapt.sections import describe
 
 _GROWTH = 2.0
@@ -74,6 +75,8 @@ class Meta(_Part):
     is named."""
     factory: str
     dim: int
+    whole: int | None = None
+    """Dimensions of the model's vectors, of which the index keeps the first `dim`; null: all of them."""
     metric: Literal["inner_product"] = "inner_product"
     faiss: str | None = None
     """Version of faiss that the recall was measured with; null: not known."""
@@ -114,6 +117,10 @@ class Meta(_Part):
             raise StoreError(f"{path}: not an index of this version:{faults}\nbuild the index again") from error
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {error}; build the index again") from error
+
+    def fitting(self, more: Vectors) -> Vectors:
+        """Vectors of the model, cut as those of the index are; others as they come."""
+        return more.shortened(self.dim) if more.vectors.shape[1] == self.whole else more
 
     @property
     def memory(self) -> int:

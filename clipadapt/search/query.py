@@ -27,6 +27,7 @@ from clipadapt.search.recall import Kind
 from clipadapt.search.understanding.reader import understand
 from clipadapt.search.understanding.vocabulary import Value, Vocabulary
 from clipadapt.search.understanding.words import tokens
+from clipadapt.search.vectors import first
 from clipadapt.search.wishes import NO_WISHES, Signals, Wishes
 from clipadapt.towers.protocol import Encoder, TextEncoder
 from clipadapt.towers.value_vectors import ValueVectors
@@ -118,6 +119,8 @@ class Compiler:
     """What is encoded for a text, averaged: templates and synonyms of a prompts file; None: the text itself."""
     signals: Signals | None = None
     """What pictures say of values that are wished for; None: labels alone."""
+    whole: int | None = None
+    """Dimensions of the encoders' vectors, of which the first `dim` are searched with; None: all of them."""
 
     def compile(self, queries: Sequence[Query]) -> list[CompiledQuery]:
         """One vector per query; texts and pictures of all of them are encoded together.
@@ -166,8 +169,8 @@ class Compiler:
     def _vectors(self, parts: Sequence[QueryPart]) -> list[np.ndarray]:
         texts = list(dict.fromkeys(part for part in parts if isinstance(part, str)))
         pictures = [part for part in parts if isinstance(part, Image.Image)]
-        of_picture = iter(self.encoder().encode_images(pictures).cpu().numpy()) if pictures else iter(())
-        of_text = dict(zip(texts, self._texts(texts), strict=True)) if texts else {}
+        of_picture = map(self._cut, self.encoder().encode_images(pictures).cpu().numpy()) if pictures else iter(())
+        of_text = dict(zip(texts, map(self._cut, self._texts(texts)), strict=True)) if texts else {}
         found = []
         for part in parts:
             if isinstance(part, str):
@@ -184,7 +187,11 @@ class Compiler:
             raise UsageError(f"{encoder.name} has no text tower; search with a picture, or name another --model")
         return encode_words(encoder, texts, self.expand)
 
+    def _cut(self, vector: np.ndarray) -> np.ndarray:
+        return first(vector, self.dim) if len(vector) == self.whole else vector
+
     def _checked(self, vector: np.ndarray) -> np.ndarray:
+        vector = self._cut(vector) if vector.ndim == 1 else vector
         if vector.shape != (self.dim,):
             raise SpaceError(
                 f"a query vector has shape {vector.shape}, the index holds vectors of {self.dim} dimensions"

@@ -29,7 +29,9 @@ from clipadapt.search.recall import (
     picture_queries,
     with_truth,
 )
+from clipadapt.search.vectors import Vectors, first
 from clipadapt.search.views import Texts
+from clipadapt.towers.protocol import Encoder
 
 QUERIES = 300
 """Queries of each kind that are measured: recall is then known to about half a point."""
@@ -116,7 +118,8 @@ def candidates(count: int, dim: int) -> list[str]:
     usual = choose_factory(max(count, 20_000), dim)
     cells = usual.split(",")[0]
     pieces = max(divisor for divisor in range(1, dim // 4 + 2) if dim % divisor == 0)
-    others = (f"{cells},Flat", f"{cells},SQ8,RFlat", f"{cells},PQ{pieces},RFlat")
+    others = [f"{cells},Flat", f"{cells},SQ8,RFlat", f"{cells},PQ{pieces},RFlat"]
+    others += [f"{cells},PQ{dim // 4}x4fsr,RFlat"] if dim % 4 == 0 else []
     kinds = ["Flat"] if count <= _GRAPHS else []
     kinds += [usual, *(other for other in others if other != usual)] if count >= 2_000 else []
     return kinds + (["HNSW32,Flat"] if 2_000 <= count <= _GRAPHS else [])
@@ -153,6 +156,29 @@ def choose(
             f"no factory reaches the target:{listing(reports)}\nask for less, or name others with --factory"
         )
     return best, points
+
+
+def text_queries(
+    texts: Sequence[str] | Float[np.ndarray, "texts dim"] | None,
+    source: Vectors,
+    encoder: Encoder | None,
+    seed: int = 0,
+) -> Float[np.ndarray, "texts dim"]:
+    """Vectors of text queries that recall is measured with, in as many dimensions as the source's; none where there is
+    no text tower to encode them.
+
+    Args:
+        texts: queries, or their vectors; None makes some up from the items' values.
+    """
+    dim = source.vectors.shape[-1]
+    if isinstance(texts, np.ndarray):
+        vectors = np.ascontiguousarray(texts, np.float32)
+    else:
+        queries = list(texts) if texts is not None else sample_texts(source.items, QUERIES, seed)
+        if encoder is None or encoder.context_length is None or not queries:
+            return np.empty((0, dim), np.float32)
+        vectors = encoder.encode_texts(queries).cpu().numpy()
+    return first(vectors, dim) if vectors.shape[1] == source.whole else vectors
 
 
 def sample_texts(items: Items, count: int, seed: int = 0) -> list[str]:

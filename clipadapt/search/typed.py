@@ -141,7 +141,7 @@ def same_but(
     """
     if not changes.strip() or len(changes) > LONGEST:
         raise UsageError(f"say in 1 to {LONGEST:,} characters what should be other than in the picture: 'red'")
-    vector = index.vector(start.id) if isinstance(start, Item) else np.asarray(start, np.float32)
+    vector = index.vector(start.id) if isinstance(start, Item) else index.cut(np.asarray(start, np.float32))
     found = understand(changes, vocabulary, parser)
     had = _values_of(start, vector, index, vocabulary)
     exchanged = {value.attribute for one in found.wanted for value in one}

@@ -12,8 +12,11 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from clipadapt import places
-from clipadapt.errors import StoreError
+from clipadapt.errors import StoreError, UsageError
 from clipadapt.search.items import Items
+
+_NOTHING = 1e-12
+"""Length under which a vector has no direction."""
 
 
 class Broken(NamedTuple):
@@ -34,6 +37,21 @@ class Vectors(NamedTuple):
     image_space: str
     model: str | None
     broken: tuple[Broken, ...] = ()
+    whole: int | None = None
+    """Dimensions of the model's vectors, where these are only the first of them."""
+
+    def shortened(self, dim: int) -> Self:
+        """The first dimensions alone, of unit length again.
+
+        Raises:
+            UsageError: there are not so many.
+        """
+        there = self.vectors.shape[1]
+        if not 1 <= dim <= there:
+            raise UsageError(f"{dim} dimensions of vectors that have {there}; name 1 to {there} of them")
+        if dim == there:
+            return self
+        return self._replace(vectors=first(self.vectors, dim), whole=self.whole or there)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -61,3 +79,10 @@ class Vectors(NamedTuple):
         if len(vectors) != len(table):
             raise StoreError(f"{folder}: {len(vectors)} vectors for {len(table)} items; embed again")
         return made
+
+
+def first(vectors: Float[np.ndarray, "*n dim"], dim: int) -> Float[np.ndarray, "*n first"]:
+    """The first dimensions, of unit length again; vectors without direction there stay as they are."""
+    short = np.array(vectors[..., :dim], np.float32)
+    lengths = np.linalg.norm(short, axis=-1, keepdims=True)
+    return short / np.where(lengths > _NOTHING, lengths, 1.0)

@@ -31,8 +31,8 @@ MISSED = 0.01
 """Share of the results that may be expected to be missing."""
 _FIRST = 2
 """Candidates per result, to begin with: as a plain search."""
-_WIDER = np.sqrt(_FIRST)
-"""Times as many cells are looked into as for a plain search, whose recall was measured for fewer results."""
+_WIDER = 1.25
+"""Times as many cells are looked into as for a plain search, whose recall was measured for half as many results."""
 _WEIGHED = 8
 """Candidates per result that are weighed at once, to begin with."""
 _SHARES = (1 / 32, 1 / 4)

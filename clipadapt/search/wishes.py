@@ -29,6 +29,7 @@ from clipadapt.prompts import Prompts
 from clipadapt.recognition.calibration import Scale, sigmoid, softmax
 from clipadapt.search.items import Items
 from clipadapt.search.understanding.vocabulary import Value
+from clipadapt.search.vectors import first
 from clipadapt.search.views import Texts
 
 _SCHEMA_VERSION = 2
@@ -81,6 +82,11 @@ class Signal:
     """Weight of the probability that an item has a wanted value; 0: tune cannot tell."""
     unwanted: float = 0.0
     """The same of the probability that it does not have one."""
+
+    def first(self, dim: int) -> "Signal":
+        """By the vectors' first dimensions."""
+        lengths = np.linalg.norm(self.vectors, axis=1, keepdims=True)
+        return replace(self, vectors=lengths * first(self.vectors, dim))
 
     def probabilities(self, pictures: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n v"]:
         """Of every value."""
@@ -175,6 +181,15 @@ class Signals:
             raise ConfigError(
                 f"{path}: cannot be read as {QUERIES} ({error}); write it again with clipadapt tag"
             ) from error
+
+    def first(self, dim: int, whole: int | None) -> "Signals":
+        """For an index that keeps the first `dim` of `whole` dimensions; None: all of them, and nothing changes.
+
+        Each value's vector keeps its length, so that cosines stay on the scale that probabilities were fitted on.
+        """
+        if whole is None:
+            return self
+        return replace(self, attributes={name: one.first(dim) for name, one in self.attributes.items()})
 
     def weighed(self, weights: Mapping[str, tuple[float, float]]) -> "Signals":
         """The same with weights (wanted, unwanted) of attributes; the others keep theirs."""

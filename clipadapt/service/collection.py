@@ -162,7 +162,11 @@ class Collection:
             )
         if picture is not None:
             return self.tagger(self.vector_of(picture, uploads))
-        return self.tagger(self.index.vector(self._known(item or "").id))
+        known, meta = self._known(item or ""), self.index.meta
+        if meta.whole is not None:
+            what = f"the index keeps {meta.dim} of {meta.whole} dimensions, and tags need all of them"
+            raise Problem(400, "short_vectors", f"{what}; send the picture")
+        return self.tagger(self.index.vector(known.id))
 
     def acquire(self) -> None:
         """It stays open until `release`."""

@@ -23,6 +23,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import TrainingError
 from clipadapt.losses.captions import CaptionPairs, caption_loss, mean_of
 from clipadapt.losses.keep import anchor_loss, keep_loss
+from clipadapt.losses.prefixes import prefix
 from clipadapt.losses.tiled import Pairs
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.wordings import Wordings
@@ -31,10 +32,8 @@ from clipadapt.training.bank import Bank
 from clipadapt.training.captions import CaptionBatch, Captions
 from clipadapt.training.labels import Labels, labels_of
 from clipadapt.training.mixing import Mix
+from clipadapt.training.scores import Scores
 from clipadapt.training.value_vectors import ValueTable
-
-JUDGED = 512
-"""Pictures of a batch whose accuracy is measured; more would cost time and tell little."""
 
 
 class TextBatch(NamedTuple):
@@ -215,8 +214,23 @@ class Objective:
         Raises:
             TrainingError: the batch holds nothing to learn from.
         """
+        whole = self._loss(text_batch, image, text, scale, bias, base)
+        dims = [dim for dim in self._config.dims if dim < image.shape[1]]
+        if not dims:
+            return whole
+        shorter = {
+            f"first {dim}": self._loss(text_batch, prefix(image, dim), prefix(text, dim), scale, bias, base).loss
+            for dim in dims
+        }
+        total = torch.stack([whole.loss, *shorter.values()]).mean()
+        return whole._replace(loss=total, parts=whole.parts | {name: one.detach() for name, one in shorter.items()})
+
+    def _loss(
+        self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None, base: Base | None
+    ) -> Outcome:
+        """Of the vectors at one length; the base's answers are those of its whole vectors at any."""
         parts: dict[str, Tensor] = {}
-        scores = _Scores(image.device)
+        scores = Scores(image.device)
         total = image.new_zeros((), dtype=torch.promote_types(image.dtype, torch.float32))
         for name, term, weight in self._attribute_terms(text_batch, image, text, scale, scores):
             parts[name] = term
@@ -246,16 +260,18 @@ class Objective:
 
     def _text_terms(self, text_batch: TextBatch, text: Tensor) -> Iterator[tuple[str, Tensor, float]]:
         """(name, value, weight) of the terms that look at texts alone."""
+        dim = text.shape[1]
         if self._targets:
             weights = sum(labels.weight for labels in self.labels)
             pulls = [
-                labels.weight / weights * anchor_loss(text[rows], self._targets[labels.attribute]).mean()
+                labels.weight / weights * anchor_loss(text[rows], prefix(self._targets[labels.attribute], dim)).mean()
                 for labels in self.labels
                 for rows in text_batch.values[labels.attribute]
             ]
             yield "pull", torch.stack(pulls).sum() / max(1, self._config.wordings), self._config.value_vectors
         if text_batch.anchors is not None and text_batch.anchor_vectors is not None:
-            yield "anchor", anchor_loss(text[text_batch.anchors], text_batch.anchor_vectors).mean(), self._config.anchor
+            anchors = prefix(text_batch.anchor_vectors, dim)
+            yield "anchor", anchor_loss(text[text_batch.anchors], anchors).mean(), self._config.anchor
 
     def _answers_term(self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
         """How far the answers to one attribute's values moved from the base's, in both directions."""
@@ -284,7 +300,7 @@ class Objective:
             yield "vectors", self.table.vectors(labels.attribute), 1.0
 
     def _attribute_terms(
-        self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor, scores: "_Scores"
+        self, text_batch: TextBatch, image: Tensor, text: Tensor, scale: Tensor, scores: "Scores"
     ) -> Iterator[tuple[str, Tensor, float]]:
         """(name, value, weight) of the terms over labels: recognition and search, by texts and by value vectors; each
         the weighted mean over attributes.
@@ -299,7 +315,8 @@ class Objective:
         weights = sum(labels.weight for labels in self.labels)  # those beside weigh like one of them
         gallery = self._gallery(text_batch, image)
         for labels in (*self.labels, *self.beside):
-            for number, (by, vectors, share) in enumerate(self.value_rows(labels, text_batch, text)):
+            for number, (by, whole, share) in enumerate(self.value_rows(labels, text_batch, text)):
+                vectors = prefix(whole, image.shape[1])
                 factor = share * labels.weight / weights
                 mix, tau = text_batch.mix, self._config.logit_adjustment
                 terms = labels.terms(text_batch.items, image, vectors, scale, mix, tau)
@@ -319,41 +336,12 @@ class Objective:
         if self.bank is None or text_batch.mix is not None:
             return text_batch.items, image
         rows, vectors = self.bank.beside(text_batch.items, step=text_batch.step)
-        return torch.cat([text_batch.items, rows]), torch.cat([image, vectors.to(image)])
+        return torch.cat([text_batch.items, rows]), torch.cat([image, prefix(vectors, image.shape[1]).to(image)])
 
 
 def _with_anchors(text_batch: TextBatch, rows: dict[str, int], chosen: Chosen) -> TextBatch:
     at = torch.tensor([rows.setdefault(text, len(rows)) for text in chosen.texts])
     return text_batch._replace(texts=list(rows), anchors=at, anchor_vectors=chosen.vectors, group=chosen.group)
-
-
-class _Scores:
-    """Counts right answers; the prior is left out, as it is when recognising."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._right, self._judged, self._guessed = (torch.zeros((), device=device) for _ in range(3))
-
-    @torch.no_grad()
-    def values(self, labels: Labels, items: Tensor, image: Tensor, vectors: Tensor) -> None:
-        target = labels.target(items[:JUDGED]).to(image.device)
-        if target.ndim > 1:
-            return
-        best = (image[:JUDGED] @ vectors.T).argmax(1)
-        known = target >= 0
-        self._right += ((best == target) & known).sum()
-        self._judged += known.sum()
-        self._guessed += known.sum() / len(vectors)
-
-    @torch.no_grad()
-    def captions(self, captions: CaptionBatch, image: Tensor, text: Tensor) -> None:
-        positives, _ = captions.pairs(slice(0, min(JUDGED, len(image))), slice(0, len(text)))
-        best = (image[:JUDGED] @ text.T).argmax(1, keepdim=True)
-        self._right += positives.gather(1, best).sum()
-        self._judged += len(positives)
-        self._guessed += positives.float().mean(1).sum()
-
-    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self._right, self._judged, self._guessed
 
 
 def _mixed(captions: CaptionBatch, mix: Mix | None) -> Pairs:

@@ -32,7 +32,7 @@ def prepare(config: Config, device: torch.device | str) -> Prepared:
     """Loads, adapts and arranges the model of a config on a device.
 
     Raises:
-        ConfigError: options that contradict each other.
+        ConfigError: options that contradict each other, or the model's dimensions.
         ModelError: the model cannot be loaded, or has no text tower.
         AdapterError: adapters that are missing.
     """
@@ -51,6 +51,11 @@ def prepare(config: Config, device: torch.device | str) -> Prepared:
         raise ModelError(
             f"{model.name}: an image tower alone has no captions to train with; set head: linear, or choose a "
             "two-tower model"
+        )
+    if longer := [dim for dim in config.loss.dims if dim > encoder.dim]:
+        raise ConfigError(
+            f"loss.dims: the vectors of {model.name} have {encoder.dim} dimensions, fewer than "
+            f"{', '.join(map(str, longer))}; leave those out"
         )
     report = select_trainable(encoder, config.train, lora, config.seed)
     logit_scale = LogitScale(encoder, config.loss)

@@ -100,7 +100,9 @@ class References:
         if objective.table is None:
             return
         scale, tau, seed = float(self._logit_scale.scale().detach()), loss.logit_adjustment, self._config.seed
-        learned = learn(self._labels, pictures, scale=scale, tau=tau, search=loss.search, seed=seed, again=again)
+        learned = learn(
+            self._labels, pictures, scale=scale, tau=tau, search=loss.search, seed=seed, again=again, dims=loss.dims
+        )
         objective.table.start(learned)
         self._processes.share(list(objective.table.parameters()))
         self.average.restart()

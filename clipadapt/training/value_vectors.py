@@ -21,6 +21,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.losses.prefixes import prefix
 from clipadapt.towers.value_vectors import Cloud, Learned, ValueVectors
 from clipadapt.training.labels import Labels
 
@@ -96,6 +97,7 @@ def learn(
     search: float = 1.0,
     seed: int = 0,
     again: bool = False,
+    dims: Sequence[int] = (),
 ) -> dict[str, Float[Tensor, "v d"]]:
     """Attribute -> unit vector of each of its values, fitted over all items at once.
 
@@ -109,7 +111,9 @@ def learn(
         search: weight of the direction from values to items; that of the other is 1.
         seed: of the first vectors.
         again: the pictures were trained by value vectors: more steps, and a factor of 100 at least.
+        dims: first dimensions that are to do by themselves, as in `loss.dims`.
     """
+    lengths = [pictures.shape[1], *(dim for dim in dims if dim < pictures.shape[1])]
     steps, rate = (STEPS_AGAIN, RATE_AGAIN) if again else (STEPS, RATE)
     draws = torch.Generator().manual_seed(seed)
     factor = torch.tensor(max(scale, SCALE_AGAIN) if again else scale, device=pictures.device)
@@ -124,10 +128,14 @@ def learn(
             some = items
             if len(items) > size:
                 some = items[torch.randperm(len(items), generator=draws)[:size].to(items.device)]
-            vectors = F.normalize(free, dim=-1)
-            loss = attribute.terms(some, pictures[some], vectors, factor, None, tau).mean()
-            if search:
-                loss = loss + search * attribute.search_terms(some, pictures[some], vectors, factor, None).mean()
+            losses = []
+            for dim in lengths:
+                vectors, shown = prefix(F.normalize(free, dim=-1), dim), prefix(pictures[some], dim)
+                loss = attribute.terms(some, shown, vectors, factor, None, tau).mean()
+                if search:
+                    loss = loss + search * attribute.search_terms(some, shown, vectors, factor, None).mean()
+                losses.append(loss)
+            loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

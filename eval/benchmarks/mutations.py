@@ -165,7 +165,7 @@ MUTATIONS = [
          'if results.config["prompts"]["digest"] != prompts.digest:', "if False:", BUNDLE),
         ("a report against another base is let in", "deploy/bundle.py", "        if spaces != base:\n",
          "        if False:\n", BUNDLE),
-        ("files are not read before promotion", "deploy/releases.py", "manifest, verify=True)",
+        ("files are not read before promotion", "deploy/releases.py", "manifest, verify=verify)",
          "manifest, verify=False)", RELEASES),
         ("rollback returns to the oldest", "deploy/releases.py", "target = left[0]\n", "target = left[-1]\n",
          RELEASES),

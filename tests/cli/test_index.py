@@ -46,6 +46,18 @@ def test_every_result_meets_every_condition(index: str, capsys: pytest.CaptureFi
     assert 0 < len(wanted) < 22 and {hit["id"] for hit in hits} == wanted
 
 
+def test_an_index_of_the_first_dimensions_says_so(
+    index: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = Index.open(index)
+    whole = Vectors(opened.backend.vectors(opened.ids()), opened.items, "image-x", "run:somewhere")
+    Index.build(whole, tmp_path / "short", factory="Flat", dims=4)
+    assert cli.main(["index", "info", str(tmp_path / "short")]) == 0
+    assert "24 vectors of the first 4 of 8 dimensions" in capsys.readouterr().out
+    assert found(str(tmp_path / "short"), capsys, "-k", "3")
+    assert cli.main(["index", "info", index]) == 0 and "24 vectors of 8 dimensions" in capsys.readouterr().out
+
+
 def test_as_many_results_as_were_asked_for_one_to_a_product(index: str, capsys: pytest.CaptureFixture[str]) -> None:
     hits = found(index, capsys, "-k", "3")
     assert len({hit["product"] for hit in hits}) == len(hits) == 3

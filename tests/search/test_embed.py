@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,7 +10,7 @@ import torch
 
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
-from clipadapt.search.embed import embed, embed_pictures
+from clipadapt.search.embed import Part, embed, embed_part, embed_pictures
 from clipadapt.search.vectors import Vectors
 
 
@@ -161,3 +162,65 @@ def test_two_processes_share_the_shards(shop, tmp_path):
     assert done.stdout.count("12 vectors of") == 1
     alone = embed_pictures(load(str(model)), Catalogue.load(shop, "train"))
     np.testing.assert_allclose(Vectors.open(tmp_path / "out").vectors, alone.vectors, atol=2e-6)
+
+
+def test_parts_that_know_nothing_of_each_other_make_what_one_job_makes(painter, catalogue, tmp_path):
+    left = [embed_part(painter(), catalogue, tmp_path / "out", Part(at, 3), shard=2) for at in (2, 3)]
+    assert left == [4, 2] and not (tmp_path / "out").exists()
+    encoder = painter()
+    assert embed_part(encoder, catalogue, tmp_path / "out", Part(1, 3), shard=2) == 0
+    assert sum(encoder.encoded) == 4
+    whole = embed(painter(), catalogue, tmp_path / "whole", shard=2)
+    np.testing.assert_array_equal(Vectors.open(tmp_path / "out").vectors, whole.vectors)
+    assert Vectors.open(tmp_path / "out").items.table.equals(whole.items.table)
+    assert not (tmp_path / "out.partial").exists()
+    assert embed_part(encoder, catalogue, tmp_path / "out", Part(2, 3), shard=2) == 0
+    assert sum(encoder.encoded) == 4, "what is there is not made again"
+
+
+def test_a_part_that_was_lost_is_made_by_any_job(painter, catalogue, tmp_path):
+    for at in (1, 3):
+        embed_part(painter(), catalogue, tmp_path / "out", Part(at, 3), shard=2)
+    (tmp_path / "out.partial" / "000000.npy").unlink()
+    encoder = painter()
+    assert embed_part(encoder, catalogue, tmp_path / "out", Part(1, 1), shard=2) == 0
+    assert sum(encoder.encoded) == 6, "the part that never ran, and the file that was lost"
+    np.testing.assert_array_equal(Vectors.open(tmp_path / "out").vectors, embed_pictures(painter(), catalogue).vectors)
+
+
+def test_a_shard_that_was_changed_is_named_and_made_again(painter, catalogue, tmp_path):
+    embed_part(painter(), catalogue, tmp_path / "out", Part(1, 2), shard=2)
+    shard = tmp_path / "out.partial" / "000002.npy"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(StoreError, match=r"000002\.npy: another sha256.*run the same command again"):
+        embed(painter(), catalogue, tmp_path / "out", shard=2)
+    assert not (tmp_path / "out").exists()
+    encoder = painter()
+    made = embed(encoder, catalogue, tmp_path / "out", shard=2)
+    assert sum(encoder.encoded) == 2
+    np.testing.assert_array_equal(made.vectors, embed_pictures(painter(), catalogue).vectors)
+
+
+def test_parts_of_another_job_are_refused(painter, catalogue, tmp_path):
+    embed_part(painter(), catalogue, tmp_path / "out", Part(1, 2), shard=2)
+    with pytest.raises(UsageError, match=r"out\.partial: holds vectors of another job \(image_space 'colours'"):
+        embed_part(painter("others"), catalogue, tmp_path / "out", Part(2, 2), shard=2)
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", ""])
+def test_what_is_no_part(text):
+    with pytest.raises(UsageError, match="write which part of how many"):
+        Part.parse(text)
+
+
+def test_jobs_that_end_at_once_leave_one_whole_folder(painter, catalogue, tmp_path):
+    expected = embed_pictures(painter(), catalogue).vectors
+    for attempt in range(3):
+        out = tmp_path / f"out{attempt}"
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(embed_part, painter(), catalogue, out, Part(at, 4), shard=1) for at in (1, 2, 3, 4)]
+        assert 0 in [job.result() for job in jobs]
+        np.testing.assert_array_equal(Vectors.open(out).vectors, expected)
+        assert not out.with_name(out.name + ".partial").exists()

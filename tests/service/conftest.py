@@ -53,10 +53,11 @@ def collection_of(index_folder: Path, shop: Path, encoder: Encoder) -> Iterator[
     made: list[Collection] = []
 
     def make(
-        name: str = "000001", *, pictures: bool = True, gather_ms: float = 3.0, by: Encoder = encoder
-    ) -> Collection:
+        name: str = "000001", *, pictures: bool = True, gather_ms: float = 3.0, by: Encoder = encoder,
+        folder: Path = index_folder,
+    ) -> Collection:  # fmt: skip
         batched = BatchedEncoder(by, gather_ms=gather_ms, remembered=100)
-        index = Index.open(index_folder, encoder=batched)
+        index = Index.open(folder, encoder=batched)
         shown = ItemPictures.of(resolve(source=str(shop)), index.ids()) if pictures else None
         made.append(Collection(name, index, batched, "torch", shown))
         return made[-1]

@@ -12,6 +12,7 @@ from clipadapt.errors import ConfigError
 from clipadapt.inputs import resolve
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.vectors import VectorCache
+from clipadapt.search.index import Index
 from clipadapt.service.tagger import Tagger
 from clipadapt.tagging.tag import tag
 from clipadapt.tagging.thresholds import Thresholds, fit
@@ -84,6 +85,20 @@ def test_tags_are_those_of_the_command(client_of, collection_of, shop: Path, enc
     assert {one["attribute"] for one in by_item} == set(expected.columns)
     assert client.post("/tags", json={"item": "nobody"}).status_code == 404
     assert client.post("/tags", json={"item": item}, params={"x": "y"}).status_code == 200
+
+
+def test_tags_of_an_item_whose_index_keeps_some_dimensions_want_its_picture(
+    client_of, collection_of, shop: Path, encoder, prompts: Path, thresholds: Path, tmp_path: Path
+):
+    pictures, folder = resolve(source=str(shop)).items("train"), tmp_path / "index"
+    short = Index.build(pictures, folder, encoder=encoder, dims=encoder.dim // 2)
+    collection = collection_of(folder=folder)
+    collection.tagger = Tagger(thresholds, str(prompts), encoder)
+    client = client_of(collection=collection)
+    answer = client.post("/tags", json={"item": short.ids()[0]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "short_vectors")
+    assert client.post("/tags", files={"image": pictures.picture_bytes(0)}).json()["tags"]
+    assert client.post("/search", json={"text": "a red shirt", "k": 2}).json()["hits"]
 
 
 def test_tags_of_an_index_without_thresholds_are_refused_with_the_reason(client):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import TrainingError
 from clipadapt.prompts import Prompts
+from clipadapt.training.bank import Bank
 from clipadapt.training.captions import Captions
 from clipadapt.training.labels import Labels, labels_of
 from clipadapt.training.objective import Base, Objective
+from clipadapt.training.value_vectors import ValueTable
 
 
 @pytest.fixture
@@ -140,6 +143,57 @@ def test_parts_add_up_with_their_weights(catalogue: Catalogue, prompts: Prompts)
     assert float(objective.loss(text_batch, image, text, scale=SCALE, base=same).parts["keep"]) == pytest.approx(
         0, abs=1e-6
     )
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "multi_positive", "attributes"])
+def test_a_loss_over_dims_is_the_mean_of_those_of_shorter_vectors(catalogue: Catalogue, prompts: Prompts, name: str):
+    def made(**more: Any) -> Objective:
+        terms = {"search": 1.0, "value_vectors": 1.0, "wordings": 2} if name == "attributes" else {}
+        objective = Objective(Loss(name=name, **terms, **more), catalogue, prompts, seed=0)
+        if objective.labels:
+            learned = {one.attribute: unit(len(one.values), 7, dim) for one in objective.labels}
+            objective.table = ValueTable(objective.labels, dim).double()
+            objective.table.start(learned)
+            objective.bank = Bank(unit(len(catalogue), 8, dim), size=100, seed=0)
+            objective.set_targets(learned)
+        return objective
+
+    dim = 8
+    whole, nested = made(), made(dims=(8, 5, 2))
+    text_batch = whole.texts_for(ITEMS, epoch=0, step=0)
+    image, text = unit(10, 0, dim).requires_grad_(), unit(len(text_batch.texts), 1, dim)
+    expected = []
+    for length in (8, 5, 2):
+        cut = made()
+        if cut.table is not None and cut.bank is not None:
+            for rows in cut.table.rows:
+                rows.data = rows.data[:, :length].clone()
+            cut.bank.vectors.data = F.normalize(cut.bank.vectors.data[:, :length], dim=-1)
+            cut.set_targets({one.attribute: F.normalize(unit(len(one.values), 7, dim)[:, :length], dim=-1)
+                             for one in cut.labels})  # fmt: skip
+        short = [one if length == dim else F.normalize(one[:, :length], dim=-1) for one in (image, text)]
+        expected.append(cut.loss(text_batch, *short, scale=SCALE).loss)
+    outcome = nested.loss(text_batch, image, text, scale=SCALE)
+    torch.testing.assert_close(outcome.loss, torch.stack(expected).mean())
+    torch.testing.assert_close(outcome.parts["first 5"], expected[1].detach())
+    found = torch.autograd.grad(outcome.loss, image)[0]
+    torch.testing.assert_close(found, torch.autograd.grad(torch.stack(expected).mean(), image)[0])
+    plain = whole.loss(text_batch, image, text, scale=SCALE)
+    assert torch.equal(plain.loss, made(dims=(8,)).loss(text_batch, image, text, scale=SCALE).loss)
+    assert torch.equal(plain.loss, expected[0]) and plain.right == outcome.right
+
+
+def test_anchors_of_a_shorter_vector_are_the_bases_first_dimensions(catalogue: Catalogue, prompts: Prompts):
+    loss = Loss(name="attributes", caption_weight=0.0, anchor=1.0, dims=(3,))
+    objective = Objective(loss, catalogue, prompts, seed=0)
+    text_batch = objective.texts_for(ITEMS, epoch=0, step=0)
+    image, text = unit(10, 0, 6), unit(len(text_batch.texts), 1, 6)
+    kept = text_batch._replace(anchors=torch.tensor([0, 1]), anchor_vectors=text[:2])
+    assert float(objective.loss(kept, image, text, scale=SCALE).parts["anchor"]) == pytest.approx(0)
+    gain = (
+        objective.loss(kept, image, text, scale=SCALE).loss - objective.loss(text_batch, image, text, scale=SCALE).loss
+    )
+    assert float(gain) == pytest.approx(0, abs=1e-9)
 
 
 def test_fewer_captions_than_pictures_are_the_first(catalogue: Catalogue, prompts: Prompts):

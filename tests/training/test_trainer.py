@@ -145,6 +145,19 @@ PICTURES_FIRST: dict[str, Any] = {
 """The image tower by value vectors alone, and the text tower after it."""
 
 
+def test_first_dimensions_are_trained_as_well_and_the_same_after_a_stop(
+    configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sections = {**RECIPE, "loss": {**RECIPE["loss"], "dims": [8, 4]}}
+    whole = train(configured(**sections, output_dir=str(tmp_path / "whole")))
+    assert_resumes(configured, whole, monkeypatch, 3, sections)
+
+
+def test_dimensions_that_the_model_does_not_have_are_refused(configured: Make):
+    with pytest.raises(ConfigError, match=r"loss.dims: the vectors of .* have \d+ dimensions, fewer than 4096"):
+        train(configured(loss={"dims": [4096, 4]}))
+
+
 @pytest.mark.parametrize("saves", [1, 4, 7])
 def test_texts_that_come_last_are_the_same_after_a_stop(
     configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int

@@ -13,6 +13,7 @@ from torch import nn
 from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import AdapterError, SpaceError
+from clipadapt.losses.prefixes import prefix
 from clipadapt.towers.load import load
 from clipadapt.towers.value_vectors import VALUES, Cloud, Learned, ValueVectors
 from clipadapt.training import value_vectors
@@ -47,6 +48,33 @@ def test_directions_tell_values_apart_that_a_wide_common_part_hides(configured: 
         right = (pictures[known] @ vectors.T).argmax(1) == target[known]
         for value in range(len(vectors)):
             assert right[target[known] == value].float().mean() > 0.8
+
+
+def test_they_are_learned_to_do_by_their_first_dimensions_too(configured: Callable[..., Config]) -> None:
+    """What tells values apart lies four times as far apart in the last dimensions as in the first four."""
+    catalogue = load_splits(configured().data, 0).train
+    labels = labels_of(catalogue, {})
+    draws = torch.Generator().manual_seed(3)
+    pictures, items = 0.15 * torch.randn(len(catalogue), 16, generator=draws), torch.arange(len(catalogue))
+    for attribute in labels:
+        own = torch.randn(len(attribute.values), 16, generator=draws)
+        own[:, :4] /= 4
+        target = attribute.target(items)
+        pictures[target >= 0] += own[target[target >= 0]]
+    pictures = F.normalize(pictures, dim=-1)
+
+    def right(vectors: dict[str, torch.Tensor], length: int) -> float:
+        shares = []
+        for attribute in labels:
+            target = attribute.target(items)
+            best = (prefix(pictures, length) @ prefix(vectors[attribute.attribute], length).T).argmax(1)
+            shares.append((best == target)[target >= 0].float().mean())
+        return float(torch.stack(shares).mean())
+
+    plain, nested = (learn(labels, pictures, scale=50.0, tau=1.0, seed=0, dims=dims) for dims in ((), (4,)))
+    assert right(nested, 4) > right(plain, 4) and right(nested, 16) > 0.95
+    same = learn(labels, pictures, scale=50.0, tau=1.0, seed=0, dims=(16,))
+    assert all(torch.equal(plain[name], same[name]) for name in plain)
 
 
 def test_where_all_items_do_not_fit_each_step_takes_another_share(

@@ -266,7 +266,7 @@ class Swap:
                 made = self._pictures.vectors(ids[start : start + BATCH], shown)
                 if made.ids:
                     rows = self.source.items.taken(self.source.items.live_rows(made.ids))
-                    Index.build(Vectors(made.vectors, rows, space, None), self.work.index, factory="Flat")
+                    Index.build(self._cut(Vectors(made.vectors, rows, space, None)), self.work.index, factory="Flat")
                     written = Embedded(self.work.index, verify=False).vectors(made.ids)
                     ledger.add(made.ids, digests(self.source.vectors(made.ids)), digests(written))
                     done = True
@@ -277,10 +277,15 @@ class Swap:
             mirror.run(mirror.look(), shown)
         refuse_missing(mirror, self._most_missing)
         built = mirror.target
-        whole = Vectors(built.vectors(built.ids()), built.items.compacted(), space, None)
+        meta = built.meta
+        whole = Vectors(built.vectors(built.ids()), built.items.compacted(), space, None, whole=meta.whole)
         Index.build(
             whole, self.work.index, encoder=self._pictures.encoder, target=self.source.meta.target, shown=self.data
         )
+
+    def _cut(self, vectors: Vectors) -> Vectors:
+        """In as many dimensions as the live index keeps."""
+        return vectors.shortened(self.source.meta.dim) if self.source.meta.whole is not None else vectors
 
 
 def _index_of(releases: Releases, version: str) -> Embedded:

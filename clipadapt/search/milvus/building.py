@@ -36,12 +36,13 @@ def about(source: Vectors, folder: Path, shown: Data | None) -> dict[str, Any]:
         "model": source.model and remembered(source.model, folder),
         "catalogue": remembered_catalogue(shown, folder) if shown is not None else None,
         "left_out": len(source.broken),
+        "whole": source.whole,
     }
 
 
 def kept(meta: Meta, follows: str) -> dict[str, Any]:
     """The same of a version that another one follows."""
-    return meta.model_dump(include={"image_space", "model", "catalogue", "left_out"}) | {"follows": follows}
+    return meta.model_dump(include={"image_space", "model", "catalogue", "left_out", "whole"}) | {"follows": follows}
 
 
 def everything(server: Server, now: Version) -> tuple[Float[np.ndarray, "rows dim"], Items]:
