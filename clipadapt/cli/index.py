@@ -67,10 +67,13 @@ def build(
     """Build an index of a catalogue, or of vectors, and measure its recall."""
     from clipadapt.search.index import Index as Built
     from clipadapt.search.opening import refuse_target
+    from clipadapt.search.vectors import refuse_dims
 
     refuse_target(out)
     given, shown = _given(model, split, vectors, catalogue)
     loaded = encoder(model, precision, device)
+    if dims is not None:
+        refuse_dims(dims, loaded.dim)
     built = Built.build(
         _embedded(loaded, given, workers), out, encoder=loaded, factory=factory, target=_target(recall), shown=shown,
         dims=dims,

@@ -34,7 +34,7 @@ from clipadapt import places
 from clipadapt.atomic import atomic_folder
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
-from clipadapt.processes import refuse_broken_world
+from clipadapt.processes import refuse_broken_world, world_size
 from clipadapt.processes.exchange import Processes, only_processors
 from clipadapt.progress import Bar, bar
 from clipadapt.search.items import Items, first_faults
@@ -149,6 +149,11 @@ def embed_part(
     Raises:
         UsageError, ModelError, CatalogueError, StoreError: as `embed`.
     """
+    if world_size() > 1:
+        raise UsageError(
+            f"a part is made by one process, and this launch has {world_size()}; start it without a launcher, or leave "
+            "the part out: processes of one launch share all shards"
+        )
     folder, catalogue = Path(out), catalogue.permitted("index")
     shards = _shards(encoder, catalogue, folder, shard)
     if _finished(shards, folder):

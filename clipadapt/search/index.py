@@ -30,7 +30,7 @@ from clipadapt.search.meta import Meta, Target
 from clipadapt.search.opening import build_backend, open_backend, refuse_target
 from clipadapt.search.query import Compiler, Item, Query, QueryPart
 from clipadapt.search.tune import text_queries
-from clipadapt.search.vectors import Vectors, first
+from clipadapt.search.vectors import Vectors, first, refuse_dims
 from clipadapt.search.wishes import Signals
 from clipadapt.towers.protocol import Encoder, TextEncoder
 from clipadapt.towers.text_only import text_tower
@@ -124,6 +124,8 @@ class Index:
         if isinstance(source, Catalogue):
             if encoder is None:
                 raise UsageError("an index of a catalogue needs an encoder; load one, or give vectors")
+            if dims is not None:
+                refuse_dims(dims, encoder.dim)
             from clipadapt.search.embed import embed_pictures  # torch, which nothing else here needs
 
             source = embed_pictures(encoder, source)

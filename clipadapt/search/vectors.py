@@ -47,8 +47,7 @@ class Vectors(NamedTuple):
             UsageError: there are not so many.
         """
         there = self.vectors.shape[1]
-        if not 1 <= dim <= there:
-            raise UsageError(f"{dim} dimensions of vectors that have {there}; name 1 to {there} of them")
+        refuse_dims(dim, there)
         if dim == there:
             return self
         return self._replace(vectors=first(self.vectors, dim), whole=self.whole or there)
@@ -79,6 +78,16 @@ class Vectors(NamedTuple):
         if len(vectors) != len(table):
             raise StoreError(f"{folder}: {len(vectors)} vectors for {len(table)} items; embed again")
         return made
+
+
+def refuse_dims(dim: int, there: int) -> None:
+    """Before anything is encoded whose first dimensions are to be kept.
+
+    Raises:
+        UsageError: vectors have not so many.
+    """
+    if not 1 <= dim <= there:
+        raise UsageError(f"{dim} dimensions of vectors that have {there}; name 1 to {there} of them")
 
 
 def first(vectors: Float[np.ndarray, "*n dim"], dim: int) -> Float[np.ndarray, "*n first"]:

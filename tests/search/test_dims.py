@@ -56,6 +56,13 @@ def test_dimensions_that_are_not_there(vectors_of, place, dims):
         Index.build(vectors_of(50), place, dims=dims)
 
 
+def test_dimensions_that_are_not_there_are_refused_before_anything_is_encoded(painter, shop, place):
+    encoder = painter()
+    with pytest.raises(UsageError, match="7 dimensions of vectors that have 6"):
+        Index.build(Catalogue.load(shop, "train"), place, encoder=encoder, dims=7)
+    assert not encoder.encoded
+
+
 def test_all_of_them_are_an_index_like_any_other(vectors_of, place):
     assert Index.build(vectors_of(50), place, dims=32).meta.whole is None
 

@@ -209,6 +209,12 @@ def test_parts_of_another_job_are_refused(painter, catalogue, tmp_path):
         embed_part(painter("others"), catalogue, tmp_path / "out", Part(2, 2), shard=2)
 
 
+def test_a_part_under_a_launcher_is_refused(painter, catalogue, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="a part is made by one process, and this launch has 2"):
+        embed_part(painter(), catalogue, tmp_path / "out", Part(1, 2))
+
+
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", ""])
 def test_what_is_no_part(text):
     with pytest.raises(UsageError, match="write which part of how many"):
