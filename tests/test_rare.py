@@ -23,6 +23,7 @@ from clipadapt.export.strength_search import search
 from clipadapt.inputs import resolve
 from clipadapt.launch import Ending
 from clipadapt.recognition.accuracy import MIN_ITEMS
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.runs import Run
 from clipadapt.statistics.results import MeasuredRows
 from clipadapt.statistics.rows import FileWording, Row
@@ -67,7 +68,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def reported(run: Run) -> Row:
     """The row of the report that ends a training."""
     inputs = resolve(model=f"run:{run.path}")
-    Ending.of(run.config, inputs).measure(run)
+    Ending.of(run.config, inputs).measure(run, VectorCache())
     return Results.load(run.report).headline(METRIC)
 
 

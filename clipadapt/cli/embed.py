@@ -3,20 +3,23 @@
     clipadapt embed --model run:runs/fashion --source shop --split train --out vectors/shop
     torchrun --nproc_per_node 4 -m clipadapt.cli embed ...          # shards shared by four processes
     clipadapt embed ... --part 3/8                                  # by eight jobs of any scheduler, one disk
+    clipadapt embed ... --engine ray --ray-address ray://head:10001 --actors 16        # by actors of a Ray cluster
 
 Stopped and started again, it goes on where it was. Progress and broken pictures go to stderr, one line of figures to
 stdout.
 """
 
+import functools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from clipadapt.cli import options
 
 if TYPE_CHECKING:
+    from clipadapt.data.catalogue import Catalogue
     from clipadapt.towers.encoder import Encoder
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads; default: as torch and the device ask.")]
@@ -34,19 +37,33 @@ def command(
     part: Annotated[
         str | None, typer.Option("--part", help="K/N: this job's share, beside N - 1 others on one disk; no launcher.")
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option("--engine", help="ray: actors of a Ray cluster; needs clipadapt[ray].")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="ray://HOST:10001, or auto; default: this machine alone.")
+    ] = None,
+    actors: Annotated[int, typer.Option("--actors", min=1, help="Of Ray; each takes --workers cores.")] = 2,
     shard: Annotated[int, typer.Option("--shard", min=1, help="Pictures per shard, lost at most to a kill.")] = 1024,
 ) -> None:
     """Turn the pictures of a catalogue into vectors."""
-    from clipadapt.inputs import resolve
+    from clipadapt.errors import UsageError
     from clipadapt.processes import is_main_process
     from clipadapt.processes.exchange import leave
     from clipadapt.search.embed import Part, embed, embed_part
     from clipadapt.search.vectors import Vectors
 
-    inputs = resolve(model=model, **catalogue)
-    pictures = inputs.items(split or inputs.data.splits.train)
-    share, loaded = None if part is None else Part.parse(part), encoder(model, precision, device)
-    if share is None:
+    if engine == "ray" and part is not None:
+        raise UsageError("--engine ray and --part both share the shards; leave one out")
+    share, opened = None if part is None else Part.parse(part), functools.partial(_opened, model, catalogue, split)
+    loaded, pictures = opened(precision, device)
+    if engine == "ray":
+        from clipadapt.search.embed_ray import Cluster, embed_by_ray
+
+        on_gpu = getattr(getattr(loaded, "device", None), "type", "cpu") == "cuda"
+        cluster = Cluster(ray_address, actors, workers or 1, 1 if on_gpu else 0)
+        made = embed_by_ray(functools.partial(opened, precision, device), loaded, pictures, out, cluster, shard=shard)
+    elif share is None:
         made = embed(loaded, pictures, out, shard=shard, workers=workers)
         leave()
     else:
@@ -59,6 +76,16 @@ def command(
         facts = json.loads((out / "embed.json").read_text(encoding="utf-8"))
         speed = f", {facts['images_per_second']} images/s" if facts["images_per_second"] else ""
         typer.echo(f"{len(made.items)} vectors of {facts['dim']} dimensions in {out}, {len(made.broken)} broken{speed}")
+
+
+def _opened(
+    model: str, catalogue: options.Catalogue, split: str | None, precision: options.Precision, device: str
+) -> "tuple[Encoder, Catalogue]":
+    """The model and the pictures that flags name."""
+    from clipadapt.inputs import resolve
+
+    inputs = resolve(model=model, **catalogue)
+    return encoder(model, precision, device), inputs.items(split or inputs.data.splits.train)
 
 
 def encoder(model: str, precision: options.Precision, device: str) -> "Encoder":

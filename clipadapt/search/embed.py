@@ -113,8 +113,8 @@ def embed(
         StoreError: the disk refuses, or a shard was changed meanwhile.
     """
     folder, catalogue = Path(out), catalogue.permitted("index")
-    shards = _shards(encoder, catalogue, folder, shard)
-    if _finished(shards, folder):
+    shards = shards_of(encoder, catalogue, folder, shard)
+    if finished(shards, folder):
         return Vectors.open(folder)
     processes = Processes(PartialState(cpu=only_processors()))
     refuse_broken_world(processes.count)
@@ -124,10 +124,10 @@ def embed(
     start = time.perf_counter()
     mine = [number for number in shards.missing() if number % processes.count == processes.rank]
     processes.wait()  # or one that another process has just written would be counted as there
-    done = _make(encoder, catalogue, shards, mine, workers)
+    done = make(encoder, catalogue, shards, mine, workers)
     processes.wait()
     if processes.main:
-        _assemble(encoder, catalogue, shards, folder, done, time.perf_counter() - start)
+        assemble(encoder, catalogue, shards, folder, done, time.perf_counter() - start)
     processes.wait()
     return Vectors.open(folder)
 
@@ -155,31 +155,33 @@ def embed_part(
             "the part out: processes of one launch share all shards"
         )
     folder, catalogue = Path(out), catalogue.permitted("index")
-    shards = _shards(encoder, catalogue, folder, shard)
-    if _finished(shards, folder):
+    shards = shards_of(encoder, catalogue, folder, shard)
+    if finished(shards, folder):
         return 0
     shards.begin()
     start = time.perf_counter()
     mine = [number for number in shards.missing() if number % part.of == part.at - 1]
-    done = _make(encoder, catalogue, shards, mine, workers)
+    done = make(encoder, catalogue, shards, mine, workers)
     left = shards.missing()
     if not left:
         try:
             with filelock.FileLock(shards.folder / "lock"):
-                if not _finished(shards, folder):
-                    _assemble(encoder, catalogue, shards, folder, done, time.perf_counter() - start)
+                if not finished(shards, folder):
+                    assemble(encoder, catalogue, shards, folder, done, time.perf_counter() - start)
         except (OSError, StoreError):
-            if not _finished(shards, folder):
+            if not finished(shards, folder):
                 raise
-    if _finished(shards, folder):  # perhaps by another part, whatever was missing a moment ago
+    if finished(shards, folder):  # perhaps by another part, whatever was missing a moment ago
         shutil.rmtree(shards.folder, ignore_errors=True)
         return 0
     return len(left)
 
 
-def _finished(shards: Shards, folder: Path) -> bool:
-    """Raises:
-    UsageError: the folder is of another job.
+def finished(shards: Shards, folder: Path) -> bool:
+    """Whether the job's folder is there.
+
+    Raises:
+        UsageError: it is of another job.
     """
     if not (folder / "embed.json").exists():
         return False
@@ -187,7 +189,7 @@ def _finished(shards: Shards, folder: Path) -> bool:
     return True
 
 
-def _make(encoder: Encoder, catalogue: Catalogue, shards: Shards, numbers: Sequence[int], workers: int | None) -> int:
+def make(encoder: Encoder, catalogue: Catalogue, shards: Shards, numbers: Sequence[int], workers: int | None) -> int:
     """Makes shards; how many pictures they hold."""
     total = sum(len(shards.rows(number)) for number in numbers)
     with _Worker(encoder, catalogue, workers) as worker, bar(total, "embedding", "images") as shown:
@@ -254,8 +256,8 @@ class _Worker:
         return vectors, broken
 
 
-def _shards(encoder: Encoder, catalogue: Catalogue, folder: Path, size: int) -> Shards:
-    """With what makes two jobs the same job."""
+def shards_of(encoder: Encoder, catalogue: Catalogue, folder: Path, size: int) -> Shards:
+    """A job's shards, with what makes two jobs the same job."""
     plan = {
         "image_space": encoder.image_space,
         "precision": str(getattr(encoder, "precision", "fp32")),
@@ -266,7 +268,7 @@ def _shards(encoder: Encoder, catalogue: Catalogue, folder: Path, size: int) -> 
     return Shards(folder.with_name(folder.name + ".partial"), plan)
 
 
-def _assemble(encoder: Encoder, catalogue: Catalogue, shards: Shards, folder: Path, done: int, elapsed: float) -> None:
+def assemble(encoder: Encoder, catalogue: Catalogue, shards: Shards, folder: Path, done: int, elapsed: float) -> None:
     """Writes the folder from the shards, one in memory at a time, and removes them."""
     row_of = {item: row for row, item in enumerate(catalogue.ids)}
     with atomic_folder(folder) as staging:
