@@ -6,10 +6,12 @@
     seal(folder)                                   cuts off what dead writers left half-written
     part = Part.new(folder, "events", now)
     part.append(lines)                             all of them, or none and an error
+    part.flush()                                   on the disk
 
 A part belongs to one process, which keeps a lock on it: that is how others tell a part that is being written from one
-whose writer died. Lines are flushed to the disk before `append` returns. When a disk is full, a part is cut back to its
-last whole line, so that a broken line never stands between two others. Nothing here knows what a line says.
+whose writer died. What was appended is the system's and outlives the process; what was flushed outlives the machine,
+too. When a disk is full, a part is cut back to its last whole line, so that a broken line never stands between two
+others. Nothing here knows what a line says.
 """
 
 import contextlib
@@ -71,7 +73,7 @@ class Part:
         return alive and self.bytes < most and self.day == now.astimezone(datetime.UTC).date()
 
     def append(self, lines: bytes) -> None:
-        """Writes whole lines, flushed to the disk.
+        """Hands whole lines to the system, which waits for no disk as a rule.
 
         Raises:
             OSError: no space, or the disk refuses; the part is as it was.
@@ -80,11 +82,23 @@ class Part:
             rest = memoryview(lines)
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
-            os.fdatasync(self._handle)
         except BaseException:
-            os.ftruncate(self._handle, self.bytes)
+            self.cut(self.bytes)
             raise
         self.bytes += len(lines)
+
+    def flush(self) -> None:
+        """Waits until what was appended is on the disk.
+
+        Raises:
+            OSError: the disk refuses; what of it is there nobody knows.
+        """
+        os.fdatasync(self._handle)
+
+    def cut(self, size: int) -> None:
+        """Takes off what was appended beyond `size` bytes."""
+        os.ftruncate(self._handle, size)
+        self.bytes = size
 
     def close(self) -> None:
         """Lets go of it; an empty part is removed."""

@@ -80,6 +80,10 @@ def test_a_full_disk_leaves_no_broken_line(tmp_path, monkeypatch, at):
     monkeypatch.undo()
     part.append(b'{"a": 3}\n')
     assert part.path.read_bytes() == b'{"a": 1}\n{"a": 3}\n'
+    part.flush()
+    part.cut(len(b'{"a": 1}\n'))
+    part.append(b'{"a": 4}\n')
+    assert part.path.read_bytes() == b'{"a": 1}\n{"a": 4}\n' and part.bytes == 18
     part.close()
 
 

@@ -19,7 +19,7 @@ from clipadapt.service.traffic.writer import Writer
 
 
 def write_for_ever(folder: Path, run: int, shared: mmap.mmap) -> None:
-    writer = Writer(folder, interval=0.01, most_bytes=200_000)
+    writer = Writer(folder, append_seconds=0.01, flush_seconds=0.01, most_bytes=200_000)
     number = 0
     while True:
         kind = ("events", "answers")[number % 2]

@@ -3,6 +3,7 @@
 import datetime
 import json
 import logging
+import os
 import resource
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from clipadapt.deploy.event_log.form import Kind
 from clipadapt.deploy.event_log.parts import parts, seal
 from clipadapt.errors import StoreError
-from clipadapt.service.traffic.writer import INTERVAL, Writer
+from clipadapt.service.traffic.writer import APPEND_SECONDS, Writer
 
 RUNS = 12
 
@@ -45,11 +46,57 @@ def test_kill_9_loses_nothing_that_was_flushed_and_breaks_no_line(tmp_path):
         for kind in (0, 1):
             own = [number for number in numbers if number % 2 == kind]
             assert own == list(range(kind, kind + 2 * len(own), 2)), "what is lost are the last ones alone"
-    assert INTERVAL <= 0.25, "with the time of a flush and the wait for a processor, below a second is lost"
+    assert APPEND_SECONDS <= 0.1, "with the wait for a processor, far below a second is lost"
+
+
+def test_a_disk_that_takes_its_time_keeps_no_record_from_the_system(tmp_path, monkeypatch):
+    flushing, over = threading.Event(), threading.Event()
+    real = os.fdatasync
+
+    def slow(handle: int) -> None:
+        flushing.set()
+        assert over.wait(60)
+        real(handle)
+
+    monkeypatch.setattr("os.fdatasync", slow)
+    writer = Writer(tmp_path, append_seconds=0.01, flush_seconds=0.01)
+    writer.put("events", {"number": 0})
+    assert flushing.wait(60)
+    writer.put("events", {"number": 1})
+    wait_for(lambda: len(records(tmp_path, "events")) == 2)  # what others read there, a kill -9 leaves there
+    assert writer.waiting == 2 and writer.written == 0, "the disk has neither yet"
+    over.set()
+    wait_for(lambda: writer.written == 2 and writer.waiting == 0)
+    writer.close()
+    assert [record["number"] for record in records(tmp_path, "events")] == [0, 1]
+
+
+@pytest.mark.parametrize("failing", [1, 3])
+def test_a_flush_that_fails_loses_nothing_and_repeats_nothing(tmp_path, monkeypatch, caplog, failing):
+    left, real = [failing], os.fdatasync
+
+    def refuse(handle: int) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(5, "Input/output error")
+        real(handle)
+
+    monkeypatch.setattr("os.fdatasync", refuse)
+    writer = Writer(tmp_path, append_seconds=0.001, flush_seconds=0.01)
+    for number in range(400):
+        assert writer.put(("events", "answers")[number % 3 == 0], {"number": number})
+        time.sleep(0.0002)
+    wait_for(lambda: writer.waiting == 0 and writer.fault is None)
+    assert not left[0]
+    writer.close()
+    assert [record["number"] for record in records(tmp_path, "answers")] == list(range(0, 400, 3))
+    assert [record["number"] for record in records(tmp_path, "events")] == [one for one in range(400) if one % 3]
+    assert writer.written == 400
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING], "said once, and its end"
 
 
 def test_records_of_many_threads_arrive_whole_and_in_the_order_of_each(tmp_path):
-    writer = Writer(tmp_path, interval=0.01, most_bytes=20_000)
+    writer = Writer(tmp_path, append_seconds=0.01, flush_seconds=0.01, most_bytes=20_000)
 
     def put(thread: int) -> None:
         for number in range(500):
@@ -72,7 +119,7 @@ def test_records_of_many_threads_arrive_whole_and_in_the_order_of_each(tmp_path)
 
 def test_a_new_day_is_a_new_part(tmp_path):
     now = [datetime.datetime(2030, 1, 2, 23, 59, tzinfo=datetime.UTC)]
-    writer = Writer(tmp_path, interval=0.01, clock=lambda: now[0])
+    writer = Writer(tmp_path, append_seconds=0.01, flush_seconds=0.01, clock=lambda: now[0])
     writer.put("events", {"day": 1})
     wait_for(lambda: writer.waiting == 0)
     now[0] += datetime.timedelta(minutes=2)
@@ -83,7 +130,7 @@ def test_a_new_day_is_a_new_part(tmp_path):
 
 
 def test_a_full_disk_is_said_loses_only_what_does_not_fit_and_is_over_when_there_is_room(tmp_path, caplog):
-    writer = Writer(tmp_path, interval=0.01, most_waiting=10_000)
+    writer = Writer(tmp_path, append_seconds=0.01, flush_seconds=0.01, most_waiting=10_000)
     writer.put("events", {"number": 0})
     wait_for(lambda: writer.waiting == 0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -103,7 +150,7 @@ def test_a_full_disk_is_said_loses_only_what_does_not_fit_and_is_over_when_there
 
 
 def test_a_part_that_somebody_removed_is_not_written_into_the_void(tmp_path):
-    writer = Writer(tmp_path, interval=0.01)
+    writer = Writer(tmp_path, append_seconds=0.01, flush_seconds=0.01)
     writer.put("events", {"number": 0})
     wait_for(lambda: writer.waiting == 0)
     for part in parts(tmp_path, "events"):
@@ -114,9 +161,9 @@ def test_a_part_that_somebody_removed_is_not_written_into_the_void(tmp_path):
 
 
 def test_two_writers_share_a_folder_and_neither_seals_the_other(tmp_path):
-    one = Writer(tmp_path, interval=0.01)
+    one = Writer(tmp_path, append_seconds=0.01, flush_seconds=0.01)
     one.put("events", {"writer": 1})
-    other = Writer(tmp_path, interval=0.01)
+    other = Writer(tmp_path, append_seconds=0.01, flush_seconds=0.01)
     other.put("events", {"writer": 2})
     one.put("events", {"writer": 1})
     one.close()
@@ -141,7 +188,7 @@ def test_closing_twice_and_putting_afterwards(tmp_path):
 
 
 def test_what_could_not_be_written_at_the_end_is_an_error(tmp_path, monkeypatch):
-    writer = Writer(tmp_path, interval=30)
+    writer = Writer(tmp_path, append_seconds=30, flush_seconds=30)
     writer.put("events", {"number": 1})
     monkeypatch.setattr("os.fdatasync", lambda handle: (_ for _ in ()).throw(OSError(5, "Input/output error")))
     with pytest.raises(StoreError, match=r"1 record.s. were not written: .*Input/output error"):
