@@ -1,15 +1,19 @@
 """The search service under load on loopback: latency, requests per second, batching, memory, and time to start.
 
     python eval/benchmarks/serve_load.py runs/quickstart [--source S] [--seconds 10] [--requests 20000]
-    python eval/benchmarks/serve_load.py runs/quickstart --synthetic 1000000 --name serve_load_1m
+    python eval/benchmarks/serve_load.py runs/quickstart --synthetic 1000000 --name serve_load_1m [--keep FOLDER]
+    python eval/benchmarks/serve_load.py runs/quickstart --parts memory       the rest as it was measured before
 
 Texts, pictures, filtered texts and one repeated text at 1, 8 and 32 clients, which share the machine's cores with the
 service. Memory is watched over 20,000 mixed requests, over 2,000 of synthetic vectors, where each takes longer. "ratio"
-is requests per second at 32 clients with batching over without, on texts, the two services measured in turn.
+is requests per second at 32 clients with batching over without, on texts, the two services measured in turn. Memory
+is no matter of time: that part may run beside other work.
 """
 
 import argparse
 import asyncio
+import contextlib
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from clouds import draw
 from http_load import Service, crowd, first_condition, serving
-from machine import publish
+from machine import RESULTS, publish
 
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
@@ -27,6 +31,8 @@ from clipadapt.service.opening import find
 from clipadapt.towers.load import load
 
 CLIENTS = (1, 8, 32)
+PARTS = ("latency", "memory", "batching")
+KINDS = ("text", "picture", "filtered", "repeated")
 
 
 def main() -> None:
@@ -38,37 +44,66 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of batching against none")
     parser.add_argument("--requests", type=int, help="that memory is watched over")
     parser.add_argument("--synthetic", type=int, help="serve so many synthetic vectors with the place's model")
+    parser.add_argument("--keep", type=Path, help="folder where synthetic vectors are put, and used again")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="of the result that are measured now")
     parser.add_argument("--name", default="serve_load")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    result = {} if set(arguments.parts) == set(PARTS) else earlier(arguments.name)
+    with contextlib.ExitStack() as stack:
         options = ["--source", arguments.source] if arguments.source else []
         place = arguments.place
         if arguments.synthetic:
-            index, options = Path(scratch, "index"), ["--model", model_of(place)]
-            synthetic(place, arguments.synthetic, index)
+            scratch = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            index, options = scratch / "index", ["--model", model_of(place)]
+            if not index.exists():
+                synthetic(place, arguments.synthetic, index)
             place = str(index)
-        with serving(place, options) as service:
-            info = service.get("/info")
-            condition = first_condition(service)
-            result: dict[str, Any] = {"start_seconds": round(service.start_seconds, 2), "items": info["items"]}
-            result |= {"encoder": info["current"]["encoder"], "condition": condition}
-            for kind in ("text", "picture", "filtered", "repeated"):
-                result[kind] = {
-                    str(clients): measure(service, kind, clients, arguments.seconds, condition) for clients in CLIENTS
-                }
+        if "latency" in arguments.parts:
+            result |= latency(place, options, arguments.seconds)
+        if "memory" in arguments.parts:
             requests = arguments.requests or (2_000 if arguments.synthetic else 20_000)
-            result["memory"] = memory(service, requests, condition)
-        result["batching"] = batching(place, options, arguments.rounds, arguments.seconds)
+            with serving(place, options) as service:
+                result["memory"] = memory(service, requests, first_condition(service))
+        if "batching" in arguments.parts:
+            result["batching"] = batching(place, options, arguments.rounds, arguments.seconds)
     publish(arguments.name, headline(result), result)
 
 
+def earlier(name: str) -> dict[str, Any]:
+    """What was measured before; empty where nothing was."""
+    file = RESULTS / f"{name}.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {key: value for key, value in found.items() if key not in ("headline", "environment")}
+
+
 def headline(result: dict[str, Any]) -> dict[str, Any]:
-    cells = [result[kind][str(clients)] for kind in ("text", "picture", "filtered", "repeated") for clients in CLIENTS]
+    cells = [result[kind][str(clients)] for kind in KINDS if kind in result for clients in CLIENTS]
+    figures: dict[str, Any] = {}
+    if "batching" in result:
+        figures["ratio"] = result["batching"]["ratio"]
+    if cells:
+        figures |= {
+            "text_p50_ms": result["text"]["1"]["p50_ms"], "text_p99_ms": result["text"]["1"]["p99_ms"],
+            "text_per_second_8": result["text"]["8"]["per_second"], "start_seconds": result["start_seconds"],
+        }  # fmt: skip
+    if "memory" in result:
+        cells.append(result["memory"])
+        figures |= {"memory_growth": result["memory"]["growth"], "memory_requests": result["memory"]["requests"]}
+    return {**figures, "errors": sum(cell["errors"] for cell in cells)}
+
+
+def latency(place: str, options: list[str], seconds: float) -> dict[str, Any]:
+    """Every kind of query at every number of clients, and the time to start."""
+    with serving(place, options) as service:
+        info, condition = service.get("/info"), first_condition(service)
+        cells = {
+            kind: {str(clients): measure(service, kind, clients, seconds, condition) for clients in CLIENTS}
+            for kind in KINDS
+        }
+        started = round(service.start_seconds, 2)
     return {
-        "ratio": result["batching"]["ratio"], "text_p50_ms": result["text"]["1"]["p50_ms"],
-        "text_p99_ms": result["text"]["1"]["p99_ms"], "text_per_second_8": result["text"]["8"]["per_second"],
-        "memory_growth": result["memory"]["growth"], "start_seconds": result["start_seconds"],
-        "errors": sum(cell["errors"] for cell in cells) + result["memory"]["errors"],
+        "start_seconds": started, "items": info["items"], "encoder": info["current"]["encoder"],
+        "condition": condition, **cells,
     }  # fmt: skip
 
 
