@@ -9,9 +9,11 @@ have texts alone.
 
 A value that no picture taught, such as one that was added to the prompts file later, has texts alone, too. Their
 cosines with pictures lie on another level than those of learned vectors, so that it would win or lose against all of
-them everywhere; it is brought to their level and spread, for which the pictures' mean and covariance are kept.
+them everywhere. It is placed where its text lies among the texts of values that were taught: the same way from their
+middle, as much wider as theirs became, for which the pictures' covariance is kept. Values of which none was taught
+are compared by their texts.
 
-On disk a safetensors file with a tensor [values, d] per attribute and the two of the pictures, whose metadata hold the
+On disk a safetensors file with a tensor [values, d] per attribute and one of the pictures, whose metadata hold the
 values, the weights, the image space and how they were fitted. Nothing here fits anything.
 """
 
@@ -35,40 +37,25 @@ VALUES = "values.safetensors"
 
 
 _SCHEMA_VERSION = 2
-"""1: without the pictures' mean and covariance."""
-_MEAN, _COVARIANCE = "pictures: mean", "pictures: covariance"
-"""Names of tensors."""
+"""1: without the pictures' covariance. Early files of version 2 hold the pictures' mean, too, which nothing needs."""
+_COVARIANCE = "pictures: covariance"
+"""Name of a tensor."""
 
 
 class Cloud(NamedTuple):
-    """Where the pictures lie that values are compared with."""
+    """How the pictures lie that values are compared with."""
 
-    mean: Float[np.ndarray, " d"]
     covariance: Float[np.ndarray, "d d"]
 
     @classmethod
     def of(cls, pictures: Float[np.ndarray, "n d"]) -> Self | None:
         """None of fewer than two pictures, which have no spread."""
-        if len(pictures) < 2:
-            return None
-        return cls(pictures.mean(axis=0), np.cov(pictures.astype(np.float64), rowvar=False))
+        return cls(np.cov(pictures.astype(np.float64), rowvar=False)) if len(pictures) > 1 else None
 
-    def level(self, vectors: Float[np.ndarray, "v d"]) -> Float[np.ndarray, " v"]:
-        """Mean of each vector's products with the pictures."""
-        return vectors @ self.mean.astype(np.float64)
-
-    def spread(self, vectors: Float[np.ndarray, "v d"]) -> Float[np.ndarray, " v"]:
-        """Standard deviation of each vector's products with the pictures."""
-        return np.sqrt(np.maximum(((vectors @ self.covariance.astype(np.float64)) * vectors).sum(axis=1), 0.0))
-
-    def matched(self, vectors: Float[np.ndarray, "v d"], others: Float[np.ndarray, "w d"]) -> Float[np.ndarray, "v d"]:
-        """Vectors whose products with the pictures have the mean that those of the others have on average, and about
-        their spread; not of unit length. They rank pictures as before, but for a share of the pictures' mean.
-        """
-        mean = self.mean.astype(np.float64)
-        wider = self.spread(others).mean() / np.maximum(self.spread(vectors), 1e-9)
-        lift = self.level(others).mean() - wider * self.level(vectors)
-        return wider[:, None] * vectors + (lift / max(float(mean @ mean), 1e-9))[:, None] * mean
+    def spread(self, vectors: Float[np.ndarray, "v d"]) -> float:
+        """Standard deviation of a vector's products with the pictures, on average."""
+        variance = ((vectors @ self.covariance.astype(np.float64)) * vectors).sum(axis=1)
+        return float(np.sqrt(np.maximum(variance, 0.0)).mean())
 
 
 class Learned(NamedTuple):
@@ -96,8 +83,8 @@ class ValueVectors:
     def mixed(
         self, attribute: str, values: Sequence[str], texts: Float[np.ndarray, "v d"], weight: float | None = None
     ) -> Float[np.ndarray, "v d"]:
-        """Vectors of these values: texts and learned ones mixed, of unit length; a value without a learned vector has
-        its texts, brought to the level and spread of the others among `values`, of another length.
+        """Vectors of these values: texts and learned ones mixed, of unit length; a value without a learned vector is
+        placed among the others as its text lies among theirs, and is of another length.
 
         Args:
             texts: unit vectors of the values' texts, in their order.
@@ -105,29 +92,30 @@ class ValueVectors:
         """
         learned = self.attributes.get(attribute)
         share = 0.0 if learned is None else learned.weight if weight is None else weight
-        if learned is None or not share:
-            return texts
-        place = {value: row for row, value in enumerate(learned.values)}
+        place = {} if learned is None else {value: row for row, value in enumerate(learned.values)}
         known = np.array([value in place for value in values], bool)
-        mixed = np.array(texts, np.float64)
+        if learned is None or not share or not known.any():
+            return texts
         own = learned.vectors[[place[value] for value in values if value in place]].astype(np.float64)
+        mixed = np.array(texts, np.float64)
         mixed[known] = (1.0 - share) * mixed[known] + share * own
         mixed[known] /= np.maximum(np.linalg.norm(mixed[known], axis=1, keepdims=True), 1e-12)
         if not known.all():
-            others = mixed[known] if known.any() else learned.vectors.astype(np.float64)
-            mixed[~known] = self._on_level(mixed[~known], others)
+            mixed[~known] = self._placed(texts[~known], texts[known], mixed[known])
         return mixed
 
-    def _on_level(self, vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    def _placed(self, texts: np.ndarray, taught: np.ndarray, mixed: np.ndarray) -> np.ndarray:
+        """Where texts lie among the texts of taught values, there among what these became."""
         if self.cloud is None:
             log.warning(
-                "%s does not say where pictures lie, as it does since schema version 2 with two items of tune or more: "
+                "%s does not say how pictures lie, as it does since schema version 2 with two items of tune or more: "
                 "values that it does not hold cannot be compared with those that it holds; train again, or go by texts "
                 "alone",
                 VALUES,
             )
-            return vectors
-        return self.cloud.matched(vectors, others)
+            return texts
+        wider = self.cloud.spread(mixed) / max(self.cloud.spread(taught.astype(np.float64)), 1e-9)
+        return mixed.mean(axis=0) + wider * (texts - taught.mean(axis=0))
 
     def require(self, image_space: str, name: str) -> None:
         """Raises:
@@ -149,7 +137,6 @@ class ValueVectors:
         }
         tensors = {name: np.ascontiguousarray(one.vectors, np.float32) for name, one in self.attributes.items()}
         if self.cloud is not None:
-            tensors[_MEAN] = np.ascontiguousarray(self.cloud.mean, np.float32)
             tensors[_COVARIANCE] = np.ascontiguousarray(self.cloud.covariance, np.float32)
         save_file(tensors, file, metadata={"clipadapt": json.dumps(document, ensure_ascii=False)})
 
@@ -165,8 +152,8 @@ class ValueVectors:
                     name: Learned(tuple(one["values"]), opened.get_tensor(name), float(one["weight"]))
                     for name, one in document["attributes"].items()
                 }
-                kept = set(opened.keys()) >= {_MEAN, _COVARIANCE}
-                cloud = Cloud(opened.get_tensor(_MEAN), opened.get_tensor(_COVARIANCE)) if kept else None
+                kept = _COVARIANCE in set(opened.keys())
+                cloud = Cloud(opened.get_tensor(_COVARIANCE)) if kept else None
             for name, one in found.items():
                 if one.vectors.ndim != 2 or len(one.vectors) != len(one.values):
                     raise ValueError(f"{name}: {one.vectors.shape} for {len(one.values)} values")

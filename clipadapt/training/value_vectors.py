@@ -80,7 +80,7 @@ class ValueTable(nn.Module):
         fitted: Mapping[str, object],
         pictures: Float[np.ndarray, "n d"],
     ) -> ValueVectors:
-        """As it is now, for recognising and for the file; `pictures`: unit vectors that say where pictures lie."""
+        """As it is now, for recognising and for the file; `pictures`: unit vectors that say how pictures lie."""
         learned = {
             name: Learned(values, self.vectors(name).detach().float().cpu().numpy().copy(), weights.get(name, 0.5))
             for name, values in self.values.items()
