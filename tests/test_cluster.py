@@ -176,13 +176,43 @@ def test_accelerate_takes_the_flags_of_its_recipe(tmp_path: Path):
     assert parsed.training_script_args == ["--config", "configs/mine.yaml", "train.lr=2e-4"]
 
 
+def array(numbers: list[int], job: int, step: int = 1) -> dict[str, object]:
+    """What SLURM tells a job of an array; the step is that of `--array 0-6:2`, else 1, whatever the numbers."""
+    return {
+        "SLURM_ARRAY_TASK_MIN": min(numbers), "SLURM_ARRAY_TASK_MAX": max(numbers), "SLURM_ARRAY_TASK_ID": job,
+        "SLURM_ARRAY_TASK_COUNT": len(numbers), "SLURM_ARRAY_TASK_STEP": step,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("numbers", "step", "parts"),
+    [
+        ([1, 2, 3], 1, ["1/3", "2/3", "3/3"]),
+        ([7], 1, ["1/1"]),
+        ([0, 5, 10], 5, ["1/3", "2/3", "3/3"]),
+        ([1, 2, 7], 1, None),
+        ([3, 7], 1, None),
+    ],
+)
+def test_each_job_of_an_array_has_its_share(numbers: list[int], step: int, parts: list[str] | None):
+    for place, job in enumerate(numbers):
+        done = subprocess.run(
+            ["bash", str(RECIPES / "embed_array.sbatch"), "--out", "x"],
+            env=environment(PYTHON="echo", **array(numbers, job, step)), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if parts is None:
+            assert done.returncode == 2 and f"submit --array 1-{len(numbers)}" in done.stderr
+        else:
+            assert done.stdout.split()[-2:] == ["--part", parts[place]]
+
+
 @pytest.mark.slow
 def test_an_array_of_jobs_embeds_a_catalogue(tmp_path: Path):
     model, source = write_open_clip(tmp_path / "model", OPEN_CLIP["clip"]), draw(tmp_path / "shop", items=24, size=32)
     about = ["--model", str(model), "--source", str(source), "--split", "train", "--shard", "4"]
     said = []
     for job in (11, 10):  # of an array that begins at 10
-        settings = environment(SLURM_ARRAY_TASK_MIN=10, SLURM_ARRAY_TASK_ID=job, SLURM_ARRAY_TASK_COUNT=2)
+        settings = environment(**array([10, 11], job))
         command = ["bash", str(RECIPES / "embed_array.sbatch"), *about, "--out", str(tmp_path / "out")]
         done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
