@@ -29,6 +29,7 @@ from clipadapt.search.items import ID, Items, first_faults
 from clipadapt.search.meta import Meta
 from clipadapt.search.segments import Segments
 from clipadapt.search.topk import BLOCK
+from clipadapt.search.vector_parts import Matrix
 
 BASE = "index"
 """Name of the segment that index.faiss is."""
@@ -181,7 +182,7 @@ def goes_on(then: Contents, now: Contents) -> bool:
     return same and np.array_equal(then.engine.vectors(rows), now.engine.vectors(rows))
 
 
-def unit_vectors(vectors: Float[np.ndarray, "rows dim"], items: Items) -> Float[np.ndarray, "rows dim"]:
+def unit_vectors(vectors: Float[Matrix, "rows dim"], items: Items) -> Float[Matrix, "rows dim"]:
     """The same directions at unit length; the array itself when they have it already.
 
     Raises:

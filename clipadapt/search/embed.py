@@ -1,8 +1,8 @@
 """A catalogue -> vectors on disk beside its item table: over several processes, resumable, broken pictures counted.
 
-    OUT/vectors.npy     float32 [items, dim], unit length
-        items.parquet   one row per vector: id, product, every other column
-        embed.json      image_space, model, counts, and each broken picture with file, row and reason
+    embed(encoder, catalogue, "vectors/shop")                                       one vectors.npy (embed_output.py)
+    embed(encoder, catalogue, "vectors/shop", form=Form("parquet", "float16"))      parts
+    embed_part(encoder, catalogue, "vectors/shop", Part(3, 8))                      one of eight jobs that share a disk
 
 Pictures go in shards (vector_shards.py); a finished shard is never computed again, and OUT appears when all are there.
 They are made by processes of one launch, or by jobs that know nothing of each other, each its part.
@@ -12,38 +12,30 @@ indexes.
 """
 
 import contextlib
-import json
-import logging
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import filelock
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from clipadapt import places
-from clipadapt.atomic import atomic_folder
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
+from clipadapt.errors import CatalogueError, ModelError, UsageError
 from clipadapt.processes import refuse_broken_world, world_size
 from clipadapt.processes.exchange import Processes, only_processors
 from clipadapt.progress import Bar, bar
-from clipadapt.search.items import Items, first_faults
-from clipadapt.search.models import remembered
-from clipadapt.search.vector_shards import Shards, refuse_other
+from clipadapt.search.embed_output import WHOLE, Made, assemble, begin, embedded_items, finished, shards_of
+from clipadapt.search.vector_parts import Form
+from clipadapt.search.vector_shards import Shards
 from clipadapt.search.vectors import Broken, Vectors
 from clipadapt.towers.encoder import Encoder, TorchEncoder
-
-log = logging.getLogger(__name__)
 
 SHARD = 1024
 """Pictures that are computed again at most when a job is killed."""
@@ -71,7 +63,7 @@ def embed_pictures(
         worker = stack.enter_context(_Worker(encoder, catalogue, workers))
         moved = shown or stack.enter_context(bar(len(catalogue), "embedding", "images"))
         vectors, broken = worker.run(np.arange(len(catalogue)), moved)
-    items, listed = _items(catalogue, broken)
+    items, listed = embedded_items(catalogue, broken)
     kept = vectors[[row not in broken for row in range(len(catalogue))]] if broken else vectors
     return Vectors(kept, items, encoder.image_space, encoder.name, listed)
 
@@ -102,6 +94,7 @@ def embed(
     *,
     shard: int = SHARD,
     workers: int | None = None,
+    form: Form = WHOLE,
 ) -> Vectors:
     """As `embed_pictures`, into a folder; processes of one `accelerate launch` share the shards.
 
@@ -113,23 +106,24 @@ def embed(
         StoreError: the disk refuses, or a shard was changed meanwhile.
     """
     folder, catalogue = Path(out), catalogue.permitted("index")
-    shards = shards_of(encoder, catalogue, folder, shard)
-    if finished(shards, folder):
-        return Vectors.open(folder)
+    shards = shards_of(encoder, catalogue, folder, shard, form)
+    finished(shards, folder)  # refuses another job before the processes of a launch wait for each other
     processes = Processes(PartialState(cpu=only_processors()))
     refuse_broken_world(processes.count)
-    if processes.main:
-        shards.begin()
+    if not begin(shards, folder):
+        return Vectors.open(folder, verify=False)
     processes.wait()
-    start = time.perf_counter()
-    mine = [number for number in shards.missing() if number % processes.count == processes.rank]
+    start, missing = time.perf_counter(), shards.missing()
     processes.wait()  # or one that another process has just written would be counted as there
-    done = make(encoder, catalogue, shards, mine, workers)
+    mine = [number for number in missing if number % processes.count == processes.rank]
+    with bar(shards.pictures(mine), "embedding", "images") as shown:
+        make(encoder, catalogue, shards, mine, workers, shown)
     processes.wait()
     if processes.main:
-        assemble(encoder, catalogue, shards, folder, done, time.perf_counter() - start)
+        made = Made(shards.pictures(missing), time.perf_counter() - start)
+        assemble(encoder, catalogue, shards, folder, made)
     processes.wait()
-    return Vectors.open(folder)
+    return Vectors.open(folder, verify=False)
 
 
 def embed_part(
@@ -140,6 +134,7 @@ def embed_part(
     *,
     shard: int = SHARD,
     workers: int | None = None,
+    form: Form = WHOLE,
 ) -> int:
     """One part of the same job, by a process that meets no other but on the disk that they share: an array of jobs.
 
@@ -155,48 +150,34 @@ def embed_part(
             "the part out: processes of one launch share all shards"
         )
     folder, catalogue = Path(out), catalogue.permitted("index")
-    shards = shards_of(encoder, catalogue, folder, shard)
-    if finished(shards, folder):
+    shards = shards_of(encoder, catalogue, folder, shard, form)
+    if not begin(shards, folder):
         return 0
-    shards.begin()
     start = time.perf_counter()
     mine = [number for number in shards.missing() if number % part.of == part.at - 1]
-    done = make(encoder, catalogue, shards, mine, workers)
+    with bar(shards.pictures(mine), "embedding", "images") as shown:
+        make(encoder, catalogue, shards, mine, workers, shown)
     left = shards.missing()
     if not left:
-        try:
-            with filelock.FileLock(shards.folder / "lock"):
-                if not finished(shards, folder):
-                    assemble(encoder, catalogue, shards, folder, done, time.perf_counter() - start)
-        except (OSError, StoreError):
-            if not finished(shards, folder):
-                raise
+        assemble(encoder, catalogue, shards, folder, Made(shards.pictures(mine), time.perf_counter() - start))
     if finished(shards, folder):  # perhaps by another part, whatever was missing a moment ago
         shutil.rmtree(shards.folder, ignore_errors=True)
         return 0
     return len(left)
 
 
-def finished(shards: Shards, folder: Path) -> bool:
-    """Whether the job's folder is there.
-
-    Raises:
-        UsageError: it is of another job.
-    """
-    if not (folder / "embed.json").exists():
-        return False
-    refuse_other(shards.plan, folder, folder / "embed.json")
-    return True
-
-
-def make(encoder: Encoder, catalogue: Catalogue, shards: Shards, numbers: Sequence[int], workers: int | None) -> int:
-    """Makes shards; how many pictures they hold."""
-    total = sum(len(shards.rows(number)) for number in numbers)
-    with _Worker(encoder, catalogue, workers) as worker, bar(total, "embedding", "images") as shown:
+def make(
+    encoder: Encoder, catalogue: Catalogue, shards: Shards, numbers: Sequence[int], workers: int | None, shown: Bar
+) -> None:
+    """Makes shards."""
+    with _Worker(encoder, catalogue, workers) as worker:
         for number in numbers:
-            vectors, broken = worker.run(np.array(shards.rows(number)), shown)
-            shards.write(number, vectors, list(broken.values()))
-    return total
+            start, rows = time.perf_counter(), shards.rows(number)
+            vectors, broken = worker.run(np.array(rows), shown)
+            kept = [row for row in rows if row not in broken]
+            whole = vectors[np.array(kept, np.int64) - rows.start]
+            ids, faults = [catalogue.ids[row] for row in kept], [broken[row] for row in sorted(broken)]
+            shards.write(number, whole, ids, faults, time.perf_counter() - start)
 
 
 class _Worker:
@@ -254,60 +235,3 @@ class _Worker:
                 raise ModelError(f"{self.encoder.name}: the picture vector of item {bad[0]!r} is not finite; "
                                  "try --precision fp32, or check the adapter")  # fmt: skip
         return vectors, broken
-
-
-def shards_of(encoder: Encoder, catalogue: Catalogue, folder: Path, size: int) -> Shards:
-    """A job's shards, with what makes two jobs the same job."""
-    plan = {
-        "image_space": encoder.image_space,
-        "precision": str(getattr(encoder, "precision", "fp32")),
-        "fingerprint": catalogue.fingerprint,
-        "pictures": len(catalogue),
-        "shard": size,
-    }
-    return Shards(folder.with_name(folder.name + ".partial"), plan)
-
-
-def assemble(encoder: Encoder, catalogue: Catalogue, shards: Shards, folder: Path, done: int, elapsed: float) -> None:
-    """Writes the folder from the shards, one in memory at a time, and removes them."""
-    row_of = {item: row for row, item in enumerate(catalogue.ids)}
-    with atomic_folder(folder) as staging:
-        broken: dict[int, Broken] = {}
-        place = 0
-        written = None
-        for number in range(len(shards)):
-            vectors, faults = shards.read(number)
-            broken |= {row_of[one.id]: one for one in faults}
-            if written is None:
-                shape = len(catalogue), encoder.dim
-                written = np.lib.format.open_memmap(staging / "all.npy", mode="w+", dtype=np.float32, shape=shape)
-            kept = vectors[[row not in broken for row in shards.rows(number)]]
-            written[place : place + len(kept)] = kept
-            place += len(kept)
-        items, listed = _items(catalogue, broken)
-        vectors = np.empty((0, encoder.dim), np.float32) if written is None else written[:place]
-        np.save(staging / "vectors.npy", vectors, allow_pickle=False)
-        (staging / "all.npy").unlink(missing_ok=True)
-        pq.write_table(items.table, staging / "items.parquet")
-        elapsed = max(round(elapsed, 3), 1e-9)
-        meta = {
-            "schema_version": 1, **shards.plan, "model": remembered(encoder.name, folder),
-            "source": places.public(catalogue.source), "split": catalogue.split, "dim": encoder.dim,
-            "vectors": len(items), "embedded_now": done, "seconds": elapsed,
-            "images_per_second": round(done / elapsed, 2), "broken": [one._asdict() for one in listed],
-        }  # fmt: skip
-        (staging / "embed.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.rmtree(shards.folder, ignore_errors=True)
-
-
-def _items(catalogue: Catalogue, broken: Mapping[int, Broken]) -> tuple[Items, tuple[Broken, ...]]:
-    """The items whose pictures have vectors, and the other pictures in order."""
-    kept = np.array([row not in broken for row in range(len(catalogue))], bool)
-    ordered = tuple(broken[row] for row in sorted(broken))
-    if not kept.any():
-        first = ordered[0].reason if ordered else "the split is empty"
-        raise CatalogueError(f"{catalogue.source}: not one of {len(catalogue)} pictures can be embedded; {first}")
-    if ordered:
-        lines = first_faults([one.reason for one in ordered])
-        log.warning("%d of %d pictures are broken and have no vector:%s", len(ordered), len(catalogue), lines)
-    return Items.of(catalogue.table().filter(kept), catalogue.separators), ordered

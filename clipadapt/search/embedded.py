@@ -199,7 +199,7 @@ class Embedded:
 
     def upsert(self, more: Vectors, *, replace: bool) -> Change:
         """See backend.py."""
-        vectors = unit_vectors(self.meta.fitting(more).vectors, more.items)
+        vectors = np.asarray(unit_vectors(self.meta.fitting(more).vectors, more.items))
         if vectors.shape[1] != self.meta.dim:
             raise SpaceError(f"vectors of {vectors.shape[1]} dimensions for an index of {self.meta.dim}")
         ids = more.items.ids()

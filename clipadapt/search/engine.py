@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int, Integer
 from clipadapt.errors import StoreError
 from clipadapt.search.factory import check_factory
 from clipadapt.search.topk import BLOCK, TopK, topk
+from clipadapt.search.vector_parts import Matrix
 
 faiss: Any = swig  # its classes get most of their methods at run time
 FAISS = str(faiss.__version__)
@@ -88,7 +89,7 @@ class Engine:
         self._centroids: np.ndarray | None = None
 
     @classmethod
-    def build(cls, vectors: Float[np.ndarray, "rows dim"], factory: str, seed: int = 0) -> Self:
+    def build(cls, vectors: Float[Matrix, "rows dim"], factory: str, seed: int = 0) -> Self:
         """Trains on a sample and adds every vector; unit length is the caller's to see to.
 
         Raises:
@@ -189,7 +190,7 @@ class Engine:
         """Bytes a mapped index needs in memory: the file but for exact vectors behind a quantiser."""
         return self.size() - (self.count * self.dim * 4 if self.refined else 0)
 
-    def add(self, vectors: Float[np.ndarray, "rows dim"]) -> None:
+    def add(self, vectors: Float[Matrix, "rows dim"]) -> None:
         """Appends, in blocks; the first new vector's id is the old count."""
         for start in range(0, len(vectors), BLOCK):
             self.index.add(np.ascontiguousarray(vectors[start : start + BLOCK], np.float32))

@@ -11,6 +11,8 @@ import faiss
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from clipadapt.search.vector_parts import Matrix
+
 BLOCK = 1 << 17
 """Rows per block: 256 MB of 512 floats."""
 
@@ -24,7 +26,7 @@ class TopK(NamedTuple):
 
 def topk(
     queries: Float[np.ndarray, "queries dim"],
-    items: Float[np.ndarray, "items dim"],
+    items: Float[Matrix, "items dim"],
     k: int,
     *,
     allowed: Bool[np.ndarray, " items"] | None = None,

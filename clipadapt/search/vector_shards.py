@@ -1,26 +1,28 @@
 """The shards of a job that embeds a catalogue: each there whole or not at all, and known by its digest.
 
     OUT.partial/plan.json       what makes two jobs the same job
-                000000.npy      vectors of the first pictures, float32; NaN for a broken one
-                000000.json     its sha256, and each broken picture; written last, so it says that the shard is whole
+                000000.npy      vectors of the first pictures, broken ones left out (vector_parts.py; or .parquet)
+                000000.json     its sha256, the seconds it took, and each broken picture; written last, so it says that
+                                the shard is whole
 
 Who makes which shard is the caller's business: any number of processes, on any number of machines that share the
 folder, for a shard that is made twice is the same both times. Nothing here encodes.
 """
 
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from clipadapt.atomic import atomic_write
+from clipadapt.atomic import atomic_write, sha256_file
 from clipadapt.errors import StoreError, UsageError
+from clipadapt.manifest import Entry, share
+from clipadapt.search.vector_parts import Form, encoded
 from clipadapt.search.vectors import Broken
 
 log = logging.getLogger(__name__)
@@ -28,12 +30,30 @@ log = logging.getLogger(__name__)
 PLAN = "plan.json"
 
 
+class Note(NamedTuple):
+    """What is kept of a shard beside its vectors."""
+
+    bytes: int
+    sha256: str
+    rows: int
+    """Vectors: its pictures but the broken ones."""
+    seconds: float
+    """That one worker took."""
+    broken: tuple[Broken, ...]
+
+    @property
+    def entry(self) -> Entry:
+        """Its file as a manifest lists it."""
+        return {"bytes": self.bytes, "sha256": self.sha256}
+
+
 class Shards:
     """Those of one job."""
 
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
-        """`plan`: with `pictures`, and `shard`, the pictures of each shard but the last."""
+        """`plan`: with `pictures`, `shard`, the pictures of each shard but the last, and `form` and `dtype`."""
         self.folder, self.plan = folder, plan
+        self.form = Form(plan["form"], plan["dtype"])
         self._pictures, self._size = int(plan["pictures"]), int(plan["shard"])
 
     def begin(self) -> None:
@@ -55,42 +75,72 @@ class Shards:
         """Of the catalogue."""
         return range(number * self._size, min((number + 1) * self._size, self._pictures))
 
+    def pictures(self, numbers: Sequence[int]) -> int:
+        """How many pictures some shards are of."""
+        return sum(len(self.rows(number)) for number in numbers)
+
     def missing(self) -> list[int]:
         """Those that are not there; a half of one counts as none."""
-        return [number for number in range(len(self)) if not all(path.exists() for path in self._files(number))]
+        return [
+            number
+            for number in range(len(self))
+            if not (self.file(number).exists() and self._about(number).exists())
+        ]  # fmt: skip
 
-    def write(self, number: int, vectors: Float[np.ndarray, "rows dim"], broken: Sequence[Broken]) -> None:
-        """Raises:
-        StoreError: the disk refuses; the shard is then missing.
+    def file(self, number: int) -> Path:
+        """Its vectors."""
+        return self.folder / f"{number:06d}{self.form.suffix}"
+
+    def write(
+        self, number: int, vectors: Float[np.ndarray, "kept dim"], ids: Sequence[str], broken: Sequence[Broken],
+        seconds: float,
+    ) -> None:  # fmt: skip
+        """Vectors and ids of the pictures that are not broken, and the others.
+
+        Raises:
+            StoreError: the disk refuses; the shard is then missing.
         """
-        content = io.BytesIO()
-        np.save(content, vectors, allow_pickle=False)
-        data, about = self._files(number)
-        atomic_write(data, content.getvalue())
-        found = {"sha256": hashlib.sha256(content.getvalue()).hexdigest(), "broken": [one._asdict() for one in broken]}
-        atomic_write(about, json.dumps(found))
+        content = encoded(vectors, ids, self.form)
+        atomic_write(self.file(number), content)
+        digest = hashlib.sha256(content).hexdigest()
+        self._keep(number, Note(len(content), digest, len(vectors), round(seconds, 3), tuple(broken)))
 
-    def read(self, number: int) -> tuple[Float[np.ndarray, "rows dim"], list[Broken]]:
-        """Vectors and broken pictures.
+    def adopt(self, number: int, file: Path, note: Note) -> None:
+        """A shard that lies elsewhere already, without a copy where the file system can."""
+        if not self.file(number).exists():
+            share(file, self.file(number), note.entry)
+        self._keep(number, note)
+
+    def checked(self, number: int) -> Note:
+        """What is kept of a shard, whose file is as it was written.
 
         Raises:
             StoreError: it is missing, or was changed after it was written; a changed one counts as missing from then
                 on, so that the job makes it again.
         """
-        data, about = self._files(number)
+        file, about = self.file(number), self._about(number)
         try:
-            content, found = data.read_bytes(), json.loads(about.read_text(encoding="utf-8"))
-            if hashlib.sha256(content).hexdigest() != found["sha256"]:
+            found = json.loads(about.read_text(encoding="utf-8"))
+            note = Note(**found | {"broken": tuple(Broken(**one) for one in found["broken"])})
+            if sha256_file(file) != note.sha256:
                 raise ValueError("another sha256 than when it was written")
-            return np.load(io.BytesIO(content), allow_pickle=False), [Broken(**one) for one in found["broken"]]
+            return note
         except FileNotFoundError as error:
             raise StoreError(f"{error.filename}: a shard is missing; run the same command again") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             about.unlink(missing_ok=True)
-            raise StoreError(f"{data}: {error}; run the same command again, which makes this shard anew") from error
+            raise StoreError(f"{file}: {error}; run the same command again, which makes this shard anew") from error
 
-    def _files(self, number: int) -> tuple[Path, Path]:
-        return self.folder / f"{number:06d}.npy", self.folder / f"{number:06d}.json"
+    def _about(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.json"
+
+    def _keep(self, number: int, note: Note) -> None:
+        found = note._asdict() | {"broken": [one._asdict() for one in note.broken]}
+        atomic_write(self._about(number), json.dumps(found))
+
+
+_BEFORE = {"form": "whole", "dtype": "float32"}
+"""What a plan without these keys meant."""
 
 
 def refuse_other(plan: Mapping[str, Any], folder: Path, file: Path) -> None:
@@ -98,8 +148,12 @@ def refuse_other(plan: Mapping[str, Any], folder: Path, file: Path) -> None:
 
     Raises:
         UsageError: it is not; names what differs.
+        StoreError: the file cannot be read.
     """
-    there = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        there = _BEFORE | json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{file}: cannot be read ({error}); remove {folder}, and embed again") from error
     differing = [f"{key} {there.get(key)!r}, not {value!r}" for key, value in plan.items() if there.get(key) != value]
     if differing:
         raise UsageError(

@@ -1,11 +1,13 @@
-"""Vectors and the items they belong to, in memory or as `clipadapt embed` wrote them.
+"""Vectors and the items they belong to, in memory or as `clipadapt embed` wrote them: one array, or parts.
+
+    Vectors.open("vectors/shop").vectors[:4096]         read from the disk here, and no earlier
 
 Knows nothing of how vectors are made: reading them imports no torch.
 """
 
 import json
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,10 +15,12 @@ from jaxtyping import Float
 
 from clipadapt import places
 from clipadapt.errors import StoreError, UsageError
-from clipadapt.search.items import Items
+from clipadapt.manifest import check_manifest
+from clipadapt.search.items import Items, first_faults
+from clipadapt.search.vector_parts import Joined, Matrix, PartFile, unit
 
-_NOTHING = 1e-12
-"""Length under which a vector has no direction."""
+EMBED = "embed.json"
+"""What is said of a folder's vectors."""
 
 
 class Broken(NamedTuple):
@@ -32,7 +36,7 @@ class Broken(NamedTuple):
 class Vectors(NamedTuple):
     """Unit vectors and their items, row by row."""
 
-    vectors: Float[np.ndarray, "items dim"]
+    vectors: Float[Matrix, "items dim"]
     items: Items
     image_space: str
     model: str | None
@@ -50,19 +54,28 @@ class Vectors(NamedTuple):
         refuse_dims(dim, there)
         if dim == there:
             return self
-        return self._replace(vectors=first(self.vectors, dim), whole=self.whole or there)
+        cut = self.vectors.first(dim) if isinstance(self.vectors, Joined) else first(self.vectors, dim)
+        return self._replace(vectors=cut, whole=self.whole or there)
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """What `embed` wrote; vectors stay on disk until they are read.
+    def open(cls, path: str | Path, *, verify: bool = True) -> Self:
+        """What `embed` wrote; vectors stay on disk until they are read, and are float32 whatever they are there.
+
+        Args:
+            verify: compares every file's sha256, which reads all of them; False compares sizes alone.
 
         Raises:
-            StoreError: nothing whole there.
+            StoreError: nothing whole there, or a file that is missing or was changed; names it.
         """
         folder = Path(path)
         try:
-            meta = json.loads((folder / "embed.json").read_text(encoding="utf-8"))
-            vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+            meta = json.loads((folder / EMBED).read_text(encoding="utf-8"))
+            if meta.get("schema_version", 1) > 1 and (faults := check_manifest(folder, verify=verify)):
+                again = "into another folder" if meta["form"] == "whole" else "as before: it makes these files anew"
+                raise StoreError(
+                    f"{folder}: was changed after it was written:{first_faults(faults)}\nrun clipadapt embed {again}"
+                )
+            vectors = _vectors(folder, meta)
             table = pq.read_table(folder / "items.parquet")
             broken = tuple(Broken(**row) for row in meta["broken"])
             model = meta["model"] and places.from_folder(meta["model"], folder)
@@ -80,6 +93,12 @@ class Vectors(NamedTuple):
         return made
 
 
+def _vectors(folder: Path, meta: dict[str, Any]) -> Float[Matrix, "items dim"]:
+    if meta.get("form", "whole") == "whole" and meta.get("dtype", "float32") == "float32":
+        return np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    return Joined([PartFile(folder / part["file"], part["rows"]) for part in meta["parts"]], meta["dim"])
+
+
 def refuse_dims(dim: int, there: int) -> None:
     """Before anything is encoded whose first dimensions are to be kept.
 
@@ -92,6 +111,4 @@ def refuse_dims(dim: int, there: int) -> None:
 
 def first(vectors: Float[np.ndarray, "*n dim"], dim: int) -> Float[np.ndarray, "*n first"]:
     """The first dimensions, of unit length again; vectors without direction there stay as they are."""
-    short = np.array(vectors[..., :dim], np.float32)
-    lengths = np.linalg.norm(short, axis=-1, keepdims=True)
-    return short / np.where(lengths > _NOTHING, lengths, 1.0)
+    return unit(np.array(vectors[..., :dim], np.float32))

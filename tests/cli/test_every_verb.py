@@ -16,7 +16,7 @@ TYPED: dict[str, list[str]] = {
     "init": ["init shop --name mine --yes --model local-dir:base"],
     "data": ["data check --config configs/mine.yaml"],
     "prompts": ["prompts lint prompts/mine.yaml --config configs/mine.yaml"],
-    "embed": ["embed --model run:run --split validation --out vectors"],
+    "embed": ["embed --model run:run --split validation --out vectors --parts parquet --dtype float16"],
     "eval": ["eval --model run:run --against local-dir:base --suite suite.yaml --out report"],
     "tag": ["tag --model run:run --split validation --out tags.csv"],
     "captions": ["captions --model run:run --split validation --out gallery"],
@@ -51,7 +51,7 @@ TYPED: dict[str, list[str]] = {
 }
 LEFT = {
     "init": "configs/mine.yaml",
-    "embed": "vectors/vectors.npy",
+    "embed": "vectors/parts/000000.parquet",
     "eval": "report/report.html",
     "tag": "tags.csv",
     "captions": "gallery/gallery.json",

@@ -1,17 +1,28 @@
+import errno
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from failing_disk import FailingDisk
 
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
+from clipadapt.search import embed_output
 from clipadapt.search.embed import Part, embed, embed_part, embed_pictures
+from clipadapt.search.index import Index
+from clipadapt.search.vector_parts import Form
 from clipadapt.search.vectors import Vectors
+
+FORMS = [Form("npy"), Form("parquet"), Form("npy", "float16"), Form("parquet", "float16"), Form("whole", "float16")]
+HALF = 2**-11
+"""How far float16 takes a unit vector at most: the relative error of rounding to 11 bits."""
 
 
 @pytest.fixture
@@ -129,7 +140,9 @@ def test_multi_attributes_become_lists(painter, shop):
 def test_what_cannot_be_read_is_told(painter, catalogue, tmp_path, damage):
     embed(painter(), catalogue, tmp_path / "out")
     (tmp_path / "out" / damage).write_bytes(b"{}")
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(
+        StoreError, match=rf"cannot be read|was changed after it was written:\n  - {damage} has 2 bytes"
+    ):
         Vectors.open(tmp_path / "out")
     (tmp_path / "out" / damage).unlink()
     with pytest.raises(StoreError, match="run clipadapt embed"):
@@ -230,3 +243,158 @@ def test_jobs_that_end_at_once_leave_one_whole_folder(painter, catalogue, tmp_pa
         assert 0 in [job.result() for job in jobs]
         np.testing.assert_array_equal(Vectors.open(out).vectors, expected)
         assert not out.with_name(out.name + ".partial").exists()
+
+
+@pytest.mark.parametrize("form", FORMS, ids="-".join)
+def test_parts_joined_are_what_one_array_holds(painter, shop, tmp_path, form):
+    (shop / "train" / "3.png").write_bytes(b"no picture")
+    catalogue = Catalogue.load(shop, "train")
+    whole = embed(painter(), catalogue, tmp_path / "whole", shard=5)
+    made = embed(painter(), catalogue, tmp_path / "out", shard=5, form=form)
+    bound = HALF if form.dtype == "float16" else 0
+    assert np.linalg.norm(np.asarray(made.vectors) - whole.vectors, axis=1).max() <= bound
+    assert made.items.table.equals(whole.items.table) and made.broken == whole.broken
+    assert not (tmp_path / "out.partial").exists()
+    facts = json.loads((tmp_path / "out" / "embed.json").read_text())
+    files = json.loads((tmp_path / "out" / "manifest.json").read_text())["files"]
+    assert {part["file"] for part in facts["parts"]} < set(files) and sum(part["rows"] for part in facts["parts"]) == 11
+    assert sorted(part["rows"] for part in facts["parts"]) == ([11] if form.name == "whole" else [2, 4, 5])
+    found = Index.build(made, tmp_path / "index").search(whole.vectors[:3], 3)
+    expected = Index.build(whole, tmp_path / "expected").search(whole.vectors[:3], 3)
+    for hits, others in zip(found, expected, strict=True):
+        assert [hit.id for hit in hits] == [hit.id for hit in others]
+        assert np.abs(np.subtract([hit.score for hit in hits], [hit.score for hit in others])).max() <= bound + 1e-6
+
+
+@pytest.mark.parametrize("dims", [None, 3])
+@pytest.mark.parametrize("form", [Form("npy"), Form("parquet", "float16")], ids="-".join)
+def test_an_index_is_built_of_parts_and_grows_by_them(painter, catalogue, tmp_path, place, form, dims):
+    """Where vectors are kept by FAISS, and where Milvus keeps them."""
+    whole = embed_pictures(painter(), catalogue)
+    embed(painter(), catalogue.subset(range(8)), tmp_path / "first", shard=3, form=form)
+    embed(painter(), catalogue.subset(range(8, 12)), tmp_path / "more", shard=3, form=form)
+    index = Index.build(Vectors.open(tmp_path / "first"), place, dims=dims)
+    assert index.add(Vectors.open(tmp_path / "more")).items == 12
+    assert index.meta.whole == (None if dims is None else 6)
+    expected = whole.vectors if dims is None else whole.shortened(dims).vectors
+    found = np.array([index.vector(item) for item in whole.items.ids()])
+    length = 1 if dims is None else np.linalg.norm(np.asarray(whole.vectors)[:, :dims], axis=1).min()
+    assert np.linalg.norm(found - expected, axis=1).max() <= 1e-6 + (HALF / length if form.dtype == "float16" else 0)
+    assert {hit.id for hit in index.search(index.vector("i10"), 3, collapse=False)[0]} == {"i9", "i10", "i11"}
+
+
+def test_parts_read_without_clipadapt(painter, catalogue, tmp_path):
+    made = embed(painter(), catalogue, tmp_path / "out", shard=5, form=Form("parquet", "float16"))
+    tables = [pq.read_table(file) for file in sorted((tmp_path / "out" / "parts").iterdir())]
+    assert [len(table) for table in tables] == [5, 5, 2]
+    assert [item for table in tables for item in table["id"].to_pylist()] == catalogue.ids
+    assert str(tables[0].schema.field("vector").type) == "fixed_size_list<element: halffloat>[6]"
+    np.testing.assert_allclose(tables[2]["vector"].to_pylist(), made.vectors[10:], atol=HALF)
+    embed(painter(), catalogue, tmp_path / "npy", shard=5, form=Form("npy", "float16"))
+    arrays = [np.load(file, allow_pickle=False) for file in sorted((tmp_path / "npy" / "parts").iterdir())]
+    assert [part.shape for part in arrays] == [(5, 6), (5, 6), (2, 6)] and arrays[0].dtype == np.float16
+
+
+@pytest.mark.parametrize("form", [Form("npy"), Form("parquet", "float16")], ids="-".join)
+@pytest.mark.parametrize("again", ["embed", "part"])
+def test_a_part_that_is_lost_or_changed_is_named_and_made_again_alone(painter, shop, tmp_path, form, again, caplog):
+    (shop / "train" / "3.png").write_bytes(b"no picture")
+    catalogue = Catalogue.load(shop, "train")
+    before = embed(painter(), catalogue, tmp_path / "out", shard=2, form=form)
+    parts = tmp_path / "out" / "parts"
+    (parts / f"000001{form.suffix}").unlink()
+    content = bytearray((parts / f"000003{form.suffix}").read_bytes())
+    content[-1] ^= 1
+    (parts / f"000003{form.suffix}").write_bytes(content)
+    with pytest.raises(StoreError, match=rf"parts/000001\{form.suffix} cannot be read.*\n.*000003.*has another sha256"):
+        Index.build(Vectors.open(tmp_path / "out"), tmp_path / "index")
+    encoder = painter()
+    if again == "embed":
+        embed(encoder, catalogue, tmp_path / "out", shard=2, form=form)
+    else:
+        left = [
+            embed_part(encoder, catalogue, tmp_path / "out", Part(at, 2), shard=2, form=form) for at in (1, 2)
+        ]  # fmt: skip
+        assert left[-1] == 0
+    names = [one.id for one in before.broken]
+    again_at = [row for row in (2, 3, 6, 7) if catalogue.ids[row] not in names]
+    assert sum(encoder.encoded) == len(again_at), "the pictures of two parts, but for the broken one"
+    assert "000001" in caplog.text and "made again" in caplog.text
+    made = Vectors.open(tmp_path / "out")
+    np.testing.assert_array_equal(made.vectors, before.vectors)
+    assert made.broken == before.broken and made.items.table.equals(before.items.table)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["out", "shop"]
+
+
+def test_one_array_that_was_changed_is_not_silently_replaced(painter, catalogue, tmp_path):
+    embed(painter(), catalogue, tmp_path / "out")
+    np.save(tmp_path / "out" / "vectors.npy", np.zeros((12, 6), np.float32))
+    with pytest.raises(StoreError, match=r"vectors\.npy has another sha256\n.*remove the folder"):
+        embed(painter(), catalogue, tmp_path / "out")
+
+
+def test_a_folder_of_an_earlier_version_is_finished(painter, catalogue, tmp_path):
+    made = embed(painter(), catalogue, tmp_path / "out", shard=5)
+    (tmp_path / "out" / "manifest.json").unlink()
+    facts = json.loads((tmp_path / "out" / "embed.json").read_text())
+    for key in ("form", "dtype", "parts", "worker_seconds", "images_per_worker_second"):
+        del facts[key]
+    (tmp_path / "out" / "embed.json").write_text(json.dumps(facts | {"schema_version": 1}))
+    again = painter()
+    np.testing.assert_array_equal(embed(again, catalogue, tmp_path / "out", shard=5).vectors, made.vectors)
+    assert again.encoded == []
+
+
+def test_the_same_folder_in_another_form_is_another_job(painter, catalogue, tmp_path):
+    embed(painter(), catalogue, tmp_path / "out", shard=5)
+    with pytest.raises(UsageError, match=r"form 'whole', not 'npy'; dtype 'float32', not 'float16'"):
+        embed(painter(), catalogue, tmp_path / "out", shard=5, form=Form("npy", "float16"))
+
+
+@pytest.mark.parametrize("form", [Form(), Form("parquet", "float16")], ids="-".join)
+def test_whatever_write_a_full_disk_refuses_nothing_half_is_left_and_the_job_goes_on(
+    painter, catalogue, tmp_path, form, monkeypatch
+):
+    expected = np.asarray(embed(painter(), catalogue, tmp_path / "expected", shard=5, form=form).vectors)
+    with monkeypatch.context() as patch:
+        disk = FailingDisk(patch, errno.ENOSPC)
+        embed(painter(), catalogue, tmp_path / "counted", shard=5, form=form)
+        calls = len(disk.calls)
+        assert calls > 20
+        for number in range(1, calls):  # the last one is after the folder took its place
+            out = tmp_path / f"out{number}"
+            disk.arm(number)
+            with pytest.raises(StoreError, match=rf"{tmp_path}.*no space left"):
+                embed(painter(), catalogue, out, shard=5, form=form)
+            disk.arm(-1)
+            assert not out.exists() or len(Vectors.open(out).vectors) == 12
+            np.testing.assert_array_equal(embed(painter(), catalogue, out, shard=5, form=form).vectors, expected)
+            assert not out.with_name(f"{out.name}.partial").exists()
+
+
+def test_a_full_disk_while_one_array_is_written_is_named(painter, catalogue, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            file.write(b"x")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="out: no space left to write it"):
+        patch.setattr(embed_output, "_join", full)
+        embed(painter(), catalogue, tmp_path / "out", shard=5)
+    assert not (tmp_path / "out").exists()
+    again = painter()
+    embed(again, catalogue, tmp_path / "out", shard=5)
+    assert again.encoded == [], "the shards are there"
+
+
+def test_speed_is_that_of_the_call_and_of_all_workers(painter, catalogue, tmp_path):
+    class Slow(painter):
+        def encode_images(self, pictures):
+            time.sleep(0.05)
+            return super().encode_images(pictures)
+
+    for at in (1, 2):
+        embed_part(Slow(), catalogue, tmp_path / "out", Part(at, 2), shard=2, workers=1)
+    facts = json.loads((tmp_path / "out" / "embed.json").read_text())
+    assert facts["embedded_now"] == 6 and facts["seconds"] >= 0.15
+    assert facts["worker_seconds"] >= 0.3 and facts["images_per_worker_second"] <= 12 / 0.3
+    assert facts["images_per_worker_second"] == pytest.approx(12 / facts["worker_seconds"], rel=0.01)

@@ -75,7 +75,7 @@ class PicturesById:
                 missing.update(dict.fromkeys(here, str(error)))
                 continue
             found += made.items.ids()
-            parts.append(made.vectors)
+            parts.append(np.asarray(made.vectors))
             missing.update({one.id: one.reason for one in made.broken})
             others = set(here).difference(found, missing)
             missing.update(dict.fromkeys(others, "its licence does not allow an index"))

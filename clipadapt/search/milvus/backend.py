@@ -178,7 +178,7 @@ class Milvus:
     def upsert(self, more: Vectors, *, replace: bool) -> Change:
         """See backend.py; of several requests that fail in the middle, what was written is taken back."""
         now = self._fresh()
-        vectors = unit_vectors(now.meta.fitting(more).vectors, more.items)
+        vectors = np.asarray(unit_vectors(now.meta.fitting(more).vectors, more.items))
         if vectors.shape[1] != now.meta.dim:
             raise SpaceError(f"vectors of {vectors.shape[1]} dimensions for an index of {now.meta.dim}")
         ids = more.items.ids()

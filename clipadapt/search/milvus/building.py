@@ -23,6 +23,7 @@ from clipadapt.search.milvus.writing import insert
 from clipadapt.search.models import remembered
 from clipadapt.search.shown import remembered_catalogue
 from clipadapt.search.tune import measured_params, shortfalls
+from clipadapt.search.vector_parts import Matrix
 from clipadapt.search.vectors import Vectors
 
 _BLOCK = 20 * PAGE
@@ -58,7 +59,7 @@ def everything(server: Server, now: Version) -> tuple[Float[np.ndarray, "rows di
 
 def write(
     versions: Versions,
-    vectors: Float[np.ndarray, "rows dim"],
+    vectors: Float[Matrix, "rows dim"],
     items: Items,
     kind: Kind,
     target: Target,

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Integer
 from clipadapt.errors import UsageError
 from clipadapt.search.engine import SearchParams
 from clipadapt.search.topk import TopK, topk
+from clipadapt.search.vector_parts import Matrix
 
 _FEW = 50_000
 """Vectors up to which all are scored: some 10 ms of one core at 256 dimensions."""
@@ -93,9 +94,7 @@ Search = Callable[[np.ndarray, int, SearchParams], list[list[tuple[str, float]]]
 class Measured:
     """A collection as recall.py measures it: results by row of the vectors that it was made of."""
 
-    def __init__(
-        self, kind: Kind, vectors: Float[np.ndarray, "rows dim"], rows: dict[str, int], search: Search
-    ) -> None:
+    def __init__(self, kind: Kind, vectors: Float[Matrix, "rows dim"], rows: dict[str, int], search: Search) -> None:
         self._kind, self._vectors, self._rows, self._search = kind, vectors, rows, search
         self.count, self.dim = vectors.shape
         self.exhaustive, self.refined = kind.exhaustive, False
