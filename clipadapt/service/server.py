@@ -11,6 +11,7 @@ import uvicorn
 
 from clipadapt.errors import UsageError
 from clipadapt.service.app import create_app
+from clipadapt.service.connections import heads_within
 from clipadapt.service.serving import Serving
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ def serve(serving: Serving, load: Callable[[], None], listening: socket.socket) 
     app = create_app(serving, lambda: threading.Thread(target=loading, name="loading", daemon=True).start())
     config = uvicorn.Config(
         app, access_log=False, log_level="warning", timeout_graceful_shutdown=_GRACE, server_header=False,
-        timeout_keep_alive=15, http="h11", limit_concurrency=_CONNECTIONS, h11_max_incomplete_event_size=32_768,
+        timeout_keep_alive=15, http=heads_within(serving.settings.limits.body_seconds),
+        limit_concurrency=_CONNECTIONS, h11_max_incomplete_event_size=32_768,
     )  # fmt: skip
     server = _Server(config)
     server.run(sockets=[listening])

@@ -46,7 +46,7 @@ class Limits(FileSection):
     uploads: Count = 48
     """Requests with more than a query's bytes at once: each may take `upload_bytes` of memory."""
     body_seconds: Positive = 20.0
-    """For a request to arrive in full."""
+    """For a request's head to arrive, and for all of it."""
     work_seconds: Positive = 20.0
     """From a request's arrival to its answer."""
     decoding: Count = 2
