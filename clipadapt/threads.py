@@ -1,11 +1,12 @@
 """Work in threads whose results come in the order of their inputs: decoding, hashing, the queries of one gallery.
 
-Threads and not processes, for Pillow, hashlib and numpy let go of the interpreter's lock while they work.
+Threads and not processes, for Pillow, hashlib, numpy and FAISS let go of the interpreter's lock while they work.
 """
 
+import functools
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -39,3 +40,22 @@ def ordered(
         # Not waited for: a reader that stops half-way leaves this to the garbage collector, which may run in one of
         # these very threads, and a thread cannot wait for itself.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def together(function: Callable[[_In], _Out], inputs: Sequence[_In]) -> list[_Out]:
+    """As list(map()), all inputs at once and the first in this thread: for parts of work that takes milliseconds.
+
+    The threads are kept, one per core; a `function` that calls this in its turn may wait for itself.
+    """
+    if len(inputs) < 2:
+        return [function(one) for one in inputs]
+    waiting = [_pool().submit(function, one) for one in inputs[1:]]
+    return [function(inputs[0]), *(one.result() for one in waiting)]
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="together")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads are not in a process that was forked

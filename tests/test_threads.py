@@ -1,11 +1,12 @@
 """Results in order, few ahead of the reader, and a reader that leaves early."""
 
 import gc
+import os
 import threading
 
 import pytest
 
-from clipadapt.threads import ordered
+from clipadapt.threads import ordered, together
 
 
 def test_it_is_map_with_few_results_waiting():
@@ -78,3 +79,25 @@ def test_a_reader_that_leaves_may_be_collected_in_one_of_its_threads():
     finally:
         if collecting:
             gc.enable()
+
+
+def test_parts_of_work_are_done_at_once_and_come_in_order():
+    both = threading.Barrier(2, timeout=20)
+
+    def meet(number):
+        both.wait()
+        return number, threading.get_ident()
+
+    (first, here), (second, there) = together(meet, [1, 2])
+    assert (first, second) == (1, 2) and here == threading.get_ident() != there
+    assert together(str, [7]) == ["7"] and together(str, []) == []
+    with pytest.raises(ZeroDivisionError):
+        together(lambda number: 1 / number, [1, 0, 2])
+
+
+def test_threads_are_there_in_a_process_that_was_forked():
+    assert together(str, [1, 2]) == ["1", "2"]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if together(str, [1, 2, 3]) == ["1", "2", "3"] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

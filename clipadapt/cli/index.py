@@ -5,6 +5,7 @@
     clipadapt index search indexes/shop --image photo.jpg --text "in red" --not-text floral
     clipadapt index search indexes/shop --text "striped skirt, not mini, under 50"
     clipadapt index search indexes/shop --like 1163 --but "red, long sleeves"
+    clipadapt index build ... --out indexes/large --shards 4      searched by four threads, built a quarter at a time
     clipadapt index build ... --out milvus:http://10.0.0.7:19530/shop        the same verbs, kept by a Milvus server
 
 Results go to stdout; how a query was understood, measurements that say a rebuild is due and filters that nobody matches
@@ -60,6 +61,14 @@ def build(
         int | None,
         typer.Option("--dims", min=1, help="Keep the first N dimensions alone, as loss.dims trains; default: all."),
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            "--shards",
+            min=1,
+            help="Divide the items among N folders by a hash of their ids; default: as an index that is there, else 1.",
+        ),
+    ] = None,
     precision: options.Precision = "fp32",
     device: options.Device = "auto",
     workers: Workers = None,
@@ -69,14 +78,14 @@ def build(
     from clipadapt.search.opening import refuse_target
     from clipadapt.search.vectors import refuse_dims
 
-    refuse_target(out)
+    refuse_target(out, shards)
     given, shown = _given(model, split, vectors, catalogue)
     loaded = encoder(model, precision, device)
     if dims is not None:
         refuse_dims(dims, loaded.dim)
     built = Built.build(
         _embedded(loaded, given, workers), out, encoder=loaded, factory=factory, target=_target(recall), shown=shown,
-        dims=dims,
+        dims=dims, shards=shards,
     )  # fmt: skip
     typer.echo(f"{len(built)} items in {out}: {built.meta.factory}, {_recalls(built.meta.measured)}")
     typer.echo(f'search it: clipadapt index search {out} --text "..."', err=True)
@@ -182,13 +191,18 @@ def info(index: Index, as_json: Json = False) -> None:
     made_by = f"faiss {meta.faiss or 'unknown'}" if isinstance(found, Embedded) else "Milvus"
     typer.echo(f"{meta.factory} by {made_by}, {meta.memory / 1e6:,.1f} MB in memory, "
                f"{_recalls(meta.measured)}")  # fmt: skip
+    for shard in meta.shards.parts if meta.shards is not None else ():
+        later = f", {shard.later} of them came later" if shard.later else ""
+        typer.echo(f"{shard.folder}: {shard.items} items ({shard.vectors} vectors{later}), {shard.factory}, "
+                   f"{_recalls(shard.measured)}")  # fmt: skip
     for one in meta.segments:
         recalls = "searched one by one" if one.factory == "Flat" else _recalls(one.measured)
         typer.echo(f"{one.rows} vectors came later: {one.factory}, {recalls}")
     for kind, params in meta.search_params.items():
         typer.echo(f"{kind} queries: probe {params.probe}, refine {params.refine}")
-    typer.echo(f"{'factory':24} {'queries':8} {'probe':>6} {'refine':>6} {'recall@10':>9} {'at least':>8} "
-               f"{'p50 ms':>8} {'p99 ms':>8}")  # fmt: skip
+    if meta.curve:
+        typer.echo(f"{'factory':24} {'queries':8} {'probe':>6} {'refine':>6} {'recall@10':>9} {'at least':>8} "
+                   f"{'p50 ms':>8} {'p99 ms':>8}")  # fmt: skip
     for point in meta.curve:
         typer.echo(f"{point.factory:24} {point.kind:8} {point.probe:6} {point.refine:6} {point.recall:9.4f} "
                    f"{point.low:8.4f} {point.p50_ms:8.2f} {point.p99_ms:8.2f}")  # fmt: skip

@@ -12,7 +12,7 @@ what is new alone. Knows nothing of searching.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ from clipadapt.search.vector_parts import Matrix
 
 BASE = "index"
 """Name of the segment that index.faiss is."""
-_TOMBSTONES, _TEXTS, _META = SMALL = "tombstones.npy", "text_queries.npy", "index.json"
+_TOMBSTONES, TEXTS, META = SMALL = "tombstones.npy", "text_queries.npy", "index.json"
 _UNIT = 1e-4
 """How far from 1 a vector's length may be before all are normalised again."""
 
@@ -68,6 +68,19 @@ class Contents:
         """What was there when the index was built."""
         return self.segments[0]
 
+    @property
+    def shards(self) -> Mapping[str, "Contents"]:
+        """Itself, by the folder in the version that its files lie in: as an index of several has them (shards.py)."""
+        return {"": self}
+
+    def replaced(self, shards: Mapping[str, "Contents"]) -> "Contents":
+        """What became of it."""
+        return shards[""]
+
+    def stated(self, **meta: str | None) -> "Contents":
+        """The same with other lines of index.json."""
+        return Contents(self.segments, self.items, self.meta.model_copy(update=meta), self.texts)
+
 
 def base_segment(engine: Engine, items: Items, meta: Meta) -> Segment:
     """What an index begins with."""
@@ -90,10 +103,10 @@ def read(folder: Path, *, mapped: bool, known: Callable[[str], Segment | None] =
     Raises:
         StoreError: a file that is missing, cannot be read, or does not fit the others.
     """
-    meta = Meta.read(folder / _META)
+    meta = Meta.read(folder / META)
     try:
         tombstones = np.load(folder / _TOMBSTONES, allow_pickle=False)
-        texts = np.load(folder / _TEXTS, allow_pickle=False)
+        texts = np.load(folder / TEXTS, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder}: cannot be read ({error}); build the index again") from error
     abouts = [_base(meta, -1), *meta.segments]
@@ -125,10 +138,10 @@ def write(folder: Path, contents: Contents, *, shared: Callable[[str], bool] = l
         there = [shared(name) for name in segment.files]
         if not all(there):
             write_segment(folder, segment)
-    if not shared(_TEXTS):
-        _save(folder / _TEXTS, contents.texts)
+    if not shared(TEXTS):
+        _save(folder / TEXTS, contents.texts)
     _save(folder / _TOMBSTONES, np.flatnonzero(contents.items.removed))
-    (folder / _META).write_text(contents.meta.to_json(), encoding="utf-8")
+    (folder / META).write_text(contents.meta.to_json(), encoding="utf-8")
 
 
 def write_segment(folder: Path, segment: Segment) -> None:
@@ -186,6 +199,15 @@ def unit_vectors(vectors: Float[Matrix, "rows dim"], items: Items) -> Float[Matr
     """The same directions at unit length; the array itself when they have it already.
 
     Raises:
+        UsageError: see `unit_lengths`.
+    """
+    return scaled(vectors, unit_lengths(vectors, items))
+
+
+def unit_lengths(vectors: Float[np.ndarray, "rows dim"], items: Items) -> Float[np.ndarray, " rows"] | None:
+    """What each vector is to be divided by; None when all have unit length already.
+
+    Raises:
         UsageError: names items whose vector is not finite or has no direction, or counts that do not fit.
     """
     if vectors.ndim != 2 or len(vectors) != items.rows:
@@ -200,9 +222,14 @@ def unit_vectors(vectors: Float[Matrix, "rows dim"], items: Items) -> Float[Matr
         faults = [f"row {row}, item {items.id(row)!r}: {what}" for row, what in zip(bad.tolist(), why, strict=True)]
         remedy = "embed these items again, or leave them out"
         raise UsageError(f"{len(bad)} vector(s) have no direction:{first_faults(faults)}\n{remedy}")
-    if len(vectors) and np.abs(lengths - 1).max() > _UNIT:
-        return (np.asarray(vectors, np.float32) / lengths[:, None]).astype(np.float32)
-    return vectors
+    return lengths if len(vectors) and np.abs(lengths - 1).max() > _UNIT else None
+
+
+def scaled(
+    vectors: Float[np.ndarray, "rows dim"], lengths: Float[np.ndarray, " rows"] | None
+) -> Float[np.ndarray, "rows dim"]:
+    """Vectors divided by their lengths; themselves where there is nothing to divide by."""
+    return vectors if lengths is None else (np.asarray(vectors, np.float32) / lengths[:, None]).astype(np.float32)
 
 
 def _save(file: Path, array: np.ndarray) -> None:

@@ -3,7 +3,8 @@
     Embedded.build(vectors, "indexes/shop", texts=texts)        writes a version
     Embedded("indexes/shop").search(compiled, 10)
 
-Every change is a new version on the store: it is there whole or not at all, and readers keep the one they opened.
+Every change is a new version on the store: it is there whole or not at all, and readers keep the one they opened. Items
+lie in one folder of it, or are divided among several (shards.py), which are searched at once and answer as one.
 How vectors are searched is engine.py's business, what a version holds is contents.py's.
 """
 
@@ -12,31 +13,29 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float
 
 from clipadapt.config import Data
 from clipadapt.errors import SpaceError, StoreError, UsageError
-from clipadapt.search import compaction
+from clipadapt.search import building, changes, compaction
 from clipadapt.search.backend import Change, Changed, Hit, KnownItem
 from clipadapt.search.columns import Column
-from clipadapt.search.contents import Contents, Segment, base_segment, goes_on, unit_vectors, write_segment
-from clipadapt.search.engine import FAISS, Engine
+from clipadapt.search.contents import Contents, Segment, unit_vectors
+from clipadapt.search.engine import Engine
 from clipadapt.search.facets import Range, Values, facets
-from clipadapt.search.factory import choose_factory
 from clipadapt.search.faiss_version import check_faiss
 from clipadapt.search.filters import Condition, unmatched
 from clipadapt.search.items import Items, Value
 from clipadapt.search.meta import Meta, Target
 from clipadapt.search.models import model_of, remembered
 from clipadapt.search.query import CompiledQuery
-from clipadapt.search.recall import Point
 from clipadapt.search.searcher import Searcher
 from clipadapt.search.segments import Segments
+from clipadapt.search.shards import Sharded, Version
 from clipadapt.search.shown import remembered_catalogue
-from clipadapt.search.tune import Tuned, choose, choose_params
 from clipadapt.search.vectors import Vectors
 from clipadapt.search.versions import Versions
 
@@ -72,10 +71,12 @@ class Embedded:
         texts: Float[np.ndarray, "texts dim"] | None = None,
         shown: Data | None = None,
         seed: int = 0,
+        shards: int = 1,
     ) -> None:
         """Trains, adds, measures, and writes a new version at `out`.
 
         Args:
+            shards: folders that the items are divided among (shards.py), of which one is in memory at a time.
             texts: vectors of queries that recall is measured with; None: of pictures alone.
             shown: the data section of the catalogue that shows the items (shown.py).
 
@@ -83,20 +84,24 @@ class Embedded:
             UsageError: a vector without direction, or a factory that cannot be.
             StoreError: the disk refuses; an index that was there stays as it was.
         """
-        vectors = unit_vectors(source.vectors, source.items)
-        queries = np.empty((0, vectors.shape[1]), np.float32) if texts is None else texts
-        chosen = choose_factory(*vectors.shape) if factory == "auto" else factory
-        target = target or Target()
-        tuned = choose_params(Engine.build(vectors, chosen, seed), chosen, target, queries, seed)
+        dim = source.vectors.shape[-1]
+        queries = np.empty((0, dim), np.float32) if texts is None else texts
+        form = building.Form(factory, target or Target(), queries, seed)
         versions = Versions(out)
-        model = source.model and remembered(source.model, versions.store.root)
-        catalogue = remembered_catalogue(shown, versions.store.root) if shown is not None else None
-        meta = _meta(
-            tuned, target, tuned.points,
-            image_space=source.image_space, model=model, catalogue=catalogue, left_out=len(source.broken),
-            whole=source.whole,
-        )  # fmt: skip
-        versions.write(Contents((base_segment(tuned.engine, source.items, meta),), source.items, meta, queries))
+        store = versions.store
+        about = {
+            "image_space": source.image_space,
+            "model": source.model and remembered(source.model, store.root),
+            "catalogue": remembered_catalogue(shown, store.root) if shown is not None else None,
+            "left_out": len(source.broken),
+            "whole": source.whole,
+        }
+        if shards == 1:
+            versions.write(building.built(source, form, about))
+            return
+        made: list[Sharded] = []
+        with store.prepare(lambda folder: made.append(building.divided(source, shards, form, about, folder))) as files:
+            versions.write(made[0], prepared=files)
 
     @property
     def name(self) -> str:
@@ -145,7 +150,8 @@ class Embedded:
             StoreError: an older faiss finds less in this index than was measured.
         """
         if not self._checked:  # here and not on opening, so that `tune` can mend an index
-            check_faiss(self._searcher.contents, self.name)
+            for shard in self._searcher.contents.shards.values():
+                check_faiss(shard, self.name)
             self._checked = True
         return self._searcher.search(queries, k, conditions, collapse)
 
@@ -202,78 +208,75 @@ class Embedded:
         vectors = np.asarray(unit_vectors(self.meta.fitting(more).vectors, more.items))
         if vectors.shape[1] != self.meta.dim:
             raise SpaceError(f"vectors of {vectors.shape[1]} dimensions for an index of {self.meta.dim}")
-        ids = more.items.ids()
         replaced = 0
 
-        def edit(now: Contents) -> Contents:
+        def edit(now: Version) -> Version:
             nonlocal replaced
-            there = now.items.present(ids) if replace else []
-            replaced = len(there)
-            items = now.items.without(now.items.live_rows(there)) if there else now.items
-            return compaction.grown(now, items.extended(more.items), vectors) if ids else now
+            edited, replaced = changes.added(now, more.items, vectors, replace=replace)
+            return edited
 
         self._change(edit)
-        return self._changed(len(ids), replaced)
+        return self._changed(more.items.rows, replaced)
 
     def remove(self, ids: Sequence[str]) -> Change:
         """See backend.py; their vectors stay until the index is rebuilt."""
         if len(set(ids)) < len(ids):
             raise UsageError("an id is named twice; name each item to remove once")
 
-        def edit(now: Contents) -> Contents:
-            items = now.items.without(now.items.live_rows(ids))
-            return Contents(now.segments, items, now.meta, now.texts)
-
-        self._change(edit)
+        self._change(lambda now: changes.removed(now, ids))
         return self._changed(0, len(ids))
 
     def tune(self, target: Target, factories: Sequence[str] | None = None, seed: int = 0) -> None:
         """Rebuilds from the index's own vectors, removed items left out, with the quickest factory for the target.
+
+        Of several shards the largest chooses the factory, with its share of the memory, and each its search parameters.
 
         Raises:
             UsageError: no factory reaches the target; the index stays as it was.
             StoreError: the disk refuses, or another process is writing.
         """
         now = self._versions.read(mapped=self._mapped, verify=True)  # what it is made of gets new checksums
-        tuned, points = choose(_live_vectors(now), target, now.texts, factories, seed)
-        self._install(compaction.rebuilt(now, tuned.engine, _meta(tuned, target, points, **_kept(now.meta))))
+        self._install(lambda folder: building.tuned(now, target, factories, seed, folder))
 
     def compact(self, seed: int = 0) -> compaction.Plan | None:
         """Puts what was added into cells, or rebuilds everything when it is time; says what was done.
 
-        Others search and change meanwhile; what they change is carried over.
+        Shards are compacted one after the other. Others search and change meanwhile; what they change is carried over.
 
         Raises:
             StoreError: the disk refuses, or the index was rebuilt or taken back meanwhile; it stays as it was.
         """
         self.refresh()
-        planned = compaction.plan(self._searcher.contents)
-        if planned is None:
+        if not self.compaction_due():
             return None
         now = self._versions.read(mapped=self._mapped, verify=True)  # what it is made of gets new checksums
-        if planned == "rebuild":
-            vectors = _live_vectors(now)
-            factory = compaction.factory_of(now.meta, len(vectors))
-            engine = Engine.build(vectors, factory, seed)
-            tuned = choose_params(engine, factory, now.meta.target, now.texts, seed)
-            meta = _meta(tuned, now.meta.target, tuned.points, **_kept(now.meta))
-            self._install(compaction.rebuilt(now, tuned.engine, meta))
-        else:
-            folder = self._versions.store.current()
+        done: list[compaction.Plan] = []
+        for inside, shard in now.shards.items():
+            if (planned := compaction.plan(shard)) is not None:
+                self._compact_shard(shard, inside, planned, seed)
+                done.append(planned)
+        return "rebuild" if "rebuild" in done else done[0] if done else None
 
-            def fresh_copy(segment: Segment) -> Engine:
-                return Engine.read(folder / segment.files[0], mapped=False)
+    def _compact_shard(self, shard: Contents, inside: str, planned: compaction.Plan, seed: int) -> None:
+        def fresh_copy(segment: Segment) -> Engine:
+            return Engine.read(self._versions.store.current() / inside / segment.files[0], mapped=False)
 
-            self._install(compaction.sealed(now, fresh_copy, seed))
-        return planned
+        def make(folder: Path) -> dict[str, compaction.Work]:
+            return {inside: building.compacted(shard, planned, fresh_copy, seed, folder / inside)}
+
+        self._install(make)
 
     def compaction_due(self) -> bool:
         """See backend.py."""
-        return compaction.plan(self._searcher.contents) is not None
+        return any(compaction.plan(one) is not None for one in self._searcher.contents.shards.values())
 
     def due(self) -> list[str]:
         """See backend.py."""
-        return self.meta.rebuild_due(self.items.rows, int(self.items.removed.sum()))
+        return [
+            f"{inside.rstrip('/')}: {reason}" if inside else reason
+            for inside, one in self._searcher.contents.shards.items()
+            for reason in one.meta.rebuild_due(one.items.rows, int(one.items.removed.sum()))
+        ]
 
     def refresh(self) -> bool:
         """Opens what another process has published since; whether there was anything. What is unchanged stays open."""
@@ -294,16 +297,7 @@ class Embedded:
 
     def changed_since(self, before: Self) -> Changed | None:
         """See backend.py; known by vector ids, for as long as no rebuild has given them anew."""
-        then, now = before._searcher.contents, self._searcher.contents
-        rows = then.items.rows
-        if now.meta.generation != then.meta.generation or now.items.rows < rows:
-            return None
-        if now.base is not then.base and not goes_on(then, now):
-            return None
-        new = np.arange(rows, now.items.rows)
-        there = now.items.names(new[~now.items.removed[rows:]])
-        gone = now.items.names(np.flatnonzero(now.items.removed[:rows] & ~then.items.removed))
-        return Changed(there, sorted(set(gone).difference(there)))
+        return changes.differing(before._searcher.contents, self._searcher.contents)
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
@@ -336,36 +330,26 @@ class Embedded:
             log.warning("%s: a rebuild is due, for %s; run clipadapt index tune", self._versions, reason)
         return Change(added, removed, len(self), due)
 
-    def _install(self, work: compaction.Work) -> None:
-        with self._versions.store.prepare(lambda folder: write_segment(folder, work.segment)) as prepared:
-            self._change(compaction.install(work), prepared=prepared)
-        self._load(verify=False)  # the new segments as files, instead of in memory
+    def _install(self, make: Callable[[Path], dict[str, compaction.Work]]) -> None:
+        """Puts what `make` builds of some shards, and writes into a folder, into the version that is current then."""
+        works: dict[str, compaction.Work] = {}
+        with self._versions.store.prepare(lambda folder: works.update(make(folder))) as prepared:
+            edits = {inside: compaction.install(work) for inside, work in works.items()}
 
-    def _change(self, edit: Callable[[Contents], Contents], prepared: Path | None = None) -> None:
+            def edit(now: Version) -> Version:
+                if not edits.keys() <= now.shards.keys():
+                    raise StoreError(f"{self.name}: was built anew meanwhile; nothing was changed, do it again")
+                return now.replaced({inside: edits[inside](now.shards[inside]) for inside in edits})
+
+            self._change(edit, prepared=prepared)
+        self._load(verify=False)  # with the new segments as files of the version
+
+    def _change(self, edit: Callable[[Version], Version], prepared: Path | None = None) -> None:
         self._use(self._versions.change(edit, prepared=prepared, mapped=self._mapped))
 
     def _load(self, *, verify: bool) -> None:
         self._use(self._versions.read(mapped=self._mapped, verify=verify))
 
-    def _use(self, contents: Contents) -> None:
+    def _use(self, contents: Version) -> None:
         self._searcher = Searcher(contents, getattr(self, "_searcher", None))
         self._checked = False
-
-
-def _live_vectors(now: Contents) -> Float[np.ndarray, "live dim"]:
-    if not now.items.removed.any():
-        return now.engine.all_vectors()
-    return now.engine.vectors(np.flatnonzero(~now.items.removed))
-
-
-def _kept(meta: Meta) -> dict[str, Any]:
-    """What a rebuild does not change."""
-    return meta.model_dump(include={"image_space", "model", "catalogue", "left_out", "whole"})
-
-
-def _meta(tuned: Tuned, target: Target, points: Sequence[Point], **about: Any) -> Meta:
-    return Meta(
-        factory=tuned.factory, faiss=FAISS, dim=tuned.engine.dim,
-        trained_on=tuned.engine.count, target=target, search_params=tuned.search_params, measured=tuned.measured,
-        curve=list(points), memory_bytes=tuned.memory, **about,
-    )  # fmt: skip

@@ -19,7 +19,7 @@ from clipadapt.search.views import Numbers, Texts
 
 
 class Values(NamedTuple):
-    """A column of texts: its values, those of most items first."""
+    """A column of texts: its values, those of most items first, then by name."""
 
     name: str
     values: list[tuple[str, int]]
@@ -81,7 +81,7 @@ def _values(name: str, view: Texts, mask: Bool[np.ndarray, " rows"], most: int, 
         return None
     inside = (view.codes >= 0) & (mask if view.rows is None else mask[view.rows])
     counts = np.bincount(view.codes[inside], minlength=len(view.values))
-    order = [int(code) for code in np.argsort(-counts, kind="stable")]
-    present = [code for code in order if counts[code] or view.values[code] in chosen]
+    present = [code for code in range(len(counts)) if counts[code] or view.values[code] in chosen]
+    present.sort(key=lambda code: (-counts[code], view.values[code]))
     listed = present[:most] + [code for code in present[most:] if view.values[code] in chosen]
     return Values(name, [(view.values[code], int(counts[code])) for code in listed], len(present) - len(listed))

@@ -105,6 +105,7 @@ class Index:
         shown: Data | None = None,
         seed: int = 0,
         dims: int | None = None,
+        shards: int | None = None,
     ) -> Self:
         """Embeds if need be, trains, adds, measures, and writes a new version at `out`.
 
@@ -114,13 +115,14 @@ class Index:
             shown: the data section of the catalogue that shows the items, remembered for `clipadapt serve`.
             dims: how many of the first dimensions to keep, which does little harm where training was for it
                 (`loss.dims`); None: all. Queries are cut alike.
+            shards: folders that items are divided among; None: as many as the index that is there has, else one.
 
         Raises:
             UsageError: a vector without direction, a factory that cannot be, a catalogue without an encoder.
             SpaceError: the encoder is not the one that made the vectors.
             StoreError: the disk refuses; an index that was there stays as it was.
         """
-        refuse_target(out)
+        refuse_target(out, shards)
         if isinstance(source, Catalogue):
             if encoder is None:
                 raise UsageError("an index of a catalogue needs an encoder; load one, or give vectors")
@@ -133,7 +135,9 @@ class Index:
             raise SpaceError(_space_mismatch(encoder.name, encoder.image_space, "these vectors", source.image_space))
         source = source if dims is None else source.shortened(dims)
         queries = text_queries(texts, source, encoder, seed)
-        backend = build_backend(source, out, factory=factory, target=target, texts=queries, shown=shown, seed=seed)
+        backend = build_backend(
+            source, out, factory=factory, target=target, texts=queries, shown=shown, seed=seed, shards=shards
+        )
         return cls(backend, encoder=encoder)
 
     def __len__(self) -> int:

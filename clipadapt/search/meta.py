@@ -2,7 +2,8 @@
 
     {"schema_version": 3, "image_space": "...", "model": "run:..", "dim": 512, "faiss": "1.15.1",
      "factory": "IVF4096,PQ256x4fsr,RFlat", "search_params": {"picture": {...}, "text": {...}}, "measured": {...},
-     "curve": [...], "segments": [{"name": "000001", "rows": 1000, "factory": "Flat", ...}]}
+     "curve": [...], "segments": [{"name": "000001", "rows": 1000, "factory": "Flat", ...}],
+     "shards": {"hash": "blake2b-64(id) mod count", "parts": [{"folder": "shards/0", "items": 1000, ...}, ...]}}
 
 Written and read here alone. A file that does not fit is refused with the key that is wrong.
 """
@@ -65,6 +66,31 @@ class Segment(_Part):
     memory_bytes: int
 
 
+class Shard(_Part):
+    """Items of an index that lie in a folder of their own, which has an index.json like this one, and what it says."""
+
+    folder: str
+    """From the version's."""
+    items: int
+    """That can be found."""
+    vectors: int
+    factory: str
+    search_params: dict[Kind, SearchParams]
+    measured: dict[Kind, Measured]
+    memory_bytes: int
+    later: int = 0
+    """Vectors that came after it was built, which are measured apart."""
+
+
+class Shards(_Part):
+    """How an index is divided."""
+
+    hash: Literal["blake2b-64(id) mod count"] = "blake2b-64(id) mod count"
+    """An item is in the shard whose number is this: 64 bits of BLAKE2b of the id's UTF-8, read as little-endian, modulo
+    the number of shards."""
+    parts: list[Shard]
+
+
 class Meta(_Part):
     """The content of index.json."""
 
@@ -99,6 +125,9 @@ class Meta(_Part):
     """Version that this one was made from, which a rollback goes to; null: none, or not known."""
     left_out: int = 0
     """Pictures of the source that could not be embedded."""
+    shards: Shards | None = None
+    """What `factory` to `memory_bytes` sum up, recall and search parameters as those of the shard that has least of it;
+    null: everything lies in this folder."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -123,6 +152,11 @@ class Meta(_Part):
         return more.shortened(self.dim) if more.vectors.shape[1] == self.whole else more
 
     @property
+    def shard_count(self) -> int:
+        """Folders that the items are divided among."""
+        return 1 if self.shards is None else len(self.shards.parts)
+
+    @property
     def memory(self) -> int:
         """Bytes that must be in memory when all files are mapped."""
         return self.memory_bytes + sum(one.memory_bytes for one in self.segments)
@@ -130,7 +164,9 @@ class Meta(_Part):
     def to_json(self) -> str:
         """The file's text; search parameters and points by name, not by place."""
         content = self.model_dump(mode="json")
-        for one, written in ((self, content), *zip(self.segments, content["segments"], strict=True)):
+        parts = self.shards.parts if self.shards is not None else []
+        inside = [*content["segments"], *(content["shards"]["parts"] if parts else [])]
+        for one, written in ((self, content), *zip((*self.segments, *parts), inside, strict=True)):
             written["search_params"] = {kind: params._asdict() for kind, params in one.search_params.items()}
         content["curve"] = [point._asdict() for point in self.curve]
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

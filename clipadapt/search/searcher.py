@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from clipadapt.search.backend import Hit
-from clipadapt.search.contents import Contents
 from clipadapt.search.filters import Condition, matching
 from clipadapt.search.predicted import Predicted
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.recall import AT, KINDS, Kind
-from clipadapt.search.segments import Selected
+from clipadapt.search.segments import Segments, Selected
+from clipadapt.search.shards import Version
 from clipadapt.search.weighed import Weighed
 
 _SELECTIONS = 16
@@ -27,10 +27,11 @@ _SELECTIONS = 16
 class Searcher:
     """The contents of a version, and what was computed from them so far."""
 
-    def __init__(self, contents: Contents, before: "Searcher | None" = None) -> None:
+    def __init__(self, contents: Version, before: "Searcher | None" = None) -> None:
         """Of a version; what the version `before` computed of the same files is kept."""
         self.contents = contents
-        self.engine, self.items, self.meta = contents.engine, contents.items, contents.meta
+        self.engine: Segments = contents.engine
+        self.items, self.meta = contents.items, contents.meta
         self._selections: OrderedDict[tuple[Condition, ...], Selected] = OrderedDict()
         self._sampled: tuple[tuple[int, int], np.ndarray] | None = None
         self._weighed: Weighed | None = None
@@ -152,6 +153,5 @@ class Searcher:
         """Vectors of some rows; the last sample is remembered."""
         with self._lock:
             if self._sampled is None or self._sampled[0] != (size, seed):
-                rows = np.random.default_rng(seed).permutation(self.engine.count)[:size]
-                self._sampled = (size, seed), self.engine.vectors(np.sort(rows))
+                self._sampled = (size, seed), self.engine.vectors(self.engine.drawn(size, seed))
             return self._sampled[1]

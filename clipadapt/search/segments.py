@@ -4,17 +4,22 @@
     whole.search(queries, 10, "picture", whole.selected(mask))           rows of the whole, exact scores
 
 Each engine is searched with the parameters that were measured for it, for the ten best of all are among the ten best of
-each: what every part finds of its own, the whole finds. Knows nothing of items or files.
+each: what every part finds of its own, the whole finds. Engines of shards (`Divided`) are searched in threads. Knows
+nothing of items or files.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from clipadapt.search.engine import Engine, SearchParams, Selection
 from clipadapt.search.recall import Kind
-from clipadapt.search.topk import TopK, merged
+from clipadapt.search.topk import TopK
+from clipadapt.threads import together
+
+_MANY = 8
+"""Queries from which FAISS uses every core by itself."""
 
 
 class Selected:
@@ -31,7 +36,7 @@ class Segments:
 
     def __init__(self, engines: Sequence[Engine], search_params: Sequence[Mapping[Kind, SearchParams]]) -> None:
         self.engines = tuple(engines)
-        self._params = tuple(search_params)
+        self.params = tuple(search_params)
         self._ends = np.cumsum([engine.count for engine in engines]).tolist()
 
     @property
@@ -67,27 +72,34 @@ class Segments:
             deep: gives all candidates that such a search scores exactly, `refine` times k, from a thirty-second of the
                 cells at least: what is wanted of them lies further off than what `probe` was measured for.
         """
-        depth = k * max(params[kind].refine for params in self._params) if deep else k
-        found = []
-        for number, engine in enumerate(self.engines):
-            params = self._params[number][kind]
+        depth = k * max(params[kind].refine for params in self.params) if deep else k
+
+        def search(number: int) -> TopK:
+            engine, params = self.engines[number], self.params[number][kind]
             params = params._replace(probe=int(np.ceil(params.probe * wider)))
             selection = selected.parts[number] if selected is not None else None
             width = k
             if deep:
                 params, width = params._replace(refine=1, probe=engine.deep_probe(params.probe)), k * params.refine
-            if engine.count:
-                found.append((number, engine.search(queries, width, params, selection)))
-        return self._joined(found, queries, depth)
+            return engine.search(queries, width, params, selection)
+
+        return self._joined(self._each(search, len(queries)), queries, depth)
 
     def exact(self, queries: Float[np.ndarray, "queries dim"], k: int, selected: Selected | None = None) -> TopK:
         """The same by scoring every row allowed."""
-        found = [
-            (number, engine.exact(queries, k, selected.parts[number] if selected is not None else None))
-            for number, engine in enumerate(self.engines)
-            if engine.count
-        ]
-        return self._joined(found, queries, k)
+
+        def search(number: int) -> TopK:
+            return self.engines[number].exact(queries, k, selected.parts[number] if selected is not None else None)
+
+        return self._joined(self._each(search, len(queries)), queries, k)
+
+    def ranks(self, rows: Integer[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
+        """What rows of equal score go by, the lowest first: the order in which they came."""
+        return rows
+
+    def drawn(self, size: int, seed: int) -> Int[np.ndarray, " some"]:
+        """Some rows, the same ones for as long as there are so many, and however they are divided."""
+        return np.sort(np.random.default_rng(seed).permutation(self.count)[:size])
 
     def vectors(self, rows: Integer[np.ndarray, " some"]) -> Float[np.ndarray, "some dim"]:
         """Exact vectors of rows."""
@@ -110,12 +122,57 @@ class Segments:
         """Every exact vector, without a copy where one engine has them in one piece."""
         return self.engines[0].all_vectors() if len(self.engines) == 1 else self.vectors(np.arange(self.count))
 
+    def _each(self, search: Callable[[int], TopK], queries: int) -> list[tuple[int, TopK]]:
+        """What a search finds in each engine that has any rows, and the engine's number."""
+        return [(number, search(number)) for number, engine in enumerate(self.engines) if engine.count]
+
     def _start(self, number: int) -> int:
         return self._ends[number] - self.engines[number].count
 
     def _joined(self, found: Sequence[tuple[int, TopK]], queries: np.ndarray, k: int) -> TopK:
-        whole = TopK(np.full((len(queries), 0), -np.inf, np.float32), np.full((len(queries), 0), -1, np.int64))
-        for number, (scores, rows) in found:
-            rows = np.where(rows >= 0, rows + self._start(number), -1)
-            whole = TopK(scores, rows) if not whole.indices.shape[1] else merged(whole, TopK(scores, rows), k)
-        return whole
+        if not found:
+            return TopK(np.full((len(queries), 0), -np.inf, np.float32), np.full((len(queries), 0), -1, np.int64))
+        scores = np.concatenate([one.scores for _, one in found], axis=1)
+        rows = np.concatenate(
+            [np.where(one.indices >= 0, one.indices + self._start(number), -1) for number, one in found], axis=1
+        )
+        if len(found) == 1:
+            return TopK(scores, rows)
+        last = np.where(rows < 0, np.iinfo(np.int64).max, self.ranks(rows))
+        order = np.lexsort((last, -scores), axis=1)[:, :k]
+        return TopK(np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1))
+
+
+class Divided(Segments):
+    """Engines of several shards, which are searched at once where the queries are few.
+
+    Args:
+        shards: each as it is searched alone.
+        order: when each row came among all of them.
+    """
+
+    def __init__(self, shards: Sequence[Segments], order: Int[np.ndarray, " rows"]) -> None:
+        super().__init__(
+            [engine for shard in shards for engine in shard.engines], [one for shard in shards for one in shard.params]
+        )
+        ends = np.cumsum([len(shard.engines) for shard in shards])
+        self._groups = [part.tolist() for part in np.split(np.arange(len(self.engines)), ends[:-1])]
+        self._order = order
+        self._sorted: np.ndarray | None = None
+
+    def ranks(self, rows: Integer[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
+        """See Segments."""
+        return self._order[rows]
+
+    def drawn(self, size: int, seed: int) -> Int[np.ndarray, " some"]:
+        """See Segments."""
+        if self._sorted is None:
+            self._sorted = np.argsort(self._order, kind="stable")
+        return np.sort(self._sorted[super().drawn(size, seed)])
+
+    def _each(self, search: Callable[[int], TopK], queries: int) -> list[tuple[int, TopK]]:
+        if queries >= _MANY:
+            return super()._each(search, queries)
+        groups = [[number for number in group if self.engines[number].count] for group in self._groups]
+        found = together(lambda group: [(number, search(number)) for number in group], [one for one in groups if one])
+        return [one for group in found for one in group]

@@ -15,9 +15,10 @@ from typing import NamedTuple
 from clipadapt.atomic import sha256_file
 from clipadapt.errors import StoreError
 from clipadapt.manifest import Entry, listed
-from clipadapt.search import contents as files
-from clipadapt.search.contents import Contents, Segment, files_of
+from clipadapt.search import shards as files
+from clipadapt.search.contents import SMALL, TEXTS, Segment, files_of
 from clipadapt.search.meta import Meta
+from clipadapt.search.shards import Version
 from clipadapt.search.twins import index_folder, refuse_twin
 from clipadapt.store import Pointer, Store
 
@@ -28,7 +29,7 @@ _PATIENCE = 30.0
 class _Open(NamedTuple):
     pointer: Pointer
     listed: dict[str, Entry]
-    contents: Contents
+    contents: Version
     mapped: bool
 
 
@@ -49,7 +50,7 @@ class Versions:
     def __str__(self) -> str:
         return str(self.store.root)
 
-    def read(self, *, mapped: bool, verify: bool) -> Contents:
+    def read(self, *, mapped: bool, verify: bool) -> Version:
         """The current version, the same object for as long as it is; read again when a writer has pruned it meanwhile.
 
         Raises:
@@ -64,16 +65,22 @@ class Versions:
                 if self.store.version() == version:
                     raise
 
-    def write(self, contents: Contents) -> None:
+    def write(self, contents: Version, *, prepared: Path | None = None) -> None:
         """A new version, which becomes the current one.
+
+        Args:
+            prepared: where files of its segments lie already (`Store.prepare`).
 
         Raises:
             StoreError: the disk refuses, another process is writing, or changes go to a twin; what was current
                 stays so.
         """
-        with self.store.write() as staging, self._refused():
+        with self.store.write(prepared=prepared) as staging, self._refused():
             self._refuse_twin()
-            files.write(staging, _with(contents, follows=self.store.version() if self.store.exists() else None))
+            if self.store.exists():
+                contents = contents.stated(follows=self.store.version(), generation=secrets.token_hex(8))
+            sources = dict.fromkeys(listed(prepared), prepared) if prepared is not None else {}
+            files.write(staging, contents, shared=self._sharing(sources, staging))
         self._prune()
 
     def before(self) -> str | None:
@@ -85,11 +92,11 @@ class Versions:
 
     def change(
         self,
-        edit: Callable[[Contents], Contents],
+        edit: Callable[[Version], Version],
         *,
         prepared: Path | None = None,
         mapped: bool = True,
-    ) -> Contents:
+    ) -> Version:
         """The current version edited, as a new one; gives it. Files of what the edit leaves as it was are shared.
 
         Args:
@@ -103,64 +110,71 @@ class Versions:
                 self._refuse_twin()
                 folder = self.store.current()
                 now = self._read(mapped=mapped, verify=False)
-                edited = _with(edit(now), follows=folder.name)
+                edited = edit(now)
+                stated: dict[str, str | None] = {"follows": folder.name}
                 if self.store.versions()[-1] != folder.name:  # after a rollback, vector ids are given a second time
-                    edited = _with(edited, generation=secrets.token_hex(8))
+                    stated["generation"] = secrets.token_hex(8)
                 if prepared is None:
                     self._verify_used(folder, now, edited)
-                same = {id(one) for one in now.segments}
-                sources = {name: folder for one in edited.segments if id(one) in same for name in one.files}
-                sources |= {"text_queries.npy": folder} if edited.texts is now.texts else {}
+                sources = _unchanged(folder, now, edited)
                 sources |= dict.fromkeys(listed(prepared), prepared) if prepared is not None else {}
-                there = listed(folder)
-
-                def shared(name: str) -> bool:
-                    source = sources.get(name)
-                    if source is None or (source == folder and name not in there):  # ids.npy of an older clipadapt
-                        return False
-                    self.store.keep(source, [name], staging)
-                    return True
-
-                files.write(staging, edited, shared=shared)
-            self._remember(edited, mapped)
+                edited = edited.stated(**stated)
+                files.write(staging, edited, shared=self._sharing(sources, staging))
+            if prepared is None:  # else some are open from there, and are opened from the version when it is read
+                self._remember(edited, mapped)
             self._prune()
         return edited
+
+    def _sharing(self, sources: Mapping[str, Path], staging: Path) -> Callable[[str], bool]:
+        """Puts a file into the version that is being filled from where it lies already; False: it lies nowhere."""
+
+        def shared(name: str) -> bool:
+            source = sources.get(name)
+            if source is not None:
+                self.store.keep(source, [name], staging)
+            return source is not None
+
+        return shared
 
     def _refuse_twin(self) -> None:
         if not self._twin:
             refuse_twin(self.store.root)
 
-    def _read(self, *, mapped: bool, verify: bool) -> Contents:
+    def _read(self, *, mapped: bool, verify: bool) -> Version:
         pointer, known = self.store.pointer(), self._open
         if known is not None and not verify and known.mapped == mapped and known.pointer == pointer:
             return known.contents
         folder = self.store.current(verify=verify)
         there = listed(folder)
-        _verify(folder, files.SMALL, there)
-        opened = {one.about.name: one for one in known.contents.segments} if known and known.mapped == mapped else {}
+        _verify(folder, [name for name in there if Path(name).name in SMALL], there)
+        shards = known.contents.shards if known is not None and known.mapped == mapped else {}
+        opened = {(inside, one.about.name): one for inside, shard in shards.items() for one in shard.segments}
 
-        def same(name: str) -> Segment | None:
-            segment = opened.get(name)
+        def same(inside: str, name: str) -> Segment | None:
+            segment = opened.get((inside, name))
             if segment is None or known is None:
                 return None
-            return segment if all(there.get(file) == known.listed.get(file) for file in files_of(name)) else None
+            written = [inside + file for file in files_of(name)]
+            return segment if all(there.get(file) == known.listed.get(file) for file in written) else None
 
         contents = files.read(folder, mapped=mapped, known=same)
         if pointer is not None:
             self._open = _Open(pointer, there, contents, mapped)
         return contents
 
-    def _remember(self, contents: Contents, mapped: bool) -> None:
+    def _remember(self, contents: Version, mapped: bool) -> None:
         pointer = self.store.written
         if pointer is not None:
             self._open = _Open(pointer, listed(self.store.root / "versions" / pointer.version), contents, mapped)
 
-    def _verify_used(self, folder: Path, now: Contents, edited: Contents) -> None:
+    def _verify_used(self, folder: Path, now: Version, edited: Version) -> None:
         """Segments that are part of new ones: what is damaged must not get a new checksum."""
-        kept, there = {id(one) for one in edited.segments}, listed(folder)
-        for segment in now.segments:
-            if id(segment) not in kept:
-                _verify(folder, segment.files, there)
+        there = listed(folder)
+        for inside, shard in now.shards.items():
+            kept = {id(one) for one in edited.shards[inside].segments}
+            for segment in shard.segments:
+                if id(segment) not in kept:
+                    _verify(folder, [inside + name for name in segment.files], there)
 
     def _prune(self) -> None:
         """The current version stays, and the one before, for a rollback and for readers that are just opening it."""
@@ -182,9 +196,15 @@ class Versions:
             raise StoreError(f"{self}: could not be written ({error}); the index stays as it was") from error
 
 
-def _with(contents: Contents, **meta: str | None) -> Contents:
-    """The same with other lines of index.json."""
-    return Contents(contents.segments, contents.items, contents.meta.model_copy(update=meta), contents.texts)
+def _unchanged(folder: Path, now: Version, edited: Version) -> dict[str, Path]:
+    """Files of the version in `folder` that are the edited one's as they are."""
+    there, found = listed(folder), set[str]()
+    for inside, shard in edited.shards.items():
+        before = now.shards[inside]
+        same = {id(one) for one in before.segments}
+        found |= {inside + name for one in shard.segments if id(one) in same for name in one.files}
+        found |= {inside + TEXTS} if shard.texts is before.texts else set()
+    return dict.fromkeys(found & there.keys(), folder)  # ids.npy of an older clipadapt is not there
 
 
 def _verify(folder: Path, names: Sequence[str], there: Mapping[str, Entry]) -> None:

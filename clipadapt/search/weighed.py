@@ -61,7 +61,7 @@ class Weighed:
     def __init__(self, engine: Segments, items: Items, predicted: Predicted) -> None:
         self.engine, self.predicted, self.signals = engine, predicted, predicted.signals
         self.weigher = Weigher(items, self.signals)
-        self._rows = np.sort(np.random.default_rng(0).permutation(engine.count)[:_SAMPLE])
+        self._rows = engine.drawn(_SAMPLE, seed=0)
         self._vectors = engine.vectors(self._rows)
         self._sampled: OrderedDict[Wishes, np.ndarray] = OrderedDict()
         self._everywhere: OrderedDict[tuple[Wishes, int], tuple[Selected | None, list[_Level]]] = OrderedDict()
@@ -200,7 +200,7 @@ class _Pool:
 
     def results(self) -> list[tuple[int, float]]:
         """The k best; weighs candidates, most similar first, for as long as one can still be among them."""
-        order = np.lexsort((self.rows, -self.cosines))
+        order = np.lexsort((self.weighed.engine.ranks(self.rows), -self.cosines))
         todo = order[np.isnan(self.totals[order])]
         step, done = _WEIGHED * self.k, 0
         while True:
@@ -219,7 +219,7 @@ class _Pool:
 
     def _best(self) -> list[tuple[int, float]]:
         places = np.flatnonzero(~np.isnan(self.totals))
-        order = places[np.lexsort((self.rows[places], -self.totals[places]))]
+        order = places[np.lexsort((self.weighed.engine.ranks(self.rows[places]), -self.totals[places]))]
         few = order[: 2 * self.k]  # products of all of them would take longer than the search
         found = self.kept(self.rows[few], self.totals[few])[: self.k]
         if len(found) < self.k and len(few) < len(order):

@@ -137,10 +137,18 @@ def in_milvus(milvus_file: Path, monkeypatch) -> Iterator[str]:
 _NUMBERS = itertools.count()
 
 
-@pytest.fixture(params=["embedded", "milvus"])
+@pytest.fixture
+def in_shards(monkeypatch) -> None:
+    """Indexes in folders are built in three shards where no number is named."""
+    monkeypatch.setattr("clipadapt.search.opening._USUAL", 3)
+
+
+@pytest.fixture(params=["embedded", "sharded", "milvus"])
 def place(request, tmp_path) -> str | Path:
     """Where an index is built that no test looks into: behaviour is the same in every backend."""
-    return tmp_path / "index" if request.param == "embedded" else request.getfixturevalue("in_milvus")
+    if request.param == "sharded":
+        request.getfixturevalue("in_shards")
+    return request.getfixturevalue("in_milvus") if request.param == "milvus" else tmp_path / "index"
 
 
 @pytest.fixture

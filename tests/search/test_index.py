@@ -20,14 +20,16 @@ from clipadapt.search.topk import topk
 from clipadapt.search.vectors import Vectors
 
 
-@pytest.fixture(params=["whole", "segments", "milvus"])
+@pytest.fixture(params=["whole", "segments", "shards", "milvus"])
 def colours(request, painter, shop, tmp_path, monkeypatch):
     """The index of twelve coloured pictures: i0 to i2 red, then green, blue and white; two items to a product."""
     catalogue = Catalogue.load(shop, "train")
     if request.param == "milvus":
         return Index.build(catalogue, request.getfixturevalue("in_milvus"), encoder=painter())
-    if request.param == "whole":
-        return Index.build(catalogue, tmp_path / "index", encoder=painter())
+    if request.param in ("whole", "shards"):
+        return Index.build(
+            catalogue, tmp_path / "index", encoder=painter(), shards={"whole": 1, "shards": 4}[request.param]
+        )
     monkeypatch.setattr(compaction, "_absorbs", lambda segment, rows: False)
     index = Index.build(catalogue.subset(range(5)), tmp_path / "index", encoder=painter())
     for some in (range(5, 7), range(7, 12)):
@@ -41,12 +43,13 @@ def built(vectors_of, tmp_path):
     return Index.build(vectors_of(2_500), tmp_path / "index", factory="IVF32,SQ8,RFlat")
 
 
-@pytest.fixture(params=["whole", "segments"])
+@pytest.fixture(params=["whole", "segments", "shards"])
 def grown(request, vectors_of, tmp_path, monkeypatch):
-    """As `built`, also with its items in a base, a sealed segment and two exact ones."""
+    """As `built`, also with its items in a base, a sealed segment and two exact ones, and in three shards."""
     whole = vectors_of(2_500)
-    if request.param == "whole":
-        return Index.build(whole, tmp_path / "index", factory="IVF32,SQ8,RFlat")
+    if request.param in ("whole", "shards"):
+        shards = 1 if request.param == "whole" else 3
+        return Index.build(whole, tmp_path / "index", factory="IVF32,SQ8,RFlat", shards=shards)
 
     def part(start: int, end: int) -> Vectors:
         items = Items(whole.items.table.slice(start, end - start), np.zeros(end - start, bool))

@@ -109,6 +109,12 @@ def test_any_order_of_changes_leaves_what_a_dict_holds(tmp_path, monkeypatch, fa
     _change_and_compare(tmp_path / "index", monkeypatch, factory, seed, actions, 45)
 
 
+@pytest.mark.parametrize("factory", ["Flat", "IVF4,SQ8,RFlat"])
+def test_any_order_of_changes_leaves_what_a_dict_holds_in_shards(tmp_path, monkeypatch, in_shards, factory):
+    actions = ["add", "add", "update", "remove", "rollback", "compact", "compact", "open"]
+    _change_and_compare(tmp_path / "index", monkeypatch, factory, 0, actions, 45)
+
+
 def test_any_order_of_changes_leaves_what_a_dict_holds_in_milvus(in_milvus, monkeypatch):
     """Without rollbacks, which go back to the collection before: changes are made in one."""
     _change_and_compare(in_milvus, monkeypatch, "auto", 1, ["add", "add", "update", "remove", "open"], 24)

@@ -266,7 +266,8 @@ class Swap:
                 made = self._pictures.vectors(ids[start : start + BATCH], shown)
                 if made.ids:
                     rows = self.source.items.taken(self.source.items.live_rows(made.ids))
-                    Index.build(self._cut(Vectors(made.vectors, rows, space, None)), self.work.index, factory="Flat")
+                    first = self._cut(Vectors(made.vectors, rows, space, None))
+                    Index.build(first, self.work.index, factory="Flat", shards=self.source.meta.shard_count)
                     written = Embedded(self.work.index, verify=False).vectors(made.ids)
                     ledger.add(made.ids, digests(self.source.vectors(made.ids)), digests(written))
                     done = True
