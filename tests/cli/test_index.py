@@ -58,6 +58,25 @@ def test_an_index_of_the_first_dimensions_says_so(
     assert cli.main(["index", "info", index]) == 0 and "24 vectors of 8 dimensions" in capsys.readouterr().out
 
 
+def test_shards_are_told_one_by_one_and_searched_as_one(
+    index: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = Index.open(index)
+    whole = Vectors(opened.backend.vectors(opened.ids()), opened.items, "image-x", "run:somewhere")
+    many = Index.build(whole, tmp_path / "many", factory="Flat", shards=2)
+    assert many.meta.shards is not None
+    assert found(str(tmp_path / "many"), capsys, "-k", "9") == found(index, capsys, "-k", "9")
+    assert cli.main(["index", "remove", str(tmp_path / "many"), "i3", "i4"]) == 0
+    assert "0 added, 2 removed, 22 items" in capsys.readouterr().out
+    assert cli.main(["index", "info", str(tmp_path / "many")]) == 0
+    said = capsys.readouterr().out
+    for part in many.meta.shards.parts:
+        assert f"{part.folder}: " in said and f"({part.vectors} vectors), Flat, recall@10 of picture queries" in said
+    assert cli.main(["index", "info", str(tmp_path / "many"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert sum(part["items"] for part in told["shards"]["parts"]) == told["items"] == 22
+
+
 def test_as_many_results_as_were_asked_for_one_to_a_product(index: str, capsys: pytest.CaptureFixture[str]) -> None:
     hits = found(index, capsys, "-k", "3")
     assert len({hit["product"] for hit in hits}) == len(hits) == 3
