@@ -1,7 +1,7 @@
 """How the vectors of an index are put into the form that is searched: built, tuned and compacted, shard by shard.
 
-    built(vectors, source, Form("auto", target, texts))             contents of an index in one folder
-    divided(source, 4, form, folder)                                of one in shards, whose files go to a folder
+    built(source, Form("auto", target, texts), about)               contents of an index in one folder
+    divided(source, lengths, 4, form, about, folder)                of one in shards, whose files go to a folder
     tuned(version, target, ...), compacted(shard, ...)              work that compaction.install puts into an index
 
 One shard is in memory at a time. A shard is an index of its own, so it is trained and measured by itself: what each
@@ -63,18 +63,26 @@ def built(source: Vectors, form: Form, about: Mapping[str, Any]) -> Contents:
     return _contents(vectors, source.items, form.suiting(*vectors.shape), about)
 
 
-def divided(source: Vectors, count: int, form: Form, about: Mapping[str, Any], folder: Path) -> Sharded:
+def divided(
+    source: Vectors,
+    lengths: Float[np.ndarray, " rows"] | None,
+    count: int,
+    form: Form,
+    about: Mapping[str, Any],
+    folder: Path,
+) -> Sharded:
     """An index in shards, whose vectors are written to a folder as they are made, and mapped from there.
 
     Args:
+        lengths: see `unit_lengths`.
         about: lines of its index.json.
 
     Raises:
-        UsageError: as `built`, naming the shard; a number of shards that cannot be.
+        UsageError: a factory that cannot be, naming the shard; a number of shards that cannot be.
         OSError: the disk refuses.
     """
     inside = folders(count)
-    lengths, items = unit_lengths(source.vectors, source.items), with_arrival(source.items)
+    items = with_arrival(source.items)
     form = form.suiting(-(-items.rows // count), source.vectors.shape[1])
     number = shards_of(items.ids(), count)
     shards: dict[str, Contents] = {}

@@ -23,7 +23,7 @@ from clipadapt.errors import SpaceError, StoreError, UsageError
 from clipadapt.search import building, changes, compaction
 from clipadapt.search.backend import Change, Changed, Hit, KnownItem
 from clipadapt.search.columns import Column
-from clipadapt.search.contents import Contents, Segment, unit_vectors
+from clipadapt.search.contents import Contents, Segment, unit_lengths, unit_vectors
 from clipadapt.search.engine import Engine
 from clipadapt.search.facets import Range, Values, facets
 from clipadapt.search.faiss_version import check_faiss
@@ -99,8 +99,13 @@ class Embedded:
         if shards == 1:
             versions.write(building.built(source, form, about))
             return
+        lengths = unit_lengths(source.vectors, source.items)  # before anything is written
         made: list[Sharded] = []
-        with store.prepare(lambda folder: made.append(building.divided(source, shards, form, about, folder))) as files:
+
+        def fill(folder: Path) -> None:
+            made.append(building.divided(source, lengths, shards, form, about, folder))
+
+        with store.prepare(fill) as files:
             versions.write(made[0], prepared=files)
 
     @property

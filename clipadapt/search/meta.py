@@ -126,8 +126,8 @@ class Meta(_Part):
     left_out: int = 0
     """Pictures of the source that could not be embedded."""
     shards: Shards | None = None
-    """What `factory` to `memory_bytes` sum up, recall and search parameters as those of the shard that has least of it;
-    null: everything lies in this folder."""
+    """What `factory` to `memory_bytes` sum up: recall as in the shard that has least of it, search parameters as in the
+    one that needs most, the curve of the largest; null: everything lies in this folder."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

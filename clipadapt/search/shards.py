@@ -152,6 +152,7 @@ def _summed(meta: Meta, shards: Mapping[str, Contents]) -> Meta:
         )
         for folder, one in shards.items()
     ]  # fmt: skip
+    largest = max(shards.values(), key=lambda one: one.items.rows)
     sums = {
         "factory": " or ".join(dict.fromkeys(one.factory for one in metas)),
         "trained_on": sum(one.trained_on for one in metas),
@@ -161,7 +162,7 @@ def _summed(meta: Meta, shards: Mapping[str, Contents]) -> Meta:
         "search_params": {kind: _widest([one.search_params[kind] for one in metas]) for kind in KINDS},
         "measured": {kind: found for kind in KINDS if (found := _least(kind, metas)) is not None},
     }
-    return meta.model_copy(update=sums | {"curve": [], "segments": [], "shards": Shards(parts=parts)})
+    return meta.model_copy(update=sums | {"curve": largest.meta.curve, "segments": [], "shards": Shards(parts=parts)})
 
 
 def _widest(params: list[SearchParams]) -> SearchParams:
