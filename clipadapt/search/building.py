@@ -29,6 +29,7 @@ from clipadapt.search.recall import AT, Point
 from clipadapt.search.segments import Divided, Segments
 from clipadapt.search.shards import Sharded, Version, folders, shards_of, with_arrival
 from clipadapt.search.tune import Tuned, choose, choose_params
+from clipadapt.search.vector_parts import Matrix
 from clipadapt.search.vectors import Vectors
 
 _TIMED = 64
@@ -141,7 +142,7 @@ def compacted(
     return work._replace(segment=_on_disk(folder, work.segment))
 
 
-def _contents(vectors: np.ndarray, items: Items, form: Form, about: Mapping[str, Any]) -> Contents:
+def _contents(vectors: Matrix, items: Items, form: Form, about: Mapping[str, Any]) -> Contents:
     chosen = choose_params(
         Engine.build(vectors, form.factory, form.seed), form.factory, form.target, form.texts, form.seed
     )

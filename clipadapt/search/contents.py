@@ -204,7 +204,7 @@ def unit_vectors(vectors: Float[Matrix, "rows dim"], items: Items) -> Float[Matr
     return scaled(vectors, unit_lengths(vectors, items))
 
 
-def unit_lengths(vectors: Float[np.ndarray, "rows dim"], items: Items) -> Float[np.ndarray, " rows"] | None:
+def unit_lengths(vectors: Float[Matrix, "rows dim"], items: Items) -> Float[np.ndarray, " rows"] | None:
     """What each vector is to be divided by; None when all have unit length already.
 
     Raises:
@@ -225,9 +225,7 @@ def unit_lengths(vectors: Float[np.ndarray, "rows dim"], items: Items) -> Float[
     return lengths if len(vectors) and np.abs(lengths - 1).max() > _UNIT else None
 
 
-def scaled(
-    vectors: Float[np.ndarray, "rows dim"], lengths: Float[np.ndarray, " rows"] | None
-) -> Float[np.ndarray, "rows dim"]:
+def scaled(vectors: Float[Matrix, "rows dim"], lengths: Float[np.ndarray, " rows"] | None) -> Float[Matrix, "rows dim"]:
     """Vectors divided by their lengths; themselves where there is nothing to divide by."""
     return vectors if lengths is None else (np.asarray(vectors, np.float32) / lengths[:, None]).astype(np.float32)
 
