@@ -123,6 +123,9 @@ class Data(Section):
     """label_error.json of an audit (`clipadapt data audit --answers`), whose figures training warns of; null: none."""
     label_error: Fraction = 0.05
     """Share of wrong labels, of all or of one attribute, above which training warns before it starts."""
+    window: Annotated[int, Field(ge=0)] = 8
+    """Of a source in shards (`clipadapt data prepare --shards`): among how many shards the items of an epoch are mixed
+    at a time; `train.balance` must be none. 0: among all of them, in any order, as of other sources."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode pictures; 0 decodes in the training process."""
 

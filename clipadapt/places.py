@@ -31,6 +31,12 @@ _FOLDERS = re.compile(r"(?<![\w/.~-])(?:~?/|[A-Za-z]:[\\/])(?!/)(?:[^\s/\\\"'<>|
 """The folders of a path from the root, in POSIX or Windows form; no match in "and/or", "a / b" or "https://host/a"."""
 
 
+def default_folder() -> Path:
+    """Where this machine keeps what can be made again: CLIPADAPT_CACHE, else the user's cache folder."""
+    named = os.environ.get("CLIPADAPT_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "clipadapt"
+
+
 def paths_of(raw: Mapping[str, Any], folder: Path) -> dict[str, dict[str, str]]:
     """Key -> the value, the path in it, and that path from `folder`; for every file or folder that a config names."""
     found = {}

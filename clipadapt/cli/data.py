@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clipadapt.config import Config
     from clipadapt.data.faults import Report
     from clipadapt.data.images import Preprocess
+    from clipadapt.data.sharding import Written
 
 app = typer.Typer(help="Check, prepare or audit a catalogue, or read what its pictures carry.", no_args_is_help=True)
 
@@ -66,8 +67,18 @@ def check(
 
 @app.command()
 def prepare(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; data.prepared names it in a config.")],
     positional: Source = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; data.prepared names it in a config.")
+    ] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option("--shards", help="Write Parquet shards there instead, a folder or URL that is a source itself."),
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows-per-shard", min=1, help="With --shards: items of a shard.")] = 4096,
+    shuffle: Annotated[
+        int | None, typer.Option("--shuffle", help="With --shards: seed of a random order; null: the source's.")
+    ] = None,
     source: options.Source = None,
     model: Annotated[str | None, typer.Option("--model", help="MODEL whose preprocessing the pictures get.")] = None,
     size: Annotated[int | None, typer.Option("--size", min=1, help="Pixels per side, instead of a model.")] = None,
@@ -85,18 +96,31 @@ def prepare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Decode and resize every picture once, into a memory-mapped cache, and say how good and how fast it is."""
+    """Decode and resize every picture once, into a memory-mapped cache; or write shards, resized or as pictures are."""
     from clipadapt.data.preparing import prepare as run
     from clipadapt.data.splits import load_split
+    from clipadapt.errors import UsageError
     from clipadapt.inputs import resolve
 
+    if (out is None) == (shards is None):
+        raise UsageError("say what to write: --out FOLDER for a cache of resized pictures, or --shards FOLDER_OR_URL")
     inputs = resolve(**_named(positional, {"source": source, "config": config, "image": image, "id": item}))
     data = inputs.data
-    preprocess = _preprocess(model, size, resize, inputs.settings)
     # Pictures alone: whoever has no product column can prepare them, too.
     plain = data.model_copy(update={"attributes": (), "product": None})
     catalogues = {split: load_split(plain, split, inputs.opened) for split in splits or inputs.opened.splits()}
-    done = run(catalogues, preprocess, out, broken=broken or data.broken)
+    if shards is not None:
+        from clipadapt.data.sharding import write_shards
+
+        resized = _preprocess(model, size, resize, None) if model is not None or size is not None else None
+        written = write_shards(
+            inputs.opened, catalogues, shards, image=data.image, rows=rows, preprocess=resized, shuffle=shuffle,
+            broken=broken or data.broken,
+        )  # fmt: skip
+        _print_shards(written, shards, as_json=as_json)
+        return
+    assert out is not None, "checked above"
+    done = run(catalogues, _preprocess(model, size, resize, inputs.settings), out, broken=broken or data.broken)
     if as_json:
         typer.echo(json.dumps(asdict(done)))
         return
@@ -107,6 +131,18 @@ def prepare(
     typer.echo(f"training crops of half the area: {_decibels(done.crop_psnr)}, SSIM {done.crop_ssim:.4f}")
     typer.echo(f"{done.images_per_second:,.0f} images/s read back, {done.originals_per_second:,.0f} from the originals")
     typer.echo(f"set data.prepared={out} to train from it", err=True)
+
+
+def _print_shards(written: "Written", shards: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(written._asdict()))
+        return
+    typer.echo(f"{written.items:,} items in {written.shards:,} shard(s), {written.megabytes:,} MB in {shards}")
+    if written.written < written.shards:
+        typer.echo(f"{written.shards - written.written:,} shard(s) were there already")
+    if written.broken:
+        typer.echo(f"{written.broken} broken picture(s) left out; {shards}/shards.json names them")
+    typer.echo(f"set data.source={shards} to use them", err=True)
 
 
 @app.command()

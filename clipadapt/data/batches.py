@@ -4,13 +4,14 @@ What a step trains on depends on (seed, epoch, step) and the global batch size a
 it and cut them into micro-batches, so two processes, or smaller pieces, see the same items with the same crops. The
 last batch of an epoch is filled up from the epoch's own beginning rather than dropped: contrastive losses depend on the
 batch size, processes need equal shares, and at 5,000 items and batches of 512 dropping would lose a tenth.
+A catalogue in shards is drawn in windows of shards (clipadapt.data.draws), without a list of the whole epoch.
 With `train.views` an item's n-th draw in epoch e is its view e + n, counted round: each view comes as often as others.
 What is read may then be tokens of a view in place of its pixels. Nothing here knows of captions or losses.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,8 +20,10 @@ from jaxtyping import Float, Int, Shaped
 from clipadapt import config
 from clipadapt.data.augment import Augment
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.draws import Draws, ListedDraws, Stretch, WindowedDraws
 from clipadapt.data.images import Preprocess
-from clipadapt.data.sampling import epoch_order, occurrences
+from clipadapt.data.pictures import InShards
+from clipadapt.data.sampling import epoch_order
 from clipadapt.errors import CatalogueError, ConfigError
 
 
@@ -80,10 +83,14 @@ class Batches:
         *,
         workers: int = 0,
         device: torch.device | str = "cpu",
+        window: int = 0,
     ) -> None:
-        """Raises:
-        ConfigError: a batch larger than the catalogue, or one that does not divide over the processes.
-        CatalogueError: a prepared cache of pictures for another model.
+        """`window`: shards among which the items of a catalogue in shards are mixed; 0: all, as of other catalogues.
+
+        Raises:
+            ConfigError: a batch larger than the catalogue, or one that does not divide over the processes; or
+                balancing within windows.
+            CatalogueError: a prepared cache, or shards, of pictures for another model.
         """
         if train.batch_size > len(catalogue):
             raise ConfigError(
@@ -95,8 +102,15 @@ class Batches:
                 f"train.batch_size {train.batch_size} does not divide over {world} processes; "
                 f"{train.batch_size - train.batch_size % world or world} would"
             )
-        if catalogue.prepared is not None:
-            catalogue.prepared.require(augment.preprocess)
+        catalogue.require(augment.preprocess)
+        self._shards = catalogue.pictures.shards() if window and isinstance(catalogue.pictures, InShards) else None
+        if self._shards is not None and train.balance != "none":
+            raise ConfigError(
+                f"train.balance: {train.balance} draws rare values from the whole catalogue, and {catalogue.source} is "
+                f"read by windows of {window} shards; set train.balance: none, or data.window: 0, which reads pictures "
+                "from all shards at once: for shards on a disk of this machine"
+            )
+        self._window = window
         self.catalogue = catalogue
         self.train = train
         self.augment = augment
@@ -113,10 +127,20 @@ class Batches:
         """Optimizer steps, the last one filled up."""
         return -(-len(self.catalogue) // self.train.batch_size)
 
-    def order(self, epoch: int) -> Int[np.ndarray, " draws"]:
-        """Items of the whole epoch over all processes, steps_per_epoch * batch_size of them."""
+    def draws(self, epoch: int) -> Draws:
+        """What an epoch draws over all processes, steps_per_epoch * batch_size of it."""
+        if self._shards is not None:
+            return WindowedDraws(self._shards, self._window, epoch=epoch, seed=self.seed)
         items = epoch_order(self.catalogue, epoch, self.seed, self.train.balance, self.train.balance_cap)
-        return np.resize(items, self.steps_per_epoch * self.train.batch_size)
+        return ListedDraws(np.resize(items, self._draws_per_epoch))
+
+    def order(self, epoch: int) -> Int[np.ndarray, " draws"]:
+        """The items of all `draws`, as a list."""
+        return self.draws(epoch).between(0, self._draws_per_epoch).items
+
+    @property
+    def _draws_per_epoch(self) -> int:
+        return self.steps_per_epoch * self.train.batch_size
 
     def epoch(
         self, epoch: int, start_step: int = 0, order: Int[np.ndarray, " draws"] | None = None
@@ -129,27 +153,17 @@ class Batches:
         Raises:
             CatalogueError: a picture that cannot be decoded; the message names item, file and remedy.
         """
-        jobs = self._jobs(self.order(epoch) if order is None else order, start_step)
-        loader = self._load(epoch, [job for step in jobs for job in step])
+        draws = self.draws(epoch) if order is None else ListedDraws(order)
+        steps = range(start_step, self.steps_per_epoch)
+        jobs = MicroBatches(draws, steps, self.train.batch_size, self.train.micro_batch, self.rank, self.world)
+        loader = self._load(epoch, jobs)
         try:
-            for step in jobs:
-                yield [self._batch(job, next(loader)) for job in step]
+            for step in range(len(steps)):
+                yield [self._batch(jobs[number], next(loader)) for number in jobs.of_step(step)]
         finally:
             del loader  # ends the workers now, not when the last traceback that refers to this frame is collected
 
-    def _jobs(self, order: np.ndarray, start_step: int) -> list[list["_Job"]]:
-        """Per step, what each micro-batch of this process holds."""
-        repeats = occurrences(order)
-        share = self.train.batch_size // self.world
-        steps = []
-        for step in range(start_step, self.steps_per_epoch):
-            first = step * self.train.batch_size + self.rank * share
-            cuts = range(first, first + share, self.train.micro_batch)
-            ends = [min(cut + self.train.micro_batch, first + share) for cut in cuts]
-            steps.append([_Job(order[cut:end], repeats[cut:end]) for cut, end in zip(cuts, ends, strict=True)])
-        return steps
-
-    def _load(self, epoch: int, jobs: list["_Job"]) -> Iterator[torch.Tensor | CatalogueError]:
+    def _load(self, epoch: int, jobs: "MicroBatches") -> Iterator[torch.Tensor | CatalogueError]:
         views = self.train.views
         if self.tokens is None:
             decoding = _Decoding(self.catalogue, self.augment, epoch, jobs, views)
@@ -165,22 +179,41 @@ class Batches:
         )
         return iter(loader)
 
-    def _batch(self, job: "_Job", loaded: torch.Tensor | CatalogueError) -> TrainBatch:
+    def _batch(self, job: Stretch, loaded: torch.Tensor | CatalogueError) -> TrainBatch:
         if isinstance(loaded, CatalogueError):
             raise loaded
         kept = self.tokens is not None
-        return TrainBatch(job.indices, job.repeats, loaded, self.augment.preprocess, self.device, kept)
+        return TrainBatch(job.items, job.repeats, loaded, self.augment.preprocess, self.device, kept)
 
 
-class _Job(NamedTuple):
-    indices: np.ndarray
-    repeats: np.ndarray
+class MicroBatches:
+    """The draws of a process's micro-batches, by number, from the first of some steps to their last."""
+
+    def __init__(self, draws: Draws, steps: range, batch_size: int, micro_batch: int, rank: int, world: int) -> None:
+        self._draws, self._steps = draws, steps
+        self._batch_size, self._micro_batch = batch_size, micro_batch
+        self._share = batch_size // world
+        self._first = rank * self._share
+        self._per_step = -(-self._share // micro_batch)
+
+    def __len__(self) -> int:
+        return len(self._steps) * self._per_step
+
+    def of_step(self, step: int) -> range:
+        """The numbers of a step's micro-batches, steps counted from the first."""
+        return range(step * self._per_step, (step + 1) * self._per_step)
+
+    def __getitem__(self, number: int) -> Stretch:
+        step, cut = divmod(number, self._per_step)
+        first = self._steps[step] * self._batch_size + self._first
+        start = first + cut * self._micro_batch
+        return self._draws.between(start, min(start + self._micro_batch, first + self._share))
 
 
 class _Decoding(torch.utils.data.Dataset):
     """Micro-batches by number, decoded and augmented, for the DataLoader's workers."""
 
-    def __init__(self, catalogue: Catalogue, augment: Augment, epoch: int, jobs: list[_Job], views: int) -> None:
+    def __init__(self, catalogue: Catalogue, augment: Augment, epoch: int, jobs: MicroBatches, views: int) -> None:
         self._catalogue = catalogue
         self._augment = augment
         self._epoch = epoch
@@ -193,10 +226,10 @@ class _Decoding(torch.utils.data.Dataset):
     def __getitem__(self, number: int) -> torch.Tensor | CatalogueError:
         job = self._jobs[number]
         side = self._augment.preprocess.size
-        stored = np.empty((len(job.indices), side, side, 3), dtype=np.uint8)
+        stored = np.empty((len(job.items), side, side, 3), dtype=np.uint8)
         draws = views_of(self._epoch, job.repeats, self._views) if self._views else job.repeats
         try:
-            for place, (index, draw) in enumerate(zip(job.indices.tolist(), draws.tolist(), strict=True)):
+            for place, (index, draw) in enumerate(zip(job.items.tolist(), draws.tolist(), strict=True)):
                 picture = self._catalogue.picture(index)
                 if self._views:
                     stored[place] = self._augment.view(picture, draw, index)
@@ -210,7 +243,7 @@ class _Decoding(torch.utils.data.Dataset):
 class _Reading(torch.utils.data.Dataset):
     """Micro-batches by number, as tokens that were computed before."""
 
-    def __init__(self, tokens: KeptTokens, epoch: int, jobs: list[_Job], views: int) -> None:
+    def __init__(self, tokens: KeptTokens, epoch: int, jobs: MicroBatches, views: int) -> None:
         self._tokens = tokens
         self._epoch = epoch
         self._jobs = jobs
@@ -221,7 +254,7 @@ class _Reading(torch.utils.data.Dataset):
 
     def __getitem__(self, number: int) -> torch.Tensor:
         job = self._jobs[number]
-        return self._tokens.read(job.indices, views_of(self._epoch, job.repeats, self._views))
+        return self._tokens.read(job.items, views_of(self._epoch, job.repeats, self._views))
 
 
 def views_of(epoch: int, repeats: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " n"]:

@@ -27,7 +27,7 @@ from PIL import Image
 
 from clipadapt.data.cells import TextTable, text_table
 from clipadapt.data.columns import Roles, choose_columns, near
-from clipadapt.data.decode import Decoding, PixelPolicy, decode
+from clipadapt.data.decode import PREPARED, Decoding, PixelPolicy, decode, require_policy
 from clipadapt.data.deep import Limits
 from clipadapt.data.folders import Rows
 from clipadapt.data.items import item_ids
@@ -123,6 +123,8 @@ class Catalogue(Cells):
         """Encoded pictures by index, whose errors do not name the item."""
         self.decoding = decoding or Decoding(sample=lambda: rows.pictures)
         """How pictures become 8 bits; one for all splits of a source."""
+        self.resized_by = rows.policy
+        """The policy that the source's pictures were resized by when it was written; None: they are originals."""
         self._lines = np.arange(1, len(self.ids) + 1) if rows.lines is None else rows.lines
         self.products = self._own_products()
 
@@ -241,9 +243,23 @@ class Catalogue(Cells):
             return self.prepared.picture(int(self._prepared_rows[operator.index(index)]))
         data = self.picture_bytes(index)
         try:
-            return decode(data, self.decoding)
+            picture = decode(data, self.decoding)
         except CatalogueError as error:
             raise CatalogueError(self._blame(index, error)) from error
+        if self.resized_by is not None:
+            picture.info[PREPARED] = self.resized_by
+        return picture
+
+    def require(self, preprocess: PixelPolicy) -> None:
+        """Refuses a tower that wants other pixels than a prepared cache, or a source of resized pictures, holds.
+
+        Raises:
+            CatalogueError: another policy; every difference is named.
+        """
+        if self.prepared is not None:
+            self.prepared.require(preprocess)
+        elif self.resized_by is not None:
+            require_policy(self.resized_by, preprocess, self.source)
 
     def picture_key(self, index: SupportsIndex) -> str:
         """Hash of what decides the picture's pixels: its file, and how this catalogue decodes it."""

@@ -7,7 +7,7 @@ caller says which.
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -18,7 +18,7 @@ from clipadapt.data.deep import Deep, Limits, deep_array, deep_of, eight_bits, f
 from clipadapt.data.pictures import Pictures
 from clipadapt.data.profiles import profile_of, to_srgb
 from clipadapt.data.unreadable import reason
-from clipadapt.errors import CatalogueError
+from clipadapt.errors import CatalogueError, listing
 
 VERSION = 2
 """Of what this module makes of a file; caches made by another are not used."""
@@ -50,6 +50,26 @@ class PixelPolicy(Protocol):
     def geometry(self) -> dict[str, Any]:
         """What decides the uint8 pixels, and so which prepared cache serves."""
         ...
+
+
+def require_policy(policy: Mapping[str, Any], preprocess: PixelPolicy, where: str | Path) -> None:
+    """Refuses a tower that wants other pixels than what was prepared at `where` by a policy.
+
+    Raises:
+        CatalogueError: another policy; every difference is named.
+    """
+    wanted = preprocess.geometry()
+    differing = [
+        f"{key}: cache {policy.get(key)!r}, model {wanted.get(key)!r}"
+        for key in sorted(wanted.keys() | policy.keys())
+        if policy.get(key) != wanted.get(key)
+    ]
+    if differing:
+        raise CatalogueError(
+            f"{where}: this prepared cache holds pictures for another model:{listing(differing)}"
+            "\nprepare one for this model (clipadapt data prepare SOURCE --model M), or name the originals: unset "
+            "data.prepared, or set data.source"
+        )
 
 
 class Decoding:

@@ -14,7 +14,7 @@ differ, as they do where a sparse column is empty in one of them. What this modu
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +64,8 @@ class Rows(NamedTuple):
     """The line in which each row starts, as a text editor counts; None where rows have no line."""
     names: list[str]
     """A name per row for where no column names the items; unique unless a picture is listed twice. May be empty."""
+    policy: dict[str, Any] | None = None
+    """How pictures were resized when the source was written (images.Preprocess.geometry); None: they are originals."""
 
     def line(self, row: int) -> int:
         """Where a person finds a row: its line, or its number counted from 1."""

@@ -12,6 +12,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Int
 
 from clipadapt.errors import CatalogueError
 
@@ -47,6 +48,15 @@ class Pictures(Protocol):
 
     def take(self, positions: np.ndarray) -> Self:
         """Those pictures, in that order."""
+        ...
+
+
+@runtime_checkable
+class InShards(Protocol):
+    """Pictures that lie in shards, of which a few at a time are within quick reach."""
+
+    def shards(self) -> Int[np.ndarray, " pictures"]:
+        """The number of the shard that each lies in."""
         ...
 
 

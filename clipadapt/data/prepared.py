@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.data.decode import PREPARED, PixelPolicy
+from clipadapt.data.decode import PREPARED, PixelPolicy, require_policy
 from clipadapt.data.pictures import content_digest
 from clipadapt.errors import CatalogueError, listing
 
@@ -90,18 +90,7 @@ class PreparedPictures:
         Raises:
             CatalogueError: another policy; every difference is named.
         """
-        wanted = preprocess.geometry()
-        differing = [
-            f"{key}: cache {self.policy.get(key)!r}, model {wanted.get(key)!r}"
-            for key in sorted(wanted.keys() | self.policy.keys())
-            if self.policy.get(key) != wanted.get(key)
-        ]
-        if differing:
-            raise CatalogueError(
-                f"{self.path}: this prepared cache holds pictures for another model:{listing(differing)}"
-                "\nprepare one for this model (clipadapt data prepare SOURCE --out DIR --model M), "
-                "or unset data.prepared"
-            )
+        require_policy(self.policy, preprocess, self.path)
 
     def attach(self, catalogue: Catalogue) -> Catalogue:
         """The catalogue with its pictures taken from here; items whose picture was broken at preparation are left out.

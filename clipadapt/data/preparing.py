@@ -67,9 +67,11 @@ def prepare(
 
     Raises:
         CatalogueError: broken pictures (all of them named) unless they are to be counted, or `out` holds a cache of
-            another policy or content.
+            another policy or content; or the source holds pictures that were resized for another model.
         StoreError: the disk is full or cannot be written; nothing is left behind.
     """
+    for catalogue in catalogues.values():
+        catalogue.require(preprocess)
     folder = Path(out).expanduser()
     if (folder / DESCRIPTION).exists():
         _same(PreparedPictures.open(folder), catalogues, preprocess)

@@ -1,9 +1,10 @@
 """A SOURCE string -> the splits it has and the rows of one: any `datasets.load_dataset` source.
 
-Local folders in imagefolder's layouts are read by clipadapt.data.folders; Parquet, WebDataset shards, Arrow, zips and
-hub data sets go through datasets itself (clipadapt.data.loaded, imported when first needed, for it takes a second),
-whose cache stays in its normal place. `drawn:garments` is drawn in memory, for what has to be measured without a
-network. Sources are never written to. Nothing here knows which column means what.
+Local folders in imagefolder's layouts are read by clipadapt.data.folders, shards of ours (here or on a URL) by
+clipadapt.data.sharded; Parquet, WebDataset shards, Arrow, zips and hub data sets go through datasets itself
+(clipadapt.data.loaded, imported when first needed, for it takes a second), whose cache stays in its normal place.
+`drawn:garments` is drawn in memory, for what has to be measured without a network. Sources are never written to.
+Nothing here knows which column means what.
 """
 
 import functools
@@ -15,6 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from clipadapt.data.folders import ClassFolders, Rows, Table, no_split, recognise
 from clipadapt.data.folders import passed_over as beside_splits
+from clipadapt.data.sharded.source import Sharded, is_shards
 from clipadapt.errors import CatalogueError
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,10 @@ class Source(Protocol):
 
 
 def open_source(name: str | Path, revision: str | None = None) -> Source:
-    """Opens what `name` points to: a folder, a file, a glob of shards, or a hub id (`revision` pins it).
+    """Opens what `name` points to: a folder, a file, a glob of shards, a URL of shards, or a hub id.
+
+    `revision` pins a hub id.
+
 
     Raises:
         CatalogueError: nothing of that name, or nothing in it that can be loaded.
@@ -60,6 +65,8 @@ def open_source(name: str | Path, revision: str | None = None) -> Source:
 
         return DrawnGarments()
     path = _path(name)
+    if is_shards(name, path):
+        return Sharded(str(name))
     known = recognise(path) if path.exists() else None
     for line in passed_over(name):
         _warn_once(f"{name}: {line}")
@@ -81,7 +88,8 @@ def open_source(name: str | Path, revision: str | None = None) -> Source:
 
 def passed_over(name: str | Path) -> list[str]:
     """What lies in a source's folder and no split reads, a line each; nothing for sources that are no folder."""
-    return beside_splits(_path(name))
+    path = _path(name)
+    return [] if is_shards(name, path) else beside_splits(path)
 
 
 def _path(name: str | Path) -> Path:

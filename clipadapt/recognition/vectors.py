@@ -14,7 +14,6 @@ to know their content (about 0.2 ms each); what is kept is trusted by its key al
 import functools
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -27,17 +26,12 @@ from safetensors.numpy import save as save_tensors
 from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError, ModelError, StoreError
+from clipadapt.places import default_folder as default_folder
 from clipadapt.recognition.values import Encode, Wording, mixed, value_vectors
 from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
 from clipadapt.towers.encoder import Encoder
 
 log = logging.getLogger(__name__)
-
-
-def default_folder() -> Path:
-    """CLIPADAPT_CACHE, else the user's cache folder."""
-    named = os.environ.get("CLIPADAPT_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "clipadapt"
 
 
 class VectorCache:

@@ -142,7 +142,7 @@ class _Training:
         augment = Augment(config.augment, self.encoder.preprocess, config.seed)
         self.batches = Batches(
             self.splits.train, config.train, augment, config.seed, self.processes.rank, self.processes.count,
-            workers=config.data.workers, device=accelerator.device,
+            workers=config.data.workers, device=accelerator.device, window=config.data.window,
         )  # fmt: skip
         self.cached: CachedBlocks | None = None  # set by `go`
         self.step = Step(

@@ -11,6 +11,7 @@ from PIL import Image
 from tiny_models import OPEN_CLIP, write_open_clip
 
 from clipadapt.cli import main
+from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.prepared import PreparedPictures
 
 
@@ -91,6 +92,30 @@ def test_prepare_wants_a_model_or_a_size(shop, tmp_path, capsys):
     both = ["--model", "local-dir:x", "--size", "16"]
     assert main(["data", "prepare", str(shop), "--out", str(tmp_path / "cache"), *both]) == 2
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_prepare_writes_shards_that_are_a_source(shop, tmp_path, capsys):
+    out = tmp_path / "shards"
+    given = ["data", "prepare", str(shop), "--shards", str(out), "--rows-per-shard", "4"]
+    assert main(given) == 0
+    text = capsys.readouterr()
+    assert "8 items in 3 shard(s)" in text.out and f"data.source={out}" in text.err
+    assert main([*given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["written"] == 0
+    assert main(["data", "check", str(out), "--attribute", "Pattern"]) == 0
+    assert "train: 6 items, 6 products" in capsys.readouterr().out
+    assert main([*given, "--size", "16"]) == 2
+    assert "policy None, not {" in capsys.readouterr().err
+    assert (
+        main(["data", "prepare", str(shop), "--shards", str(tmp_path / "small"), "--size", "16", "--shuffle", "1"]) == 0
+    )
+    assert Catalogue.load(tmp_path / "small").picture(0).size == (16, 16)
+
+
+@pytest.mark.parametrize("given", [[], ["--out", "a", "--shards", "b"]])
+def test_prepare_wants_one_place_to_write(shop, given, capsys):
+    assert main(["data", "prepare", str(shop), "--size", "16", *given]) == 2
+    assert "say what to write: --out FOLDER" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("chosen", "size"), [("", 32), ("image_size: 48", 48)])

@@ -10,6 +10,8 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.images import Preprocess
 from clipadapt.data.prepared import PreparedPictures
 from clipadapt.data.preparing import prepare
+from clipadapt.data.sharding import write_shards
+from clipadapt.data.sources import open_source
 from clipadapt.errors import CatalogueError, ConfigError
 
 
@@ -19,10 +21,10 @@ def catalogue(tmp_path_factory):
     return Catalogue.load(folder, "train", attributes=["Pattern", "baseColour"])  # 34 items
 
 
-def batches(catalogue, batch_size=12, micro_batch=4, rank=0, world=1, seed=0, workers=0, size=16, **train):
+def batches(catalogue, batch_size=12, micro_batch=4, rank=0, world=1, seed=0, workers=0, size=16, window=0, **train):
     options = config.Train.model_validate({"batch_size": batch_size, "micro_batch": micro_batch, **train})
     augment = Augment(config.Augment(), Preprocess(size), seed)
-    return Batches(catalogue, options, augment, seed, rank, world, workers=workers)
+    return Batches(catalogue, options, augment, seed, rank, world, workers=workers, window=window)
 
 
 def flat(steps):
@@ -113,3 +115,59 @@ def test_batches_read_a_prepared_cache_and_refuse_another_models(catalogue, tmp_
     assert all(torch.equal(one[2], other[2]) for one, other in zip(cached, plain, strict=True))
     with pytest.raises(CatalogueError, match="size: cache 20, model 16"):
         batches(attached)
+
+
+@pytest.fixture(scope="module")
+def in_shards(catalogue, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    source = open_source(catalogue.source)
+    write_shards(source, {"train": Catalogue.of(source)}, folder, rows=4)  # 9 shards
+    return Catalogue.load(folder, attributes=["Pattern", "baseColour"])
+
+
+def test_a_catalogue_in_shards_is_drawn_by_windows_and_resumes_anywhere(in_shards):
+    loader = batches(in_shards, window=2)
+    order = loader.order(1)
+    assert sorted(order[:34]) == list(range(34)) and order[34:].tolist() == order[:2].tolist()
+    shards = in_shards.pictures.shards()
+    assert all(len(set(shards[order[first : first + 8]].tolist())) <= 4 for first in range(0, 32, 8))
+    whole = [flat([step]) for step in loader.epoch(1)]
+    assert np.concatenate([micro[0] for step in whole for micro in step]).tolist() == order.tolist()
+    assert [micro[1] for micro in whole[-1]] == [[0] * 4, [0] * 4, [0, 0, 1, 1]]
+    for start in range(4):
+        resumed = [flat([step]) for step in batches(in_shards, window=2).epoch(1, start_step=start)]
+        for one, other in zip(whole[start:], resumed, strict=True):
+            for a, b in zip(one, other, strict=True):
+                assert a[:2] == b[:2] and torch.equal(a[2], b[2])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_processes_and_workers_share_the_windows(in_shards):
+    whole = list(batches(in_shards, window=3).epoch(0))
+    parts = [
+        list(batches(in_shards, micro_batch=2, rank=r, world=4, window=3, workers=r % 2).epoch(0)) for r in range(4)
+    ]
+    for step, micros in enumerate(whole):
+        pieces = [micro for part in parts for micro in part[step]]
+        assert np.array_equal(np.concatenate([m.indices for m in micros]), np.concatenate([p.indices for p in pieces]))
+        assert torch.equal(torch.cat([m.pixels for m in micros]), torch.cat([p.pixels for p in pieces]))
+
+
+def test_balancing_within_windows_is_refused_and_without_windows_allowed(in_shards, catalogue):
+    with pytest.raises(ConfigError, match=r"train.balance: sqrt draws .* windows of 2 shards; set .* data.window: 0"):
+        batches(in_shards, window=2, balance="sqrt")
+    free, plain = batches(in_shards, window=0, balance="sqrt"), batches(catalogue, window=2, balance="sqrt")
+    assert np.array_equal(free.order(0), plain.order(0))
+
+
+def test_resized_shards_serve_their_model_alone(catalogue, tmp_path):
+    source = open_source(catalogue.source)
+    write_shards(source, {"train": Catalogue.of(source)}, tmp_path / "s", rows=9, preprocess=Preprocess(20))
+    resized = Catalogue.load(tmp_path / "s")
+    plain = flat(batches(catalogue, size=20).epoch(0))
+    assert all(
+        torch.equal(one[2], other[2])
+        for one, other in zip(flat(batches(resized, size=20).epoch(0)), plain, strict=True)
+    )
+    with pytest.raises(CatalogueError, match="size: cache 20, model 16"):
+        batches(resized)
