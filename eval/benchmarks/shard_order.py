@@ -4,8 +4,9 @@
 
 An index (shards.json) of generated shards is written and read back; there are no pictures and no columns, for an order
 needs neither. Planning is everything from the file to the items of the first step, in a process of its own: its time,
-and the largest resident memory until then above that before. Then the whole epoch is walked, 50 random steps are asked for anew and
-compared, and four processes walk their shares of every step: each row must come once before the filled-up end.
+and the largest resident memory until then above that before. Then the whole epoch is walked, 50 random steps are asked
+for anew and compared, and four processes walk their shares of every step: each row must come once before the filled-up
+end.
 """
 
 import argparse

@@ -4,7 +4,8 @@
                            3f5a....<bytes>.partial   while it is copied, by the one process that holds its lock
 
 Where it lies and how large it may become are the machine's affair and no part of an experiment: CLIPADAPT_CACHE and
-CLIPADAPT_SHARDS_GB (20). A copy that a process reads while another takes it away stays readable until it is closed.
+CLIPADAPT_SHARDS_GB (20). A copy that a process reads while another takes it away stays readable, and on the disk, until
+it is closed: callers close it with each read.
 Copies are compared with their digest once, when they are made. Nothing here knows what is in a file.
 """
 

@@ -1,7 +1,7 @@
 """Pictures in Parquet shards, read by row: one row group of about a megabyte at a time, its checksums compared.
 
 Shards of this machine are mapped into memory where they lie; remote ones are copied whole into the machine's cache when
-a picture of theirs is first asked for. A few stay open. Pages carry checksums, and the end of a shard, which says where
+a picture of theirs is first asked for. None stays open. Pages carry checksums, and the end of a shard, which says where
 its pages lie, has its digest in shards.json: so a shard that was changed is named, without being read as a whole.
 """
 
@@ -9,7 +9,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +21,8 @@ from clipadapt.data.sharded.folder import Folder
 from clipadapt.data.sharded.index import Shard
 from clipadapt.errors import CatalogueError
 
-_OPEN = 32
-"""Shards that stay open in a process; a file and some hundred kilobytes each."""
+_KNOWN = 64
+"""Shards of which a process remembers where their pages lie; some hundred kilobytes each."""
 _TAIL = 8
 """Bytes at the end of a Parquet file: the length of what stands before them, and PAR1."""
 
@@ -39,7 +39,7 @@ class ShardPictures:
         ends = np.cumsum([0, *(shard.rows for shard in shards)])
         self._starts = ends[:-1]
         self._rows = np.arange(ends[-1])
-        self._files = _OpenShards(folder, shards)
+        self._files = _Files(folder, shards)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -81,67 +81,67 @@ class ShardPictures:
         return int(np.searchsorted(self._starts, row, side="right")) - 1
 
 
-class _OpenShards:
-    """The shards that are open in this process."""
+class _Files:
+    """The shards' files; of some it is known where their pages lie."""
 
     def __init__(self, folder: Folder, shards: tuple[Shard, ...]) -> None:
         self._folder, self._shards = folder, shards
         self._lock = threading.Lock()
-        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._layouts: OrderedDict[int, _Layout] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without open files, which a process that unpickles opens for itself."""
+        """Without what is made again where it is asked for."""
         return {"_folder": self._folder, "_shards": self._shards}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["_folder"], state["_shards"])
 
     def picture(self, number: int, column: str, row: int) -> bytes:
+        """Opens the file for this one picture, so that a copy that the cache takes away leaves the disk at once."""
         shard = self._shards[number]
         try:
-            return self._opened(number).picture(column, row)
+            if self._folder.local is None:
+                copies = ShardCache.of_machine()
+                return copies.opened(self._folder, shard, lambda file: self._read(number, file, column, row))
+            return self._read(number, self._folder.local / shard.name, column, row)
+        except FileNotFoundError as error:
+            raise self._folder.missing(shard.name) from error
         except (pa.ArrowException, OSError, IndexError, KeyError) as error:
             raise CatalogueError(f"{changed(self._folder, shard)} ({error})") from error
 
-    def _opened(self, number: int) -> "_OpenShard":
+    def _read(self, number: int, file: Path, column: str, row: int) -> bytes:
+        layout = self._layout(number, file)
+        group = int(np.searchsorted(layout.starts, row, side="right")) - 1
+        with pq.ParquetFile(
+            file, metadata=layout.about, memory_map=True, page_checksum_verification=True, pre_buffer=False
+        ) as opened:
+            rows = opened.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)
+            return rows.column(column)[row - int(layout.starts[group])]["bytes"].as_py()
+
+    def _layout(self, number: int, file: Path) -> "_Layout":
         with self._lock:
-            if number in self._open:
-                self._open.move_to_end(number)
-                return self._open[number]
-        made = self._open_now(self._shards[number])  # without the lock: others go on reading while a copy is made
+            if number in self._layouts:
+                self._layouts.move_to_end(number)
+                return self._layouts[number]
+        shard = self._shards[number]
+        if file.stat().st_size != shard.bytes or footer_digest(file) != shard.footer:
+            raise changed(self._folder, shard)
+        about = pq.read_metadata(file)
+        counts = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
+        made = _Layout(about, np.cumsum([0, *counts]))
         with self._lock:
-            self._open[number] = made
-            while len(self._open) > _OPEN:
-                self._open.popitem(last=False)
+            self._layouts[number] = made
+            while len(self._layouts) > _KNOWN:
+                self._layouts.popitem(last=False)
         return made
 
-    def _open_now(self, shard: Shard) -> "_OpenShard":
-        if self._folder.local is None:
-            return ShardCache.of_machine().opened(self._folder, shard, _OpenShard)
-        file = self._folder.local / shard.name
-        try:
-            if file.stat().st_size != shard.bytes or footer_digest(file) != shard.footer:
-                raise changed(self._folder, shard)
-            return _OpenShard(file)
-        except FileNotFoundError as error:
-            raise self._folder.missing(shard.name) from error
 
+class _Layout(NamedTuple):
+    """Where the pages of a shard lie."""
 
-class _OpenShard:
-    """A shard on this machine's disk."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = pq.ParquetFile(file, memory_map=True, page_checksum_verification=True)
-        about = self._file.metadata
-        counts = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
-        self._starts = np.cumsum([0, *counts])
-        self._lock = threading.Lock()  # a Parquet reader serves one thread at a time
-
-    def picture(self, column: str, row: int) -> bytes:
-        group = int(np.searchsorted(self._starts, row, side="right")) - 1
-        with self._lock:
-            rows = self._file.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)
-        return rows.column(column)[row - int(self._starts[group])]["bytes"].as_py()
+    about: pq.FileMetaData
+    starts: Int[np.ndarray, " groups_and_end"]
+    """First row of each row group."""
 
 
 def footer_digest(file: Path) -> str:

@@ -6,15 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from data_factory import write_catalogue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipadapt.data import sharded
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.check import check
 from clipadapt.data.pictures import InShards, Pictures
 from clipadapt.data.sharded import pictures as shard_pictures
+from clipadapt.data.sharded.pictures import ShardPictures
+from clipadapt.data.sharded.source import Sharded
+from clipadapt.data.sharding import write_shards
 from clipadapt.data.sources import open_source, passed_over
 from clipadapt.errors import CatalogueError
 from clipadapt.inputs import resolve
@@ -46,35 +50,33 @@ def test_pictures_know_their_shards(shards):
     assert pictures.name(5) == "0005.png"
 
 
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    """Pictures of four shards."""
+    folder = tmp_path_factory.mktemp("numbered")
+    source = open_source(write_catalogue(folder / "shop", items=10, validation=0))
+    write_shards(source, {"train": Catalogue.of(source)}, folder / "shards", rows=3)
+    pictures = Catalogue.load(folder / "shards").pictures
+    assert isinstance(pictures, ShardPictures)
+    return pictures
+
+
 @given(data=st.data())
 @settings(deadline=None, max_examples=20)
-def test_subsets_of_subsets_read_the_same(tmp_path_factory, data):
-    whole = _numbered(tmp_path_factory)
+def test_subsets_of_subsets_read_the_same(numbered, data):
+    whole = numbered
     chosen = np.arange(10)
     part = whole
     for _ in range(2):
         at = np.array(data.draw(st.lists(st.integers(0, len(chosen) - 1), min_size=1)))
         part, chosen = part.take(at), chosen[at]
-    assert [part.read(i) for i in range(len(part))] == [whole.read(i) for i in chosen]
+    assert [part.read(i) for i in range(len(part))] == [whole.read(i) for i in chosen.tolist()]
     assert part.sizes().tolist() == whole.sizes()[chosen].tolist()
     assert part.stamps() == [whole.stamps()[i] for i in chosen]
 
 
-def _numbered(factory, made={}):  # noqa: B006 - made once
-    if not made:
-        from data_factory import write_catalogue
-
-        from clipadapt.data.sharding import write_shards
-
-        folder = factory.mktemp("numbered")
-        source = open_source(write_catalogue(folder / "shop", items=10, validation=0))
-        write_shards(source, {"train": Catalogue.of(source)}, folder / "shards", rows=3)
-        made["pictures"] = Catalogue.load(folder / "shards").pictures
-    return made["pictures"]
-
-
 def test_threads_and_other_processes_read_the_same(shards, shop, monkeypatch):
-    monkeypatch.setattr(shard_pictures, "_OPEN", 2)
+    monkeypatch.setattr(shard_pictures, "_KNOWN", 2)
     catalogue, whole = Catalogue.load(shards), Catalogue.load(shop)
     want = [whole.picture_bytes(i) for i in range(24)]
     with ThreadPoolExecutor(8) as pool:
@@ -86,10 +88,6 @@ def test_threads_and_other_processes_read_the_same(shards, shop, monkeypatch):
 
 def test_row_groups_are_small_and_a_picture_reads_one(tmp_path, shop, monkeypatch):
     monkeypatch.setattr("clipadapt.data.sharded.table.GROUP_BYTES", 5_000)
-    import pyarrow.parquet as pq
-
-    from clipadapt.data.sharding import write_shards
-
     source = open_source(shop)
     write_shards(source, {"train": Catalogue.of(source)}, tmp_path / "s", rows=24)
     about = pq.read_metadata(tmp_path / "s/data/train-00000-of-00001.parquet")
@@ -127,9 +125,9 @@ def test_a_changed_shard_is_named(shards, damage, change):
 
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @settings(deadline=None, max_examples=60)
-def test_no_flipped_bit_gives_another_picture(tmp_path_factory, place, bit):
+def test_no_flipped_bit_gives_another_picture(numbered, place, bit):
     """Wherever in a shard: an error that names it, or what nobody reads was hit."""
-    pictures = _numbered(tmp_path_factory)
+    pictures = numbered
     want = [pictures.read(i) for i in range(10)]
     file = pictures._folder.local / pictures._shards[1].name
     before = file.read_bytes()
@@ -172,7 +170,6 @@ def test_a_row_index_that_was_changed_or_lost(shards, damage, change):
 def test_an_index_that_cannot_be_used(shards, damage, change, message):
     damage("shards.json", change)
     with pytest.raises(CatalogueError, match=message):
-        Sharded = sharded.source.Sharded
         Sharded(shards)
 
 
