@@ -52,14 +52,15 @@ def planned(folder: Path, window: int) -> WindowedDraws:
 def plan(folder: Path, given: argparse.Namespace, answers: Any) -> None:
     """In a process of its own: seconds, megabytes, and milliseconds from a plan to a step in the middle."""
     before = psutil.Process().memory_info().rss / 2**20
-    started = time.perf_counter()
+    started, begun = time.perf_counter(), time.process_time()
     draws = planned(folder, given.window)
     draws.between(0, given.batch)
-    seconds, grown = time.perf_counter() - started, peak() - before
+    seconds, busy, grown = time.perf_counter() - started, time.process_time() - begun, peak() - before
     middle = len(draws) // given.batch // 2
     started = time.perf_counter()
     draws.between(middle * given.batch, (middle + 1) * given.batch)
-    answers.put({"seconds": seconds, "megabytes": grown, "resume_ms": 1e3 * (time.perf_counter() - started)})
+    resume = 1e3 * (time.perf_counter() - started)
+    answers.put({"seconds": seconds, "busy": busy, "megabytes": grown, "resume_ms": resume})
 
 
 def walk(folder: Path, given: argparse.Namespace, rank: int, world: int) -> None:
@@ -110,6 +111,7 @@ def main() -> None:
     times = np.bincount(together.ravel()[: given.rows], minlength=given.rows)
     headline = {
         "plan_seconds": round(found["seconds"], 2),
+        "plan_processor_seconds": round(found["busy"], 2),
         "plan_megabytes": round(found["megabytes"], 1),
         "resume_ms": round(found["resume_ms"], 1),
         "resumes_equal": f"{equal} of {RESUMES}",
