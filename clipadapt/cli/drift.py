@@ -68,6 +68,9 @@ def command(
     ] = "week",
     level: Annotated[float, typer.Option("--level", help="Chance of any false alarm in a report.")] = 0.05,
     effect: Annotated[float, typer.Option("--effect", help="Least effect on vectors that alarms.")] = 0.001,
+    cluster: Annotated[
+        float, typer.Option("--cluster", help="Least share of new ones in one place that alarms, whatever the effect.")
+    ] = 0.01,
     difference: Annotated[
         float, typer.Option("--difference", help="Least difference of a value's share that alarms.")
     ] = 0.03,
@@ -94,15 +97,16 @@ def command(
     words = searched is not None and model is not None and searched.has_words
     parts = sum((new is not None, tags is not None, searched is not None, words))
     each: dict[str, Any] = {"level": level / parts, "permutations": permutations, "seed": seed}
+    least = {"least_effect": effect, "least_cluster": cluster}
     items, moved, rates, said = None, {}, [], None
     if new is not None and reference is not None:
         old, arrived = _open(reference), _open(new)
         moved = _moved((("new", arrived, base), ("reference", old, base_reference)))
-        items = measure(old, arrived, segment=segment, time=time, window=window, least_effect=effect, **each)
+        items = measure(old, arrived, segment=segment, time=time, window=window, **least, **each)
     if searched is not None:
         rates.append(compare(searched.observed, of="queries", least=difference, notes=searched.notes, **each))
         if words:
-            said = measure(*_vectors(searched, model or ""), time="asked", window=window, least_effect=effect, **each)
+            said = measure(*_vectors(searched, model or ""), time="asked", window=window, **least, **each)
     if tags is not None and tags_reference is not None:
         read = read_tags(tags, tags_reference)
         rates.append(compare(read.observed, of="tags", least=difference, notes=read.notes, **each))
@@ -205,11 +209,13 @@ def _print(findings: "Findings") -> None:
 
     for of, report in findings.reports.items():
         whose = ("products", "items") if of == "items" else ("users", "queries")
-        table = Table("segment", "window", "verdict", "effect", "p, corrected", "p", *whose, "reference", title=of)
+        table = Table(
+            "segment", "window", "verdict", "effect", "cluster", "p, corrected", "p", *whose, "reference", title=of
+        )
         for one in report.drifts:
             table.add_row(
                 escape(one.segment), one.window, "drifted" if one.alarm else "", f"{one.effect:.4f}",
-                f"{one.p_corrected:.3f}", f"{one.p:.3f}", f"{one.products:,}", f"{one.items:,}",
+                f"{one.cluster:.1%}", f"{one.p_corrected:.3f}", f"{one.p:.3f}", f"{one.products:,}", f"{one.items:,}",
                 f"{one.reference_products:,}",
             )  # fmt: skip
         stdout_console().print(table)

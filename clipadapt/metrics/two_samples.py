@@ -1,17 +1,22 @@
-"""Do new vectors come from where the old ones came from? Several new samples against one reference, by MMD.
+"""Do new vectors come from where the old ones came from? Several new samples against one reference.
 
     found = compare(Grouped.of(vectors, products, groups), permutations=999, rng=generator)
-    found.effect[w], found.p[w]        # of sample w against sample 0
+    found.effect[w], found.p[w]        # of sample w + 1 against sample 0
 
 Items of one product are alike, so products are the units: a kernel between products is the mean of the kernel between
 their items, and products, not items, change places in the permutations; permuting items finds drift where there is
 none. Under the null, products are exchangeable over the reference and all new samples, whatever their sizes, and the
-p-values are exact. The effect is the unbiased squared discrepancy in units of the reference's own spread: it does not
-grow with the number of items, as p-values fall, so an alarm can ask for both.
-`jointly` corrects for all comparisons made at once by the largest standardised effect of every permutation, which uses
-that they share a reference instead of assuming the worst, as Holm does. (The smallest p would do the same, but a few
-hundred permutations give it too few different values to alarm at 5% in a dozen windows.) The trade: memory of
-products x products; callers limit them. Measured alarms without drift and power: eval/benchmarks/drift.py.
+p-values are exact.
+One test looks at two things. The squared discrepancy (MMD) sees what moves all items a little, such as another
+camera; `neighbourhoods` sees what moves a few of them far, such as a new category. Each is counted in standard
+deviations of its permutations, and the largest, permuted alike, is the score: one p, at the level that is asked for.
+Two effects say how large a drift is, and do not grow with the number of items as p-values fall, so that an alarm can
+ask for more than a small p: the unbiased discrepancy in units of the reference's own spread, and `clusters`, the share
+of new products that crowd in one place.
+`jointly` corrects for all comparisons made at once by the largest score of every permutation, which uses that they
+share a reference instead of assuming the worst, as Holm does. (The smallest p would do the same, but a few hundred
+permutations give it too few different values to alarm at 5% in a dozen windows.) The trade: memory of products x
+products; callers limit them. Measured alarms without drift and power: eval/benchmarks/drift.py.
 Source: Gretton et al., "A kernel two-sample test", J. Mach. Learn. Res. 13 (2012) 723-773; Westfall & Young,
 "Resampling-based multiple testing" (1993), for the largest statistic.
 """
@@ -21,6 +26,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+
+from clipadapt.metrics.neighbourhoods import crowding, fullest, fullness, neighbourhoods
 
 _BLOCK = 512
 """Items whose kernel with all others is held at once."""
@@ -35,6 +42,8 @@ class Grouped(NamedTuple):
 
     kernel: Float[np.ndarray, "products products"]
     """Zero on the diagonal: a product is not compared with itself."""
+    near: Int[np.ndarray, "products size"]
+    """The neighbourhood of each product, nearest first."""
     group: Int[np.ndarray, " products"]
     """0: the reference; 1 and up: new samples."""
     names: Shaped[np.ndarray, " products"]
@@ -46,7 +55,7 @@ class Grouped(NamedTuple):
         products: Shaped[np.ndarray, " items"],
         groups: Int[np.ndarray, " items"],
     ) -> Self:
-        """A Gaussian kernel as wide as the median distance of two of the reference's products.
+        """A Gaussian kernel as wide as the median distance of two products of all samples.
 
         Raises:
             ValueError: a product in two groups, which would be its own evidence.
@@ -59,7 +68,7 @@ class Grouped(NamedTuple):
         order = np.argsort(place, kind="stable")
         sorted_vectors = vectors[order].astype(np.float32)
         starts = np.concatenate([[0], np.cumsum(np.bincount(place))[:-1]])
-        width = _median_distance(sorted_vectors[starts][group == 0])
+        width = _median_distance(sorted_vectors[starts])
         sizes = np.bincount(place).astype(np.float32)
         rows = []
         for start in range(0, len(names), _BLOCK):
@@ -73,7 +82,7 @@ class Grouped(NamedTuple):
             rows.append(summed / (sizes[start:stop, None] * sizes))
         matrix = np.concatenate(rows)
         np.fill_diagonal(matrix, 0)
-        return cls(matrix, group, names)
+        return cls(matrix, neighbourhoods(matrix), group, names)
 
 
 class Compared(NamedTuple):
@@ -84,7 +93,7 @@ class Compared(NamedTuple):
     p: Float[np.ndarray, " samples"]
     """Each by itself."""
     score: Float[np.ndarray, " samples"]
-    """The effect in standard deviations of all permutations, for `jointly`."""
+    """What p ranks, in standard deviations of all permutations, for `jointly`."""
     permuted: Float[np.ndarray, "permutations samples"]
     """The same of every permutation."""
 
@@ -98,18 +107,17 @@ def compare(grouped: Grouped, *, permutations: int, rng: np.random.Generator) ->
     sizes = np.bincount(grouped.group).astype(np.float64)
     if len(sizes) < 2 or sizes.min() < 2:
         raise ValueError(f"samples of {sizes.astype(int).tolist()} products; each needs two")
-    real = _discrepancies(grouped.kernel, grouped.group[:, None], sizes)[0]
     labels = rng.permuted(np.repeat(grouped.group[:, None], permutations, axis=1), axis=0)
     each = _COLUMNS // len(sizes) + 1
-    drawn = np.concatenate(
-        [_discrepancies(grouped.kernel, labels[:, at : at + each], sizes) for at in range(0, permutations, each)]
-    )
-    whole = np.concatenate([real[None], drawn])
-    scores = (whole - whole.mean(axis=0)) / np.maximum(whole.std(axis=0), 1e-12)
+    parts = [grouped.group[:, None], *(labels[:, at : at + each] for at in range(0, permutations, each))]
+    discrepancies = np.concatenate([_discrepancies(grouped.kernel, part, sizes) for part in parts])
+    crowded = np.concatenate([crowding(grouped.near, part, sizes) for part in parts])
+    every = _standardised(np.concatenate([discrepancies[:, :, None], crowded], axis=2))
+    scores = _standardised(every.max(axis=2))
     p = (scores >= scores[:1] - ROUNDING).mean(axis=0)
     own = grouped.group == 0
     among = grouped.kernel[np.ix_(own, own)].sum(dtype=np.float64) / (sizes[0] * (sizes[0] - 1))
-    return Compared(real / max(1 - among, 1e-9), p, scores[0], scores[1:])
+    return Compared(discrepancies[0] / max(1 - among, 1e-9), p, scores[0], scores[1:])
 
 
 def jointly(found: Sequence[Compared]) -> list[Float[np.ndarray, " samples"]]:
@@ -123,13 +131,23 @@ def jointly(found: Sequence[Compared]) -> list[Float[np.ndarray, " samples"]]:
     return [(1 + (most[:, None] >= one.score - ROUNDING).sum(axis=0)) / (1 + len(most)) for one in found]
 
 
+def clusters(grouped: Grouped) -> Float[np.ndarray, " samples"]:
+    """The largest share of each new sample in one neighbourhood, minus the reference's share there; 0 if none is."""
+    return fullest(grouped.near, grouped.group, np.bincount(grouped.group))
+
+
 def witness(grouped: Grouped, sample: int) -> Float[np.ndarray, " products"]:
-    """How much more alike each product of a sample is to its sample than to the reference; NaN for other products."""
+    """How much each product of a sample is of its own kind, in standard deviations of those; NaN for other products.
+
+    The sum of how much more alike it is to its sample than to the reference, and of how full its neighbourhoods are.
+    """
     own, reference = grouped.group == sample, grouped.group == 0
-    found = np.full(len(grouped.group), np.nan)
-    found[own] = grouped.kernel[np.ix_(own, own)].sum(axis=1) / max(own.sum() - 1, 1) - grouped.kernel[
+    alike = grouped.kernel[np.ix_(own, own)].sum(axis=1) / max(own.sum() - 1, 1) - grouped.kernel[
         np.ix_(own, reference)
     ].mean(axis=1)
+    full = fullness(grouped.near, grouped.group, np.bincount(grouped.group), sample)[own]
+    found = np.full(len(grouped.group), np.nan)
+    found[own] = _standardised(np.column_stack([alike, full])).sum(axis=1)
     return found
 
 
@@ -143,6 +161,11 @@ def _discrepancies(
     within = np.einsum("ndg,ndg->dg", member, sums, dtype=np.float64) / (sizes * (sizes - 1))
     across = np.einsum("nd,ndg->dg", member[:, :, 0], sums, dtype=np.float64) / (sizes[0] * sizes)
     return within[:, 1:] + within[:, :1] - 2 * across[:, 1:]
+
+
+def _standardised(statistics: Float[np.ndarray, "draws ..."]) -> Float[np.ndarray, "draws ..."]:
+    """Each in standard deviations of all labellings, the real one among them."""
+    return (statistics - statistics.mean(axis=0)) / np.maximum(statistics.std(axis=0), 1e-12)
 
 
 def _median_distance(vectors: Float[np.ndarray, "n dim"]) -> float:

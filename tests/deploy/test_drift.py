@@ -64,8 +64,18 @@ def test_the_window_that_drifted_alarms_and_its_items_come_first():
 
 def test_a_drift_too_small_to_matter_wakes_no_one():
     live = vectors(new(True), shift=6.0, seed=2)
-    report = measure(reference(), live, segment="kind", time="captured", least_effect=10.0)
+    columns: dict[str, Any] = {"segment": "kind", "time": "captured"}
+    report = measure(reference(), live, **columns, least_effect=10.0, least_cluster=1.0)
     assert min(one.p_corrected for one in report.drifts) <= 0.05 and not report.alarmed
+
+
+def test_a_cluster_alarms_by_itself():
+    old = vectors(rows(640, "r"), seed=1)
+    arrived = vectors([*rows(144, "a"), *rows(16, "b", strange="yes")], shift=30.0, seed=2)
+    found = measure(old, arrived, least_effect=10.0)
+    (drift,) = found.alarmed
+    assert 0.05 < drift.cluster < 0.2 and drift.effect < 10  # the place holds others, too
+    assert not measure(old, arrived, least_effect=10.0, least_cluster=0.2).alarmed
 
 
 def test_months_days_and_no_columns():
@@ -129,7 +139,7 @@ def test_reports_are_written_in_every_form():
     assert document["sentences"] == [f"items: {report.sentence()}"]
     text = as_prometheus(found)
     assert 'clipadapt_drift_alarm{of="items",segment="shirt",window="2026-W11"} 1\n' in text
-    assert text.count("# TYPE ") == 4 and text.endswith("clipadapt_drift_alarms 1\n")
+    assert text.count("# TYPE ") == 5 and text.endswith("clipadapt_drift_alarms 1\n")
     odd = report._replace(drifts=(report.drifts[0]._replace(segment='a"b\\c\n<script>', alarm=True),))
     assert 'segment="a\\"b\\\\c\\n<script>",' in as_prometheus(found._replace(items=odd))
     page = as_page(found._replace(items=odd), None)

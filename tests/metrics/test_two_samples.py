@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clipadapt.metrics.two_samples import Compared, Grouped, compare, jointly, witness
+from clipadapt.metrics.two_samples import Compared, Grouped, clusters, compare, jointly, witness
 
 
 def unit(rng: np.random.Generator, items: int, dim: int = 8, shift: float = 0.0) -> np.ndarray:
@@ -31,7 +31,7 @@ def test_the_kernel_is_the_mean_over_items_and_the_effect_that_of_slow_sums():
     vectors, names, groups = clustered(rng, [7, 5, 4])
     grouped = Grouped.of(vectors, names, groups)
     products = sorted(set(names.tolist()))
-    own = vectors[[names.tolist().index(name) for name in products]][grouped.group == 0]
+    own = vectors[[names.tolist().index(name) for name in products]]
     width = np.median([1 - own[a] @ own[b] for a in range(len(own)) for b in range(a + 1, len(own))])
     slow = np.zeros((16, 16))
     for a, one in enumerate(products):
@@ -71,6 +71,22 @@ def test_no_drift_alarms_as_often_as_the_level_with_products_and_far_more_with_i
             alarms[unit_name] += jointly(found)[0].min() <= 0.1
     assert 4 <= alarms["products"] <= 22
     assert alarms["items"] >= 50
+
+
+def test_a_tenth_of_new_products_in_one_place_is_found_where_the_mean_hardly_moves():
+    rng = np.random.default_rng(3)
+    hits, discrepancies = 0, 0
+    for _ in range(10):
+        place = unit(rng, 1, dim=16)
+        cluster = place + rng.normal(0, 0.12, (12, 16))
+        cluster /= np.linalg.norm(cluster, axis=1, keepdims=True)
+        vectors = np.concatenate([unit(rng, 480, dim=16), unit(rng, 108, dim=16), cluster.astype(np.float32)])
+        grouped = Grouped.of(vectors, np.arange(600), np.repeat([0, 1], [480, 120]))
+        hits += compare(grouped, permutations=99, rng=rng).p[0] <= 0.05
+        alone = grouped._replace(near=grouped.near[:, :0])
+        discrepancies += compare(alone, permutations=99, rng=rng).p[0] <= 0.05
+        assert clusters(grouped)[0] > 0.07 and clusters(alone).tolist() == [0.0]
+    assert hits >= 9 and discrepancies <= hits - 4
 
 
 def test_correction_over_segments_is_that_of_the_largest_score():

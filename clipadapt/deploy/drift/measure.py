@@ -3,8 +3,9 @@
     found = measure(reference, live, segment="articleType", time="captured", window="week")
     found.alarmed           # windows whose drift is neither chance nor too small to matter
 
-A window alarms when its p, corrected for all windows of all segments together, is at most `level` and its effect at
-least `least_effect`: with many items the smallest difference is significant, and nobody should be woken for it.
+A window alarms when its p, corrected for all windows of all segments together, is at most `level`, and its effect at
+least `least_effect` or its cluster at least `least_cluster`: with many items the smallest difference is significant,
+and nobody should be woken for it.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 from clipadapt import keyed
 from clipadapt.deploy.drift.cells import Cell, Window, cells
 from clipadapt.errors import UsageError
-from clipadapt.metrics.two_samples import Compared, Grouped, compare, jointly, witness
+from clipadapt.metrics.two_samples import Compared, Grouped, clusters, compare, jointly, witness
 from clipadapt.search.vectors import Vectors
 
 LEAST = 5
@@ -22,6 +23,8 @@ LEAST = 5
 LEAST_EFFECT = 0.001
 """A tenth of items of a category that the reference lacks has 0.002 to 0.01, another white balance 0.03
 (eval/results/drift_drawn.json, drift_photos.json)."""
+LEAST_CLUSTER = 0.01
+"""Of new products: one in a hundred."""
 _SHOWN = 12
 
 
@@ -35,6 +38,8 @@ class Drift(NamedTuple):
     reference_products: int
     effect: float
     """Squared discrepancy in units of the reference's own spread; about 0 without drift."""
+    cluster: float
+    """Share of new products in one neighbourhood of pictures, minus the reference's share there."""
     p: float
     """By itself."""
     p_corrected: float
@@ -52,6 +57,7 @@ class Report(NamedTuple):
     """What could not be compared, and why."""
     level: float
     least_effect: float
+    least_cluster: float
 
     @property
     def alarmed(self) -> tuple[Drift, ...]:
@@ -61,11 +67,14 @@ class Report(NamedTuple):
         """The result in words."""
         windows = f"{len(self.drifts)} window(s) of {len({one.segment for one in self.drifts})} segment(s)"
         if not self.alarmed:
-            return f"No drift in {windows} at level {self.level:g}, with an effect of {self.least_effect:g} or more."
+            return (
+                f"No drift in {windows} at level {self.level:g}, with an effect of {self.least_effect:g} or a cluster "
+                f"of {self.least_cluster:.1%} or more."
+            )
         worst = max(self.alarmed, key=lambda one: one.effect)
         return (
             f"{len(self.alarmed)} of {windows} drifted; the most: {worst.segment}, {worst.window}, effect "
-            f"{worst.effect:.4f}, p {worst.p_corrected:.3f} corrected for all."
+            f"{worst.effect:.4f}, cluster {worst.cluster:.1%}, p {worst.p_corrected:.3f} corrected for all."
         )
 
 
@@ -78,6 +87,7 @@ def measure(
     window: Window = "week",
     level: float = 0.05,
     least_effect: float = LEAST_EFFECT,
+    least_cluster: float = LEAST_CLUSTER,
     permutations: int = 999,
     seed: int = 0,
 ) -> Report:
@@ -112,11 +122,11 @@ def measure(
     if not drifts:
         raise UsageError("nothing can be compared:" + "".join(f"\n  - {note}" for note in notes or ["no new items"]))
     found = [
-        _drift(grouped, number, cell, live, result, corrected, level, least_effect)
+        _drift(grouped, number, cell, live, result, corrected, level, (least_effect, least_cluster))
         for (grouped, _, enough), result, corrected in zip(drifts, compared, jointly(compared), strict=True)
         for number, cell in enumerate(enough)
     ]
-    return Report(tuple(found), tuple(notes), level, least_effect)
+    return Report(tuple(found), tuple(notes), level, least_effect, least_cluster)
 
 
 def _grouped(reference: Vectors, rows: np.ndarray, live: Vectors, own: list[Cell]) -> Grouped:
@@ -128,9 +138,10 @@ def _grouped(reference: Vectors, rows: np.ndarray, live: Vectors, own: list[Cell
 
 def _drift(
     grouped: Grouped, number: int, cell: Cell, live: Vectors, result: Compared, corrected: np.ndarray, level: float,
-    least_effect: float,
+    least: tuple[float, float],
 ) -> Drift:  # fmt: skip
-    effect, p = float(result.effect[number]), float(corrected[number])
+    effect, cluster, p = float(result.effect[number]), float(clusters(grouped)[number]), float(corrected[number])
+    alarm = p <= level and (effect >= least[0] or cluster >= least[1])
     strange = witness(grouped, number + 1)
     order = np.argsort(-np.nan_to_num(strange, nan=-np.inf), kind="stable")[:_SHOWN]
     ids, products = live.items.table.column("id").to_pylist(), _names(live, cell.rows)
@@ -140,8 +151,8 @@ def _drift(
     named = tuple(first[name] for name in grouped.names[order].tolist() if name in first)
     own = int((grouped.group == number + 1).sum())
     return Drift(
-        cell.segment, cell.window, len(cell.rows), own, int((grouped.group == 0).sum()), effect,
-        float(result.p[number]), p, p <= level and effect >= least_effect, named,
+        cell.segment, cell.window, len(cell.rows), own, int((grouped.group == 0).sum()), effect, cluster,
+        float(result.p[number]), p, alarm, named,
     )  # fmt: skip
 
 

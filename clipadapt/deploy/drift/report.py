@@ -21,7 +21,13 @@ def as_json(findings: Findings) -> str:
         "alarms": len(findings.alarms),
         "sentences": list(findings.alarms or findings.sentences),
         "drifts": [
-            {"of": of, **one._asdict(), "least_effect": report.least_effect, "level": report.level}
+            {
+                "of": of,
+                **one._asdict(),
+                "least_effect": report.least_effect,
+                "least_cluster": report.least_cluster,
+                "level": report.level,
+            }
             for of, report in reports.items()
             for one in report.drifts
         ],
@@ -55,6 +61,7 @@ def as_prometheus(findings: Findings) -> str:
     moved = [({"of": whose}, one) for whose, one in findings.moved.items()]
     gauges = {
         "drift_effect": ("Squared discrepancy from the reference, in units of its spread", drifts, "effect"),
+        "drift_cluster": ("Share of new products in one place, minus that of the reference", drifts, "cluster"),
         "drift_p_corrected": ("p value corrected over all windows and segments", drifts, "p_corrected"),
         "drift_alarm": ("1 where the window drifted", drifts, "alarm"),
         "rate": ("Share of a value", rates, "share"),
