@@ -8,6 +8,7 @@ each: what every part finds of its own, the whole finds. Engines of shards (`Div
 nothing of items or files.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,9 +18,6 @@ from clipadapt.search.engine import Engine, SearchParams, Selection
 from clipadapt.search.recall import Kind
 from clipadapt.search.topk import TopK
 from clipadapt.threads import together
-
-_MANY = 8
-"""Queries from which FAISS uses every core by itself."""
 
 
 class Selected:
@@ -144,7 +142,7 @@ class Segments:
 
 
 class Divided(Segments):
-    """Engines of several shards, which are searched at once where the queries are few.
+    """Engines of several shards, which are searched at once where there are fewer queries than cores.
 
     Args:
         shards: each as it is searched alone.
@@ -171,7 +169,7 @@ class Divided(Segments):
         return np.sort(self._sorted[super().drawn(size, seed)])
 
     def _each(self, search: Callable[[int], TopK], queries: int) -> list[tuple[int, TopK]]:
-        if queries >= _MANY:
+        if queries >= (os.cpu_count() or 1):  # FAISS gives each query a thread, so no core is left
             return super()._each(search, queries)
         groups = [[number for number in group if self.engines[number].count] for group in self._groups]
         found = together(lambda group: [(number, search(number)) for number in group], [one for one in groups if one])
