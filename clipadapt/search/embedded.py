@@ -221,13 +221,12 @@ class Embedded:
             return edited
 
         self._change(edit)
-        return self._changed(more.items.rows, replaced)
+        return self._changed(len(more.items), replaced)
 
     def remove(self, ids: Sequence[str]) -> Change:
         """See backend.py; their vectors stay until the index is rebuilt."""
         if len(set(ids)) < len(ids):
             raise UsageError("an id is named twice; name each item to remove once")
-
         self._change(lambda now: changes.removed(now, ids))
         return self._changed(0, len(ids))
 

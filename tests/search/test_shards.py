@@ -27,6 +27,7 @@ from clipadapt.search.opening import refuse_target
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.shards import CAME, shards_of
 from clipadapt.search.understanding.vocabulary import Value
+from clipadapt.search.vector_parts import Joined, PartFile
 from clipadapt.search.vectors import Vectors
 from clipadapt.search.wishes import Wishes
 
@@ -133,6 +134,15 @@ def test_an_item_is_where_its_hash_says(tmp_path):
 
 def ids_of(folder: Path) -> list[str]:
     return contents.read(folder, mapped=False).items.ids()
+
+
+def test_vectors_in_parts_are_taken_shard_by_shard(tmp_path):
+    source = made(list(range(50)), 0)
+    for name, part in (("a", source.vectors[:20]), ("b", source.vectors[20:])):
+        np.save(tmp_path / f"{name}.npy", part)
+    parts = Joined([PartFile(tmp_path / "a.npy", 20), PartFile(tmp_path / "b.npy", 30)], DIM)
+    many = Index.build(source._replace(vectors=parts), tmp_path / "many", factory="Flat", shards=3)
+    agree(Index.build(source, tmp_path / "one", factory="Flat", shards=1), many)
 
 
 def test_a_change_writes_the_shards_that_it_touches_alone(tmp_path):
