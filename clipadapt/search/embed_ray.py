@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import textwrap
 import time
 from collections import Counter
@@ -164,7 +165,7 @@ class _Crew:
             ClipadaptError: actors died there too often.
         """
         self._deaths[number] += 1
-        times, last = self._deaths[number], _last_line(error)
+        times, last = self._deaths[number], _reason(error)
         if getattr(error, "actor_init_failed", False):
             raise ClipadaptError(
                 f"--engine ray: an actor cannot begin ({last}); clipadapt must be there in the same version"
@@ -177,7 +178,7 @@ class _Crew:
             self._waiting.append(number)
         if times >= most:
             raise ClipadaptError(
-                f"--engine ray: an actor died {times} times {at}; What is made stays. "
+                f"--engine ray: an actor died {times} times {at}. What is made stays. "
                 "Fewer --actors on a machine leave more memory to each; the same command without --engine ray makes "
                 f"what is missing here, and shows what ends it. Ray says of the last: {last}"
             ) from error
@@ -205,6 +206,8 @@ class _Crew:
 @contextlib.contextmanager
 def connected(cluster: Cluster) -> Iterator[Any]:
     """Ray, connected for as long as a job lasts; a cluster of this machine alone ends with it.
+
+    What Ray prints of lost actors goes to stderr meanwhile: it would come between results.
 
     Raises:
         UsageError: ray is not installed, no cluster answers, or it has not what an actor takes.
@@ -235,7 +238,8 @@ def connected(cluster: Cluster) -> Iterator[Any]:
                 f"--engine ray: an actor takes {cluster.cpus} CPU(s) and {cluster.gpus:g} GPU(s), and the cluster has "
                 f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}; name fewer with --workers or another --device"
             )
-        yield ray
+        with contextlib.redirect_stdout(sys.stderr):
+            yield ray
     finally:
         ray.shutdown()
 
@@ -262,6 +266,8 @@ def _own_errors(ray: Any) -> Iterator[None]:
         raise
 
 
-def _last_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """Of Ray's paragraphs the line that says why: an actor's death has it last, a lack of memory first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = lines if hasattr(error, "actor_init_failed") else lines[:1]
     return textwrap.shorten(lines[-1], 160, placeholder=" ...") if lines else type(error).__name__

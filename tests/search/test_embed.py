@@ -398,3 +398,23 @@ def test_speed_is_that_of_the_call_and_of_all_workers(painter, catalogue, tmp_pa
     assert facts["embedded_now"] == 6 and facts["seconds"] >= 0.15
     assert facts["worker_seconds"] >= 0.3 and facts["images_per_worker_second"] <= 12 / 0.3
     assert facts["images_per_worker_second"] == pytest.approx(12 / facts["worker_seconds"], rel=0.01)
+
+
+def test_whatever_ends_a_job_it_is_put_together_once(painter, catalogue, tmp_path, monkeypatch):
+    together, real = [], embed_output._assemble
+
+    def slow(*arguments: object) -> None:
+        together.append(1)
+        time.sleep(0.3)
+        real(*arguments)
+
+    monkeypatch.setattr(embed_output, "_assemble", slow)
+    out = tmp_path / "out"
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(embed, painter(), catalogue, out, shard=2) for _ in range(2)]
+        jobs.append(pool.submit(embed_part, painter(), catalogue, out, Part(1, 1), shard=2))
+    assert jobs[2].result() == 0 and len(together) == 1
+    expected = embed_pictures(painter(), catalogue).vectors
+    for made in (jobs[0].result(), jobs[1].result(), Vectors.open(out)):
+        np.testing.assert_array_equal(made.vectors, expected)
+    assert not (tmp_path / "out.partial").exists()
