@@ -13,6 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from clipadapt.config import Config
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.sharding import write_shards
+from clipadapt.data.sources import open_source
 from clipadapt.errors import ConfigError, TrainingError
 from clipadapt.runs import Run
 from clipadapt.towers.load import load
@@ -236,6 +239,20 @@ def test_mined_batches_are_the_same_after_a_stop(
 ):
     whole = train(configured(**MINED, output_dir=str(tmp_path / "whole")))
     assert_resumes(configured, whole, monkeypatch, saves, MINED)
+
+
+@pytest.mark.parametrize("saves", [1, 3])
+def test_a_source_in_shards_is_trained_by_windows_and_the_same_after_a_stop(
+    configured: Make, material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+):
+    monkeypatch.setenv("CLIPADAPT_CACHE", str(tmp_path / "cache"))
+    source = open_source(material / "shop")
+    write_shards(source, {split: Catalogue.of(source, split) for split in source.splits()}, "memory://shop", rows=5)
+    learning = {**SECTIONS["train"], "balance": "none"}  # which windows do not have
+    sections = {**SECTIONS, "train": learning, "data": {"source": "memory://shop", "window": 2}}
+    whole = train(configured(**sections, output_dir=str(tmp_path / "whole")))
+    assert_resumes(configured, whole, monkeypatch, saves, sections)
+    assert list((tmp_path / "cache/shards").glob("*.parquet"))
 
 
 def assert_resumes(
