@@ -4,8 +4,10 @@
 
 The process preloads faults.c, which sees the writes, renames, links and flushes of every library, FAISS and Arrow
 included. After each fault the index is opened with all checksums: it must hold the state before or the state after,
-answer as that state does, and take the same change again. kill -9 comes at 20 moments of each change, before, within
-and after them. Needs Linux and a C compiler. --quick takes every fifth moment and one kind of failure.
+answer as that state does, and take the same change again. kill -9 comes before, within and after every moment of an
+upsert and of compactions, and 20 moments of each other change. Needs Linux and a C compiler. --quick takes every fifth
+moment and one kind of failure; --change NAME takes that change alone, and leaves what was measured of others in the
+result. index_kills.py kills by the clock, with other changes beside.
 """
 
 import argparse
@@ -28,6 +30,7 @@ HERE = Path(__file__).parent
 FAILURES = {"no space": 1, "input/output error": 2, "cut short": 3}
 KILLS = {"before": 4, "within": 5, "after": 6}
 MOMENTS = 20
+EVERY_MOMENT = ("update", "seal", "rebuild")
 
 
 class State(NamedTuple):
@@ -41,6 +44,7 @@ def main() -> None:
     """Restarts itself with the library preloaded, runs all faults, writes eval/results/index_faults.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--change", help="build, add, update, remove, seal, ...; default: all")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside is None:
@@ -49,27 +53,33 @@ def main() -> None:
             source = str(HERE / "faults.c")
             subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), source, "-ldl"], check=True)
             surroundings = os.environ | {"LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, __file__, "--inside", str(library), *(["--quick"] if arguments.quick else [])]
+            command = [sys.executable, __file__, "--inside", str(library), *sys.argv[1:]]
             raise SystemExit(subprocess.run(command, env=surroundings).returncode)
-    result = run(ctypes.CDLL(str(arguments.inside)), quick=arguments.quick)
-    bad = [fault for change in result["changes"].values() for fault in change["bad"]]
-    headline = {"faults": result["faults"], "kills": result["kills"], "bad": len(bad)}
+    changes = run(ctypes.CDLL(str(arguments.inside)), quick=arguments.quick, alone=arguments.change)
+    bad = [fault for change in changes.values() for fault in change["bad"]]
     print(*bad, sep="\n", end="\n" if bad else "")
     if arguments.quick:
-        print(json.dumps(headline))
+        print(json.dumps(_totals(changes)))
     else:
-        from machine import publish
+        from machine import RESULTS, publish
 
-        publish("index_faults", headline, result)
+        if arguments.change:
+            changes = json.loads((RESULTS / "index_faults.json").read_text(encoding="utf-8"))["changes"] | changes
+        publish("index_faults", _totals(changes), {"changes": changes})
     raise SystemExit(1 if bad else 0)
 
 
-def run(library: ctypes.CDLL, *, quick: bool) -> dict[str, Any]:
-    """All faults of all changes."""
+def _totals(changes: dict[str, dict[str, Any]]) -> dict[str, int]:
+    counts = {key: sum(change[key] for change in changes.values()) for key in ("faults", "kills")}
+    return counts | {"bad": sum(len(change["bad"]) for change in changes.values())}
+
+
+def run(library: ctypes.CDLL, *, quick: bool, alone: str | None = None) -> dict[str, dict[str, Any]]:
+    """All faults of all changes, or of one."""
     from clipadapt.search import compaction
     from clipadapt.search.index import Index
 
-    found: dict[str, Any] = {"faults": 0, "kills": 0, "changes": {}}
+    found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         base, place = Path(scratch) / "base", Path(scratch) / "index"
         Index.build(_vectors(0, 400), base, factory="IVF8,SQ8,RFlat")
@@ -87,18 +97,18 @@ def run(library: ctypes.CDLL, *, quick: bool) -> dict[str, Any]:
             "seal": (sealable, lambda: Index.open(place).compact()),
             "rebuild": (rebuildable, lambda: Index.open(place).compact()),
         }
-        for name, (start, change) in changes.items():
-            one = _one(library, start, place, change, quick=quick)
-            found["changes"][name] = one
-            found["faults"] += one["faults"]
-            found["kills"] += one["kills"]
+        for name in [alone] if alone else changes:
+            start, change = changes[name]
+            killed = 4 if quick else 10_000 if name in EVERY_MOMENT else MOMENTS
+            one = _one(library, start, place, change, killed=killed, quick=quick)
+            found[name] = one
             counts = {key: value for key, value in one.items() if key != "bad"}
             print(f"{name}: {counts}, {len(one['bad'])} left neither state", flush=True)
     return found
 
 
 def _one(
-    library: ctypes.CDLL, start: Path | None, place: Path, change: Callable[[], object], *, quick: bool
+    library: ctypes.CDLL, start: Path | None, place: Path, change: Callable[[], object], *, killed: int, quick: bool
 ) -> dict[str, Any]:
     from clipadapt.errors import StoreError
 
@@ -136,7 +146,7 @@ def _one(
                 library.arm(ctypes.c_long(0), 0)
             counts["faults"] += 1
             judge(f"change {moment} {name}", (old, new) if told else (new,))  # untold, the change must have been made
-    for moment in sorted({round(at) for at in np.linspace(1, moments, 4 if quick else MOMENTS)}):
+    for moment in sorted({round(at) for at in np.linspace(1, moments, min(killed, moments))}):
         for name, mode in list(KILLS.items())[1:2] if quick else KILLS.items():
             _restore(start, place)
             child = os.fork()
