@@ -22,8 +22,9 @@ from clipadapt.search import compaction
 from clipadapt.search.compaction import Work
 from clipadapt.search.contents import Contents, Segment, base_segment, scaled, unit_lengths, write_segment
 from clipadapt.search.engine import FAISS, Engine
-from clipadapt.search.factory import choose_factory
+from clipadapt.search.factory import choose_factory, keeps_halves
 from clipadapt.search.items import Items
+from clipadapt.search.mapped import Rows
 from clipadapt.search.meta import Meta, Target
 from clipadapt.search.recall import AT, Point
 from clipadapt.search.segments import Divided, Segments
@@ -46,9 +47,11 @@ class Form(NamedTuple):
     """Queries that recall is measured with."""
     seed: int = 0
 
-    def suiting(self, count: int, dim: int) -> "Form":
-        """With a factory for so many vectors in place of `auto`."""
-        return self._replace(factory=choose_factory(count, dim)) if self.factory == "auto" else self
+    def suiting(self, count: int, vectors: Matrix) -> "Form":
+        """With a factory for so many of the vectors in place of `auto`."""
+        if self.factory != "auto":
+            return self
+        return self._replace(factory=choose_factory(count, vectors.shape[1], half=vectors.dtype == np.float16))
 
 
 def built(source: Vectors, form: Form, about: Mapping[str, Any]) -> Contents:
@@ -61,7 +64,7 @@ def built(source: Vectors, form: Form, about: Mapping[str, Any]) -> Contents:
         UsageError: a vector without direction, or a factory that cannot be.
     """
     vectors = scaled(source.vectors, unit_lengths(source.vectors, source.items))
-    return _contents(vectors, source.items, form.suiting(*vectors.shape), about)
+    return _contents(vectors, source.items, form.suiting(len(vectors), vectors), about)
 
 
 def divided(
@@ -84,7 +87,7 @@ def divided(
     """
     inside = folders(count)
     items = with_arrival(source.items)
-    form = form.suiting(-(-items.rows // count), source.vectors.shape[1])
+    form = form.suiting(-(-items.rows // count), source.vectors)
     number = shards_of(items.ids(), count)
     shards: dict[str, Contents] = {}
     for place, name in enumerate(inside):
@@ -184,10 +187,8 @@ def _naming(number: int, count: int) -> Iterator[None]:
         raise UsageError(f"shard {number} of {count}: {error}") from error
 
 
-def _live_vectors(now: Contents) -> Float[np.ndarray, "live dim"]:
-    if not now.items.removed.any():
-        return now.engine.all_vectors()
-    return now.engine.vectors(np.flatnonzero(~now.items.removed))
+def _live_vectors(now: Contents) -> Rows:
+    return now.engine.rows(np.flatnonzero(~now.items.removed), half=keeps_halves(now.meta.factory))
 
 
 def _kept(meta: Meta) -> dict[str, Any]:

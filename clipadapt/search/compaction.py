@@ -23,11 +23,12 @@ from clipadapt.errors import StoreError
 from clipadapt.search import meta as index_json
 from clipadapt.search.contents import BASE, Contents, Segment, base_segment, joined
 from clipadapt.search.engine import FAISS, Engine, SearchParams
-from clipadapt.search.factory import choose_factory
+from clipadapt.search.factory import cells_of, choose_factory, keeps_halves
 from clipadapt.search.ids import IdTable
 from clipadapt.search.items import ID, VECTOR, Items
 from clipadapt.search.meta import Meta
 from clipadapt.search.recall import KINDS, Kind
+from clipadapt.search.strings import each_text
 from clipadapt.search.tune import choose_params, remeasure
 
 EXACT = 4_096
@@ -63,7 +64,7 @@ def grown(now: Contents, items: Items, vectors: Float[np.ndarray, "new dim"]) ->
     while kept and _absorbs(kept[-1], items.rows - start):
         last = kept.pop()
         start -= last.engine.count
-        parts.insert(0, last.engine.all_vectors())
+        parts.insert(0, np.asarray(last.engine.all_vectors()))
     whole = np.concatenate(parts)
     if kept:
         return Contents((*kept, exact_segment(whole, items.part(start, items.rows))), items, now.meta, now.texts)
@@ -82,7 +83,7 @@ def exact_segment(vectors: Float[np.ndarray, "rows dim"], table: pa.Table) -> Se
         name=secrets.token_hex(4), rows=len(vectors), factory="Flat", trained_on=0, search_params=params,
         measured={}, memory_bytes=vectors.shape[1] * len(vectors) * 4,
     )  # fmt: skip
-    return Segment(about, Engine.build(vectors, "Flat"), table, IdTable.of(table.column(ID).to_pylist()))
+    return Segment(about, Engine.build(vectors, "Flat"), table, IdTable.of(each_text(table.column(ID))))
 
 
 def plan(now: Contents) -> Plan | None:
@@ -97,10 +98,10 @@ def plan(now: Contents) -> Plan | None:
 
 def factory_of(meta: Meta, rows: int) -> str:
     """What a rebuild uses: what suits so many rows where that was used before, else what was."""
-    chosen = choose_factory(rows, meta.dim)
-    usual = meta.factory == choose_factory(meta.trained_on, meta.dim)
-    cells = meta.factory.partition(",")[0].removeprefix("IVF")
-    fits = meta.factory == "Flat" or (rows >= EXACT and (not cells.isdigit() or int(cells) * _PER_CELL <= rows))
+    half = keeps_halves(meta.factory)
+    chosen = choose_factory(rows, meta.dim, half=half)
+    usual = meta.factory == choose_factory(meta.trained_on, meta.dim, half=half)
+    fits = meta.factory == "Flat" or (rows >= EXACT and cells_of(meta.factory) * _PER_CELL <= rows)
     return chosen if usual or not fits else meta.factory
 
 
@@ -133,7 +134,7 @@ def sealed(now: Contents, extend: Callable[[Segment], Engine], seed: int = 0) ->
         search_params=params, measured=measured, memory_bytes=memory,
     )  # fmt: skip
     table = now.items.part(start, now.items.rows)
-    segment = Segment(about, engine, table, IdTable.of(table.column(ID).to_pylist()))
+    segment = Segment(about, engine, table, IdTable.of(each_text(table.column(ID))))
     return Work(now.meta.generation, now.items.rows, segment, None, np.ones(now.items.rows, bool))
 
 
@@ -178,6 +179,6 @@ def _absorbs(segment: Segment, rows: int) -> bool:
 
 def _small_factory(rows: int, dim: int) -> str:
     """For some thousands of rows, of which a scan would take longer than the base does."""
-    usual = choose_factory(max(rows, 20_000), dim).partition(",")
+    usual = choose_factory(max(rows, 20_000), dim)
     cells = 2 ** int(np.log2(max(rows // _PER_CELL, 1)))
-    return f"IVF{min(cells, int(usual[0].removeprefix('IVF')))},{usual[2]}"
+    return usual if cells >= cells_of(usual) else f"IVF{cells},{usual.partition(',')[2]}"

@@ -26,9 +26,9 @@ from clipadapt.search import meta as index_json
 from clipadapt.search.engine import Engine
 from clipadapt.search.ids import IdTable
 from clipadapt.search.items import ID, Items, first_faults
+from clipadapt.search.mapped import blocks
 from clipadapt.search.meta import Meta
 from clipadapt.search.segments import Segments
-from clipadapt.search.topk import BLOCK
 from clipadapt.search.vector_parts import Matrix
 
 BASE = "index"
@@ -195,8 +195,11 @@ def goes_on(then: Contents, now: Contents) -> bool:
     return same and np.array_equal(then.engine.vectors(rows), now.engine.vectors(rows))
 
 
-def unit_vectors(vectors: Float[Matrix, "rows dim"], items: Items) -> Float[Matrix, "rows dim"]:
-    """The same directions at unit length; the array itself when they have it already.
+def unit_vectors(vectors: Matrix, items: Items) -> Matrix:
+    """The same directions at unit length; the array itself, mapped or in half precision, when they have it already.
+
+    Args:
+        vectors: [rows, dim]
 
     Raises:
         UsageError: see `unit_lengths`.
@@ -213,8 +216,7 @@ def unit_lengths(vectors: Float[Matrix, "rows dim"], items: Items) -> Float[np.n
     if vectors.ndim != 2 or len(vectors) != items.rows:
         raise UsageError(f"vectors of shape {vectors.shape} for {items.rows} items; give one row per item")
     lengths = np.empty(len(vectors))
-    for start in range(0, len(vectors), BLOCK):
-        part = np.asarray(vectors[start : start + BLOCK], np.float32)
+    for start, part in blocks(vectors):
         lengths[start : start + len(part)] = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 1e-12)))
     if len(bad):
@@ -222,7 +224,8 @@ def unit_lengths(vectors: Float[Matrix, "rows dim"], items: Items) -> Float[np.n
         faults = [f"row {row}, item {items.id(row)!r}: {what}" for row, what in zip(bad.tolist(), why, strict=True)]
         remedy = "embed these items again, or leave them out"
         raise UsageError(f"{len(bad)} vector(s) have no direction:{first_faults(faults)}\n{remedy}")
-    return lengths if len(vectors) and np.abs(lengths - 1).max() > _UNIT else None
+    kept = max(_UNIT, float(np.finfo(vectors.dtype).eps))
+    return lengths if len(vectors) and np.abs(lengths - 1).max() > kept else None
 
 
 def scaled(vectors: Float[Matrix, "rows dim"], lengths: Float[np.ndarray, " rows"] | None) -> Float[Matrix, "rows dim"]:

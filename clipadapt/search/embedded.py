@@ -103,7 +103,8 @@ class Embedded:
         made: list[Sharded] = []
 
         def fill(folder: Path) -> None:
-            made.append(building.divided(source, lengths, shards, form, about, folder))
+            with versions.refused():
+                made.append(building.divided(source, lengths, shards, form, about, folder))
 
         with store.prepare(fill) as files:
             versions.write(made[0], prepared=files)
@@ -337,7 +338,12 @@ class Embedded:
     def _install(self, make: Callable[[Path], dict[str, compaction.Work]]) -> None:
         """Puts what `make` builds of some shards, and writes into a folder, into the version that is current then."""
         works: dict[str, compaction.Work] = {}
-        with self._versions.store.prepare(lambda folder: works.update(make(folder))) as prepared:
+
+        def fill(folder: Path) -> None:
+            with self._versions.refused():
+                works.update(make(folder))
+
+        with self._versions.store.prepare(fill) as prepared:
             edits = {inside: compaction.install(work) for inside, work in works.items()}
 
             def edit(now: Version) -> Version:

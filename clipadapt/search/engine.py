@@ -3,9 +3,10 @@
     engine = Engine.build(vectors, "IVF1024,SQ8,RFlat")
     engine.search(queries, 10, SearchParams(probe=16, refine=4), selection)      # vector ids and exact scores
 
-Every factory keeps the exact vectors inside (as Flat, or as RFlat behind a quantiser), so one file holds everything:
-scores are exact, and recall can be measured and the index rebuilt from it alone. The trade: disk for certainty; what
-must be in memory is the quantised part, for the file is mapped and exact vectors are read a few at a time.
+Every factory keeps the exact vectors inside (as Flat, or behind a quantiser), so one file holds everything: scores are
+exact, and recall can be measured and the index rebuilt from it alone. The trade: disk for certainty; what must be in
+memory is the quantised part, for the file is mapped and exact vectors are read a few at a time. Where they are kept in
+half precision, an index is built without them in memory: the source stands for them until the file is written.
 
 A selection restricts a search. FAISS's own filter loses results, since the cells or the graph region next to a query
 may hold no match at all. Here a filtered search looks at as many *matching* candidates as an unfiltered one looks at
@@ -21,9 +22,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from clipadapt.errors import StoreError
-from clipadapt.search.factory import check_factory
-from clipadapt.search.topk import BLOCK, TopK, topk
-from clipadapt.search.vector_parts import Matrix
+from clipadapt.search import cells, faiss_file
+from clipadapt.search.factory import check_factory, keeps_halves
+from clipadapt.search.mapped import Rows, blocks, gathered, halves
+from clipadapt.search.topk import TopK, best_first, padded, topk
 
 faiss: Any = swig  # its classes get most of their methods at run time
 FAISS = str(faiss.__version__)
@@ -33,6 +35,8 @@ _FEW = 4096
 _DEEP = 32
 """One in so many cells is looked into at least where a ranking is read far down. Of a million vectors, 80 results of
 queries with wishes were found to 0.99 so, and to 0.89 with the cells that the nearest ten need."""
+_NEAR = 32
+"""Cells kept on a walk to the nearest one: 99% of vectors come into it."""
 _TRAINING = 64
 """Training vectors per cell; FAISS asks for 39 at least, and more than 64 moved recall by less than 0.001."""
 
@@ -84,13 +88,20 @@ class Engine:
         self.refined = self.base is not index
         self.ivf: Any = self.base if isinstance(self.base, faiss.IndexIVF) else None
         self.graph: Any = self.base if isinstance(self.base, faiss.IndexHNSW) else None
+        nearest = None if self.ivf is None else faiss.downcast_index(self.ivf.quantizer)
+        self._nearest: Any = nearest if isinstance(nearest, faiss.IndexHNSW) else None
+        """The graph of cells, where they are looked for in one."""
         self._flat = self._exact_part()
+        self._halves: Rows | None = None
+        """Exact vectors while they are not in FAISS's memory."""
         self._cell_of: np.ndarray | None = None
         self._centroids: np.ndarray | None = None
 
     @classmethod
-    def build(cls, vectors: Float[Matrix, "rows dim"], factory: str, seed: int = 0) -> Self:
+    def build(cls, vectors: Rows, factory: str, seed: int = 0) -> Self:
         """Trains on a sample and adds every vector; unit length is the caller's to see to.
+
+        A factory with halves reads exact vectors from `vectors` until the index is written, and takes no more of them.
 
         Raises:
             UsageError: the factory, see check_factory.
@@ -109,9 +120,21 @@ class Engine:
         if not engine.index.is_trained:
             wanted = max(_TRAINING * (engine.ivf.nlist if engine.ivf is not None else 0), 65_536)
             chosen = np.random.default_rng(seed).permutation(count)[:wanted]
-            engine.index.train(np.ascontiguousarray(vectors[np.sort(chosen)], np.float32))
-        engine.add(vectors)
+            engine._train(gathered(vectors, np.sort(chosen)), seed)
+        if keeps_halves(factory):
+            for _, part in blocks(vectors):
+                engine.base.add(part)
+            engine._halves = halves(vectors)
+            engine.index.ntotal = engine._flat.ntotal = count
+        else:
+            engine.add(vectors)
         return engine
+
+    def _train(self, sample: Float[np.ndarray, "some dim"], seed: int) -> None:
+        if self._nearest is not None:
+            self._nearest.hnsw.efConstruction, self._nearest.hnsw.efSearch = 80, _NEAR
+            self._nearest.add(cells.centres(sample, self.ivf.nlist, seed))
+        self.index.train(sample)
 
     @classmethod
     def read(cls, path: Path, *, mapped: bool = True) -> Self:
@@ -136,38 +159,15 @@ class Engine:
 
     def size(self) -> int:
         """Bytes of the one file."""
-        sizes: list[int] = []
-
-        def count(content: bytes) -> int:
-            sizes.append(len(content))
-            return len(content)
-
-        faiss.write_index(self.index, faiss.PyCallbackIOWriter(count, 1 << 22))
-        return sum(sizes)
+        return faiss_file.size(self.index, self._halves)
 
     def write(self, path: Path) -> None:
-        """The one file; written through Python, so that a full disk is the system's own error.
+        """The one file.
 
         Raises:
             OSError: the disk refuses.
         """
-        refusal: list[OSError] = []
-        with path.open("wb") as file:
-
-            def put(content: bytes) -> int:
-                try:
-                    return file.write(content)
-                except OSError as error:  # must not cross FAISS: it would be lost there
-                    refusal.append(error)
-                    return 0
-
-            try:
-                faiss.write_index(self.index, faiss.PyCallbackIOWriter(put, 1 << 22))
-            except RuntimeError:
-                if not refusal:
-                    raise
-        if refusal:
-            raise refusal[0]
+        faiss_file.write(self.index, path, self._halves)
 
     @property
     def count(self) -> int:
@@ -188,22 +188,23 @@ class Engine:
 
     def memory(self) -> int:
         """Bytes a mapped index needs in memory: the file but for exact vectors behind a quantiser."""
-        return self.size() - (self.count * self.dim * 4 if self.refined else 0)
+        return faiss_file.size(self.base)
 
-    def add(self, vectors: Float[Matrix, "rows dim"]) -> None:
+    def add(self, vectors: Rows) -> None:
         """Appends, in blocks; the first new vector's id is the old count."""
-        for start in range(0, len(vectors), BLOCK):
-            self.index.add(np.ascontiguousarray(vectors[start : start + BLOCK], np.float32))
+        assert self._halves is None, "the exact vectors are elsewhere until the index is read from its file"
+        for _, part in blocks(vectors):
+            self.index.add(part)
         self._cell_of = None
 
-    def all_vectors(self) -> Float[np.ndarray, "rows dim"]:
-        """Every exact vector, without a copy where they lie in one piece."""
+    def all_vectors(self) -> Rows:
+        """Every exact vector, as they are kept, without a copy where they lie in one piece."""
         return self.vectors(np.arange(self.count)) if self._flat is None else self._view()
 
     def vectors(self, rows: Integer[np.ndarray, " some"]) -> Float[np.ndarray, "some dim"]:
         """Exact vectors by id."""
         if self._flat is not None:
-            return self._view()[rows]
+            return np.asarray(self._view()[rows], np.float32)
         if self.ivf.direct_map.type == faiss.DirectMap.NoMap:
             self.ivf.make_direct_map()
         return self.ivf.reconstruct_batch(np.ascontiguousarray(rows, np.int64))
@@ -222,9 +223,9 @@ class Engine:
         if wanted < 1 or not len(queries):
             return TopK(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))
         if self.ivf is None and self.graph is None and (self.exhaustive or selection is not None):
-            return _padded(self.exact(queries, wanted, selection), k)
+            return padded(self.exact(queries, wanted, selection), k)
         if (selection is not None and matches <= _FEW) or wanted * 4 > matches:
-            return _padded(self.exact(queries, wanted, selection), k)
+            return padded(self.exact(queries, wanted, selection), k)
         found = self._approximate(queries, wanted, params, selection)
         short = _short(found)
         while len(short) and self.ivf is not None and params.probe < self.ivf.nlist:
@@ -235,30 +236,37 @@ class Engine:
             short = _short(found)
         if len(short):
             _put(found, short, self.exact(queries[short], wanted, selection))
-        return _padded(found, k)
+        return padded(found, k)
 
     def exact(self, queries: Float[np.ndarray, "queries dim"], k: int, selection: Selection | None = None) -> TopK:
         """The same by scoring every vector allowed: the reference of recall, and what a search does when few match."""
         if self._flat is None:
             everywhere = faiss.SearchParametersIVF(nprobe=self.ivf.nlist, **_selected(selection))
-            return _sorted(*self.ivf.search(queries, k, params=everywhere))
-        if selection is not None and selection.count * 8 < self.count:
+            return best_first(*self.ivf.search(queries, k, params=everywhere))
+        single = isinstance(self._flat, faiss.IndexFlat)
+        if single and selection is not None and selection.count * 8 < self.count:
             options = faiss.SearchParameters(sel=faiss.IDSelectorArray(selection.rows))
-            return _sorted(*self._flat.search(queries, k, params=options))
+            return best_first(*self._flat.search(queries, k, params=options))
         return topk(queries, self._view(), k, allowed=None if selection is None else selection.mask)
 
     def _approximate(self, queries: np.ndarray, k: int, params: SearchParams, selection: Selection | None) -> TopK:
         wide = min(k * params.refine, self.count) if self.refined else k
         if self.ivf is not None:
             if selection is None:
-                scores, ids = self.ivf.search(queries, wide, params=faiss.SearchParametersIVF(nprobe=params.probe))
+                scores, ids = self.ivf.search(queries, wide, params=self._probing(params.probe))
             else:
                 scores, ids = self._cells(queries, wide, params, selection)
         elif self.graph is not None:
             scores, ids = self._walk(queries, wide, params, selection)
         else:
             scores, ids = self.base.search(queries, wide)
-        return self._rescored(queries, ids, k) if self.refined else _sorted(scores, ids)
+        return self._rescored(queries, ids, k) if self.refined else best_first(scores, ids)
+
+    def _probing(self, probe: int) -> Any:
+        if self._nearest is None:
+            return faiss.SearchParametersIVF(nprobe=probe)
+        walk = faiss.SearchParametersHNSW(efSearch=max(_NEAR, 2 * probe))
+        return faiss.SearchParametersIVF(nprobe=probe, quantizer_params=walk)
 
     def _cells(
         self, queries: np.ndarray, k: int, params: SearchParams, selection: Selection
@@ -306,7 +314,7 @@ class Engine:
         found = TopK(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))
         for row, (query, ids) in enumerate(zip(queries, candidates, strict=True)):
             ids = np.sort(ids[ids >= 0])
-            scores = view[ids] @ query
+            scores = np.asarray(view[ids], np.float32) @ query
             best = np.argsort(-scores, kind="stable")[:k]
             found.scores[row, : len(best)], found.indices[row, : len(best)] = scores[best], ids[best]
         return found
@@ -318,10 +326,15 @@ class Engine:
             return faiss.downcast_index(self.graph.storage)
         return None if self.ivf is not None else self.index
 
-    def _view(self) -> Float[np.ndarray, "rows dim"]:
+    def _view(self) -> Rows:
         """The exact vectors without a copy, and mapped where the file is."""
+        if self._halves is not None:
+            return self._halves
         if not self.count:
             return np.empty((0, self.dim), np.float32)
+        if isinstance(self._flat, faiss.IndexScalarQuantizer):
+            content = faiss.rev_swig_ptr(self._flat.codes.data(), 2 * self.count * self.dim)
+            return content.view("<f2").reshape(self.count, self.dim)
         return faiss.rev_swig_ptr(self._flat.get_xb(), self.count * self.dim).reshape(self.count, self.dim)
 
     def _centres(self) -> Float[np.ndarray, "cells dim"]:
@@ -360,14 +373,6 @@ def _selected(selection: Selection | None) -> dict[str, Any]:
     return {} if selection is None else {"sel": selection.bitmap()}
 
 
-def _sorted(scores: np.ndarray, ids: np.ndarray) -> TopK:
-    """Missing results score -inf, and ties go by row, as in topk."""
-    scores = np.where(ids >= 0, scores, -np.inf).astype(np.float32)
-    last = np.where(ids < 0, np.iinfo(np.int64).max, ids)
-    order = np.lexsort((last, -scores), axis=1)
-    return TopK(np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1))
-
-
 def _short(found: TopK) -> Int[np.ndarray, " short"]:
     """Queries with fewer results than were wanted."""
     return np.flatnonzero((found.indices < 0).any(axis=1))
@@ -376,14 +381,6 @@ def _short(found: TopK) -> Int[np.ndarray, " short"]:
 def _put(found: TopK, places: Int[np.ndarray, " some"], others: TopK) -> None:
     """Other results for some queries, in place."""
     found.scores[places], found.indices[places] = others
-
-
-def _padded(found: TopK, k: int) -> TopK:
-    missing = k - found.indices.shape[1]
-    if not missing:
-        return found
-    sides = ((0, 0), (0, missing))
-    return TopK(np.pad(found.scores, sides, constant_values=-np.inf), np.pad(found.indices, sides, constant_values=-1))
 
 
 def _first_line(error: Exception) -> str:

@@ -8,11 +8,14 @@ times, as one that was replaced. Knows nothing of what was removed.
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Int, UInt64
+
+_BLOCK = 65_536
 
 
 class Candidates(NamedTuple):
@@ -48,5 +51,10 @@ class IdTable:
 
 def hashes(ids: Iterable[str]) -> UInt64[np.ndarray, " ids"]:
     """64 bits of BLAKE2b of each id's UTF-8, the same on every machine."""
-    digests = b"".join(hashlib.blake2b(item.encode("utf-8", "surrogatepass"), digest_size=8).digest() for item in ids)
-    return np.frombuffer(digests, "<u8").astype(np.uint64)
+    found, rest = [], iter(ids)
+    while block := b"".join(
+        hashlib.blake2b(item.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        for item in itertools.islice(rest, _BLOCK)
+    ):
+        found.append(np.frombuffer(block, "<u8").astype(np.uint64))
+    return np.concatenate(found) if found else np.empty(0, np.uint64)

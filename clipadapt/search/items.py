@@ -22,7 +22,7 @@ from jaxtyping import Bool, Int, Integer
 from clipadapt.errors import CatalogueError, UsageError, listing
 from clipadapt.search.columns import Column, typed, widened
 from clipadapt.search.ids import IdTable, hashes
-from clipadapt.search.strings import Strings
+from clipadapt.search.strings import Strings, each_text
 from clipadapt.search.views import Numbers, Texts, view_of
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Items:
                 [f"{name} (source)" if name == VECTOR else name for name in table.column_names]
             )
         ids = table.column(ID).cast(pa.string())
-        _check_ids(ids.to_pylist())
+        _check_ids(ids)
         product = table.column(PRODUCT).cast(pa.string()) if PRODUCT in table.column_names else ids
         rows = pa.chunked_array([pa.array(np.arange(len(table)))])
         columns = {VECTOR: Column(rows), ID: Column(ids), PRODUCT: Column(pc.fill_null(product, ids))}
@@ -241,7 +241,7 @@ class Items:
     def lookups(self) -> tuple[tuple[int, IdTable], ...]:
         """The ids of runs of rows, and where each run starts."""
         if not self._lookups:
-            self._lookups = ((0, IdTable.of(self.table.column(ID).to_pylist())),)
+            self._lookups = ((0, IdTable.of(each_text(self.table.column(ID)))),)
         return self._lookups
 
     def part(self, start: int, end: int) -> pa.Table:
@@ -289,10 +289,12 @@ class Items:
         return self._strings[name]
 
 
-def _check_ids(ids: Sequence[str | None]) -> None:
+def _check_ids(ids: pa.ChunkedArray) -> None:
+    if not ids.null_count and pc.count_distinct(ids).as_py() == len(ids) and not pc.any(pc.equal(ids, "")).as_py():
+        return
     seen: set[str | None] = {None, ""}
     faults = []
-    for row, item in enumerate(ids):
+    for row, item in enumerate(each_text(ids)):
         if item in seen:
             faults.append(f"row {row}: id {item!r} is {'used before' if item else 'empty'}")
         seen.add(item)

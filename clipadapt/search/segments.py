@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from clipadapt.search.engine import Engine, SearchParams, Selection
+from clipadapt.search.mapped import Rows
 from clipadapt.search.recall import Kind
 from clipadapt.search.topk import TopK
 from clipadapt.threads import together
@@ -27,6 +28,21 @@ class Selected:
         self.mask = mask
         self.parts = [Selection(part) for part in np.split(mask, ends[:-1])]
         self.count = sum(part.count for part in self.parts)
+
+
+class _Gathered:
+    """Rows of segments, as an array of them would be."""
+
+    def __init__(self, engine: "Segments", rows: Integer[np.ndarray, " some"], dtype: np.dtype) -> None:
+        self._engine, self._rows = engine, rows
+        self.dtype = dtype
+        self.shape = len(rows), engine.dim
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> Float[np.ndarray, "some dim"]:
+        return self._engine.vectors(self._rows[rows]).astype(self.dtype, copy=False)
 
 
 class Segments:
@@ -116,9 +132,11 @@ class Segments:
             inside = number == part
             yield self.engines[part], inside, rows[inside] - self._start(int(part))
 
-    def all_vectors(self) -> Float[np.ndarray, "rows dim"]:
-        """Every exact vector, without a copy where one engine has them in one piece."""
-        return self.engines[0].all_vectors() if len(self.engines) == 1 else self.vectors(np.arange(self.count))
+    def rows(self, rows: Integer[np.ndarray, " some"], *, half: bool) -> Rows:
+        """Exact vectors of some rows, in rising order, read as they are needed; to build another engine from."""
+        if len(self.engines) == 1 and len(rows) == self.count:
+            return self.engines[0].all_vectors()
+        return _Gathered(self, rows, np.dtype(np.float16 if half else np.float32))
 
     def _each(self, search: Callable[[int], TopK], queries: int) -> list[tuple[int, TopK]]:
         """What a search finds in each engine that has any rows, and the engine's number."""

@@ -7,9 +7,18 @@ nothing when it is opened, whatever the number of rows. Knows nothing of what th
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
+
+_BLOCK = 65_536
+
+
+def each_text(column: pa.ChunkedArray) -> Iterator[Any]:
+    """Texts one after the other, None where there is none, without a list of all of them."""
+    for start in range(0, len(column), _BLOCK):
+        yield from column.slice(start, _BLOCK).to_pylist()
 
 
 class Strings:

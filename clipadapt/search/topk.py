@@ -11,10 +11,7 @@ import faiss
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from clipadapt.search.vector_parts import Matrix
-
-BLOCK = 1 << 17
-"""Rows per block: 256 MB of 512 floats."""
+from clipadapt.search.mapped import BLOCK, Rows, release
 
 
 class TopK(NamedTuple):
@@ -26,7 +23,7 @@ class TopK(NamedTuple):
 
 def topk(
     queries: Float[np.ndarray, "queries dim"],
-    items: Float[Matrix, "items dim"],
+    items: Rows,
     k: int,
     *,
     allowed: Bool[np.ndarray, " items"] | None = None,
@@ -55,6 +52,7 @@ def topk(
         whole = len(rows) == min(block, len(items) - start)
         part = items[start : start + block] if whole else items[rows]
         found = merged(found, _search(wide, np.ascontiguousarray(part, np.float32), rows, k, exclude), k)
+        release(items)
     return found
 
 
@@ -76,3 +74,20 @@ def merged(first: TopK, second: TopK, k: int) -> TopK:
     last = np.where(indices < 0, np.iinfo(np.int64).max, indices)
     order = np.lexsort((last, -scores), axis=1)[:, :k]
     return TopK(np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1))
+
+
+def best_first(scores: np.ndarray, ids: np.ndarray) -> TopK:
+    """What FAISS found: missing results score -inf, and ties go by row, as in topk."""
+    scores = np.where(ids >= 0, scores, -np.inf).astype(np.float32)
+    last = np.where(ids < 0, np.iinfo(np.int64).max, ids)
+    order = np.lexsort((last, -scores), axis=1)
+    return TopK(np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1))
+
+
+def padded(found: TopK, k: int) -> TopK:
+    """The same with k places."""
+    missing = k - found.indices.shape[1]
+    if not missing:
+        return found
+    sides = ((0, 0), (0, missing))
+    return TopK(np.pad(found.scores, sides, constant_values=-np.inf), np.pad(found.indices, sides, constant_values=-1))

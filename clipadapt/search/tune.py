@@ -17,6 +17,7 @@ from clipadapt.errors import UsageError, listing
 from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.factory import check_factory, choose_factory
 from clipadapt.search.items import ID, PRODUCT, Items
+from clipadapt.search.mapped import Rows
 from clipadapt.search.meta import Measured, Target
 from clipadapt.search.recall import (
     KINDS,
@@ -113,20 +114,21 @@ def remeasure(
     return {one.kind: _as_measured(point, len(one.vectors), engine.count) for one, point in points}
 
 
-def candidates(count: int, dim: int) -> list[str]:
-    """Factories worth measuring for so many vectors."""
-    usual = choose_factory(max(count, 20_000), dim)
+def candidates(count: int, dim: int, *, half: bool = False) -> list[str]:
+    """Factories worth measuring for so many vectors, which come in half precision or not."""
+    usual = choose_factory(max(count, 20_000), dim, half=half)
     cells = usual.split(",")[0]
     pieces = max(divisor for divisor in range(1, dim // 4 + 2) if dim % divisor == 0)
-    others = [f"{cells},Flat", f"{cells},SQ8,RFlat", f"{cells},PQ{pieces},RFlat"]
-    others += [f"{cells},PQ{dim // 4}x4fsr,RFlat"] if dim % 4 == 0 else []
+    exact = usual.rpartition(",")[2]
+    others = [f"{cells},Flat", f"{cells},SQ8,{exact}", f"{cells},PQ{pieces},{exact}"]
+    others += [f"{cells},PQ{dim // 4}x4fsr,{exact}"] if dim % 4 == 0 else []
     kinds = ["Flat"] if count <= _GRAPHS else []
     kinds += [usual, *(other for other in others if other != usual)] if count >= 2_000 else []
     return kinds + (["HNSW32,Flat"] if 2_000 <= count <= _GRAPHS else [])
 
 
 def choose(
-    vectors: Float[np.ndarray, "rows dim"],
+    vectors: Rows,
     target: Target,
     texts: Float[np.ndarray, "texts dim"],
     factories: Sequence[str] | None = None,
@@ -137,7 +139,8 @@ def choose(
     Raises:
         UsageError: none does; says how close each came. A factory that cannot be.
     """
-    names = list(factories) if factories else candidates(len(vectors), vectors.shape[1])
+    half = vectors.dtype == np.float16
+    names = list(factories) if factories else candidates(len(vectors), vectors.shape[1], half=half)
     for name in names:
         check_factory(name, len(vectors), vectors.shape[1])
     best: Tuned | None = None

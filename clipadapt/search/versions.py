@@ -75,7 +75,7 @@ class Versions:
             StoreError: the disk refuses, another process is writing, or changes go to a twin; what was current
                 stays so.
         """
-        with self.store.write(prepared=prepared) as staging, self._refused():
+        with self.store.write(prepared=prepared) as staging, self.refused():
             self._refuse_twin()
             if self.store.exists():
                 contents = contents.stated(follows=self.store.version(), generation=secrets.token_hex(8))
@@ -106,7 +106,7 @@ class Versions:
             StoreError: as write and read. Whatever `edit` raises; nothing is changed then.
         """
         with self._lock:
-            with self.store.write(patience=_PATIENCE, prepared=prepared) as staging, self._refused():
+            with self.store.write(patience=_PATIENCE, prepared=prepared) as staging, self.refused():
                 self._refuse_twin()
                 folder = self.store.current()
                 now = self._read(mapped=mapped, verify=False)
@@ -186,7 +186,7 @@ class Versions:
         return [version for version in self.store.versions() if version not in kept]
 
     @contextlib.contextmanager
-    def _refused(self) -> Iterator[None]:
+    def refused(self) -> Iterator[None]:
         """Failures of the disk while a version is filled, as StoreErrors."""
         try:
             yield

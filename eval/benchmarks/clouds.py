@@ -27,8 +27,12 @@ class Cloud(NamedTuple):
     """Texts that an index may be tuned with; others than those it is judged by."""
 
 
-def draw(count: int, dim: int = 512, queries: int = 1000, seed: int = 0) -> Cloud:
-    """A cloud of about 200 items to a cluster, few of them many times larger than most."""
+def draw(count: int, dim: int = 512, queries: int = 1000, seed: int = 0, into: np.ndarray | None = None) -> Cloud:
+    """A cloud of about 200 items to a cluster, few of them many times larger than most.
+
+    Args:
+        into: where the items are put, [count, dim], such as a mapped file of halves; None: float32 in memory.
+    """
     rng = np.random.default_rng(seed)
     clusters = max(50, count // 200)
     between, within = _spectrum(dim, BETWEEN), _spectrum(dim, WITHIN)
@@ -45,8 +49,9 @@ def draw(count: int, dim: int = 512, queries: int = 1000, seed: int = 0) -> Clou
     aside = _unit(rng.standard_normal(dim))
     text_mean = 0.3 * picture_mean + np.sqrt(1 - 0.09) * _unit(aside - (aside @ picture_mean) * picture_mean)
 
-    def pictures(size: int) -> tuple[np.ndarray, np.ndarray]:
-        made, of = np.empty((size, dim), np.float32), rng.choice(clusters, size=size, p=popularity)
+    def pictures(size: int, made: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        made = np.empty((size, dim), np.float32) if made is None else made
+        of = rng.choice(clusters, size=size, p=popularity)
         for start in range(0, size, 1 << 16):
             some = of[start : start + (1 << 16)]
             noise = rng.standard_normal((len(some), dim), dtype=np.float32)
@@ -59,7 +64,7 @@ def draw(count: int, dim: int = 512, queries: int = 1000, seed: int = 0) -> Clou
         noise = rng.standard_normal((2, size, dim), dtype=np.float32)
         return _rows(text_mean + 0.2 * said + 0.15 * noise[0] @ near + 0.4 * noise[1] @ private)
 
-    items, of = pictures(count)
+    items, of = pictures(count, into)
     return Cloud(items, of, pictures(queries)[0], texts(queries), texts(300))
 
 

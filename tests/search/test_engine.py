@@ -12,13 +12,14 @@ from clipadapt.search.topk import topk
 FACTORIES = [
     "Flat", "SQ8,RFlat", "PQ8,RFlat", "IVF32,Flat", "IVF32,SQ8,RFlat", "IVF32,SQfp16,RFlat", "IVF32,PQ8,RFlat",
     "IVF32,PQ16x4fsr,RFlat", "IVF32,PQ8x4fs,RFlat", "HNSW16,Flat", "HNSW16,SQ8,RFlat",
+    "IVF32_HNSW16,PQ16x4fsr,RFlat", "IVF32_HNSW16,PQ16x4fsr,Refine(SQfp16)", "SQ8,Refine(SQfp16)",
 ]  # fmt: skip
 COUNT = 3_000
 
 
 @pytest.fixture(scope="module")
 def vectors(cloud):
-    return cloud(COUNT)
+    return cloud(COUNT).astype(np.float16).astype(np.float32)  # so that halves lose nothing
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_reads_what_it_wrote(engine, queries, tmp_path, mapped):
 
 
 def test_stock_faiss_reads_it(engine, vectors, tmp_path):
-    engine.set_default_params(SearchParams(8, 16))
+    engine.set_default_params(SearchParams(8, 32))
     engine.write(tmp_path / "index.faiss")
     stock = faiss.read_index(str(tmp_path / "index.faiss"))
     assert stock.ntotal == COUNT

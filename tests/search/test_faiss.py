@@ -96,10 +96,10 @@ def test_a_place_without_a_result_never_scores(vectors, queries, factory):
 
 
 def test_finite_distances_beside_no_result_are_replaced():
-    from clipadapt.search.engine import _sorted
+    from clipadapt.search.topk import best_first
 
     scores, ids = np.array([[0.5, 3.0, 0.7]], np.float32), np.array([[4, -1, 9]])
-    found = _sorted(scores, ids)
+    found = best_first(scores, ids)
     assert found.indices.tolist() == [[9, 4, -1]]
     assert found.scores[0, 2] == -np.inf
 

@@ -78,6 +78,8 @@ class Milvus:
         server = Server.connect(address, create=True)
         versions = Versions(server)
         vectors = unit_vectors(source.vectors, source.items)
+        if vectors.dtype == np.float16:
+            vectors = np.asarray(vectors, np.float32)
         kind = Kind.named(factory, len(vectors), lite=address.lite)
         about = building.about(source, address.folder, shown)
         queries = np.empty((0, vectors.shape[1]), np.float32) if texts is None else texts
@@ -178,7 +180,7 @@ class Milvus:
     def upsert(self, more: Vectors, *, replace: bool) -> Change:
         """See backend.py; of several requests that fail in the middle, what was written is taken back."""
         now = self._fresh()
-        vectors = np.asarray(unit_vectors(now.meta.fitting(more).vectors, more.items))
+        vectors = np.asarray(unit_vectors(now.meta.fitting(more).vectors, more.items), np.float32)
         if vectors.shape[1] != now.meta.dim:
             raise SpaceError(f"vectors of {vectors.shape[1]} dimensions for an index of {now.meta.dim}")
         ids = more.items.ids()
