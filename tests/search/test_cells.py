@@ -16,6 +16,7 @@ def test_vectors_lie_nearly_as_close_to_them_as_to_those_of_plain_k_means(cloud)
     vectors = cloud(6_000)
     plain = faiss.Kmeans(32, 64, niter=10, spherical=True, seed=0)
     plain.train(vectors)
+    assert plain.centroids is not None
     near, nearest = (
         (vectors @ np.transpose(one)).max(axis=1).mean() for one in (centres(vectors, 64), plain.centroids)
     )
