@@ -25,17 +25,6 @@ def test_vectors_lie_nearly_as_close_to_them_as_to_those_of_plain_k_means(cloud)
     assert near > nearest - 0.1 * (nearest - chance)
 
 
-def test_a_group_that_most_vectors_fall_into_gets_most_cells():
-    rng = np.random.default_rng(0)
-    vectors = np.concatenate(
-        [np.eye(8)[0] + 0.1 * rng.standard_normal((3_900, 8)), np.eye(8)[[1, 2, 3, 4]].repeat(25, 0)]
-    )
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    found = centres(vectors, 32)
-    assert len(found) == 32
-    assert 24 < (found[:, 0] > 0.9).sum() < 32
-
-
 def test_seed_decides(cloud):
     vectors = cloud(2_000)
     np.testing.assert_array_equal(centres(vectors, 16, 3), centres(vectors, 16, 3))
