@@ -95,6 +95,27 @@ def test_parts_of_work_are_done_at_once_and_come_in_order():
         together(lambda number: 1 / number, [1, 0, 2])
 
 
+def test_what_no_thread_begins_is_done_by_the_one_that_waits():
+    begun, over = threading.Semaphore(0), threading.Event()
+
+    def hold(number):
+        begun.release()
+        over.wait(20)
+
+    cores = os.cpu_count() or 1
+    busy = [threading.Thread(target=together, args=(hold, [0, 1])) for _ in range(cores)]
+    for one in busy:
+        one.start()
+    for _ in range(2 * cores):
+        assert begun.acquire(timeout=20)
+    try:
+        assert set(together(lambda _: threading.get_ident(), range(5))) == {threading.get_ident()}
+    finally:
+        over.set()
+    for one in busy:
+        one.join()
+
+
 def test_threads_are_there_in_a_process_that_was_forked():
     assert together(str, [1, 2]) == ["1", "2"]
     child = os.fork()
