@@ -25,6 +25,7 @@ from opentelemetry import trace
 from PIL import Image
 from torch import Tensor
 
+from clipadapt.errors import ServiceError
 from clipadapt.towers.protocol import Encoder
 
 Key = TypeVar("Key", bound=Hashable)
@@ -226,11 +227,22 @@ class BatchedEncoder:
             self.images.close()
 
     def _texts(self, texts: list[str]) -> np.ndarray:
-        return _array(self.encoder.encode_texts(texts))
+        return _finite(self.encoder.encode_texts(texts), "text")
 
     def _images(self, pixels: list[Tensor]) -> np.ndarray:
-        return _array(self.encoder.encode_images(torch.stack(pixels)))
+        return _finite(self.encoder.encode_images(torch.stack(pixels)), "image")
 
 
-def _array(vectors: Any) -> np.ndarray:
-    return vectors if isinstance(vectors, np.ndarray) else vectors.cpu().numpy()
+def _finite(vectors: Any, tower: str) -> np.ndarray:
+    """The vectors as an array.
+
+    Raises:
+        ServiceError: one is not finite. JSON would say null, a search that the query is at fault.
+    """
+    array = vectors if isinstance(vectors, np.ndarray) else vectors.cpu().numpy()
+    if not np.isfinite(array).all():
+        raise ServiceError(
+            f"the {tower} tower gave a vector that is not finite; roll back to a release that does not, "
+            "or export the model with more precision"
+        )
+    return array

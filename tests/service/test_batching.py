@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from clipadapt.errors import ServiceError
 from clipadapt.service.batching import BatchedEncoder, Batcher, Remembered
 
 
@@ -91,6 +92,27 @@ def test_a_text_is_encoded_once_while_it_is_remembered(encoder):
         batched.encode_texts([text])
     assert len(encoded) == 4, "a, b, c, and b again, which was used longest ago when c came"
     assert batched.encode_texts([]).shape == (0, encoder.dim)
+    batched.close()
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_vector_that_is_not_finite_is_an_error_and_not_remembered(encoder, monkeypatch, wrong: float):
+    right = encoder.encode_texts
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        vectors = right(texts)
+        vectors[[text == "bad" for text in texts], 0] = wrong
+        return vectors
+
+    monkeypatch.setattr(encoder, "encode_texts", encode)
+    monkeypatch.setattr(encoder, "encode_images", lambda pixels: torch.full((len(pixels), encoder.dim), wrong))
+    batched = BatchedEncoder(encoder, gather_ms=3.0, remembered=10)
+    for _ in range(2):
+        with pytest.raises(ServiceError, match="the text tower gave a vector that is not finite"):
+            batched.encode_texts(["good", "bad"])
+    assert bool(batched.encode_texts(["good"]).isfinite().all())
+    with pytest.raises(ServiceError, match="the image tower"):
+        batched.encode_images(torch.rand(1, 3, encoder.preprocess.size, encoder.preprocess.size))
     batched.close()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clipadapt.errors import ConfigError
@@ -50,6 +51,13 @@ def test_vectors_are_those_of_the_encoder(client, encoder):
     picture.save(content, "PNG")
     answer = client.post("/embed", files={"image": content.getvalue()}).json()
     np.testing.assert_allclose(answer["vectors"], encoder.encode_images([picture]).numpy(), atol=1e-5)
+
+
+def test_a_vector_that_is_not_finite_is_a_fault_of_the_service(client, encoder, monkeypatch):
+    monkeypatch.setattr(encoder, "encode_texts", lambda texts: torch.full((len(texts), encoder.dim), float("nan")))
+    for path, body in (("/embed", {"texts": ["red"]}), ("/search", {"text": "red", "plain": True})):
+        answer = client.post(path, json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable"), path
 
 
 @pytest.mark.parametrize(
