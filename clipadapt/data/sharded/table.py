@@ -6,6 +6,7 @@ The end of a file says how long each picture is, and which rows of the source we
 
 import base64
 import contextlib
+import hashlib
 import io
 import json
 import zlib
@@ -27,6 +28,8 @@ GROUP_BYTES = 2**20
 GROUP_ROWS = 1024
 _SIZES = b"clipadapt_sizes"
 """Key in a shard's metadata: bytes of each picture that it was made from, -1 for those left out; int64, packed."""
+_CONTENT = b"clipadapt_pictures"
+"""The same for a digest of all pictures, so that the ends of two shards with pictures of equal sizes differ."""
 
 
 def columns_of(table: pa.Table, image: str, file: str) -> pa.Table:
@@ -61,6 +64,7 @@ class GroupWriter:
         self._waiting: list[tuple[int, bytes, str]] = []
         self._bytes = 0
         self._sizes: list[int] = []
+        self._content = hashlib.sha256()
         self._schema = _with_features(table.schema, image)
         leaves = _leaves(self._schema)
         pictures = f"{image}.bytes"
@@ -79,7 +83,7 @@ class GroupWriter:
         if error is None:
             self._flush()
             packed = base64.b64encode(zlib.compress(np.array(self._sizes, "<i8").tobytes()))
-            self._writer.add_key_value_metadata({_SIZES: packed})
+            self._writer.add_key_value_metadata({_SIZES: packed, _CONTENT: self._content.hexdigest()})
             self._writer.close()
         else:
             with contextlib.suppress(OSError):  # of a disk that is full: the first failure is the one to tell
@@ -90,6 +94,7 @@ class GroupWriter:
         self._sizes.append(-1 if data is None else len(data))
         if data is None:
             return
+        self._content.update(data)
         self._waiting.append((row, data, name))
         self._bytes += len(data)
         if self._bytes >= GROUP_BYTES or len(self._waiting) == GROUP_ROWS:

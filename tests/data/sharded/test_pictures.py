@@ -1,16 +1,20 @@
 """What is read of shards, and what is said of shards that are not what they were."""
 
+import io
 import json
 import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_factory import write_catalogue
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.check import check
@@ -148,6 +152,26 @@ def test_a_shard_in_the_place_of_another(shards, damage):
     damage(SECOND, lambda _: other)
     with pytest.raises(CatalogueError, match=f"{SECOND}: was changed"):
         Catalogue.load(shards).picture_bytes(4)
+
+
+def test_a_shard_of_the_same_size_in_the_place_of_another(tmp_path):
+    """Pictures without compression: sizes, pages and checksums of every shard are in order."""
+    pictures = []
+    for number in range(4):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(file, "BMP")
+        pictures.append({"bytes": file.getvalue(), "path": None})
+    (tmp_path / "plain").mkdir()
+    pq.write_table(pa.table({"image": pictures}), tmp_path / "plain/train.parquet")
+    source = open_source(tmp_path / "plain")
+    write_shards(source, {"train": Catalogue.of(source)}, tmp_path / "s", rows=2)
+    one, other = (tmp_path / f"s/data/train-0000{number}-of-00002.parquet" for number in range(2))
+    assert one.stat().st_size == other.stat().st_size
+    shutil.copy(one, other)
+    catalogue = Catalogue.load(tmp_path / "s")
+    assert catalogue.picture_bytes(1) == pictures[1]["bytes"]
+    with pytest.raises(CatalogueError, match=r"00001-of-00002\.parquet: was changed since"):
+        catalogue.picture_bytes(2)
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-1] + b"x", lambda data: None])
