@@ -10,7 +10,7 @@ products among new and reference products there, against as many as everywhere; 
 Neighbourhoods are of several sizes, for a cluster can be of any. They do not depend on which sample a product is of,
 so that permuting the labels gives exact p-values. Nothing here knows vectors, and what levels mean is `two_samples`'.
 Source: Kulldorff, "A spatial scan statistic", Communications in Statistics 26 (1997) 1481-1496, which takes the one
-fullest place; the mean of a hundredth found more in eval/benchmarks/drift.py (eval/LOG.md).
+fullest place; the mean of a hundredth finds more (eval/LOG.md).
 """
 
 import numpy as np

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from machine import publish
 from PIL import Image, ImageEnhance, ImageFilter
 
@@ -47,17 +47,19 @@ class Population:
             [[f"{number} {name}" for name in one.products] for number, one in enumerate(catalogues)]
         )
         kinds = np.concatenate([one.texts(category) for one in catalogues])
-        self.rows: dict[str, list[int]] = {}
-        for row, name in enumerate(products.tolist()):
-            self.rows.setdefault(name, []).append(row)
-        self.names = np.array(sorted(self.rows))
-        self.kinds = np.array([kinds[self.rows[name][0]] for name in self.names])
+        self.names, self._sizes = np.unique(products, return_counts=True)
+        self._rows = np.argsort(products, kind="stable")
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        self.kinds = kinds[self._rows[self._starts]]
 
-    def items(self, name: str, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count dim"]:
-        """Of one product, unit length."""
-        own = self.vectors[rng.choice(self.rows[name], count)]
-        noise = rng.normal(0, NOISE / np.sqrt(own.shape[1]), own.shape)
-        noisy = own + noise.astype(np.float32)
+    def items(
+        self, names: Shaped[np.ndarray, " products"], counts: Int[np.ndarray, " products"], rng: np.random.Generator
+    ) -> Float[np.ndarray, "items dim"]:
+        """So many of each product, unit length."""
+        place = np.repeat(np.searchsorted(self.names, names), counts)
+        rows = self._rows[self._starts[place] + rng.integers(0, self._sizes[place])]
+        noise = rng.standard_normal((len(rows), self.vectors.shape[1]), np.float32)
+        noisy = self.vectors[rows] + noise * np.float32(NOISE / np.sqrt(self.vectors.shape[1]))
         return noisy / np.linalg.norm(noisy, axis=1, keepdims=True)
 
 
@@ -120,14 +122,13 @@ def segment(
     population: Population, chosen: Iterator[str], rng: np.random.Generator, permutations: int, *, by_item: bool
 ) -> Compared:
     """A reference and WINDOWS new samples of 1 to 6 items a product."""
-    vectors, products, groups = [], [], []
-    for group in range(WINDOWS + 1):
-        for _ in range(WINDOW if group else REFERENCE):
-            name, count = next(chosen), int(rng.integers(1, 7))
-            vectors.append(population.items(name, count, rng))
-            products += [f"{name} {number}" if by_item else name for number in range(count)]
-            groups += [group] * count
-    grouped = Grouped.of(np.concatenate(vectors), np.array(products), np.array(groups))
+    groups = np.repeat(np.arange(WINDOWS + 1), [REFERENCE] + [WINDOW] * WINDOWS)
+    names = np.array([next(chosen) for _ in groups])
+    counts = rng.integers(1, 7, len(names))
+    vectors, products = population.items(names, counts, rng), np.repeat(names, counts)
+    if by_item:
+        products = np.arange(len(products))
+    grouped = Grouped.of(vectors, products, np.repeat(groups, counts))
     return compare(grouped, permutations=permutations, rng=rng)
 
 
@@ -143,7 +144,7 @@ def found(
         usual = rng.permutation(population.names[population.kinds != new])
         fresh = rng.permutation(population.names[population.kinds == new])[: live // 10 if new is not None else 0]
         names = np.concatenate([usual[: 4 * live], fresh, usual[4 * live : 5 * live - len(fresh)]])
-        vectors = np.concatenate([population.items(name, 1, rng) for name in names])
+        vectors = population.items(names, np.ones(len(names), np.int64), rng)
         if other is not None:
             changed = other(rng.permutation(1 << 20))[:live]
             vectors, names = np.concatenate([vectors[: 4 * live], changed]), names[: 4 * live + len(changed)]

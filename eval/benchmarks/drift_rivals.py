@@ -100,7 +100,7 @@ class Streams:
         if kind == CLUSTERED:
             names = rng.permutation(there.names)[: REFERENCE + WINDOW]
             counts = rng.integers(1, 7, len(names))
-            vectors = np.concatenate([there.items(name, int(n), rng) for name, n in zip(names, counts, strict=True)])
+            vectors = there.items(names, counts, rng)
             start = int(counts[:REFERENCE].sum())
             return vectors[:start], vectors[start:], np.repeat(names, counts)
         if kind == SINGLE:
@@ -119,7 +119,7 @@ class Streams:
     def _single(
         self, names: np.ndarray, start: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        vectors = np.concatenate([self.population.items(name, 1, rng) for name in names])
+        vectors = self.population.items(names, np.ones(len(names), np.int64), rng)
         return vectors[:start], vectors[start:], names
 
 
