@@ -2,7 +2,7 @@
 
     python eval/benchmarks/serve_load.py runs/quickstart [--source S] [--seconds 10] [--requests 20000]
     python eval/benchmarks/serve_load.py runs/quickstart --synthetic 1000000 --name serve_load_1m [--keep FOLDER]
-    python eval/benchmarks/serve_load.py runs/quickstart --parts memory       the rest as it was measured before
+    python eval/benchmarks/serve_load.py runs/quickstart --parts memory --name serve_memory
 
 Texts, pictures, filtered texts and one repeated text at 1, 8 and 32 clients, which share the machine's cores with the
 service. Memory is watched over 20,000 mixed requests, over 2,000 of synthetic vectors, where each takes longer. "ratio"
@@ -13,7 +13,6 @@ is no matter of time: that part may run beside other work.
 import argparse
 import asyncio
 import contextlib
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from clouds import draw
 from http_load import Service, crowd, first_condition, serving
-from machine import RESULTS, publish
+from machine import publish
 
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
@@ -48,7 +47,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="of the result that are measured now")
     parser.add_argument("--name", default="serve_load")
     arguments = parser.parse_args()
-    result = {} if set(arguments.parts) == set(PARTS) else earlier(arguments.name)
+    result: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         options = ["--source", arguments.source] if arguments.source else []
         place = arguments.place
@@ -67,13 +66,6 @@ def main() -> None:
         if "batching" in arguments.parts:
             result["batching"] = batching(place, options, arguments.rounds, arguments.seconds)
     publish(arguments.name, headline(result), result)
-
-
-def earlier(name: str) -> dict[str, Any]:
-    """What was measured before; empty where nothing was."""
-    file = RESULTS / f"{name}.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return {key: value for key, value in found.items() if key not in ("headline", "environment")}
 
 
 def headline(result: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +113,8 @@ def measure(service: Service, kind: str, clients: int, seconds: float, condition
 def memory(service: Service, requests: int, condition: str | None) -> dict[str, float]:
     """Growth over mixed requests, once everything that is remembered is full."""
     kinds = ("text", "filtered", "text", "repeated", "picture")
-    warm = asyncio.run(crowd(service, kinds, 8, 1e9, condition, most=max(requests // 2, 10)))
+    both = ("text", "picture")  # of which vectors are remembered, 4,096 of each
+    warm = asyncio.run(crowd(service, both, 8, 1e9, condition, most=max(requests // 2, 10)))
     before = service.memory_mb()
     _, errors, _ = asyncio.run(crowd(service, kinds, 8, 1e9, condition, most=requests))
     after = service.memory_mb()

@@ -7,7 +7,8 @@ counts, and memory after each switch shows whether it levels off. Then, at each 
 and what follows it, `kill -9` takes the service under the load of 8 clients; it is started again on the same folders.
 Every fifth promotion is of a release that is damaged at once, so that the last good one is another than the promoted
 one. A lost answer is one that a client had received and the event log does not hold; its age, at most, is the time to
-the kill from when the service had it, as the client knows, or from the last record that was kept, whichever is later.
+the kill from when the service had it, as the client knows, or from the last record that was kept, whichever is later;
+at least, it is the time from when the client had it. The two are far apart where the service stood still in between.
 Services are forked from a process that has imported everything, so that starts take a moment and not most of the
 time; what they load they load anew. Writes eval/results/serve_promotions.json; --quick kills 3 times and writes no
 file.
@@ -78,7 +79,8 @@ class Kill(NamedTuple):
     answered: int
     lost: int
     oldest_lost: float
-    """Seconds before the kill; 0 where none was lost."""
+    """Seconds before the kill, at most; 0 where none was lost."""
+    oldest_lost_at_least: float
     failed_before: int
     """Requests that failed before the kill."""
     broken_lines: int
@@ -110,6 +112,7 @@ def main() -> None:
         "started_on_the_last_good": sum(one.served == one.good for one in found),
         "broken_lines": sum(one.broken_lines for one in found), "lost": sum(one.lost for one in found),
         "oldest_lost_seconds": max(one.oldest_lost for one in found),
+        "oldest_lost_seconds_at_least": max(one.oldest_lost_at_least for one in found),
         "failed_before_a_kill": sum(one.failed_before for one in found),
         "memory_growth_of_later_half": round(memory[-1] / memory[len(memory) // 2] - 1, 4),
     }  # fmt: skip
@@ -212,6 +215,7 @@ def _judged(load: Load, log: Path, broken: int, service: Service, good: str) -> 
     return Kill(
         round(load.killed - load.began, 2), len(received), len(lost),
         round(max((min(load.killed - one.recorded, since) for one in lost), default=0.0), 3),
+        round(max((load.killed - one.arrived for one in lost), default=0.0), 3),
         sum(one.failed is not None and one.arrived < load.killed for one in load.answers),
         broken + sum(records.faults.values()), service.get("/info")["current"]["release"], good,
         round(service.start_seconds, 2),
