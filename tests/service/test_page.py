@@ -551,3 +551,30 @@ def test_a_phone_has_all_of_it(served, open_page):
     page.click("#sheet-done")
     page.wait_for_selector("#sheet", state="hidden")
     assert page.locator("#filter-count").inner_text() == "1"
+
+
+def test_buttons_hold_their_words_on_a_phone(reading: str, open_page):
+    page = open_page(reading, "/?q=red", viewport=PHONE, has_touch=True, is_mobile=True)
+    page.wait_for_selector("#stage .but-of")
+    outside = page.eval_on_selector_all(
+        "#stage .act > *",
+        """parts => parts.filter(part => {
+            const own = part.getBoundingClientRect(), box = part.parentElement.getBoundingClientRect();
+            return own.width && (own.left < box.left + 4 || own.right > box.right - 4);
+        }).map(part => part.textContent)""",
+    )
+    assert outside == []
+
+
+def test_a_service_that_is_still_loading_is_no_error(served, open_page):
+    address = served()
+    page = open_page(address, expected="503")
+    page.wait_for_selector(".example")
+    loading = {"code": "not_ready", "message": "the index is still loading", "request_id": "0"}
+    answer = {"status": 503, "content_type": "application/json", "body": json.dumps({"error": loading})}
+    page.route("**/info", lambda route: route.fulfill(**answer))
+    page.reload()
+    page.wait_for_selector(".panel")
+    assert "still loading" in page.inner_text(".panel") and page.locator(".panel.error").count() == 0
+    page.unroute("**/info")
+    page.wait_for_selector(".example")

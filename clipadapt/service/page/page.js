@@ -212,9 +212,10 @@ function failed(error) {
   } else ways.push(button("Try again", () => (info ? render() : begin()), "solid"));
   const heading = error.code === "picture_gone" ? "The picture is not here" : error.status === 0 ? "No answer" : error.status === 429 ? "Very busy just now" : error.status === 503 ? "Not ready yet" : "This search did not work";
   const said = panelOf(heading, error.message, ...ways);
-  said.classList.add("error");
-  said.setAttribute("role", "alert");
-  if (error.request) said.append(h("p", { class: "hint" }, `Request ${error.request}`));
+  const loading = error.code === "not_ready"; // nothing is wrong, and nobody has to look for anything
+  said.classList.toggle("error", !loading);
+  said.setAttribute("role", loading ? "status" : "alert");
+  if (error.request && !loading) said.append(h("p", { class: "hint" }, `Request ${error.request}`));
   grid.place(said);
   if (error.status === 429 || error.status === 503) {
     said.append(h("p", { class: "hint" }, "This page tries again by itself."));
