@@ -35,7 +35,7 @@ def advice(run: Run, rows: Sequence[Row]) -> list[Advice]:
     config, training = run.config, training_of(run)
     said = [row["advice"] for row in run.metrics() if isinstance(row.get("advice"), str)]
     found = [*_of_curves(config, training), *_of_accuracy(run, config), *_of_texts(config, rows)]
-    found += [Advice(one, "said by training itself, which watches its loss and accuracy") for one in said]
+    found += [Advice(one, "said by training itself, which watches its labels, loss and accuracy") for one in said]
     return [*found, *_of_values(rows), *_of_losses(config, rows)]
 
 

@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from clipadapt.config import Config
+from clipadapt.data.splits import Splits
 from clipadapt.errors import TrainingError
 from clipadapt.prompts.fit import Context
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.checkpoints import Epoch
+from clipadapt.training.labels import Labels
 from clipadapt.training.objective import Objective
 
 LEARNED = 0.95
@@ -26,6 +28,8 @@ WORSE = 1.1
 NO_BETTER = "tune is no better than before training: do not ship this adapter; look at train.lr and the captions"
 TEXTS = 2000
 """Texts of training that are looked at for their length."""
+VALUES = 8
+"""Values that are named."""
 FALLING = 0.98
 """A mean loss below this share of the epoch before's still falls: however little is recognised yet, it learns."""
 
@@ -107,6 +111,29 @@ def cut_texts(encoder: TorchEncoder, objective: Objective) -> str | None:
         f"{len(lost):,} of {len(texts):,} texts looked at are longer than the {length} tokens that this text tower "
         "reads: what comes after is never seen, and texts that differ there alone are one. Put what matters first, or "
         f"shorten the templates. The longest loses its last {len(longest)} word(s): ... {' '.join(longest[-6:])}"
+    )
+
+
+def only_in_tune(splits: Splits, labels: Iterable[Labels], share: str | float) -> str | None:
+    """What to do where all labelled items of a value are in tune, so that nothing is learned of it; None where there
+    is no such value. With one label a value that is as many as the share that is set aside.
+
+    Args:
+        labels: of the trained attributes, over the training split.
+        share: data.splits.tune.
+    """
+    lost = [
+        f"{one.attribute} {value}"
+        for one in labels
+        for value in splits.tune.counts(one.attribute)
+        if value not in one.values
+    ]
+    if not lost:
+        return None
+    more = f" and {len(lost) - VALUES} more" if len(lost) > VALUES else ""
+    return (
+        f"label a second product of {', '.join(lost[:VALUES])}{more}, or change data.splits.tune (now {share}): all "
+        "their labelled items are in tune, and nothing is learned of them"
     )
 
 

@@ -95,6 +95,8 @@ def _candidates(values: tuple[str, ...], known: Known, held: Known) -> Iterator[
             model.set_params(C=strength)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
+                # Few labels a value are no sign of a regression problem, for which sklearn takes them.
+                warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
                 model.fit(features, known.labels)
             weight, bias = model.coef_, model.intercept_
             if len(values) == 2:  # one row, of the second value against the first

@@ -27,6 +27,7 @@ from clipadapt.recognition.values import Classifier, ensemble_vectors, head_clas
 from clipadapt.towers.encode import encode_texts_batched
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.value_vectors import ValueVectors
+from clipadapt.training.labels import labels_of
 from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective
 from clipadapt.training.value_vectors import SHARPNESS, ValueTable, choose_weights, smooth_figure
@@ -61,7 +62,7 @@ class Selection:
         `told`: the attributes that the encoder's linear head tells; None: texts tell them all.
 
         Raises:
-            TrainingError: with a head, tune has no labels to choose by.
+            TrainingError: tune has no labels to choose by, and those of a head, or a loss over values, need some.
         """
         self._tune = tune
         self._prompts = prompts
@@ -85,6 +86,15 @@ class Selection:
             raise TrainingError(
                 "head linear: tune has no label of a headline attribute that the head tells, so no epoch could be "
                 "chosen; raise data.splits.tune, or look at eval.headline"
+            )
+        if (
+            self.metric == "loss"
+            and settings.loss.name == "attributes"
+            and not labels_of(tune, settings.loss.attribute_weights)
+        ):
+            raise TrainingError(
+                f"tune has {len(tune)} item(s) and two values of no attribute, so no epoch could be chosen: raise "
+                f"data.splits.tune (now {settings.data.splits.tune}), or label more items"
             )
         self._objective = Objective(settings.loss, tune, prompts, seed=settings.seed) if self.metric == "loss" else None
 

@@ -139,10 +139,10 @@ class _Training:
         )  # fmt: skip
         self.parameters = self.references.parameters
         self.processes.share(list(self.parameters.values()))
-        augment = Augment(config.augment, self.encoder.preprocess, config.seed)
         self.batches = Batches(
-            self.splits.train, config.train, augment, config.seed, self.processes.rank, self.processes.count,
-            workers=config.data.workers, device=accelerator.device, window=config.data.window,
+            self.splits.train, config.train, Augment(config.augment, self.encoder.preprocess, config.seed), config.seed,
+            self.processes.rank, self.processes.count, workers=config.data.workers, device=accelerator.device,
+            window=config.data.window,
         )  # fmt: skip
         self.cached: CachedBlocks | None = None  # set by `go`
         self.step = Step(
@@ -236,9 +236,11 @@ class _Training:
 
         A linear head starts from the probe on the model as it is, which is kept as the first that may be chosen.
         """
+        if advice := guards.only_in_tune(self.splits, self.objective.labels, self.config.data.splits.tune):
+            self.say(advice)
+            self.run.log(progress.step, advice=advice)
         if self.head is not None:
-            tuned = self.selection.pictures(self.encoder)
-            self.head.start(self.splits.train, self.pictures(), self.splits.tune, tuned)
+            self.head.start(self.splits.train, self.pictures(), self.splits.tune, self.selection.pictures(self.encoder))
             self.processes.share(list(self.head.classifier.parameters()))
             self.references.average.restart()
             progress.first = progress.start = self.measured(progress, "linear probe")
@@ -353,8 +355,8 @@ class _Training:
 
     def call(self, event: str, progress: Progress, *arguments: object) -> None:
         """One event of all callbacks."""
-        done = len(progress.epochs)
-        state = State(self.config, self.run, self.encoder, progress.step, self.steps, done, progress.best)
+        at = (progress.step, self.steps, len(progress.epochs), progress.best)
+        state = State(self.config, self.run, self.encoder, *at)
         call(self.callbacks, event, state, *arguments)
 
     def measured(self, progress: Progress, when: str) -> tuple[float, ...]:
@@ -363,8 +365,7 @@ class _Training:
             if self.head is not None:
                 self.head.put()
             score, figures = self.selection.measure(self.encoder, self.logit_scale, self.objective.table)
-        figures = {f"tune_{name}": figure for name, figure in figures.items()}
-        self.tuned = figures
+        self.tuned = figures = {f"tune_{name}": figure for name, figure in figures.items()}
         self.run.log(progress.step, when=when, **figures)
         self.accelerator.log(figures, step=progress.step)
         self.say(f"{when}: " + ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items()))

@@ -2,13 +2,18 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from data_factory import write_table
 
 from clipadapt.config import Config
+from clipadapt.data.catalogue import Catalogue
+from clipadapt.data.splits import Splits
 from clipadapt.errors import TrainingError
 from clipadapt.training import guards
 from clipadapt.training.checkpoints import Epoch
+from clipadapt.training.labels import labels_of
 
 
 def config(**sections) -> Config:
@@ -106,3 +111,19 @@ def test_rare_values_are_compared_with_the_best_epoch(best: int | None, now: flo
     ]
     assert guards.rare_kept(rows, best) is kept
     assert guards.rare_kept([{**row, "tune_rare_balanced_accuracy": None} for row in rows], best)
+
+
+def test_a_value_with_all_its_labels_in_tune_is_named(tmp_path):
+    cells = ["Striped", "Solid", "Striped", "Solid", "Dyed", "", "Washed"]
+    rows = [{"file_name": f"{at}.png", "Pattern": cell, "note": f"n{at}"} for at, cell in enumerate(cells)]
+    whole = Catalogue.load(write_table(tmp_path, rows), attributes=["Pattern", "note"])
+
+    def advice(*tune: int) -> str | None:
+        parts = [whole.subset(np.setdiff1d(np.arange(7), tune)), whole, whole.subset(tune)]
+        labels = labels_of(parts[0], {"Pattern": 1.0, "note": 0.0})
+        return guards.only_in_tune(Splits(*parts), labels, 0.1)
+
+    assert advice(0, 1, 5) is None, "another item of each is learned from, and an empty cell is no value"
+    said = advice(0, 4, 6)
+    assert said is not None and "Pattern Dyed, Pattern Washed, or change data.splits.tune (now 0.1)" in said
+    assert "note" not in said, "nothing is taught about it"

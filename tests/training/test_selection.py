@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
+from clipadapt.errors import TrainingError
 from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.wordings import Wordings
@@ -97,3 +98,9 @@ def test_measuring_leaves_the_model_as_it_was(configured: Callable[..., Config])
     selection.measure(encoder, logit_scale)
     assert modes == {name: module.training for name, module in encoder.named_modules()}
     assert all(torch.equal(parameter, values[name]) for name, parameter in encoder.named_parameters())
+
+
+def test_a_tune_that_cannot_tell_is_refused_with_what_to_change(configured: Callable[..., Config]):
+    config = configured(loss={"name": "attributes"}, data={"splits": {"tune": 0.03}})  # one product of two like items
+    with pytest.raises(TrainingError, match=r"2 item\(s\) and two values of no attribute.*splits\.tune \(now 0\.03\)"):
+        selection_for(config)
