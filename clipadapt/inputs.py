@@ -68,6 +68,13 @@ class Inputs:
         made.__dict__.update(kept)
         return made
 
+    def with_splits(self, splits: Splits) -> Self:
+        """The same with other items in its splits, such as a part of them."""
+        made = dataclasses.replace(self)
+        kept = {name: self.__dict__[name] for name in ("opened", "prompts") if name in self.__dict__}
+        made.__dict__.update(kept, splits=splits)
+        return made
+
     def with_seed(self, seed: int) -> Self:
         """The same with another seed for what is split off; a config's or run's seed stays."""
         return dataclasses.replace(self, bare_seed=seed)

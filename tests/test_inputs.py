@@ -45,6 +45,14 @@ def test_a_config_alone_brings_everything(config, shop):
     assert inputs.splits is inputs.splits
 
 
+def test_other_items_take_the_place_of_the_splits(config):
+    inputs = resolve(config=config)
+    words, some = inputs.prompts, inputs.splits._replace(train=inputs.splits.train.subset([1, 2]))
+    part = inputs.with_splits(some)
+    assert part.splits is some and len(part.catalogue("train")) == 2
+    assert part.prompts is words and len(inputs.splits.train) > 2
+
+
 def test_a_run_brings_its_config_and_what_was_fitted(config, tmp_path):
     run = Run.create(Config.load(config))
     inputs = resolve(model=f"run:{run.path}")

@@ -17,7 +17,7 @@ import hashlib
 import logging
 import operator
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self, SupportsIndex, runtime_checkable
 
@@ -302,6 +302,19 @@ class Catalogue(Cells):
         """The same items with other attributes: their cells are split and folded by what these say."""
         part = self.subset(np.arange(len(self)))
         part._declare(attributes)
+        return part
+
+    def with_known(self, known: Mapping[str, np.ndarray]) -> Self:
+        """The same items with cells emptied, as where nobody knows: of column `name` all but known[name] (bool[n]).
+
+        Raises:
+            CatalogueError: no such column.
+        """
+        part = self.subset(np.arange(len(self)))
+        for name, stays in known.items():
+            cells = [cell if kept else "" for cell, kept in zip(self.texts(name), stays, strict=True)]
+            at = part._texts.column_names.index(name)
+            part._texts = part._texts.set_column(at, name, pa.array(cells, pa.string()))
         return part
 
     def with_products(self, products: np.ndarray, grouped_by: str) -> Self:

@@ -19,6 +19,7 @@ from clipadapt.evaluation.results import RESULTS as FILE
 from clipadapt.evaluation.results import Results
 from clipadapt.evaluation.suite import Suite
 from clipadapt.evaluation.tasks.retention import Retention
+from clipadapt.inputs import Inputs
 from clipadapt.places import public
 from clipadapt.prompts import Prompts
 from clipadapt.recognition.vectors import VectorCache
@@ -44,11 +45,14 @@ class Trials:
         """As a run of that seed has them."""
         return load_splits(self.config.data, seed)
 
-    def train(self, config: Config, *, passes: int) -> None:
-        """Trains what is not there yet, and notes how long it took and how many pictures it saw."""
+    def train(self, config: Config, *, passes: int, inputs: Inputs | None = None) -> None:
+        """Trains what is not there yet, and notes how long it took and how many pictures it saw.
+
+        `inputs`: None: what the config names.
+        """
         if not Path(config.output_dir, DONE).exists():
             started = time.perf_counter()
-            run = train(config)
+            run = train(config, inputs=inputs)
             notes = {"seconds": round(time.perf_counter() - started, 1), "passes": passes}
             atomic_write(run.path / DONE, json.dumps(notes) + "\n")
 

@@ -33,6 +33,18 @@ def test_cells_values_counts_and_rows(tmp_path):
     assert catalogue.ids == [f"{i}.png" for i in range(5)]  # no id column: the file's name
 
 
+def test_cells_that_nobody_is_to_know_are_emptied(tmp_path):
+    table = rows("Striped", "Solid", "NA", year=["2011", "2012", "2013"])
+    catalogue = Catalogue.load(write_table(tmp_path, table), attributes=["Pattern"])
+    part = catalogue.with_known({"Pattern": np.array([False, True, True])})
+    assert part.values("Pattern") == [None, "Solid", None] and part.counts("Pattern") == {"Solid": 1}
+    assert part.values("year") == catalogue.values("year") and part.ids == catalogue.ids
+    assert catalogue.values("Pattern") == ["Striped", "Solid", None], "the whole is as it was"
+    assert part.fingerprint != catalogue.fingerprint
+    with pytest.raises(CatalogueError, match="Patern"):
+        catalogue.with_known({"Patern": np.ones(3, bool)})
+
+
 def test_a_value_keeps_the_spaces_it_was_written_with(tmp_path):
     catalogue = Catalogue.load(write_table(tmp_path, rows("Striped", "Striped ")))
     assert catalogue.counts("Pattern") == {"Striped": 1, "Striped ": 1}

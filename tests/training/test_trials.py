@@ -147,10 +147,10 @@ def test_a_switch_that_cannot_be_trained_is_said(
 ):
     real = modules["trials"].train
 
-    def train(config: Config) -> Run:
+    def train(config: Config, **given: Any) -> Run:
         if config.loss.name == "sigmoid":
             raise TrainingError("the loss is no number")
-        return real(config)
+        return real(config, **given)
 
     monkeypatch.setattr(modules["trials"], "train", train)
     headline = called("ablation", "--only", "sigmoid", "softmax")
