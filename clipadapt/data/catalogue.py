@@ -305,16 +305,9 @@ class Catalogue(Cells):
         return part
 
     def with_known(self, known: Mapping[str, np.ndarray]) -> Self:
-        """The same items with cells emptied, as where nobody knows: of column `name` all but known[name] (bool[n]).
-
-        Raises:
-            CatalogueError: no such column.
-        """
+        """The same items with cells emptied, as where nobody knows: of column `name` all but known[name] (bool[n])."""
         part = self.subset(np.arange(len(self)))
-        for name, stays in known.items():
-            cells = [cell if kept else "" for cell, kept in zip(self.texts(name), stays, strict=True)]
-            at = part._texts.column_names.index(name)
-            part._texts = part._texts.set_column(at, name, pa.array(cells, pa.string()))
+        part._empty(known)
         return part
 
     def with_products(self, products: np.ndarray, grouped_by: str) -> Self:
@@ -397,12 +390,11 @@ class Catalogue(Cells):
         """Products as named; an item without one is a product of its own, and counted."""
         if self.product_column is None:
             return np.array(self.ids, dtype=np.str_)
-        named = self.texts(self.product_column)
+        named = [name.strip() for name in self.texts(self.product_column)]
         nameless = sum(not name for name in named)
         if nameless:
             log.warning(
                 "%s: %d item(s) of split %r name no product; each counts as a product of its own",
                 self._file, nameless, self.split,
             )  # fmt: skip
-        named = [name.strip() for name in named]
         return np.array([name or f"item {item}" for name, item in zip(named, self.ids, strict=True)], dtype=np.str_)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, SupportsIndex
 
+import numpy as np
 import pyarrow as pa
 
 from clipadapt.data.cells import JOINT, TextTable
@@ -67,6 +68,17 @@ class Cells:
             for name in self._names
         }
         self._texts = pa.table(cleaned)
+
+    def _empty(self, known: Mapping[str, Sequence[bool] | np.ndarray]) -> None:
+        """Leaves of each column named those cells alone that are known, bool[n].
+
+        Raises:
+            CatalogueError: no such column.
+        """
+        for name, stays in known.items():
+            cells = [cell if kept else "" for cell, kept in zip(self.texts(name), stays, strict=True)]
+            at = self._texts.column_names.index(name)
+            self._texts = self._texts.set_column(at, name, pa.array(cells, pa.string()))
 
     @property
     def columns(self) -> list[str]:
