@@ -17,6 +17,7 @@ unsure by 10, 20 points         that share of products more is hard to tag
 import argparse
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def main() -> None:
         ("unsure", (0.1, 0.2), (f"{CHANGED} state", "unsure")),
     ):
         for points in sizes:
-            found = [report(seed, products, permutations, **{name: points}) for seed in range(arguments.tries)]
+            found = [report(seed, products, permutations, changes={name: points}) for seed in range(arguments.tries)]
             hits = [any((one.attribute, one.value) == named for one in rates.alarmed) for rates in found]
             power[f"{name} by {100 * points:g} points"] = round(float(np.mean(hits)), 4)
     headline = {
@@ -73,19 +74,21 @@ def main() -> None:
     publish(arguments.name, headline, about)
 
 
-def report(seed: int, products: int, permutations: int, *, by_item: bool = False, **changes: float) -> Rates:
+def report(
+    seed: int, products: int, permutations: int, *, by_item: bool = False, changes: Mapping[str, float] = {}
+) -> Rates:
     """Of one pair of files."""
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for name, count, change in (("reference", 2 * products, {}), ("new", products, changes)):
             files.append(Path(folder) / f"{name}.parquet")
-            pyarrow.parquet.write_table(tagged(seed, name, count, by_item=by_item, **change), files[-1])
+            pyarrow.parquet.write_table(tagged(seed, name, count, change, by_item=by_item), files[-1])
         observed = read_tags(files[1], files[0]).observed
     # The effect's bound is taken away: what is measured is the test.
     return compare(observed, of="tags", level=LEVEL, least=0.0, permutations=permutations, seed=seed)
 
 
-def tagged(seed: int, name: str, products: int, *, by_item: bool, **changes: float) -> pa.Table:
+def tagged(seed: int, name: str, products: int, changes: Mapping[str, float], *, by_item: bool) -> pa.Table:
     """What `clipadapt tag` writes of new products, but for captions."""
     rng = generator(seed, "tags", name, *(f"{what} {points}" for what, points in changes.items()))
     counts = rng.integers(1, 7, products)
