@@ -362,11 +362,12 @@ def main() -> None:
     config = Config.load(arguments.config, arguments.overrides)
     few = Few(config, arguments.out, passes=arguments.passes, views=arguments.views)
     failed: dict[str, str] = {}
-    for draw, count, name in itertools.product(range(arguments.draws), arguments.counts, arguments.only):
-        try:
-            few.answer(name, count, draw)
-        except ClipadaptError as error:
-            failed[f"{name}, {count} a value, draw {draw}"] = str(error)
+    for draw, count in itertools.product(range(arguments.draws), arguments.counts):
+        for name in arguments.only:
+            try:
+                few.answer(name, count, draw)
+            except ClipadaptError as error:
+                failed[f"{name}, {count} a value, draw {draw}"] = str(error)
     table = Table(few)
     counts = {count: table.count(count, MOST_DRAWS) for count in arguments.counts}
     settings = {"config": arguments.config, "tune": few.share, "views": few.views, "fixed": FIXED}

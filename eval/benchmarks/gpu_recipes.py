@@ -157,6 +157,8 @@ def siglip(folder: Path) -> Path:
     """A folder of transformers' SigLIP with random weights in its own size, and a tokenizer of single characters."""
     torch.manual_seed(0)
     config = SiglipConfig(text_config={"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 1})
+    text = config.text_config
+    assert text is not None and not isinstance(text, dict)
     vocabulary = {"<unk>": 0, "</s>": 1}
     vocabulary |= {
         character: place for place, character in enumerate("abcdefghijklmnopqrstuvwxyz-", start=len(vocabulary))
@@ -166,7 +168,7 @@ def siglip(folder: Path) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="</s>", unk_token="<unk>")
-    fast.model_max_length = config.text_config.max_position_embeddings
+    fast.model_max_length = text.max_position_embeddings
     fast.save_pretrained(folder)
     SiglipModel(config).save_pretrained(folder)
     SiglipImageProcessor(size={"height": 224, "width": 224}).save_pretrained(folder)
