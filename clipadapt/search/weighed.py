@@ -220,8 +220,9 @@ class _Pool:
     def _best(self) -> list[tuple[int, float]]:
         places = np.flatnonzero(~np.isnan(self.totals))
         order = places[np.lexsort((self.weighed.engine.ranks(self.rows[places]), -self.totals[places]))]
-        few = order[: 2 * self.k]  # products of all of them would take longer than the search
-        found = self.kept(self.rows[few], self.totals[few])[: self.k]
-        if len(found) < self.k and len(few) < len(order):
-            found = self.kept(self.rows[order], self.totals[order])[: self.k]
-        return found
+        few = 2 * self.k
+        while True:  # products of all of them would take longer than the search
+            found = self.kept(self.rows[order[:few]], self.totals[order[:few]])[: self.k]
+            if len(found) == self.k or few >= len(order):
+                return found
+            few *= 4
