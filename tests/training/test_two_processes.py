@@ -52,7 +52,7 @@ CACHED: dict[str, Any] = {
 # In float64 another sum would show. In float32 matrix products of other shapes round in other ways, and how far depends
 # on the processor: up to 1e-6 of a gradient's norm on an Intel Xeon, 2.1e-6 on an AMD EPYC (torch 2.14).
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 5e-6)])
 @pytest.mark.parametrize("loss", ["softmax", "attributes"])
 def test_first_step_is_the_same_in_two_processes(
     configured: Callable[..., Config], tmp_path: Path, loss: str, dtype: str, tolerance: float
