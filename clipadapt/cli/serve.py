@@ -78,15 +78,15 @@ def command(
     from clipadapt.service.server import open_port, serve
     from clipadapt.service.serving import Serving
     from clipadapt.service.traffic import Traffic
-    from clipadapt.service.workers import inherited, run_workers
+    from clipadapt.service.workers import Worker, run_workers
 
     if flag is not None and candidate is None:
         raise UsageError(f"--flag {flag}: sends users to a candidate; name it with --candidate")
     served, other = find(place), find(candidate) if candidate is not None else None
-    listening = inherited()
+    worker = Worker.inherited()
     if workers > 1 and place.startswith("milvus:") and "://" not in place:
         raise UsageError(f"{place}: one process at a time opens a file of milvus-lite; leave out --workers {workers}")
-    if workers > 1 and listening is None and not check:
+    if workers > 1 and worker is None and not check:
         raise typer.Exit(run_workers(workers, open_port(host, port)))
     serving = Serving(settings, _name(place), traffic=Traffic.open(flag, log, keep_queries=log_queries))
     opener = Opener(serving, catalogue, split, thresholds, prompts)
@@ -102,12 +102,19 @@ def command(
         )
         for fault in serving.faults:
             typer.echo(fault, err=True)
+        if worker is not None:
+            worker.wait()
 
     if check:
         load()
         serving.close()
+    elif worker is None:
+        serve(serving, load, open_port(host, port))
+    elif worker.answers_at_once:
+        serve(serving, load, worker.listening)
     else:
-        serve(serving, load, listening or open_port(host, port))
+        load()
+        serve(serving, None, worker.listening)
 
 
 def _load(opener: "Opener", named: str, place: "Place", arm: "Arm", model: str | None) -> "Collection":

@@ -225,23 +225,24 @@ def connected(cluster: Cluster) -> Iterator[Any]:
             "object_store_memory": _OBJECT_STORE,
         }  # fmt: skip
         os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 is for machines that do something else, too
-    try:
-        _reach(cluster.address)
-        ray.init(address=cluster.address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
-    except (OSError, ValueError, RuntimeError) as error:
-        where = cluster.address or "this machine"
-        raise UsageError(f"--engine ray: no cluster at {where} ({error}); name one with --ray-address") from error
-    try:
-        there = ray.cluster_resources()
-        if there.get("CPU", 0) < cluster.cpus or there.get("GPU", 0) < cluster.gpus:
-            raise UsageError(
-                f"--engine ray: an actor takes {cluster.cpus} CPU(s) and {cluster.gpus:g} GPU(s), and the cluster has "
-                f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}; name fewer with --workers or another --device"
-            )
-        with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            _reach(cluster.address)
+            ray.init(address=cluster.address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
+        except (OSError, ValueError, RuntimeError) as error:
+            where = cluster.address or "this machine"
+            raise UsageError(f"--engine ray: no cluster at {where} ({error}); name one with --ray-address") from error
+        try:
+            there = ray.cluster_resources()
+            if there.get("CPU", 0) < cluster.cpus or there.get("GPU", 0) < cluster.gpus:
+                raise UsageError(
+                    f"--engine ray: an actor takes {cluster.cpus} CPU(s) and {cluster.gpus:g} GPU(s), and the cluster "
+                    f"has {there.get('CPU', 0):g} and {there.get('GPU', 0):g}; name fewer with --workers or another "
+                    "--device"
+                )
             yield ray
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()  # within: what it still had to print comes out here
 
 
 def _reach(address: str | None) -> None:

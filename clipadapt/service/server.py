@@ -36,11 +36,11 @@ class _Server(uvicorn.Server):
                 signal.signal(one, handler)
 
 
-def serve(serving: Serving, load: Callable[[], None], listening: socket.socket) -> None:
+def serve(serving: Serving, load: Callable[[], None] | None, listening: socket.socket) -> None:
     """Serves until a signal ends it.
 
     Args:
-        load: opens what is served and puts it into `serving`; called in a thread of its own.
+        load: opens what is served and puts it into `serving`; called in a thread of its own. Null where that is done.
         listening: an open port, see `open_port`.
 
     Raises:
@@ -49,14 +49,18 @@ def serve(serving: Serving, load: Callable[[], None], listening: socket.socket) 
     failed: list[BaseException] = []
     logging.getLogger("clipadapt.towers.long_texts").setLevel(logging.ERROR)  # it names texts, here those of queries
 
-    def loading() -> None:
+    def loading(load: Callable[[], None]) -> None:
         try:
             load()
         except BaseException as error:
             failed.append(error)
             server.should_exit = True
 
-    app = create_app(serving, lambda: threading.Thread(target=loading, name="loading", daemon=True).start())
+    def begin() -> None:
+        if load is not None:
+            threading.Thread(target=loading, args=(load,), name="loading", daemon=True).start()
+
+    app = create_app(serving, begin)
     config = uvicorn.Config(
         app, access_log=False, log_level="warning", timeout_graceful_shutdown=_GRACE, server_header=False,
         timeout_keep_alive=15, http=heads_within(serving.settings.limits.body_seconds),

@@ -5,11 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from clipadapt.cli import main
@@ -32,7 +34,8 @@ def served(
             assert line.startswith("open http://127.0.0.1:"), line + process.stderr.read()
             yield process, line.split()[1]
         finally:
-            process.kill()
+            process.terminate()  # it ends its workers, which SIGKILL would leave behind
+            process.wait(60)
 
 
 def test_it_answers_until_it_is_stopped(served: tuple[subprocess.Popen[str], str], tmp_path: Path):
@@ -60,6 +63,26 @@ def test_it_answers_until_it_is_stopped(served: tuple[subprocess.Popen[str], str
     log = process.stderr.read()
     assert '"route": "/search"' in log
     assert "privatewish" not in log, "not even where a tower does not read a text to its end"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served", [2], indirect=True)
+def test_while_a_crashed_worker_loads_again_the_other_answers(served: tuple[subprocess.Popen[str], str]):
+    process, address = served
+    assert process.stderr is not None
+    said = (line for line in iter(process.stderr.readline, "") if line.startswith("ready: "))
+    assert next(said) and next(said)
+    first, second = sorted(psutil.Process(process.pid).children(), key=lambda child: child.create_time())
+    first.kill()
+    began = threading.Thread(target=next, args=(said,))
+    began.start()
+    answers = []
+    while began.is_alive() or len(answers) < 20:
+        answers.append(httpx.post(f"{address}/search", json={"text": "red shirt"}, timeout=120).status_code)
+    began.join()
+    assert set(answers) == {200}
+    assert first.pid not in (children := [child.pid for child in psutil.Process(process.pid).children()])
+    assert len(children) == 2 and second.pid in children
 
 
 @pytest.mark.parametrize(
