@@ -69,7 +69,7 @@ def command(
     level: Annotated[float, typer.Option("--level", help="Chance of any false alarm in a report.")] = 0.05,
     effect: Annotated[float, typer.Option("--effect", help="Least effect on vectors that alarms.")] = 0.001,
     cluster: Annotated[
-        float, typer.Option("--cluster", help="Least share of new ones in one place that alarms, whatever the effect.")
+        float, typer.Option("--cluster", help="Least crowding of new ones that alarms, whatever the effect.")
     ] = 0.01,
     difference: Annotated[
         float, typer.Option("--difference", help="Least difference of a value's share that alarms.")

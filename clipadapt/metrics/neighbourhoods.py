@@ -1,16 +1,19 @@
 """Places where new products crowd: a scan over the nearest neighbours of every product.
 
-    near = neighbourhoods(kernel)                           # nearest first, of all samples together
+    near = neighbourhoods(vectors)                          # nearest first, of all samples together
     crowding(near, labels, sizes)                           # for each number of neighbours, labelling and new sample
+    apart(near, group, sizes)                               # share of each new sample that stands apart, beyond chance
 
 A category that a reference lacks is a small cluster of new products. A mean over all pairs of products hardly moves
 for it; the neighbourhoods inside the cluster are another thing altogether, for nearly all that is in them is new. So
 the statistic is of the fullest hundredth of all neighbourhoods: the mean of their log-likelihood ratios, of new
 products among new and reference products there, against as many as everywhere; fewer than everywhere counts as none.
 Neighbourhoods are of several sizes, for a cluster can be of any. They do not depend on which sample a product is of,
-so that permuting the labels gives exact p-values. Nothing here knows vectors, and what levels mean is `two_samples`'.
+so that permuting the labels gives exact p-values. A product has one vector here, that of one item: a mean over several
+items lies nearer to everything than one item does, so that products of few items would crowd by their number alone.
 Source: Kulldorff, "A spatial scan statistic", Communications in Statistics 26 (1997) 1481-1496, which takes the one
-fullest place; the mean of a hundredth finds more (eval/LOG.md).
+fullest place; the mean of a hundredth finds more (eval/LOG.md). Henze & Penrose, "On the multivariate runs test",
+Ann. Statist. 27 (1999) 290-298, for what shares among neighbours estimate.
 """
 
 import numpy as np
@@ -23,21 +26,26 @@ _PART = 8
 """A neighbourhood is at most this part of all products: larger ones are not local."""
 _FULLEST = 100
 """One neighbourhood of so many, or one."""
+_BLOCK = 512
+"""Products whose likeness to all others is held at once."""
 
 
-def neighbourhoods(kernel: Float[np.ndarray, "products products"]) -> Int[np.ndarray, "products size"]:
+def neighbourhoods(vectors: Float[np.ndarray, "products dim"]) -> Int[np.ndarray, "products size"]:
     """Each product, then those nearest to it, as many as the largest neighbourhood needs; none where products are few.
 
     Args:
-        kernel: larger is nearer; the diagonal does not matter.
+        vectors: one a product, of unit length; the larger the product of two, the nearer they are.
     """
-    size = max((size for size in _SIZES if size * _PART <= len(kernel)), default=0)
-    near = np.empty((len(kernel), size), np.int32)
-    for row in range(len(kernel) if size else 0):
-        own = kernel[row].copy()
-        own[row] = np.inf
-        first = np.argpartition(-own, size - 1)[:size]
-        near[row] = first[np.argsort(-own[first], kind="stable")]
+    products = len(vectors)
+    size = max((size for size in _SIZES if size * _PART <= products), default=0)
+    near = np.empty((products, size), np.int32)
+    for start in range(0, products if size else 0, _BLOCK):
+        own = np.arange(start, min(start + _BLOCK, products))
+        likeness = vectors[own] @ vectors.T
+        likeness[own - start, own] = np.inf
+        first = np.argpartition(-likeness, size - 1, axis=1)[:, :size]
+        order = np.argsort(-np.take_along_axis(likeness, first, axis=1), axis=1, kind="stable")
+        near[own] = np.take_along_axis(first, order, axis=1)
     return near
 
 
@@ -63,14 +71,24 @@ def crowding(
     return found
 
 
-def fullest(
+def apart(
     near: Int[np.ndarray, "products size"], group: Int[np.ndarray, " products"], sizes: Shaped[np.ndarray, " groups"]
 ) -> Float[np.ndarray, " samples"]:
-    """The largest share of each new sample in one neighbourhood, minus the reference's share there; 0 where none is."""
+    """How far each new sample stands apart from the reference: 0 on average where it does not, 1 where no new product
+    has one of the reference near it; 0 where there are no neighbourhoods.
+
+    The share of new products among the nearest new and reference ones, its mean over new products, minus what chance
+    gives and as a part of what chance leaves. Of the smallest neighbourhoods, which the fewest new products fill. It
+    grows with the number of products only until they fill these: a tenth in a place of their own has a tenth at most.
+    """
     found = np.zeros(len(sizes) - 1)
-    for _, counts in _counts(near, group[:, None], len(sizes)):
-        shares = counts[:, 0, :] / sizes
-        found = np.maximum(found, (shares[:, 1:] - shares[:, :1]).max(axis=0))
+    for _, counts in _counts(near[:, : _SIZES[0]], group[:, None], len(sizes)):
+        for new in range(1, len(sizes)):
+            mine = counts[group == new, 0]
+            both = mine[:, new] + mine[:, 0] - 1  # without the product itself
+            chance = (sizes[new] - 1) / (sizes[0] + sizes[new] - 1)
+            shares = (mine[both > 0, new] - 1) / both[both > 0]
+            found[new - 1] = (shares.mean() - chance) / (1 - chance) if len(shares) else 0.0
     return found
 
 

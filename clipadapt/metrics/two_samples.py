@@ -5,14 +5,14 @@
 
 Items of one product are alike, so products are the units: a kernel between products is the mean of the kernel between
 their items, and products, not items, change places in the permutations; permuting items finds drift where there is
-none. Under the null, products are exchangeable over the reference and all new samples, whatever their sizes, and the
-p-values are exact.
+none. Under the null, products are exchangeable over the reference and all new samples, and the p-values are exact.
+(They are nearly so where new products have fewer items than the reference's: their means spread a little more.)
 One test looks at two things. The squared discrepancy (MMD) sees what moves all items a little, such as another
 camera; `neighbourhoods` sees what moves a few of them far, such as a new category. Each is counted in standard
 deviations of its permutations, and the largest, permuted alike, is the score: one p, at the level that is asked for.
 Two effects say how large a drift is, and do not grow with the number of items as p-values fall, so that an alarm can
-ask for more than a small p: the unbiased discrepancy in units of the reference's own spread, and `clusters`, the share
-of new products that crowd in one place.
+ask for more than a small p: the unbiased discrepancy in units of the reference's own spread, and `clusters`, how far
+the neighbours of new products are new themselves. Both are about 0 without drift.
 `jointly` corrects for all comparisons made at once by the largest score of every permutation, which uses that they
 share a reference instead of assuming the worst, as Holm does. (The smallest p would do the same, but a few hundred
 permutations give it too few different values to alarm at 5% in a dozen windows.) The trade: memory of products x
@@ -27,7 +27,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from clipadapt.metrics.neighbourhoods import crowding, fullest, fullness, neighbourhoods
+from clipadapt.metrics.neighbourhoods import apart, crowding, fullness, neighbourhoods
 
 _BLOCK = 512
 """Items whose kernel with all others is held at once."""
@@ -43,7 +43,7 @@ class Grouped(NamedTuple):
     kernel: Float[np.ndarray, "products products"]
     """Zero on the diagonal: a product is not compared with itself."""
     near: Int[np.ndarray, "products size"]
-    """The neighbourhood of each product, nearest first."""
+    """The neighbourhood of each product's first item among those of all, nearest first."""
     group: Int[np.ndarray, " products"]
     """0: the reference; 1 and up: new samples."""
     names: Shaped[np.ndarray, " products"]
@@ -82,7 +82,7 @@ class Grouped(NamedTuple):
             rows.append(summed / (sizes[start:stop, None] * sizes))
         matrix = np.concatenate(rows)
         np.fill_diagonal(matrix, 0)
-        return cls(matrix, neighbourhoods(matrix), group, names)
+        return cls(matrix, neighbourhoods(sorted_vectors[starts]), group, names)
 
 
 class Compared(NamedTuple):
@@ -132,8 +132,8 @@ def jointly(found: Sequence[Compared]) -> list[Float[np.ndarray, " samples"]]:
 
 
 def clusters(grouped: Grouped) -> Float[np.ndarray, " samples"]:
-    """The largest share of each new sample in one neighbourhood, minus the reference's share there; 0 if none is."""
-    return fullest(grouped.near, grouped.group, np.bincount(grouped.group))
+    """How far the neighbours of each new sample's products are its own (`neighbourhoods.apart`); 0 without drift."""
+    return apart(grouped.near, grouped.group, np.bincount(grouped.group))
 
 
 def witness(grouped: Grouped, sample: int) -> Float[np.ndarray, " products"]:

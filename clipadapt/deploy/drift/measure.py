@@ -24,7 +24,7 @@ LEAST_EFFECT = 0.001
 """A tenth of items of a category that the reference lacks has 0.002 to 0.01, another white balance 0.03
 (eval/results/drift_drawn.json, drift_photos.json)."""
 LEAST_CLUSTER = 0.01
-"""Of new products: one in a hundred."""
+"""A tenth of items of a new category has 0.01 to 0.04, where it has a place of its own (eval/LOG.md)."""
 _SHOWN = 12
 
 
@@ -39,11 +39,13 @@ class Drift(NamedTuple):
     effect: float
     """Squared discrepancy in units of the reference's own spread; about 0 without drift."""
     cluster: float
-    """Share of new products in one neighbourhood of pictures, minus the reference's share there."""
+    """How far the neighbours of new products are new themselves, beyond chance: 0 without drift, 1 if all are apart."""
+    score: float
+    """What p ranks, in standard deviations of all permutations: the larger of what the discrepancy and places score."""
     p: float
     """By itself."""
     p_corrected: float
-    """Over all windows and segments of the report."""
+    """Over all windows and segments of the report; the higher the score, the lower."""
     alarm: bool
     strangest: tuple[str, ...]
     """Ids of items of the products that are least like the reference, one each, the strangest first."""
@@ -53,6 +55,7 @@ class Report(NamedTuple):
     """All windows."""
 
     drifts: tuple[Drift, ...]
+    """Those that alarm first, then by score; so the most drifted comes first."""
     notes: tuple[str, ...]
     """What could not be compared, and why."""
     level: float
@@ -71,7 +74,7 @@ class Report(NamedTuple):
                 f"No drift in {windows} at level {self.level:g}, with an effect of {self.least_effect:g} or a cluster "
                 f"of {self.least_cluster:.1%} or more."
             )
-        worst = max(self.alarmed, key=lambda one: one.effect)
+        worst = self.alarmed[0]
         return (
             f"{len(self.alarmed)} of {windows} drifted; the most: {worst.segment}, {worst.window}, effect "
             f"{worst.effect:.4f}, cluster {worst.cluster:.1%}, p {worst.p_corrected:.3f} corrected for all."
@@ -126,6 +129,7 @@ def measure(
         for (grouped, _, enough), result, corrected in zip(drifts, compared, jointly(compared), strict=True)
         for number, cell in enumerate(enough)
     ]
+    found.sort(key=lambda one: (not one.alarm, -one.score))
     return Report(tuple(found), tuple(notes), level, least_effect, least_cluster)
 
 
@@ -152,7 +156,7 @@ def _drift(
     own = int((grouped.group == number + 1).sum())
     return Drift(
         cell.segment, cell.window, len(cell.rows), own, int((grouped.group == 0).sum()), effect, cluster,
-        float(result.p[number]), p, alarm, named,
+        float(result.score[number]), float(result.p[number]), p, alarm, named,
     )  # fmt: skip
 
 

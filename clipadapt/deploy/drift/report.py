@@ -61,7 +61,7 @@ def as_prometheus(findings: Findings) -> str:
     moved = [({"of": whose}, one) for whose, one in findings.moved.items()]
     gauges = {
         "drift_effect": ("Squared discrepancy from the reference, in units of its spread", drifts, "effect"),
-        "drift_cluster": ("Share of new products in one place, minus that of the reference", drifts, "cluster"),
+        "drift_cluster": ("How far neighbours of new products are new themselves, beyond chance", drifts, "cluster"),
         "drift_p_corrected": ("p value corrected over all windows and segments", drifts, "p_corrected"),
         "drift_alarm": ("1 where the window drifted", drifts, "alarm"),
         "rate": ("Share of a value", rates, "share"),
