@@ -254,10 +254,12 @@ class Embedded:
         self.refresh()
         if not self.compaction_due():
             return None
-        now = self._versions.read(mapped=self._mapped, verify=True)  # what it is made of gets new checksums
+        whole = self._versions.read(mapped=self._mapped, verify=True)  # what it is made of gets new checksums
         done: list[compaction.Plan] = []
-        for inside, shard in now.shards.items():
-            if (planned := compaction.plan(shard)) is not None:
+        for inside in whole.shards:
+            now = self._versions.read(mapped=self._mapped, verify=False)  # the shard before may have changed it
+            shard = now.shards.get(inside)
+            if shard is not None and (planned := compaction.plan(shard)) is not None:
                 self._compact_shard(shard, inside, planned, seed)
                 done.append(planned)
         return "rebuild" if "rebuild" in done else done[0] if done else None

@@ -62,10 +62,10 @@ def halves(vectors: Rows) -> Rows:
 
 def release(vectors: Rows) -> None:
     """Lets go of the pages of a file that is mapped for reading; whatever else `vectors` is stays as it is."""
-    inside: object = vectors
+    inside, reading = vectors, False  # what others mapped may be of no file, and lost with its pages
     while isinstance(inside, np.ndarray) and inside.base is not None:
-        if isinstance(inside, np.memmap) and inside.mode != "r":
-            return
+        if isinstance(inside, np.memmap):
+            reading = inside.mode == "r"
         inside = inside.base
-    if isinstance(inside, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if reading and isinstance(inside, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         inside.madvise(mmap.MADV_DONTNEED)

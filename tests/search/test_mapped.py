@@ -1,3 +1,4 @@
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,14 @@ def test_nothing_is_lost_when_pages_are_let_go_of(file, mode):
     np.testing.assert_array_equal(mapped, expected)
     release(expected)
     np.testing.assert_array_equal(mapped, expected)
+
+
+def test_what_a_caller_mapped_of_no_file_stays():
+    pages = mmap.mmap(-1, 4 * 8 * 1_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    vectors = np.ndarray((1_000, 8), np.float32, buffer=pages)
+    vectors[:] = 1
+    assert sum(float(part.sum()) for _, part in blocks(vectors, 300)) == 8_000
+    np.testing.assert_array_equal(vectors, 1)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")

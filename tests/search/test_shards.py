@@ -350,6 +350,17 @@ def test_shards_are_compacted_one_after_the_other(tmp_path, vectors_of, monkeypa
     assert index.search(probe, 1, collapse=False)[0][0].id == "i5077"
 
 
+def test_all_shards_are_compacted_after_a_rollback(tmp_path, vectors_of, monkeypatch):
+    monkeypatch.setattr(compaction, "EXACT", 50)
+    monkeypatch.setattr(compaction, "_small_factory", lambda rows, dim: "IVF4,SQ8,RFlat")
+    index = Index.build(vectors_of(600), tmp_path / "i", factory="IVF8,SQ8,RFlat", shards=2)
+    index.add(vectors_of(140, first=5_000))
+    index.add(vectors_of(3, first=9_000))
+    index.rollback()  # the first change from here gives vector ids a second time, in every shard
+    assert index.compact() == "seal"
+    assert not index.backend.compaction_due() and len(Index.open(tmp_path / "i")) == 740
+
+
 @pytest.mark.parametrize("again", [1, 2, 3])
 def test_a_compaction_is_dropped_where_the_index_was_built_anew_meanwhile(tmp_path, vectors_of, monkeypatch, again):
     monkeypatch.setattr(compaction, "EXACT", 50)
