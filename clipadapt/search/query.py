@@ -34,6 +34,8 @@ from clipadapt.towers.value_vectors import ValueVectors
 
 LONGEST = 1_000
 """Characters of a text query: a tower reads 77 tokens at most, and what is cut off would not be searched for."""
+_ROUNDING = 1e-4
+"""Share of the lengths added up under which a sum is what rounding left of parts that cancel."""
 
 
 class Item(NamedTuple):
@@ -147,20 +149,18 @@ class Compiler:
         kind: Kind = "picture" if others else "text"
         sides = [side for side in (words, others) if side]
         if len(sides) == 1 and not negatives and not unwanted:
-            return CompiledQuery(_unit(_mean(sides[0])), kind, items, query.wishes, self.signals)
+            return CompiledQuery(_unit(_mean(sides[0]), 1.0), kind, items, query.wishes, self.signals)
         total = sum(weight for side in sides for _, weight in side)
         share = sum(weight for _, weight in words) / total if query.weights else 0.5
         share = share if query.text_weight is None else query.text_weight
         share = share if len(sides) == 2 else 1.0 if words else 0.0
-        target = np.zeros(self.dim, np.float32)
-        for part, side in ((share, words), (1 - share, others)):
-            if side:
-                target += part * self._scaled(_unit(_mean(side)))
-        for negative in negatives:
-            target -= query.negative_weight / len(negatives) * self._scaled(negative)
-        for vector, weight in unwanted:
-            target -= weight / total * self._scaled(vector)
-        return CompiledQuery(_unit(target), kind, items, query.wishes, self.signals)
+        terms = [
+            part * self._scaled(_unit(_mean(side), 1.0)) for part, side in ((share, words), (1 - share, others)) if side
+        ]
+        terms += [-query.negative_weight / len(negatives) * self._scaled(negative) for negative in negatives]
+        terms += [-weight / total * self._scaled(vector) for vector, weight in unwanted]
+        added = sum(float(np.linalg.norm(term)) for term in terms)
+        return CompiledQuery(_unit(np.sum(terms, axis=0), added), kind, items, query.wishes, self.signals)
 
     def _scaled(self, vector: np.ndarray) -> np.ndarray:
         """So long that its similarities to the catalogue spread by one."""
@@ -271,8 +271,9 @@ def _with_value(text: str, mean: np.ndarray, learned: ValueVectors) -> np.ndarra
     return _unit((1.0 - share) * mean + share * _unit(np.mean(own, axis=0)))
 
 
-def _unit(vector: np.ndarray) -> Float[np.ndarray, " dim"]:
+def _unit(vector: np.ndarray, added: float = 0.0) -> Float[np.ndarray, " dim"]:
+    """`added`: the lengths of what the vector is the sum of; of what cancels, rounding leaves a direction, too."""
     length = float(np.linalg.norm(vector))
-    if not length > 1e-12:
+    if not length > max(1e-12, _ROUNDING * added):
         raise UsageError("what is wanted and what is not cancel each other out; change a part or a weight")
     return (vector / length).astype(np.float32)

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from clipadapt.errors import SpaceError, UsageError
@@ -121,9 +123,27 @@ def test_vectors_that_cannot_be(painter, vector, error, said):
         compiled(painter(), vector)
 
 
-def test_what_cancels_itself_out_is_refused(painter):
-    with pytest.raises(UsageError, match="cancel each other out"):
-        compiled(painter(), Query(("red",), ("red",), negative_weight=1.0))
+@given(st.integers(0, 2**20), st.floats(0.01, 9), st.floats(1e-3, 0.3))
+def test_what_cancels_itself_out_is_refused_whatever_rounding_leaves_of_it(seed, weight, spread):
+    rng = np.random.default_rng(seed)
+    once, again = rng.standard_normal((2, 64)).astype(np.float32)
+    almost = once * (1 + 1e-6 * rng.standard_normal(64)).astype(np.float32)  # as a picture that is encoded twice
+    asked = Compiler(64, painter_of_none, painter_of_none, STORED.__getitem__, lambda _: spread)
+    for query in (
+        Query((once,), (almost,), negative_weight=1.0),
+        Query((once, almost), weights=(weight, -weight)),
+        Query((once, -almost)),
+    ):
+        with pytest.raises(UsageError, match="cancel each other out"):
+            asked.compile([query])
+    (kept,) = asked.compile([Query((once, again), weights=(weight, -weight / 1000))])
+    assert np.linalg.norm(kept.vector - unit(once)) < 3e-3
+    (tiny,) = asked.compile([Query((once * 1e-9,))])
+    np.testing.assert_allclose(tiny.vector, unit(once), atol=1e-6)
+
+
+def painter_of_none():
+    raise AssertionError("vectors alone")
 
 
 def test_words_need_a_text_tower(painter):

@@ -141,6 +141,8 @@ def test_health_and_readiness(client, client_of):
         ({"parts": [{"text": "a", "item": "0003"}]}, 422, "invalid_request"),
         ({"parts": [{"text": "a", "weight": -1}]}, 400, "bad_query"),
         ({"parts": [{"text": "a", "weight": 0}]}, 422, "invalid_request"),
+        ({"parts": [{"text": "a"}, {"text": "a", "weight": -1}]}, 400, "bad_query"),
+        ({"parts": [{"item": "0003", "weight": 0.3}, {"item": "0003", "weight": -0.3}]}, 400, "bad_query"),
         ({"text": "shirt", "arm": "candidate"}, 404, "no_candidate"),
         ({"text": "shirt", "path": "/etc/passwd"}, 422, "invalid_request"),
         ([], 422, "invalid_request"),
