@@ -95,3 +95,8 @@ def listing(faults: Sequence[str], shown: int | None = None) -> str:
     if len(faults) > len(lines):
         lines.append(f"and {len(faults) - len(lines)} more")
     return "".join(f"\n  - {line}" for line in lines)
+
+
+def brief(text: str, most: int = 100) -> str:
+    """What somebody wrote as a message quotes it: whole, or the beginning of what is long and how long it is."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"

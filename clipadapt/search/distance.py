@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from clipadapt.errors import UsageError
+from clipadapt.errors import UsageError, brief
 
 LATITUDE, LONGITUDE = "latitude", "longitude"
 """The columns of an item's place, in degrees; `data metadata` writes them."""
@@ -50,12 +50,12 @@ def circle(distance: str, latitude: str, longitude: str) -> Circle:
     match = _LENGTH.fullmatch(distance.strip())
     metres = math.nan if match is None else _number(match["amount"]) * _UNITS[match["unit"].lower()]
     if not metres >= 0 or math.isinf(metres):
-        raise UsageError(f"{distance!r} is no distance; write it with its unit, such as 500 m, 10 km or 6 mi")
+        raise UsageError(f"{brief(distance)!r} is no distance; write it with its unit, such as 500 m, 10 km or 6 mi")
     for text, what, most in ((latitude, LATITUDE, 90), (longitude, LONGITUDE, 180)):
         if not abs(_number(text)) <= most:
             raise UsageError(
-                f"{what} {text!r} is not between -{most} and {most}; a point is written in degrees, its latitude "
-                "first: 52.52, 13.405"
+                f"{what} {brief(text)!r} is not between -{most} and {most}; a point is written in degrees, its "
+                "latitude first: 52.52, 13.405"
             )
     return Circle(metres, float(latitude), float(longitude))
 

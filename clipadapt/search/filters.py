@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from clipadapt.errors import UsageError
+from clipadapt.errors import UsageError, brief
 from clipadapt.search.columns import Span, span, standing
 from clipadapt.search.distance import LATITUDE, LONGITUDE, circle
 from clipadapt.search.items import Items
@@ -73,6 +73,11 @@ class Condition(NamedTuple):
             return f"{column} {self.operator} ({', '.join(values)})"
         return " ".join((column, self.operator, *values))
 
+    @property
+    def brief(self) -> str:
+        """As a message quotes it."""
+        return brief(str(self))
+
 
 def parse(clause: str) -> Condition:
     """One condition from what a person typed; quotes around a column or value keep signs and commas in it.
@@ -84,18 +89,18 @@ def parse(clause: str) -> Condition:
         return _circle(clause, place)
     match = _CONDITION.fullmatch(clause)
     if match is None:
-        raise UsageError(f"condition {clause!r}: no operator understood; {_FORMS}")
+        raise UsageError(f"condition {brief(clause)!r}: no operator understood; {_FORMS}")
     column, rest = _unquoted(match["column"].strip()), match["rest"].strip()
     operator = " ".join((match["operator"] or match["word"]).lower().split())
     if operator in ("is unknown", "is known"):
         return Condition(column, operator)  # pyright: ignore[reportArgumentType]
     if operator in ("in", "not in"):
         if not (rest.startswith("(") and rest.endswith(")")) or not (values := _parts(rest[1:-1])):
-            raise UsageError(f"condition {clause!r}: a list of values goes in parentheses, such as (red, blue)")
+            raise UsageError(f"condition {brief(clause)!r}: a list of values goes in parentheses, such as (red, blue)")
         return Condition(column, operator, values)  # pyright: ignore[reportArgumentType]
     if not rest or rest[0] in "=<>!~":
         what = f"no operator {operator + rest[0]!r}" if rest else f"no value after {operator!r}"
-        raise UsageError(f"condition {clause!r}: {what}; {_FORMS} (an empty cell: {column} is unknown)")
+        raise UsageError(f"condition {brief(clause)!r}: {what}; {_FORMS} (an empty cell: {brief(column)} is unknown)")
     return Condition(column, "=" if operator == "==" else operator, (_unquoted(rest),))  # pyright: ignore[reportArgumentType]
 
 
@@ -103,13 +108,13 @@ def _circle(clause: str, match: re.Match[str]) -> Condition:
     point = [part.strip() for part in match["point"].strip(" ()").split(",")]
     if len(point) != 2:
         raise UsageError(
-            f"condition {clause!r}: a point is its latitude and longitude in degrees, such as 52.52, 13.405"
+            f"condition {brief(clause)!r}: a point is its latitude and longitude in degrees, such as 52.52, 13.405"
         )
     values = (match["distance"].strip(), *point)
     try:
         circle(*values)
     except UsageError as error:
-        raise UsageError(f"condition {clause!r}: {error}") from None
+        raise UsageError(f"condition {brief(clause)!r}: {error}") from None
     return Condition(LATITUDE, " ".join(match["operator"].lower().split()), values)  # pyright: ignore[reportArgumentType]
 
 
@@ -134,7 +139,7 @@ def _clause(clause: object) -> str:
     if isinstance(clause, str):
         return clause
     raise UsageError(
-        f"condition {clause!r}: give texts such as 'price<50', or a mapping such as {{'Pattern': 'Striped'}}"
+        f"condition {brief(repr(clause))}: give texts such as 'price<50', or a mapping such as {{'Pattern': 'Striped'}}"
     )
 
 
@@ -157,8 +162,8 @@ def _as_text(column: str, value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     raise UsageError(
-        f"condition on {column!r}: {value!r} is no value; give a text, a number, a date, a list of them, or None for "
-        f"unknown; for anything else write a text such as '{column}<50'"
+        f"condition on {brief(column)!r}: {brief(repr(value))} is no value; give a text, a number, a date, a list of "
+        f"them, or None for unknown; for anything else write a text such as '{brief(column)}<50'"
     )
 
 
@@ -173,7 +178,9 @@ def matching(items: Items, conditions: Sequence[Condition]) -> Bool[np.ndarray, 
         for column in (LATITUDE, LONGITUDE) if condition.operator in CIRCLES else (condition.column,):
             if column not in items.columns:
                 near, columns = _meant(column, items.columns), ", ".join(items.columns)
-                raise UsageError(f"condition {condition}: no column {column!r}{near}; there are: {columns}")
+                raise UsageError(
+                    f"condition {condition.brief}: no column {brief(column)!r}{near}; there are: {columns}"
+                )
         if condition.operator in CIRCLES:
             mask &= _places(items, condition)
             continue
@@ -189,11 +196,12 @@ def unmatched(items: Items, condition: Condition) -> str | None:
     missing = [value for value in condition.values if value not in view.values]
     if not missing:
         return None
+    lacking = f"no item has {condition.column} = {brief(missing[0])!r}"
     several = [part.strip() for part in re.split(r",|\bor\b", missing[0])]
     if condition.operator in ("=", "!=") and len(several) > 1 and set(several) & set(view.values):
         listed = Condition(condition.column, "in" if condition.operator == "=" else "not in", tuple(several))
-        return f"no item has {condition.column} = {missing[0]!r} (for each of several values write: {listed})"
-    return f"no item has {condition.column} = {missing[0]!r}{_near(missing[0], view.values)}"
+        return f"{lacking} (for each of several values write: {brief(str(listed), 300)})"
+    return f"{lacking}{_near(missing[0], view.values)}"
 
 
 def _places(items: Items, condition: Condition) -> Bool[np.ndarray, " rows"]:
@@ -201,7 +209,7 @@ def _places(items: Items, condition: Condition) -> Bool[np.ndarray, " rows"]:
     for column in (LATITUDE, LONGITUDE):
         view = items.view(column)
         if not isinstance(view, Numbers) or view.dates:
-            raise UsageError(f"condition {condition}: column {column!r} holds no numbers; places are in degrees")
+            raise UsageError(f"condition {condition.brief}: column {column!r} holds no numbers; places are in degrees")
         points.append(view)
     latitudes, longitudes = points
     inside = circle(*condition.values).holds(latitudes.values, longitudes.values)
@@ -230,8 +238,8 @@ def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " r
     elif view.order is not None:
         places = [standing(value, view.order) for value in condition.values]
         if ordered and math.isnan(places[0]):
-            raise UsageError(f"condition {condition}: column {condition.column!r} is ordered by its numbers; "
-                             f"{condition.values[0]!r} is none")  # fmt: skip
+            raise UsageError(f"condition {condition.brief}: column {condition.column!r} is ordered by its numbers; "
+                             f"{brief(condition.values[0])!r} is none")  # fmt: skip
         values = np.array([standing(value, view.order) for value in view.values])
         chosen[:-1] |= ~np.isnan(values) & _compared(values, sought, places)
     matches = _any(view, chosen[view.codes], rows)
@@ -241,11 +249,11 @@ def _texts(view: Texts, condition: Condition, rows: int) -> Bool[np.ndarray, " r
 def _no_order(view: Texts, condition: Condition) -> str:
     """Why < and > are refused: one cell that is neither a number nor a date makes a column texts."""
     odd = next((text for text in view.values if _plain_number(text) is None and span(text) is None), None)
-    such = f", such as {odd!r}" if odd is not None else ""
+    such = f", such as {brief(odd)!r}" if odd is not None else ""
     return (
-        f"condition {condition}: column {condition.column!r} holds texts{such}, which have no order; use =, !=, in, "
-        "not in, is unknown or is known; to compare with < and >, write each of its cells as 1299.50 or as 2026-01-31, "
-        "leave empty what is not known, and build the index again"
+        f"condition {condition.brief}: column {condition.column!r} holds texts{such}, which have no order; use =, !=, "
+        "in, not in, is unknown or is known; to compare with < and >, write each of its cells as 1299.50 or as "
+        "2026-01-31, leave empty what is not known, and build the index again"
     )
 
 
@@ -286,8 +294,8 @@ def _span(text: str, condition: Condition, *, required: bool) -> Span | None:
     period = span(text)
     if period is None and required:
         raise UsageError(
-            f"condition {condition}: column {condition.column!r} holds dates, such as 2026-01-31, 2026-01 or "
-            f"'2026-01-31 10:30'; {text!r} is none{_apart(text)}"
+            f"condition {condition.brief}: column {condition.column!r} holds dates, such as 2026-01-31, 2026-01 or "
+            f"'2026-01-31 10:30'; {brief(text)!r} is none{_apart(text)}"
         )
     return period
 
@@ -308,7 +316,7 @@ def _number(text: str, condition: Condition) -> int | float:
     if number is not None:
         return number
     raise UsageError(
-        f"condition {condition}: column {condition.column!r} holds numbers; {text!r} is none{_apart(text)}"
+        f"condition {condition.brief}: column {condition.column!r} holds numbers; {brief(text)!r} is none{_apart(text)}"
     )
 
 

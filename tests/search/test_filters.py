@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipadapt.errors import UsageError
-from clipadapt.search.filters import Condition, matching, parse, unmatched
+from clipadapt.search.filters import Condition, matching, parse, parse_all, unmatched
 from clipadapt.search.items import Items
 
 
@@ -135,6 +135,28 @@ def test_all_conditions_hold_in_whatever_order(rows_that_meet, where, ids):
 def test_types_are_kept(rows_that_meet, where, said):
     with pytest.raises(UsageError, match=said):
         rows_that_meet(ITEMS, where)
+
+
+LONG = "x" * 5_000
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        LONG, f"{LONG} in ()", f"{LONG}=", f"price={LONG}", f"price<{LONG}", f"added<{LONG}", f"Pattern<{LONG}",
+        f"{LONG}=1", f"price in ({', '.join(map(str, range(900)))}, {LONG})", f"within {LONG} of 52, 13",
+        f"within 5 km of {LONG}, 13", f"within 5 km of {LONG}", {"price": LONG}, {LONG: object()},
+    ],
+)  # fmt: skip
+def test_an_error_quotes_the_beginning_of_what_is_long(rows_that_meet, where):
+    with pytest.raises(UsageError) as caught:
+        rows_that_meet(ITEMS, parse_all(where))
+    assert len(str(caught.value)) < 700 and LONG[:50] in str(caught.value)
+
+
+def test_a_long_value_that_nobody_has_is_quoted_by_its_beginning():
+    said = unmatched(ITEMS, parse(f"Pattern={LONG}"))
+    assert said is not None and len(said) < 300 and "... (5,000 characters)" in said
 
 
 OPERATORS = ["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is unknown", "is known"]

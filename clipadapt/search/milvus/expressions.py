@@ -39,8 +39,8 @@ def expression(conditions: Sequence[Condition], fields: Fields) -> str:
     for condition in conditions:
         if condition.operator in CIRCLES:
             raise UsageError(
-                f"condition {condition}: Milvus compares no distances; give a box instead, such as 'latitude>=52.4', "
-                "'latitude<=52.6', 'longitude>=13.2' and 'longitude<=13.6'"
+                f"condition {condition.brief}: Milvus compares no distances; give a box instead, such as "
+                "'latitude>=52.4', 'latitude<=52.6', 'longitude>=13.2' and 'longitude<=13.6'"
             )
     return joined(_one(condition, fields.by_name[condition.column]) for condition in conditions)
 
