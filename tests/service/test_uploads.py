@@ -67,6 +67,16 @@ def test_what_cannot_be_used_is_refused(client, data: bytes, status: int):
     assert answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("cut", [40, 2_000, -5])
+@pytest.mark.parametrize("form", ["JPEG", "WEBP"])
+def test_who_sent_half_a_picture_reads_what_to_send(client, form: str, cut: int):
+    picture = saved(Image.effect_noise((300, 300), 90).convert("RGB"), form)
+    message = client.post("/search", files={"image": picture[:cut]}).json()["error"]["message"]
+    assert message.startswith("the picture is broken or cut off (")
+    assert "; send all of it again, as JPEG, PNG, " in message
+    assert "take it out" not in message, "advice for whoever keeps a catalogue"
+
+
 def test_the_limit_on_pixels_holds_before_any_is_decoded(client_of, monkeypatch):
     def decoded(*_: object) -> None:
         raise AssertionError("was decoded")
