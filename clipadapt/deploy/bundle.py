@@ -26,7 +26,7 @@ from clipadapt.search.wishes import QUERIES, Signals
 from clipadapt.sections import locate
 from clipadapt.store import MANIFEST, Store
 from clipadapt.tagging.thresholds import THRESHOLDS
-from clipadapt.towers.adapter import AdapterCard, read_adapter_card
+from clipadapt.towers.adapter_card import AdapterCard, read_adapter_card
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower, adapted_space, read_card
 from clipadapt.towers.load import load

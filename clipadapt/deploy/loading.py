@@ -17,7 +17,7 @@ from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.errors import ModelError, SpaceError, StoreError, listing
 from clipadapt.manifest import MANIFEST
 from clipadapt.store import Store, faults_of
-from clipadapt.towers.adapter import read_adapter_card
+from clipadapt.towers.adapter_card import read_adapter_card
 from clipadapt.towers.encoder import Encoder, Precision, TorchEncoder
 from clipadapt.towers.identity import TOWERS, read_card
 from clipadapt.towers.load import load

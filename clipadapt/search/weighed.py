@@ -4,13 +4,15 @@
     weighed.best(vector, wishes, 10, kind, selection, kept)       # [(row, score), ...]
 
 A score is the cosine plus `spread` times what wishes say (wishes.py), so that a step of one in the logarithm of a
-probability weighs as much as one standard deviation of the query's cosines. Wishes take away and never add, so of
-candidates in the order of their cosines only those above the k-th score need be weighed.
+probability weighs as much as one standard deviation of the query's cosines. Of a small index every row is scored, and
+what wishes say of it remembered.
 
-The first candidates are those that a plain search scores anyway. They do where at most a hundredth of the results is
-expected beyond them, by what a sample of the catalogue says of wishes and by how fast cosines fall. Else the rows that
-wishes say most of are searched on their own, a thirty-second of all and then a quarter, and in the end more candidates
-are fetched. What wishes say of every row is computed when first needed, and remembered.
+Of a larger one candidates are weighed. Wishes take away and never add, so of candidates in the order of their cosines
+only those above the k-th score need be. The first are those that a plain search scores anyway. They do where at most a
+hundredth of the results is expected beyond them, by what a sample of the catalogue says of wishes and by how fast
+cosines fall. Else the rows that wishes say most of are searched on their own, a thirty-second of all and then a
+quarter, and in the end more candidates are fetched. What wishes say of every row is computed when first needed, and
+remembered.
 """
 
 import functools
@@ -37,6 +39,8 @@ _WEIGHED = 8
 """Candidates per result that are weighed at once, to begin with."""
 _SHARES = (1 / 32, 1 / 4)
 """Of the rows, those that wishes say most of, which are searched on their own where the first candidates do not do."""
+WHOLE = 1 << 23
+"""Numbers in the vectors of a small index, 16,384 of 512 dimensions: scored in less time than candidates are found."""
 _SAMPLE = 2_048
 """Rows by which cosines' spread, and what wishes say of the catalogue, are judged."""
 _REMEMBERED = 128
@@ -61,8 +65,11 @@ class Weighed:
     def __init__(self, engine: Segments, items: Items, predicted: Predicted) -> None:
         self.engine, self.predicted, self.signals = engine, predicted, predicted.signals
         self.weigher = Weigher(items, self.signals)
-        self._rows = engine.drawn(_SAMPLE, seed=0)
+        self.small = engine.count * engine.dim <= WHOLE
+        self._rows = np.arange(engine.count) if self.small else engine.drawn(_SAMPLE, seed=0)
         self._vectors = engine.vectors(self._rows)
+        self._chances: dict[str, np.ndarray] = {}
+        """Probabilities of an attribute's values, of the sample."""
         self._sampled: OrderedDict[Wishes, np.ndarray] = OrderedDict()
         self._everywhere: OrderedDict[tuple[Wishes, int], tuple[Selected | None, list[_Level]]] = OrderedDict()
 
@@ -79,7 +86,12 @@ class Weighed:
         matches = self.engine.count if selection is None else selection.count
         if not matches:
             return []
-        spread = max(float((self._vectors @ vector).std()), 1e-6)
+        cosines = self._vectors @ vector
+        spread = max(float(cosines.std()), 1e-6)
+        if self.small:
+            totals = cosines + spread * self._of_sample(wishes)
+            rows = self._rows if selection is None else np.flatnonzero(selection.mask)
+            return _best(self.engine, rows, totals[rows], k, kept)
         pool = _Pool(self, wishes, spread, k, kept)
         fetch, level = (matches if kind is None else min(_FIRST * k, matches)), 0.0
         while True:
@@ -148,13 +160,21 @@ class Weighed:
         return bool(expected <= MISSED * k)
 
     def _of_sample(self, wishes: Wishes) -> np.ndarray:
-        """What wishes say of the sample."""
+        """What wishes say of the sample; of a small index that is every row."""
         found = self._sampled.get(wishes)
         if found is None:
-            found = self._sampled[wishes] = self.weigher.weigh(wishes, self._rows, self._vectors)
+            found = self._sampled[wishes] = self.weigher.weigh(wishes, self._rows, self._probabilities)
             while len(self._sampled) > _REMEMBERED:
                 self._sampled.popitem(last=False)
         return found
+
+    def _probabilities(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Of an attribute's values, for some rows of the sample; of all of them when first needed."""
+        assert self.signals is not None
+        known = self._chances.get(name)
+        if known is None:
+            known = self._chances[name] = self.signals.attributes[name].probabilities(self._vectors)
+        return known[np.searchsorted(self._rows, rows)]
 
     def _levels(self, wishes: Wishes, selection: Selected | None) -> list[_Level]:
         """The rows that wishes say most of, the fewest first."""
@@ -207,7 +227,8 @@ class _Pool:
             some = todo[done : done + step]
             done, step = done + len(some), 4 * step
             self._weigh(some)
-            best = self._best()
+            known = np.flatnonzero(~np.isnan(self.totals))
+            best = _best(self.weighed.engine, self.rows[known], self.totals[known], self.k, self.kept)
             last = best[-1][1] if len(best) == self.k else -np.inf
             if done >= len(todo) or self.cosines[todo[done]] < last:
                 return best
@@ -217,12 +238,14 @@ class _Pool:
         said = self.weighed.weigher.weigh(self.wishes, rows, self.weighed.engine.vectors(rows))
         self.totals[some] = self.cosines[some] + self.spread * said
 
-    def _best(self) -> list[tuple[int, float]]:
-        places = np.flatnonzero(~np.isnan(self.totals))
-        order = places[np.lexsort((self.weighed.engine.ranks(self.rows[places]), -self.totals[places]))]
-        few = 2 * self.k
-        while True:  # products of all of them would take longer than the search
-            found = self.kept(self.rows[order[:few]], self.totals[order[:few]])[: self.k]
-            if len(found) == self.k or few >= len(order):
-                return found
-            few *= 4
+
+def _best(engine: Segments, rows: np.ndarray, totals: np.ndarray, k: int, kept: Kept) -> list[tuple[int, float]]:
+    """The k best that are kept, of rows with their scores."""
+    few = 2 * k
+    while True:  # products of all of them would take longer than the search
+        some = np.flatnonzero(totals >= -np.partition(-totals, few - 1)[few - 1]) if few < len(rows) else slice(None)
+        order = np.lexsort((engine.ranks(rows[some]), -totals[some]))
+        found = kept(rows[some][order], totals[some][order])[:k]
+        if len(found) == k or few >= len(rows):
+            return found
+        few *= 4

@@ -19,6 +19,7 @@ Modules in the order in which they may import one another:
     text           each distinct text once, only as many tokens as needed
     adapter_state  what was put on an encoder: adapters, or weights trained in place
     lora           adapters by the plan, with the guards that stop a silent failure
+    adapter_card   what is said beside an adapter: its base, its spaces
     adapter        an adapter on disk, in peft's form
     merge          adapters folded into the weights, in float32
     load           one MODEL string -> an encoder

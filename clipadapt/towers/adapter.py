@@ -15,7 +15,7 @@ Nothing here finds bases; `load` does.
 import json
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -27,32 +27,19 @@ from clipadapt import places
 from clipadapt.errors import AdapterError, listing
 from clipadapt.store import atomic_folder
 from clipadapt.towers import hub
-from clipadapt.towers.adapter_state import NAME, Adapters, Kind, inject, train_in_place, unwrap
+from clipadapt.towers.adapter_card import WEIGHTS, AdapterCard, read_adapter_card
+from clipadapt.towers.adapter_state import NAME, Adapters, inject, train_in_place, unwrap
 from clipadapt.towers.classifier import HEAD, PROBE, LinearHead
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.towers.identity import CARD, read_card
+from clipadapt.towers.identity import CARD
 from clipadapt.towers.packed import split_attention
 from clipadapt.towers.value_vectors import VALUES, ValueVectors
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
 _README = Path(__file__).parent / "adapter_readme.md"
 _SCALARS = ("logit_scale", "logit_bias")
 _SHOWN = 6
-
-
-class AdapterCard(NamedTuple):
-    """What clipadapt.json says of an adapter."""
-
-    kind: Kind
-    base: str
-    """The MODEL string of the base; a folder of this machine in full here, from the adapter's folder on disk."""
-    image_size: int
-    base_image_space: str
-    base_text_space: str | None
-    image_space: str
-    """With the adapter at strength 1."""
-    text_space: str | None
 
 
 def save_adapter(encoder: TorchEncoder, folder: str | Path) -> Path:
@@ -104,22 +91,6 @@ def _readme(encoder: TorchEncoder) -> str:
         model = f"open_clip.create_model_and_transforms({named})[0]"
     values = {"base": str(base), "imports": imports.get(encoder.family, "import timm"), "model": model}
     return Template(_README.read_text(encoding="utf-8")).substitute(values)
-
-
-def read_adapter_card(folder: str | Path) -> AdapterCard | None:
-    """What clipadapt.json beside an adapter says; null for one that was made elsewhere.
-
-    Raises:
-        AdapterError: a clipadapt.json that is not an adapter's.
-    """
-    card = read_card(folder)
-    if card is None:
-        return None
-    try:
-        adapter = AdapterCard(**card["adapter"])
-        return adapter._replace(base=places.from_folder(adapter.base, Path(folder)))
-    except (KeyError, TypeError) as error:
-        raise AdapterError(f"{folder}/{CARD}: does not describe an adapter ({error})") from error
 
 
 def load_adapter(encoder: TorchEncoder, folder: str | Path) -> None:

@@ -11,7 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
@@ -20,14 +20,12 @@ from torch import Tensor, nn
 
 from clipadapt.errors import ConfigError
 from clipadapt.keyed import integer
+from clipadapt.towers.adapter_card import Kind
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import Tower, weights_digest
 
 NAME = "default"
 """peft's name of the adapter."""
-
-Kind = Literal["adapters", "norms", "all", "head"]
-"""head: no weight of a tower; what was trained is the linear head alone."""
 
 
 class Adapters:

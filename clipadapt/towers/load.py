@@ -22,7 +22,7 @@ from clipadapt.data.images import Preprocess
 from clipadapt.errors import ModelError
 from clipadapt.runs import Run
 from clipadapt.towers import hub, identity
-from clipadapt.towers.adapter import WEIGHTS, load_adapter, read_adapter_card
+from clipadapt.towers.adapter_card import WEIGHTS, read_adapter_card
 from clipadapt.towers.backend import ModelBackend, weights
 from clipadapt.towers.build import build
 from clipadapt.towers.encoder import Encoder, Precision, TorchEncoder
@@ -129,6 +129,8 @@ def _run(name: ModelName, image_size: int | None) -> TorchEncoder:
             f"{name}: its base cannot be loaded: {error}. A base that is a folder is looked for beside the run, as it "
             f"lay when the run was trained, and as {folder.parent / 'config.yaml'} says (model.name)"
         ) from error
+    from clipadapt.towers.adapter import load_adapter  # peft takes a second, and nothing else here needs it
+
     load_adapter(encoder, folder)
     encoder.name = str(name)
     return encoder.eval()

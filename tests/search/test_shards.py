@@ -7,6 +7,7 @@ import signal
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import faiss
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clipadapt.errors import CatalogueError, SpaceError, StoreError, UsageError
-from clipadapt.search import compaction, contents
+from clipadapt.search import compaction, contents, weighed
 from clipadapt.search import shards as form
 from clipadapt.search.backend import Hit
 from clipadapt.search.embedded import Embedded
@@ -86,8 +87,12 @@ changes = st.lists(st.sampled_from(["add", "cents", "words", "update", "remove",
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(2, 7), st.integers(0, 70), changes, st.integers(0, 2**20))
 def test_any_number_of_shards_answers_as_one_folder(tmp_path_factory, count, size, actions, seed):
-    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(seed)
-    source = made(list(range(size)), seed)
+    with mock.patch.object(weighed, "WHOLE", weighed.WHOLE * (seed % 2)):
+        answers_as_one(tmp_path_factory.mktemp("shards"), count, size, actions, seed)
+
+
+def answers_as_one(folder: Path, count: int, size: int, actions: list[str], seed: int) -> None:
+    rng, source = np.random.default_rng(seed), made(list(range(size)), seed)
     both = [Index.build(source, folder / str(shards), factory="Flat", shards=shards) for shards in (1, count)]
     agree(*both)
     for step, action in enumerate(actions):

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from clipadapt.config import Lora, Train
 from clipadapt.errors import AdapterError, ModelError
-from clipadapt.towers.adapter import load_adapter, read_adapter_card, save_adapter
+from clipadapt.towers.adapter import load_adapter, save_adapter
+from clipadapt.towers.adapter_card import read_adapter_card
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.load import load
 from clipadapt.towers.lora import OPTIONS as ALLOWED
