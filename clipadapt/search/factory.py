@@ -53,6 +53,11 @@ def keeps_halves(factory: str) -> bool:
     return factory.endswith("Refine(SQfp16)")
 
 
+def walks_to_cells(factory: str) -> bool:
+    """Whether the nearest of a factory's cells are found in a graph."""
+    return "_HNSW" in factory
+
+
 def check_factory(factory: str, count: int, dim: int) -> None:
     """Refuses what would lose the exact vectors, or cannot be trained on so few.
 

@@ -16,10 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clipadapt.errors import StoreError, listing
 from clipadapt.search.engine import SearchParams
+from clipadapt.search.factory import keeps_halves, walks_to_cells
 from clipadapt.search.recall import AT, Kind, Point
 from clipadapt.search.vectors import Vectors
 from clipadapt.sections import describe
 
+_NEWEST = 4
+"""The schema_version that is read here and not by a clipadapt from before."""
 _GROWTH = 2.0
 """Vectors over those trained on, from which cells no longer fit what is in them."""
 _REMOVED = 0.25
@@ -94,7 +97,9 @@ class Shards(_Part):
 class Meta(_Part):
     """The content of index.json."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[3, 4] = 3
+    """4 where a clipadapt that knows 3 alone cannot search what is here, or not as it was measured: shards, half
+    precision, cells that are found in a graph. Decided when it is written."""
     image_space: str
     model: str | None = None
     """MODEL string that made the vectors, paths from the index's folder (models.py); it encodes queries unless another
@@ -138,6 +143,7 @@ class Meta(_Part):
         """
         try:
             raw = json.loads(path.read_bytes())
+            _refuse_newer(raw, path)
             return cls.model_validate(_upgraded(raw) if isinstance(raw, dict) else raw)
         except ValueError as error:  # of JSON
             if not isinstance(error, ValidationError):
@@ -163,13 +169,19 @@ class Meta(_Part):
 
     def to_json(self) -> str:
         """The file's text; search parameters and points by name, not by place."""
-        content = self.model_dump(mode="json")
+        content = self.model_dump(mode="json") | {"schema_version": self._form()}
+        if self.shards is None:
+            del content["shards"]  # which a clipadapt from before does not know
         parts = self.shards.parts if self.shards is not None else []
         inside = [*content["segments"], *(content["shards"]["parts"] if parts else [])]
         for one, written in ((self, content), *zip((*self.segments, *parts), inside, strict=True)):
             written["search_params"] = {kind: params._asdict() for kind, params in one.search_params.items()}
         content["curve"] = [point._asdict() for point in self.curve]
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+    def _form(self) -> int:
+        """The schema_version of what it says."""
+        return 4 if self.shards is not None or keeps_halves(self.factory) or walks_to_cells(self.factory) else 3
 
     def rebuild_due(self, vectors: int, removed: int) -> list[str]:
         """Why the index should be rebuilt; empty when it need not be."""
@@ -184,6 +196,15 @@ class Meta(_Part):
         if vectors and removed > _REMOVED * vectors:
             reasons.append(f"{removed:,} of its {vectors:,} vectors are of removed items")
         return reasons
+
+
+def _refuse_newer(raw: Any, path: Path) -> None:
+    form = raw.get("schema_version") if isinstance(raw, dict) else None
+    if isinstance(form, int) and form > _NEWEST:
+        raise StoreError(
+            f"{path}: has schema_version {form}, and this clipadapt reads 1 to {_NEWEST}; update clipadapt, or build "
+            "the index again"
+        )
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """An index finds its model wherever both were moved to, and writes no path of a machine."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from clipadapt.errors import StoreError, UsageError
+from clipadapt.errors import UsageError
 from clipadapt.search.index import Index
-from clipadapt.search.meta import Meta
 from clipadapt.search.models import model_of, remembered
 from clipadapt.search.vectors import Vectors
 
@@ -84,19 +82,6 @@ def test_nothing_on_disk_names_this_machine(vectors_of, tmp_path, monkeypatch):
     shutil.move(tmp_path / "indexes", tmp_path / "away/indexes")
     monkeypatch.chdir("/")
     assert Index.open(tmp_path / "away/indexes/shop").model.endswith("away/models/base")
-
-
-def test_an_index_of_version_1_opens(vectors_of, tmp_path):
-    index = Index.build(vectors_of(40), tmp_path / "index")
-    old = json.loads(index.meta.to_json())
-    old["schema_version"], old["efforts"] = 1, old.pop("search_params")
-    del old["faiss"]
-    (tmp_path / "index.json").write_text(json.dumps(old))
-    meta = Meta.read(tmp_path / "index.json")
-    assert (meta.search_params, meta.faiss) == (index.meta.search_params, None)
-    (tmp_path / "index.json").write_text("{")
-    with pytest.raises(StoreError, match=r"index.json: is no JSON"):
-        Meta.read(tmp_path / "index.json")
 
 
 def test_embedded_vectors_find_their_model(vectors_of, painter, shop, tmp_path, monkeypatch):
