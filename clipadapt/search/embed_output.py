@@ -93,9 +93,15 @@ def finished(shards: Shards, folder: Path) -> bool:
     Raises:
         UsageError: it is of another job.
     """
-    if not (folder / EMBED).exists():
+    file = folder / EMBED
+    if not file.exists():
         return False
-    refuse_other(shards.plan, folder, folder / EMBED)
+    try:
+        refuse_other(shards.plan, folder, file)
+    except StoreError:
+        if file.exists():
+            raise
+        return False  # another process begins to mend the folder
     return True
 
 
@@ -140,7 +146,7 @@ def embedded_items(catalogue: Catalogue, broken: Mapping[int, Broken]) -> tuple[
 
 
 def _assemble(encoder: Encoder, catalogue: Catalogue, shards: Shards, folder: Path, made: Made) -> None:
-    notes = [shards.checked(number) for number in range(len(shards))]
+    notes = shards.notes()
     items, broken = embedded_items(catalogue, _by_row(catalogue, shards, notes))
     with atomic_folder(folder) as staging:
         known: dict[tuple[int, int], Entry] = {}
@@ -207,5 +213,8 @@ def _salvage(shards: Shards, folder: Path) -> None:
 
 
 def _has_manifest(folder: Path) -> bool:
-    """Folders of the first version have none."""
-    return json.loads((folder / EMBED).read_text(encoding="utf-8")).get("schema_version", 1) > 1
+    """Folders of the first version have none; one that another process mends has."""
+    try:
+        return json.loads((folder / EMBED).read_text(encoding="utf-8")).get("schema_version", 1) > 1
+    except FileNotFoundError:
+        return True

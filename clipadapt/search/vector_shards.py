@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clipadapt.atomic import atomic_write, sha256_file
-from clipadapt.errors import StoreError, UsageError
+from clipadapt.errors import StoreError, UsageError, listing
 from clipadapt.manifest import Entry, share
 from clipadapt.search.vector_parts import Form, encoded
 from clipadapt.search.vectors import Broken
@@ -28,6 +28,7 @@ from clipadapt.search.vectors import Broken
 log = logging.getLogger(__name__)
 
 PLAN = "plan.json"
+_SHOWN = 5
 
 
 class Note(NamedTuple):
@@ -111,25 +112,33 @@ class Shards:
             share(file, self.file(number), note.entry)
         self._keep(number, note)
 
-    def checked(self, number: int) -> Note:
-        """What is kept of a shard, whose file is as it was written.
+    def notes(self) -> list[Note]:
+        """What is kept of every shard, whose files are as they were written.
 
         Raises:
-            StoreError: it is missing, or was changed after it was written; a changed one counts as missing from then
-                on, so that the job makes it again.
+            StoreError: some are missing, or were changed after they were written; all of those count as missing from
+                then on, so that the job makes them again.
         """
-        file, about = self.file(number), self._about(number)
-        try:
-            found = json.loads(about.read_text(encoding="utf-8"))
-            note = Note(**found | {"broken": tuple(Broken(**one) for one in found["broken"])})
-            if sha256_file(file) != note.sha256:
-                raise ValueError("another sha256 than when it was written")
-            return note
-        except FileNotFoundError as error:
-            raise StoreError(f"{error.filename}: a shard is missing; run the same command again") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            about.unlink(missing_ok=True)
-            raise StoreError(f"{file}: {error}; run the same command again, which makes this shard anew") from error
+        found, faults = [], []
+        for number in range(len(self)):
+            try:
+                found.append(self._checked(number))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                faults.append(f"{self.file(number)}: {_reason(error)}")
+                self._about(number).unlink(missing_ok=True)
+        if faults:
+            raise StoreError(
+                f"{len(faults)} shard(s) are missing or cannot be used:{listing(faults, _SHOWN)}\n"
+                "run the same command again, which makes these anew"
+            )
+        return found
+
+    def _checked(self, number: int) -> Note:
+        found = json.loads(self._about(number).read_text(encoding="utf-8"))
+        note = Note(**found | {"broken": tuple(Broken(**one) for one in found["broken"])})
+        if sha256_file(self.file(number)) != note.sha256:
+            raise ValueError("another sha256 than when it was written")
+        return note
 
     def _about(self, number: int) -> Path:
         return self.folder / f"{number:06d}.json"
@@ -137,6 +146,14 @@ class Shards:
     def _keep(self, number: int, note: Note) -> None:
         found = note._asdict() | {"broken": [one._asdict() for one in note.broken]}
         atomic_write(self._about(number), json.dumps(found))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    if isinstance(error, KeyError | TypeError):
+        return "what is kept of it is of another version of clipadapt"
+    return str(error)
 
 
 _BEFORE = {"form": "whole", "dtype": "float32"}

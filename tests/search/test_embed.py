@@ -208,12 +208,27 @@ def test_a_shard_that_was_changed_is_named_and_made_again(painter, catalogue, tm
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(StoreError, match=r"000002\.npy: another sha256.*run the same command again"):
+    with pytest.raises(StoreError, match=r"000002\.npy: another sha256.*\n.*run the same command again"):
         embed(painter(), catalogue, tmp_path / "out", shard=2)
     assert not (tmp_path / "out").exists()
     encoder = painter()
     made = embed(encoder, catalogue, tmp_path / "out", shard=2)
     assert sum(encoder.encoded) == 2
+    np.testing.assert_array_equal(made.vectors, embed_pictures(painter(), catalogue).vectors)
+
+
+def test_all_shards_that_cannot_be_used_are_named_and_made_again_by_one_call(painter, catalogue, tmp_path):
+    """Such as those of a job that an older clipadapt began: what it kept of them lacks their sizes."""
+    embed_part(painter(), catalogue, tmp_path / "out", Part(1, 2), shard=2)
+    notes = sorted((tmp_path / "out.partial").glob("0*.json"))
+    for note in notes:
+        kept = json.loads(note.read_text())
+        note.write_text(json.dumps({key: kept[key] for key in ("sha256", "broken")}))
+    with pytest.raises(StoreError, match=r"3 shard.s. are missing or cannot be used:\n.*0\.npy: .*of another version"):
+        embed(painter(), catalogue, tmp_path / "out", shard=2)
+    encoder = painter()
+    made = embed(encoder, catalogue, tmp_path / "out", shard=2)
+    assert sum(encoder.encoded) == 6
     np.testing.assert_array_equal(made.vectors, embed_pictures(painter(), catalogue).vectors)
 
 
@@ -325,6 +340,25 @@ def test_a_part_that_is_lost_or_changed_is_named_and_made_again_alone(painter, s
     np.testing.assert_array_equal(made.vectors, before.vectors)
     assert made.broken == before.broken and made.items.table.equals(before.items.table)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["out", "shop"]
+
+
+@pytest.mark.parametrize("before", ["refuse_other", "_has_manifest"])
+def test_a_folder_that_another_process_begins_to_mend_meanwhile_is_mended_together(
+    painter, catalogue, tmp_path, monkeypatch, before
+):
+    form = Form("npy")
+    expected = np.asarray(embed(painter(), catalogue, tmp_path / "out", shard=2, form=form).vectors)
+    (tmp_path / "out" / "parts" / "000001.npy").unlink()
+    real = getattr(embed_output, before)
+
+    def meanwhile(*given):
+        monkeypatch.setattr(embed_output, before, real)
+        (tmp_path / "out" / "embed.json").unlink()
+        return real(*given)
+
+    monkeypatch.setattr(embed_output, before, meanwhile)
+    made = embed(painter(), catalogue, tmp_path / "out", shard=2, form=form)
+    np.testing.assert_array_equal(made.vectors, expected)
 
 
 def test_one_array_that_was_changed_is_not_silently_replaced(painter, catalogue, tmp_path):
