@@ -75,7 +75,9 @@ def prepare(
         str | None,
         typer.Option("--shards", help="Write Parquet shards there instead, a folder or URL that is a source itself."),
     ] = None,
-    rows: Annotated[int, typer.Option("--rows-per-shard", min=1, help="With --shards: items of a shard.")] = 4096,
+    rows: Annotated[
+        int | None, typer.Option("--rows-per-shard", min=1, help="With --shards: items of a shard; default: 4096.")
+    ] = None,
     shuffle: Annotated[
         int | None, typer.Option("--shuffle", help="With --shards: seed of a random order; null: the source's.")
     ] = None,
@@ -104,17 +106,19 @@ def prepare(
 
     if (out is None) == (shards is None):
         raise UsageError("say what to write: --out FOLDER for a cache of resized pictures, or --shards FOLDER_OR_URL")
+    if shards is None and (rows is not None or shuffle is not None):
+        raise UsageError("--rows-per-shard and --shuffle are of shards; leave them out, or name --shards, not --out")
     inputs = resolve(**_named(positional, {"source": source, "config": config, "image": image, "id": item}))
     data = inputs.data
     # Pictures alone: whoever has no product column can prepare them, too.
     plain = data.model_copy(update={"attributes": (), "product": None})
     catalogues = {split: load_split(plain, split, inputs.opened) for split in splits or inputs.opened.splits()}
     if shards is not None:
-        from clipadapt.data.sharding import write_shards
+        from clipadapt.data.sharding import ROWS, write_shards
 
         resized = _preprocess(model, size, resize, None) if model is not None or size is not None else None
         written = write_shards(
-            inputs.opened, catalogues, shards, image=data.image, rows=rows, preprocess=resized, shuffle=shuffle,
+            inputs.opened, catalogues, shards, image=data.image, rows=rows or ROWS, preprocess=resized, shuffle=shuffle,
             broken=broken or data.broken,
         )  # fmt: skip
         _print_shards(written, shards, as_json=as_json)

@@ -56,7 +56,6 @@ def open_source(name: str | Path, revision: str | None = None) -> Source:
 
     `revision` pins a hub id.
 
-
     Raises:
         CatalogueError: nothing of that name, or nothing in it that can be loaded.
     """

@@ -112,6 +112,12 @@ def test_prepare_writes_shards_that_are_a_source(shop, tmp_path, capsys):
     assert Catalogue.load(tmp_path / "small").picture(0).size == (16, 16)
 
 
+@pytest.mark.parametrize("given", [["--shuffle", "0"], ["--rows-per-shard", "9"]])
+def test_what_is_of_shards_is_refused_for_a_cache(shop, tmp_path, given, capsys):
+    assert main(["data", "prepare", str(shop), "--size", "16", "--out", str(tmp_path / "cache"), *given]) == 2
+    assert "are of shards; leave them out" in capsys.readouterr().err and not (tmp_path / "cache").exists()
+
+
 @pytest.mark.parametrize("given", [[], ["--out", "a", "--shards", "b"]])
 def test_prepare_wants_one_place_to_write(shop, given, capsys):
     assert main(["data", "prepare", str(shop), "--size", "16", *given]) == 2
