@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipadapt.errors import ServiceError
+from clipadapt.service.cores import Cores
 from clipadapt.towers.protocol import Encoder
 
 Key = TypeVar("Key", bound=Hashable)
@@ -189,6 +190,7 @@ class BatchedEncoder:
         self.images = Batcher[Tensor](self._images, _PICTURES, gather_ms, "image", observe)
         self._known: Remembered[str, np.ndarray] = Remembered(remembered)
         self._owners, self._lock = 1, threading.Lock()
+        self._text_cores, self._image_cores = Cores(), Cores()
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """[t, dim], unit length."""
@@ -227,10 +229,12 @@ class BatchedEncoder:
             self.images.close()
 
     def _texts(self, texts: list[str]) -> np.ndarray:
-        return _finite(self.encoder.encode_texts(texts), "text")
+        with self._text_cores.of(len(texts)):
+            return _finite(self.encoder.encode_texts(texts), "text")
 
     def _images(self, pixels: list[Tensor]) -> np.ndarray:
-        return _finite(self.encoder.encode_images(torch.stack(pixels)), "image")
+        with self._image_cores.of(len(pixels)):
+            return _finite(self.encoder.encode_images(torch.stack(pixels)), "image")
 
 
 def _finite(vectors: Any, tower: str) -> np.ndarray:

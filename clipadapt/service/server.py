@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from threadpoolctl import threadpool_limits
 
 from clipadapt.errors import UsageError
 from clipadapt.service.app import create_app
@@ -52,12 +53,15 @@ def serve(serving: Serving, load: Callable[[], None] | None, listening: socket.s
     def loading(load: Callable[[], None]) -> None:
         try:
             load()
+            one_thread_each()
         except BaseException as error:
             failed.append(error)
             server.should_exit = True
 
     def begin() -> None:
-        if load is not None:
+        if load is None:
+            one_thread_each()
+        else:
             threading.Thread(target=loading, args=(load,), name="loading", daemon=True).start()
 
     app = create_app(serving, begin)
@@ -70,6 +74,15 @@ def serve(serving: Serving, load: Callable[[], None] | None, listening: socket.s
     server.run(sockets=[listening])
     if failed:
         raise failed[0]
+
+
+def one_thread_each() -> None:
+    """From now on a product of matrices keeps to the thread that asks for it; towers keep theirs.
+
+    Requests are answered side by side as it is. With threads of its own OpenBLAS lets products of several wait for one
+    another: eight threads then search a sixth as often as with one each. Limits what is loaded by now.
+    """
+    threadpool_limits(1, user_api="blas")
 
 
 def open_port(host: str, port: int) -> socket.socket:

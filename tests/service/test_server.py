@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from clipadapt.cli import main
 from clipadapt.search.index import Index
-from clipadapt.service.server import open_port
+from clipadapt.service.server import one_thread_each, open_port
 
 
 @pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)])
@@ -100,6 +101,14 @@ def test_what_cannot_be_served_is_refused(arguments, message: str, index_folder:
     given = [argument.format(index=index_folder, shop=shop) for argument in arguments]
     assert main(["serve", *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_products_of_matrices_keep_to_their_thread() -> None:
+    blas = ThreadpoolController().select(user_api="blas")
+    with blas.limit(limits=2):
+        assert {one["num_threads"] for one in blas.info()} == {2}
+        one_thread_each()
+        assert {one["num_threads"] for one in blas.info()} == {1}
 
 
 def test_a_kept_connection_does_not_wait_for_acknowledgements() -> None:
