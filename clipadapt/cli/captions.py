@@ -49,8 +49,9 @@ def command(
     from clipadapt.deploy.gallery.write import write
     from clipadapt.errors import ConfigError
     from clipadapt.inputs import resolve
+    from clipadapt.places import default_folder
     from clipadapt.prompts import Prompts
-    from clipadapt.recognition.vectors import VectorCache, default_folder
+    from clipadapt.recognition.vectors import VectorCache
     from clipadapt.tagging.fitting import SURE
     from clipadapt.tagging.inputs import tag_inputs
     from clipadapt.tagging.tag import tag, uncertain

@@ -79,7 +79,7 @@ def prepare(
         int | None, typer.Option("--rows-per-shard", min=1, help="With --shards: items of a shard; default: 4096.")
     ] = None,
     shuffle: Annotated[
-        int | None, typer.Option("--shuffle", help="With --shards: seed of a random order; null: the source's.")
+        int | None, typer.Option("--shuffle", help="With --shards: seed of a random order; default: the source's.")
     ] = None,
     source: options.Source = None,
     model: Annotated[str | None, typer.Option("--model", help="MODEL whose preprocessing the pictures get.")] = None,
@@ -208,7 +208,8 @@ def audit(
     from clipadapt.audit.run import finish, start
     from clipadapt.errors import UsageError
     from clipadapt.inputs import resolve
-    from clipadapt.recognition.vectors import VectorCache, default_folder
+    from clipadapt.places import default_folder
+    from clipadapt.recognition.vectors import VectorCache
     from clipadapt.towers.load import load
 
     if answers is not None and not (split is share is seed is None and not attribute):

@@ -41,7 +41,8 @@ def command(
     from clipadapt.evaluation.results import PAGE
     from clipadapt.evaluation.suite import Suite
     from clipadapt.inputs import resolve, run_of
-    from clipadapt.recognition.vectors import VectorCache, default_folder
+    from clipadapt.places import default_folder
+    from clipadapt.recognition.vectors import VectorCache
     from clipadapt.towers.load import load
 
     loaded = Suite.load(suite)

@@ -66,8 +66,9 @@ def command(
     from clipadapt.atomic import refuse_unwritable
     from clipadapt.errors import ConfigError, UsageError
     from clipadapt.inputs import resolve
+    from clipadapt.places import default_folder
     from clipadapt.prompts import Prompts
-    from clipadapt.recognition.vectors import VectorCache, default_folder
+    from clipadapt.recognition.vectors import VectorCache
     from clipadapt.search.wishes import QUERIES
     from clipadapt.tagging.fitting import SURE, fit_tune
     from clipadapt.tagging.inputs import tag_inputs

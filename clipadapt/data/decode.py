@@ -66,9 +66,9 @@ def require_policy(policy: Mapping[str, Any], preprocess: PixelPolicy, where: st
     ]
     if differing:
         raise CatalogueError(
-            f"{where}: this prepared cache holds pictures for another model:{listing(differing)}"
-            "\nprepare one for this model (clipadapt data prepare SOURCE --model M), or name the originals: unset "
-            "data.prepared, or set data.source"
+            f"{where}: holds pictures that were resized for another model:{listing(differing)}"
+            "\nresize the originals for this one (clipadapt data prepare SOURCE --model M, with --out DIR for a cache, "
+            "with --shards DIR for a source), or name the originals: unset data.prepared, or set data.source"
         )
 
 

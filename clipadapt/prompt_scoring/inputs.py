@@ -15,10 +15,11 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import shared_products
 from clipadapt.errors import CatalogueError, ModelError, PromptError
 from clipadapt.inputs import Inputs, run_of
+from clipadapt.places import default_folder
 from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.lint import nearest
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.towers.encoder import Encoder
 from clipadapt.towers.load import load
 

@@ -26,7 +26,6 @@ from safetensors.numpy import save as save_tensors
 from clipadapt.atomic import atomic_write
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError, ModelError, StoreError
-from clipadapt.places import default_folder as default_folder
 from clipadapt.recognition.values import Encode, Wording, mixed, value_vectors
 from clipadapt.towers.encode import encode_catalogue, encode_texts_batched
 from clipadapt.towers.encoder import Encoder

@@ -16,7 +16,6 @@ from clipadapt.errors import TrainingError
 from clipadapt.prompts.fit import Context
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.checkpoints import Epoch
-from clipadapt.training.labels import Labels
 from clipadapt.training.objective import Objective
 
 LEARNED = 0.95
@@ -114,20 +113,15 @@ def cut_texts(encoder: TorchEncoder, objective: Objective) -> str | None:
     )
 
 
-def only_in_tune(splits: Splits, labels: Iterable[Labels], share: str | float) -> str | None:
+def only_in_tune(splits: Splits, config: Config) -> str | None:
     """What to do where all labelled items of a value are in tune, so that nothing is learned of it; None where there
     is no such value. With one label a value that is as many as the share that is set aside.
-
-    Args:
-        labels: of the trained attributes, over the training split.
-        share: data.splits.tune.
     """
-    lost = [
-        f"{one.attribute} {value}"
-        for one in labels
-        for value in splits.tune.counts(one.attribute)
-        if value not in one.values
-    ]
+    lost, share = [], config.data.splits.tune
+    for attribute in (one.name for one in splits.train.attributes):
+        if config.loss.attribute_weights.get(attribute, 1.0) > 0:
+            kept = splits.train.counts(attribute)
+            lost += [f"{attribute} {value}" for value in splits.tune.counts(attribute) if not kept.get(value)]
     if not lost:
         return None
     more = f" and {len(lost) - VALUES} more" if len(lost) > VALUES else ""

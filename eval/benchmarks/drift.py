@@ -26,7 +26,8 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.deploy.drift.measure import LEAST_CLUSTER, LEAST_EFFECT
 from clipadapt.keyed import generator
 from clipadapt.metrics.two_samples import Compared, Grouped, clusters, compare, jointly
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.places import default_folder
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.towers.encode import encode_catalogue
 from clipadapt.towers.encoder import Encoder
 from clipadapt.towers.load import load

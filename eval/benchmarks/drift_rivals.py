@@ -29,7 +29,8 @@ from machine import publish
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.keyed import generator
 from clipadapt.metrics.two_samples import Grouped, compare
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.places import default_folder
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.towers.load import load
 
 WORKER = Path(__file__).with_name("drift_rivals_worker.py")

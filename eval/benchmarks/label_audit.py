@@ -24,7 +24,8 @@ from clipadapt.audit.suspects import FOLDS, crossfit, suspects
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.data.garments.products import deal
 from clipadapt.data.garments.vocabulary import ATTRIBUTES
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.places import default_folder
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.towers.load import load
 
 PLANTED, FIRST = 0.08, 0.12

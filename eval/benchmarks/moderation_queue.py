@@ -18,7 +18,8 @@ from machine import publish
 
 from clipadapt import keyed
 from clipadapt.inputs import Inputs, resolve
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.places import default_folder
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.tagging.inputs import TagInputs, tag_inputs
 from clipadapt.tagging.predictions import truth_of
 from clipadapt.tagging.queue import Seconds, queue, spent, without_model

@@ -25,9 +25,10 @@ from clouds import draw
 from machine import publish
 
 from clipadapt.data.catalogue import Catalogue
+from clipadapt.places import default_folder
 from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer
 from clipadapt.prompts import Prompts
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.towers.encoder import Encoder
 from clipadapt.towers.load import load
 

@@ -20,10 +20,11 @@ from scipy import stats
 from clipadapt.config import Data
 from clipadapt.data.splits import load_splits
 from clipadapt.keyed import generator
+from clipadapt.places import default_folder
 from clipadapt.prompt_scoring.table import LabelledPictures, PromptScorer
 from clipadapt.prompt_scoring.weigh import Method, weigh
 from clipadapt.prompts import Prompts
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.towers.load import load
 
 ATTRIBUTES = ("Pattern", "Fabric", "Sleeve Length", "Neck", "Fit")

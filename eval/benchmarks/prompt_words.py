@@ -21,6 +21,7 @@ from clipadapt.config import Data
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import load_splits
 from clipadapt.metrics.intervals import Interval
+from clipadapt.places import default_folder
 from clipadapt.prompt_scoring.random_words import controls
 from clipadapt.prompt_scoring.table import (
     Ensemble,
@@ -35,7 +36,7 @@ from clipadapt.prompt_scoring.weigh import Method, weigh
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.weights import reweighed
 from clipadapt.prompts.wording import Text
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.towers.load import load
 
 ATTRIBUTES = ("Pattern", "Fabric", "Sleeve Length", "Neck", "Fit")

@@ -14,7 +14,8 @@ from machine import publish
 from clipadapt.evaluation.evaluate import evaluate
 from clipadapt.evaluation.suite import Suite
 from clipadapt.inputs import resolve
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.places import default_folder
+from clipadapt.recognition.vectors import VectorCache
 from clipadapt.statistics.rows import Row
 from clipadapt.towers.load import load
 

@@ -60,6 +60,19 @@ def test_p_is_a_rank_among_permutations_and_never_zero():
     assert result.permuted.shape == (99, 1) and result.score[0] > result.permuted.max()
 
 
+def test_permutations_that_give_the_same_two_samples_are_ties_in_a_narrow_cone_too():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        vectors = rng.standard_normal((12, 256)) + 3
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        grouped = Grouped.of(vectors.astype(np.float32), np.arange(12), np.repeat([0, 1], 6))
+        found = compare(grouped, permutations=999, rng=np.random.default_rng(seed))
+        drawn = np.random.default_rng(seed).permuted(np.repeat(grouped.group[:, None], 999, axis=1), axis=0)
+        kept = drawn == grouped.group[:, None]
+        same = int((kept.all(axis=0) | ~kept.any(axis=0)).sum())
+        assert found.p[0] >= (1 + same) / 1000 - 1e-9
+
+
 def test_no_drift_alarms_as_often_as_the_level_with_products_and_far_more_with_items():
     """Two windows, clustered products: any corrected p at 10% or below; the full benchmark has 1,000 reports."""
     alarms = {"products": 0, "items": 0}

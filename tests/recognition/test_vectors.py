@@ -5,8 +5,9 @@ import pytest
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import CatalogueError, ModelError
+from clipadapt.places import default_folder
 from clipadapt.prompts import Prompts
-from clipadapt.recognition.vectors import VectorCache, default_folder
+from clipadapt.recognition.vectors import VectorCache
 
 
 def test_pictures_are_encoded_once(good, validation, tmp_path: Path):

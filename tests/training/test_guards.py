@@ -13,7 +13,6 @@ from clipadapt.data.splits import Splits
 from clipadapt.errors import TrainingError
 from clipadapt.training import guards
 from clipadapt.training.checkpoints import Epoch
-from clipadapt.training.labels import labels_of
 
 
 def config(**sections) -> Config:
@@ -120,10 +119,11 @@ def test_a_value_with_all_its_labels_in_tune_is_named(tmp_path):
 
     def advice(*tune: int) -> str | None:
         parts = [whole.subset(np.setdiff1d(np.arange(7), tune)), whole, whole.subset(tune)]
-        labels = labels_of(parts[0], {"Pattern": 1.0, "note": 0.0})
-        return guards.only_in_tune(Splits(*parts), labels, 0.1)
+        return guards.only_in_tune(Splits(*parts), config(loss={"attribute_weights": {"note": 0.0}}))
 
     assert advice(0, 1, 5) is None, "another item of each is learned from, and an empty cell is no value"
     said = advice(0, 4, 6)
     assert said is not None and "Pattern Dyed, Pattern Washed, or change data.splits.tune (now 0.1)" in said
     assert "note" not in said, "nothing is taught about it"
+    said = advice(1, 3, 4, 5, 6)
+    assert said is not None and "Pattern Solid, Pattern Dyed, Pattern Washed," in said, "one value alone is left"
