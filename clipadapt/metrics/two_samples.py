@@ -7,9 +7,11 @@ Items of one product are alike, so products are the units: a kernel between prod
 their items, and products, not items, change places in the permutations; permuting items finds drift where there is
 none. Under the null, products are exchangeable over the reference and all new samples, and the p-values are exact.
 (They are nearly so where new products have fewer items than the reference's: their means spread a little more.)
-One test looks at two things. The squared discrepancy (MMD) sees what moves all items a little, such as another
-camera; `neighbourhoods` sees what moves a few of them far, such as a new category. Each is counted in standard
-deviations of its permutations, and the largest, permuted alike, is the score: one p, at the level that is asked for.
+One test looks at three things. The squared discrepancy (MMD) sees what moves all items a little, such as another
+camera. The distance of the means, in units of how much products differ in each direction (Hotelling's statistic), sees
+what is small beside the spread of the whole, such as new coats among garments of all colours. `neighbourhoods` sees
+what moves a few items far, such as a new category. Each is counted in standard deviations of its permutations, and the
+largest, permuted alike, is the score: one p, at the level that is asked for.
 Two effects say how large a drift is, and do not grow with the number of items as p-values fall, so that an alarm can
 ask for more than a small p: the unbiased discrepancy in units of the reference's own spread, and `clusters`, how far
 the neighbours of new products are new themselves. Both are about 0 without drift.
@@ -17,18 +19,23 @@ the neighbours of new products are new themselves. Both are about 0 without drif
 share a reference instead of assuming the worst, as Holm does. (The smallest p would do the same, but a few hundred
 permutations give it too few different values to alarm at 5% in a dozen windows.) The trade: memory of products x
 products; callers limit them. Measured alarms without drift and power: eval/benchmarks/drift.py.
-Source: Gretton et al., "A kernel two-sample test", J. Mach. Learn. Res. 13 (2012) 723-773; Westfall & Young,
-"Resampling-based multiple testing" (1993), for the largest statistic.
+Source: Gretton et al., "A kernel two-sample test", J. Mach. Learn. Res. 13 (2012) 723-773; Chen et al., "A regularized
+Hotelling's T2 test", J. Am. Stat. Assoc. 106 (2011) 1345-1360; Westfall & Young, "Resampling-based multiple testing"
+(1993), for the largest statistic.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float, Int, Shaped
 
 from clipadapt.metrics.neighbourhoods import apart, crowding, fullness, neighbourhoods
 
+_RIDGE = 0.03
+"""What is added to the variance in every direction before means are compared, as a part of the mean variance: those in
+which hardly anything varies would be noise else (eval/LOG.md)."""
 _BLOCK = 512
 """Items whose kernel with all others is held at once."""
 ROUNDING = 1e-4
@@ -43,6 +50,8 @@ class Grouped(NamedTuple):
 
     kernel: Float[np.ndarray, "products products"]
     """Zero on the diagonal: a product is not compared with itself."""
+    whitened: Float[np.ndarray, "products dim"]
+    """Each product's first item, in units of how much products differ in each direction."""
     near: Int[np.ndarray, "products size"]
     """The neighbourhood of each product's first item among those of all, nearest first."""
     group: Int[np.ndarray, " products"]
@@ -69,7 +78,8 @@ class Grouped(NamedTuple):
         order = np.argsort(place, kind="stable")
         sorted_vectors = vectors[order].astype(np.float32)
         starts = np.concatenate([[0], np.cumsum(np.bincount(place))[:-1]])
-        width = _median_distance(sorted_vectors[starts])
+        first = sorted_vectors[starts]
+        width = _median_distance(first)
         sizes = np.bincount(place).astype(np.float32)
         rows = []
         for start in range(0, len(names), _BLOCK):
@@ -83,7 +93,7 @@ class Grouped(NamedTuple):
             rows.append(summed / (sizes[start:stop, None] * sizes))
         matrix = np.concatenate(rows)
         np.fill_diagonal(matrix, 0)
-        return cls(matrix, neighbourhoods(sorted_vectors[starts]), group, names)
+        return cls(matrix, _whitened(first), neighbourhoods(first), group, names)
 
 
 class Compared(NamedTuple):
@@ -112,8 +122,9 @@ def compare(grouped: Grouped, *, permutations: int, rng: np.random.Generator) ->
     each = _COLUMNS // len(sizes) + 1
     parts = [grouped.group[:, None], *(labels[:, at : at + each] for at in range(0, permutations, each))]
     discrepancies = np.concatenate([_discrepancies(grouped.kernel, part, sizes) for part in parts])
+    shifts = np.concatenate([_shifts(grouped.whitened, part, sizes) for part in parts])
     crowded = np.concatenate([crowding(grouped.near, part, sizes) for part in parts])
-    every = _standardised(np.concatenate([discrepancies[:, :, None], crowded], axis=2))
+    every = _standardised(np.concatenate([discrepancies[:, :, None], shifts[:, :, None], crowded], axis=2))
     scores = _standardised(every.max(axis=2))
     p = (scores >= scores[:1] - ROUNDING).mean(axis=0)
     own = grouped.group == 0
@@ -162,6 +173,24 @@ def _discrepancies(
     within = np.einsum("ndg,ndg->dg", member, sums, dtype=np.float64) / (sizes * (sizes - 1))
     across = np.einsum("nd,ndg->dg", member[:, :, 0], sums, dtype=np.float64) / (sizes[0] * sizes)
     return within[:, 1:] + within[:, :1] - 2 * across[:, 1:]
+
+
+def _shifts(
+    whitened: Float[np.ndarray, "n dim"], labels: Int[np.ndarray, "n draws"], sizes: Float[np.ndarray, " groups"]
+) -> Float[np.ndarray, "draws samples"]:
+    """Squared distance of the mean of each sample to that of sample 0, for each labelling."""
+    groups = len(sizes)
+    member = (labels[:, :, None] == np.arange(groups)).astype(np.float32).reshape(len(labels), -1)
+    means = (whitened.T @ member).reshape(whitened.shape[1], -1, groups) / sizes
+    return ((means[:, :, 1:] - means[:, :, :1]) ** 2).sum(axis=0)
+
+
+def _whitened(vectors: Float[np.ndarray, "products dim"]) -> Float[np.ndarray, "products dim"]:
+    centred = (vectors - vectors.mean(axis=0)).astype(np.float64)
+    covariance = centred.T @ centred / len(centred)
+    ridge = _RIDGE * float(np.trace(covariance)) / len(covariance)
+    factor = np.linalg.cholesky(covariance + max(ridge, 1e-12) * np.eye(len(covariance)))
+    return scipy.linalg.solve_triangular(factor, centred.T, lower=True).T.astype(np.float32)
 
 
 def _standardised(statistics: Float[np.ndarray, "draws ..."]) -> Float[np.ndarray, "draws ..."]:

@@ -7,20 +7,22 @@
    with items permuted instead of products, on a part of the reports.
 2. Power: 500 new items of as many products against 2,000; a tenth of them of a category that the reference lacks; or
    all of them under another white balance, or blurred. "power" is of p by itself, "power_discrepancy" of the
-   discrepancy without neighbourhoods, and "power_report" of an alarm, least sizes and all, in a report of 13 windows
-   whose other 12 are the three segments of 1.
+   kernel discrepancy alone, and "power_report" of an alarm, least sizes and all, in a report of 13 windows whose other
+   12 are the three segments of 1. "alike" is no drift: 500 of 2,500 that are all of one population.
+Shares have 95% intervals (Clopper and Pearson). Tries draw from the same products, so those of power are too narrow.
 An item of a product is one of its own pictures' vectors, with a little noise where it has too few.
 """
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from machine import publish
 from PIL import Image, ImageEnhance, ImageFilter
+from scipy.stats import binomtest
 
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.deploy.drift.measure import LEAST_CLUSTER, LEAST_EFFECT
@@ -86,15 +88,16 @@ def main() -> None:
     reports, permutations = arguments.reports, arguments.permutations
     alarms = [alarm(population, seed, permutations, by_item=False) for seed in range(reports)]
     by_item = [alarm(population, seed, permutations, by_item=True) for seed in range(max(reports // 10, 1))]
-    power = {f"a tenth of {new}": found(population, arguments.tries, permutations, new=new) for new in arguments.new}
+    power = {"alike": found(population, arguments.tries, permutations)}
+    power |= {f"a tenth of {new}": found(population, arguments.tries, permutations, new=new) for new in arguments.new}
     power |= {
         name: found(population, arguments.tries, permutations, other=altered(encoder, catalogues[1], look))
         for name, look in ({} if arguments.no_looks else LOOKS).items()
     }
     headline = {
         "reports": reports,
-        "false_alarms": round(float(np.mean(alarms)), 4),
-        "false_alarms_permuting_items": round(float(np.mean(by_item)), 4),
+        "false_alarms": share(alarms),
+        "false_alarms_permuting_items": share(by_item),
         "power": {name: one["power"] for name, one in power.items()},
         "power_report": {name: one["power_report"] for name, one in power.items()},
     }
@@ -153,7 +156,8 @@ def found(
         units = np.array([f"{at} {name}" for at, name in enumerate(names)])
         grouped = Grouped.of(vectors, units, groups)
         result = compare(grouped, permutations=permutations, rng=rng)
-        alone = compare(grouped._replace(near=grouped.near[:, :0]), permutations=permutations, rng=rng)
+        nothing = {"near": grouped.near[:, :0], "whitened": np.zeros((len(names), 1))}
+        alone = compare(grouped._replace(**nothing), permutations=permutations, rng=rng)
         corrected = jointly([result, *calm(population, seed, permutations)])[0][0]
         large = result.effect[0] >= LEAST_EFFECT or clusters(grouped)[0] >= LEAST_CLUSTER
         every.append(
@@ -165,8 +169,15 @@ def found(
                 "cluster": clusters(grouped)[0],
             }
         )
-    means = {name: round(float(np.mean([one[name] for one in every])), 5) for name in every[0]}
-    return {**means, "items": live}
+    sizes = {name: round(float(np.mean([one[name] for one in every])), 5) for name in ("effect", "cluster")}
+    shares = {name: share([one[name] for one in every]) for name in every[0] if name not in sizes}
+    return {**shares, **sizes, "items": live, "tries": tries}
+
+
+def share(alarms: Sequence[bool]) -> dict[str, float]:
+    """How often, with its interval."""
+    found = binomtest(int(np.sum(alarms)), len(alarms)).proportion_ci()
+    return {"mean": round(float(np.mean(alarms)), 4), "low": round(found.low, 4), "high": round(found.high, 4)}
 
 
 def warm(picture: Image.Image) -> Image.Image:

@@ -12,6 +12,10 @@ def unit(rng: np.random.Generator, items: int, dim: int = 8, shift: float = 0.0)
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
+def normed(points: np.ndarray) -> np.ndarray:
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+
+
 def clustered(rng: np.random.Generator, products: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(vectors, product names, groups): products[g] products in group g, of 1 to 6 items that are much alike."""
     vectors, names, groups = [], [], []
@@ -97,6 +101,29 @@ def test_new_products_of_fewer_items_than_the_reference_has_are_no_drift():
         grouped = Grouped.of(vectors.astype(np.float32), np.repeat(np.arange(260), counts), groups)
         alarms += compare(grouped, permutations=99, rng=rng).p[0] <= 0.05
     assert alarms <= 8
+
+
+def test_a_small_shift_is_found_along_a_direction_in_which_products_differ_little():
+    """The kernel sees two directions of a hundred times the variance of the others, and hardly the third."""
+    rng = np.random.default_rng(3)
+    hits, plain = 0, 0
+    spread = np.array([1.0, 1.0, *[0.1] * 14])
+    for _ in range(10):
+        points = rng.standard_normal((600, 16)) * spread + np.eye(16)[15]
+        points[480:, 2] += 0.1 * 0.7
+        grouped = Grouped.of(normed(points), np.arange(600), np.repeat([0, 1], [480, 120]))
+        hits += compare(grouped, permutations=99, rng=rng).p[0] <= 0.05
+        plain += compare(grouped._replace(whitened=np.zeros((600, 1))), permutations=99, rng=rng).p[0] <= 0.05
+    assert hits >= 9 and plain <= 4
+
+
+def test_whitened_vectors_have_the_variance_of_noise_in_no_direction_more_than_one():
+    points = np.random.default_rng(0).standard_normal((400, 5)) * [1, 0.3, 0.1, 0.01, 1e-6] + [3, 0, 0, 0, 0]
+    whitened = Grouped.of(normed(points), np.arange(400), np.repeat([0, 1], 200)).whitened
+    variance = np.linalg.eigvalsh(np.cov(whitened, rowvar=False))[::-1]
+    vectors = normed(points)
+    own = np.linalg.eigvalsh(np.cov(vectors, rowvar=False, bias=True))[::-1]
+    assert variance == pytest.approx(own / (own + 0.03 * own.mean()), rel=0.01, abs=1e-6)
 
 
 def test_a_tenth_of_new_products_in_one_place_is_found_where_the_mean_hardly_moves():
