@@ -113,7 +113,8 @@ def tuned(now: Version, target: Target, factories: Sequence[str] | None, seed: i
     for inside in order:
         shard = now.shards[inside]
         share = len(shard.items) / max(len(now.items), 1)
-        own = target if target.memory_mb is None else target.model_copy(update={"memory_mb": target.memory_mb * share})
+        most = target.memory_mb if share else None  # of a file without vectors the head alone is more than no share
+        own = target.model_copy(update={"memory_mb": most and most * share})
         with _naming(list(now.shards).index(inside), len(now.shards)):
             chosen, points = choose(_live_vectors(shard), own, shard.texts, factories, seed)
         factories = [chosen.factory]

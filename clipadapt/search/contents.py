@@ -230,7 +230,12 @@ def unit_lengths(vectors: Float[Matrix, "rows dim"], items: Items) -> Float[np.n
 
 def scaled(vectors: Float[Matrix, "rows dim"], lengths: Float[np.ndarray, " rows"] | None) -> Float[Matrix, "rows dim"]:
     """Vectors divided by their lengths; themselves where there is nothing to divide by."""
-    return vectors if lengths is None else (np.asarray(vectors, np.float32) / lengths[:, None]).astype(np.float32)
+    if lengths is None:
+        return vectors
+    found = np.empty(vectors.shape, np.float32)
+    for start, part in blocks(vectors):
+        found[start : start + len(part)] = part / lengths[start : start + len(part), None]
+    return found
 
 
 def _save(file: Path, array: np.ndarray) -> None:

@@ -403,6 +403,14 @@ def test_tuning_gives_every_shard_one_factory(tmp_path, vectors_of, monkeypatch)
     index.rebuild_due()
 
 
+def test_a_shard_without_items_is_tuned_with_the_others(tmp_path):
+    index = Index.build(made(list(range(3)), 0), tmp_path / "i", shards=8)
+    index.tune(Target(recall=0.5, memory_mb=1), ["Flat"])
+    assert len(index) == 3 and index.meta.shard_count == 8
+    with pytest.raises(UsageError, match=r"shard \d of 8: no factory reaches the target:\n.*MB in memory over"):
+        index.tune(Target(recall=0.5, memory_mb=1e-6), ["Flat"])
+
+
 def test_a_due_rebuild_names_the_shard(tmp_path, vectors_of):
     index = Index.build(vectors_of(300), tmp_path / "i", shards=2)
     gone = [item for item in index.ids() if shards_of([item], 2)[0] == 1][:100]
