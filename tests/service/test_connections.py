@@ -26,7 +26,9 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
 def port() -> Iterator[int]:
     """Of a server that answers every request."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(answer, http=heads_within(SECONDS), log_level="error", lifespan="off")
+    config = uvicorn.Config(  # so patient between requests that nothing else ends a connection
+        answer, http=heads_within(SECONDS), log_level="error", lifespan="off", timeout_keep_alive=60
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
