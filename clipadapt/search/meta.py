@@ -169,7 +169,8 @@ class Meta(_Part):
 
     def to_json(self) -> str:
         """The file's text; search parameters and points by name, not by place."""
-        content = self.model_dump(mode="json") | {"schema_version": self._form()}
+        content = self.model_dump(mode="json")
+        content["schema_version"] = self._form()
         if self.shards is None:
             del content["shards"]  # which a clipadapt from before does not know
         parts = self.shards.parts if self.shards is not None else []
