@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--category", required=True, help="column whose values are categories")
     parser.add_argument("--new", action="append", required=True, help="a category that comes new; may be repeated")
     parser.add_argument("--reports", type=int, default=1000)
+    parser.add_argument("--others", type=int, default=50, help="reports with items as the units")
     parser.add_argument("--tries", type=int, default=100, help="of each kind of drift")
     parser.add_argument("--permutations", type=int, default=199)
     parser.add_argument("--no-looks", action="store_true", help="new categories alone; no picture is encoded anew")
@@ -87,7 +88,7 @@ def main() -> None:
     population = Population(catalogues, vectors, arguments.category)
     reports, permutations = arguments.reports, arguments.permutations
     alarms = [alarm(population, seed, permutations, by_item=False) for seed in range(reports)]
-    by_item = [alarm(population, seed, permutations, by_item=True) for seed in range(max(reports // 10, 1))]
+    by_item = [alarm(population, seed, permutations, by_item=True) for seed in range(arguments.others)]
     power = {"alike": found(population, arguments.tries, permutations)}
     power |= {f"a tenth of {new}": found(population, arguments.tries, permutations, new=new) for new in arguments.new}
     power |= {
@@ -96,6 +97,7 @@ def main() -> None:
     }
     headline = {
         "reports": reports,
+        "others": arguments.others,
         "false_alarms": share(alarms),
         "false_alarms_permuting_items": share(by_item),
         "power": {name: one["power"] for name, one in power.items()},

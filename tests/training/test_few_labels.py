@@ -173,16 +173,7 @@ def called(
     (tmp_path / "ours.yaml").write_text(ours.to_yaml())
 
     def call(*arguments: str) -> dict[str, Any]:
-        fixed = [
-            "--config",
-            str(tmp_path / "ours.yaml"),
-            "--out",
-            str(tmp_path / "kept"),
-            "--passes",
-            "40",
-            "--views",
-            "2",
-        ]
+        fixed = ["--config", str(tmp_path / "ours.yaml"), "--out", str(tmp_path / "kept"), "--passes", "40"]
         monkeypatch.setattr(sys, "argv", ["few_labels", *fixed, "--views", "2", *arguments])
         modules["few_labels"].main()
         return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
