@@ -14,8 +14,12 @@ An item of a product is one of its own pictures' vectors, with a little noise wh
 """
 
 import argparse
+import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +82,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=100, help="of each kind of drift")
     parser.add_argument("--permutations", type=int, default=199)
     parser.add_argument("--no-looks", action="store_true", help="new categories alone; no picture is encoded anew")
+    parser.add_argument("--keep", type=Path, help="folder of answers, from which a broken-off run goes on")
     parser.add_argument("--name", default="drift", help="of the file in eval/results")
     arguments = parser.parse_args()
     started = time.perf_counter()
@@ -87,14 +92,18 @@ def main() -> None:
     vectors = np.concatenate([cache.pictures(encoder, one) for one in catalogues])
     population = Population(catalogues, vectors, arguments.category)
     reports, permutations = arguments.reports, arguments.permutations
-    alarms = [alarm(population, seed, permutations, by_item=False) for seed in range(reports)]
-    by_item = [alarm(population, seed, permutations, by_item=True) for seed in range(arguments.others)]
-    power = {"alike": found(population, arguments.tries, permutations)}
-    power |= {f"a tenth of {new}": found(population, arguments.tries, permutations, new=new) for new in arguments.new}
-    power |= {
-        name: found(population, arguments.tries, permutations, other=altered(encoder, catalogues[1], look))
-        for name, look in ({} if arguments.no_looks else LOOKS).items()
-    }
+    each = partial(answered, arguments.keep or Path(tempfile.mkdtemp()))
+    alarms = each("no drift", reports, lambda seed: alarm(population, seed, permutations, by_item=False))
+    by_item = each("by item", arguments.others, lambda seed: alarm(population, seed, permutations, by_item=True))
+    drifts: dict[str, dict[str, Any]] = {"alike": {}, **{f"a tenth of {new}": {"new": new} for new in arguments.new}}
+    looks = {} if arguments.no_looks else LOOKS
+    drifts |= {name: {"other": altered(encoder, catalogues[1], look)} for name, look in looks.items()}
+    power = {}
+    for name, drift in drifts.items():
+        tries = each(name, arguments.tries, lambda seed, drift=drift: found(population, seed, permutations, **drift))
+        shares = {key: share([one[key] for one in tries]) for key in ("power", "power_discrepancy", "power_report")}
+        sizes = {key: round(float(np.mean([one[key] for one in tries])), 5) for key in ("effect", "cluster")}
+        power[name] = {**shares, **sizes, "items": tries[0]["items"], "tries": arguments.tries}
     headline = {
         "reports": reports,
         "others": arguments.others,
@@ -114,7 +123,7 @@ def main() -> None:
 def alarm(population: Population, seed: int, permutations: int, *, by_item: bool) -> bool:
     """Whether a report without drift alarms."""
     cells = calm(population, seed, permutations, by_item=by_item)
-    return min(one.min() for one in jointly(cells)) <= LEVEL
+    return bool(min(one.min() for one in jointly(cells)) <= LEVEL)
 
 
 def calm(population: Population, seed: int, permutations: int, *, by_item: bool = False) -> list[Compared]:
@@ -139,41 +148,48 @@ def segment(
 
 
 def found(
-    population: Population, tries: int, permutations: int, *, new: str | None = None,
+    population: Population, seed: int, permutations: int, *, new: str | None = None,
     other: Callable[[np.ndarray], Float[np.ndarray, "n dim"]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """How often 500 new items are told from 2,000; fewer where the population is smaller, in the same proportion."""
+    """Whether 500 new items are told from 2,000; fewer where the population is smaller, in the same proportion."""
     live = min(500, len(population.names) // 6)
-    every = []
-    for seed in range(tries):
-        rng = generator(seed, "drift", new or "")
-        usual = rng.permutation(population.names[population.kinds != new])
-        fresh = rng.permutation(population.names[population.kinds == new])[: live // 10 if new is not None else 0]
-        names = np.concatenate([usual[: 4 * live], fresh, usual[4 * live : 5 * live - len(fresh)]])
-        vectors = population.items(names, np.ones(len(names), np.int64), rng)
-        if other is not None:
-            changed = other(rng.permutation(1 << 20))[:live]
-            vectors, names = np.concatenate([vectors[: 4 * live], changed]), names[: 4 * live + len(changed)]
-        groups = (np.arange(len(names)) >= 4 * live).astype(np.int64)
-        units = np.array([f"{at} {name}" for at, name in enumerate(names)])
-        grouped = Grouped.of(vectors, units, groups)
-        result = compare(grouped, permutations=permutations, rng=rng)
-        nothing = {"near": grouped.near[:, :0], "whitened": np.zeros((len(names), 1))}
-        alone = compare(grouped._replace(**nothing), permutations=permutations, rng=rng)
-        corrected = jointly([result, *calm(population, seed, permutations)])[0][0]
-        large = result.effect[0] >= LEAST_EFFECT or clusters(grouped)[0] >= LEAST_CLUSTER
-        every.append(
-            {
-                "power": result.p[0] <= LEVEL,
-                "power_discrepancy": alone.p[0] <= LEVEL,
-                "power_report": corrected <= LEVEL and large,
-                "effect": result.effect[0],
-                "cluster": clusters(grouped)[0],
-            }
-        )
-    sizes = {name: round(float(np.mean([one[name] for one in every])), 5) for name in ("effect", "cluster")}
-    shares = {name: share([one[name] for one in every]) for name in every[0] if name not in sizes}
-    return {**shares, **sizes, "items": live, "tries": tries}
+    rng = generator(seed, "drift", new or "")
+    usual = rng.permutation(population.names[population.kinds != new])
+    fresh = rng.permutation(population.names[population.kinds == new])[: live // 10 if new is not None else 0]
+    names = np.concatenate([usual[: 4 * live], fresh, usual[4 * live : 5 * live - len(fresh)]])
+    vectors = population.items(names, np.ones(len(names), np.int64), rng)
+    if other is not None:
+        changed = other(rng.permutation(1 << 20))[:live]
+        vectors, names = np.concatenate([vectors[: 4 * live], changed]), names[: 4 * live + len(changed)]
+    groups = (np.arange(len(names)) >= 4 * live).astype(np.int64)
+    units = np.array([f"{at} {name}" for at, name in enumerate(names)])
+    grouped = Grouped.of(vectors, units, groups)
+    result = compare(grouped, permutations=permutations, rng=rng)
+    nothing = {"near": grouped.near[:, :0], "whitened": np.zeros((len(names), 1))}
+    alone = compare(grouped._replace(**nothing), permutations=permutations, rng=rng)
+    corrected = jointly([result, *calm(population, seed, permutations)])[0][0]
+    effect, cluster = float(result.effect[0]), float(clusters(grouped)[0])
+    return {
+        "power": bool(result.p[0] <= LEVEL),
+        "power_discrepancy": bool(alone.p[0] <= LEVEL),
+        "power_report": bool(corrected <= LEVEL and (effect >= LEAST_EFFECT or cluster >= LEAST_CLUSTER)),
+        "effect": effect,
+        "cluster": cluster,
+        "items": live,
+    }
+
+
+def answered(folder: Path, name: str, count: int, one: Callable[[int], Any]) -> list[Any]:
+    """The answer of each seed; those that lie in the folder are read, the others made and written there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.jsonl").open("a+", encoding="utf-8") as file:
+        file.seek(0)
+        answers = [json.loads(line) for line in file][:count]
+        for seed in range(len(answers), count):
+            answers.append(one(seed))
+            file.write(json.dumps(answers[-1]) + "\n")
+            file.flush()
+    return answers
 
 
 def share(alarms: Sequence[bool]) -> dict[str, float]:
