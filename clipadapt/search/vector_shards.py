@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
 import numpy as np
 from jaxtyping import Float
 
-from clipadapt.atomic import atomic_write, sha256_file
+from clipadapt.atomic import Guard, atomic_write, sha256_file
 from clipadapt.errors import StoreError, UsageError, listing
 from clipadapt.manifest import Entry, share
 from clipadapt.search.vector_parts import Form, encoded
@@ -64,10 +65,15 @@ class Shards:
             UsageError: what is there is of another job.
             StoreError: the disk refuses.
         """
-        if (self.folder / PLAN).exists():
-            refuse_other(self.plan, self.folder, self.folder / PLAN)
-        else:
-            atomic_write(self.folder / PLAN, json.dumps(dict(self.plan), indent=1))
+        file = self.folder / PLAN
+        if not file.exists():
+            with Guard(file):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with filelock.FileLock(self.folder / "lock"):  # of two jobs that begin at once one is refused
+                    if not file.exists():
+                        atomic_write(file, json.dumps(dict(self.plan), indent=1))
+                        return
+        refuse_other(self.plan, self.folder, file)
 
     def __len__(self) -> int:
         return -(-self._pictures // self._size)

@@ -2,6 +2,7 @@ import errno
 import json
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from failing_disk import FailingDisk
 
 from clipadapt.data.catalogue import Attribute, Catalogue
 from clipadapt.errors import CatalogueError, ModelError, StoreError, UsageError
-from clipadapt.search import embed_output
+from clipadapt.search import embed_output, vector_shards
 from clipadapt.search.embed import Part, embed, embed_part, embed_pictures
 from clipadapt.search.index import Index
 from clipadapt.search.vector_parts import Form
@@ -236,6 +237,31 @@ def test_parts_of_another_job_are_refused(painter, catalogue, tmp_path):
     embed_part(painter(), catalogue, tmp_path / "out", Part(1, 2), shard=2)
     with pytest.raises(UsageError, match=r"out\.partial: holds vectors of another job \(image_space 'colours'"):
         embed_part(painter("others"), catalogue, tmp_path / "out", Part(2, 2), shard=2)
+
+
+def test_of_two_jobs_that_begin_at_once_in_one_folder_one_is_refused(painter, catalogue, tmp_path, monkeypatch):
+    mine, other = (embed_output.shards_of(painter(name), catalogue, tmp_path / "out", 2, Form()) for name in "ab")
+    real, said = vector_shards.atomic_write, []
+
+    def begin() -> None:
+        try:
+            other.begin()
+        except UsageError as error:
+            said.append(str(error))
+
+    beside = threading.Thread(target=begin)
+
+    def meanwhile(path, data) -> None:
+        monkeypatch.setattr(vector_shards, "atomic_write", real)
+        beside.start()
+        beside.join(0.5)
+        real(path, data)
+
+    monkeypatch.setattr(vector_shards, "atomic_write", meanwhile)
+    mine.begin()
+    beside.join()
+    mine.begin()
+    assert len(said) == 1 and "holds vectors of another job (image_space 'a', not 'b')" in said[0]
 
 
 def test_a_part_under_a_launcher_is_refused(painter, catalogue, tmp_path, monkeypatch):
