@@ -44,27 +44,27 @@ def write(index: Any, path: Path, rows: Rows | None = None) -> None:
         OSError: the disk refuses.
     """
     with path.open("wb") as file:
-        end = _Held(file.write, _COUNT + _K_FACTOR if rows is not None else 0)
-        _through_python(index, end.put)
+        written = _AllButEnd(file.write, _COUNT + _K_FACTOR if rows is not None else 0)
+        _through_python(index, written.put)
         if rows is not None:
-            assert int.from_bytes(end.held[:_COUNT], "little") == 0, "the exact vectors are there already"
+            assert int.from_bytes(written.end[:_COUNT], "little") == 0, "the exact vectors are there already"
             file.write((2 * len(rows) * rows.shape[1]).to_bytes(_COUNT, "little"))
             for start in range(0, len(rows), BLOCK):
                 file.write(np.ascontiguousarray(rows[start : start + BLOCK], "<f2").data)
                 release(rows)
-            file.write(end.held[_COUNT:])
+            file.write(written.end[_COUNT:])
 
 
-class _Held:
+class _AllButEnd:
     """Passes bytes on, but for the last few."""
 
     def __init__(self, pass_on: Callable[[bytes], int], last: int) -> None:
-        self.held, self._pass_on, self._last = b"", pass_on, last
+        self.end, self._pass_on, self._last = b"", pass_on, last
 
     def put(self, content: bytes) -> int:
-        whole = self.held + content
+        whole = self.end + content
         ready = max(len(whole) - self._last, 0)
-        self.held = whole[ready:]
+        self.end = whole[ready:]
         self._pass_on(whole[:ready])
         return len(content)
 

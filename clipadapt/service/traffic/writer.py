@@ -6,9 +6,9 @@
 
 Records wait in a queue of limited length. One thread hands them to the system twenty times a second, after which a
 kill -9 loses none of them; the other has them flushed to the disk four times a second, which is what a power cut asks
-for, and may take as long as the disk likes: the first does not wait for it. When the disk is full or away, records
-wait for the next try, the newest are dropped once the queue is full, and `fault` says so until a try succeeds. Nothing
-here knows what a record means.
+for, and may take as long as the disk likes: the first waits for it only where a part is full, or of yesterday, and the
+next one begins. When the disk is full or away, records wait for the next try, the newest are dropped once the queue is
+full, and `fault` says so until a try succeeds. Nothing here knows what a record means.
 """
 
 import collections
