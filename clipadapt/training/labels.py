@@ -40,8 +40,9 @@ class Labels:
         """Share of the items that have a label."""
         items = int(self.known.sum())
         frequency = torch.tensor([counts[value] for value in self.values])
-        self._multi = attribute.kind == "multi"
-        if self._multi:
+        self.exclusive = attribute.kind != "multi"
+        """Whether an item has one value at most."""
+        if not self.exclusive:
             cells = np.zeros((len(sets), len(self.values)), dtype=bool)
             for item, held in enumerate(sets):
                 cells[item, [at[value] for value in held]] = True
@@ -67,7 +68,7 @@ class Labels:
         """The summed loss of a batch and the number of labelled items in it."""
         prior = self._prior.to(image.device) if tau else None
         target, known = self.target(items), _beside(self, "known", items)[items]
-        if self._multi:
+        if not self.exclusive:
             share = target.float() if mix is None else mix.blend(target.float())
             known = known if mix is None else known & known[mix.partner]
             # Cosines of CLIP are all positive: "yes" begins above their mean, not above 0.
@@ -92,7 +93,7 @@ class Labels:
         `items` may go on beyond the batch, with vectors that were made earlier; a mixed batch may not.
         """
         target, known = self.target(items), _beside(self, "known", items)[items]
-        if not self._multi:
+        if self.exclusive:
             rows = torch.zeros(len(target), len(self.values), device=image.device)
             rows[known, target[known]] = 1.0
             target = rows

@@ -93,17 +93,25 @@ def _candidates(values: tuple[str, ...], known: Known, held: Known) -> Iterator[
         )
         for strength in STRENGTHS:
             model.set_params(C=strength)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                # Few labels a value are no sign of a regression problem, for which sklearn takes them.
-                warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
-                model.fit(features, known.labels)
-            weight, bias = model.coef_, model.intercept_
-            if len(values) == 2:  # one row, of the second value against the first
-                weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+            weight, bias = fitted(model, features, known.labels)
             weight = weight / spread
             linear = Linear(values, weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
             yield _Candidate(_score(linear, held), strength, balanced, linear)
+
+
+def fitted(
+    model: LogisticRegression, features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, "v d"], Float[np.ndarray, " v"]]:
+    """Weight and bias of each value, two or more, by a regression that need not be quite done."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # Few labels a value are no sign of a regression problem, for which sklearn takes them.
+        warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
+        model.fit(features, labels)
+    weight, bias = model.coef_, np.atleast_1d(model.intercept_)
+    if len(weight) == 1:  # one row, of the second value against the first
+        weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    return weight, bias
 
 
 def _score(linear: Linear, held: Known) -> float:

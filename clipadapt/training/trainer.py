@@ -236,7 +236,7 @@ class _Training:
 
         A linear head starts from the probe on the model as it is, which is kept as the first that may be chosen.
         """
-        if advice := guards.only_in_tune(self.splits, self.config):
+        for advice in guards.of_labels(self.splits, self.objective, self.config):
             self.say(advice)
             self.run.log(progress.step, advice=advice)
         if self.head is not None:

@@ -2,8 +2,9 @@
 
 For each attribute one free unit vector per value is fitted in both directions: which value has this picture
 (logit-adjusted cross-entropy over the values) and which pictures have this value (cross-entropy over the labelled
-items). It is a linear probe in the form of the model itself: cosines, no bias. The text warm-up leads the values' texts
-to them, they recognise beside texts, and in the training of both towers they are parameters like others.
+items). It is a linear probe in the form of the model itself: cosines, no bias; of few labels a penalised one is written
+so (probe_vectors.py). The text warm-up leads the values' texts to them, they recognise beside texts, and in the
+training of both towers they are parameters like others.
 
 How much of them goes into a mixture with texts is chosen per attribute on tune, by a smooth figure: the mean of
 balanced likelihood and value-wise average precision moves with every item, where accuracy over a handful of rare items
@@ -24,6 +25,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.losses.prefixes import prefix
 from clipadapt.towers.value_vectors import Cloud, Learned, ValueVectors
 from clipadapt.training.labels import Labels
+from clipadapt.training.probe_vectors import few, probe_vectors
 
 STEPS = 100
 RATE = 0.01
@@ -46,7 +48,8 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Parts of training's factor on cosines that a mixture is judged at: it is flatter than what it is mixed from."""
 GROUPS = 10
-"""Parts of tune, by product, of which each is left out once to see how far a difference of figures is to be trusted."""
+"""Parts of tune, by product, of which each is left out once to see how far a difference of figures is to be trusted;
+with fewer labelled products nothing is chosen."""
 
 
 class ValueTable(nn.Module):
@@ -99,7 +102,8 @@ def learn(
     again: bool = False,
     dims: Sequence[int] = (),
 ) -> dict[str, Float[Tensor, "v d"]]:
-    """Attribute -> unit vector of each of its values, fitted over all items at once.
+    """Attribute -> unit vector of each of its values, fitted over all items at once; of exclusive attributes with few
+    labels by `probe_vectors`, unless first dimensions are to do by themselves.
 
     Where items x values would not fit in memory, each step takes another share of the items. Time grows with both.
 
@@ -120,10 +124,15 @@ def learn(
     learned = {}
     for attribute in labels:
         spread = NOISE * torch.randn(len(attribute.values), pictures.shape[1], generator=draws)
+        items = attribute.known.nonzero().squeeze(1).to(pictures.device)
+        if attribute.exclusive and len(lengths) == 1 and few(len(items), len(attribute.values)):
+            target = attribute.target(torch.arange(len(pictures)))
+            vectors = probe_vectors(pictures.float().cpu().numpy(), target.numpy(), spread[0].numpy())
+            learned[attribute.attribute] = torch.from_numpy(vectors).to(pictures)
+            continue
         free = (pictures.mean(0) + spread.to(pictures)).requires_grad_()
         optimizer = torch.optim.Adam([free], lr=rate)
         size = max(ITEMS, LOGITS // len(attribute.values))
-        items = attribute.known.nonzero().squeeze(1).to(pictures.device)
         for _ in range(steps):
             some = items
             if len(items) > size:
@@ -151,10 +160,12 @@ def choose_weights(
     *,
     scale: float,
 ) -> dict[str, float]:
-    """Attribute -> share of value vectors in its mixture, by `smooth_figure` on tune; 0.5 where tune has no label.
+    """Attribute -> share of value vectors in its mixture, by `smooth_figure` on tune.
 
     The largest share within one standard error of the best: text comes in where tune says so clearly, for a few hundred
     items prefer now this share and now that one. The error is that of the difference, by a jackknife over products.
+    Fewer labelled products than GROUPS say nothing clearly: the vectors alone, which recognise more than any mixture
+    with texts from the first label a value on (eval/LOG.md, "Few labels").
     Source: the one-standard-error rule of Breiman et al., "Classification and Regression Trees" (1984), 3.4.3.
 
     Args:
@@ -166,8 +177,8 @@ def choose_weights(
         place = {value: row for row, value in enumerate(one.values)}
         sets = [[place[value] for value in sorted(had) if value in place] for had in tune.value_sets(name)]
         rows = np.array([row for row, had in enumerate(sets) if had], np.int64)
-        if not len(rows):
-            chosen[name] = 0.5
+        if len({tune.products[int(row)] for row in rows}) < GROUPS:
+            chosen[name] = WEIGHTS[-1]
             continue
         has = np.zeros((len(rows), len(one.values)), bool)
         for row, item in enumerate(rows):
@@ -178,7 +189,7 @@ def choose_weights(
         best = int(np.argmax(figures))
         chosen[name] = WEIGHTS[best]
         parts = _without_a_group([tune.products[int(row)] for row in rows])
-        if best < len(WEIGHTS) - 1 and len(parts) > 1:
+        if best < len(WEIGHTS) - 1:
             left_out = [
                 [smooth_figure(some[part], has[part], scales=scales) for some in cosines[best:]] for part in parts
             ]

@@ -19,7 +19,7 @@ part can be run at a time; every call tabulates whatever is there.
     linear_probe     logistic regression on frozen vectors, C and balancing chosen on tune (training/probe.py)
     linear_probe_fixed   the same at its defaults
     tip_adapter_f    tip_adapter.py, alpha and beta chosen on tune; tip_adapter_f_fixed: those of its training
-    value_vectors    learned on frozen vectors, not mixed with texts
+    value_vectors    learned on frozen vectors, not mixed with texts: what ours starts with
     clip_lora        recipes.py; its epochs are as many as --passes allow, where the paper has 16,000 passes a label
     ours             the config as it is; ours_vectors, ours_texts: the same run's value vectors and texts, each alone
 """
@@ -56,7 +56,7 @@ from clipadapt.recognition.accuracy import MIN_ITEMS, accuracies, offered
 from clipadapt.recognition.predict import Predictions, recognise
 from clipadapt.recognition.values import Classifier, HeldOutWording, Wording, head_classifier
 from clipadapt.recognition.vectors import VectorCache
-from clipadapt.statistics.cells import Cell, difference
+from clipadapt.statistics.cells import Cell, difference, interval
 from clipadapt.statistics.evidence import ClassMeans
 from clipadapt.statistics.rows import HEADLINE
 from clipadapt.statistics.sampling import Sampler
@@ -71,6 +71,8 @@ from clipadapt.training.value_vectors import learn
 OURS = "ours"
 VARIANTS: Mapping[str, float | None] = {OURS: None, "ours_vectors": 1.0, "ours_texts": 0.0}
 """Share of value vectors in the mixture; None: the one that tune chose."""
+START = "value_vectors"
+"""What ours begins with: on frozen pictures, of all items of a draw."""
 FIXED = ("linear_probe_fixed", "tip_adapter_f_fixed", "value_vectors")
 FROZEN = ("zero_shot", "linear_probe", "tip_adapter_f", *FIXED)
 """Methods that train no tower."""
@@ -300,23 +302,28 @@ class Table:
         self._blank = few.predictions(blank)
 
     def count(self, count: int, draws: int) -> dict[str, Any]:
-        """The figures of one count: each method's, and ours minus each on the draws that both have."""
+        """The figures of one count: each method's, and ours and its start minus each on the draws that both have."""
         kept = {name: self._kept(name, count, draws) for name in (*NAMES, *VARIANTS)}
-        found: dict[str, Any] = {"methods": {}, "ours_minus": {}}
+        found: dict[str, Any] = {"methods": {name: self._method(of) for name, of in kept.items() if of}}
+        return found | {f"{mine}_minus": self._minus(mine, kept) for mine in (OURS, START)}
+
+    def _method(self, answers: Mapping[int, Answers]) -> dict[str, Any]:
+        """Mean over the draws with its interval by product, their standard deviation, and each attribute's mean."""
+        of = [self._evidence({"": one})[0].mean("") for one in answers.values()]
+        bounds = interval(self._cell({"": list(answers.values())}), "", self._sampler, self._statistics)
+        own = {a: round(mean(self._evidence({"": one}, a)[0].mean("") for one in answers.values()), 4)
+               for a in self._few.attributes}  # fmt: skip
+        sides = {name: None if one is None else round(one, 4) for name, one in bounds._asdict().items()}
+        return {**sides, "sd": round(pstdev(of), 4), "draws": len(of), "attributes": own}
+
+    def _minus(self, mine: str, kept: Mapping[str, Mapping[int, Answers]]) -> dict[str, Any]:
+        """Method -> one of ours minus it, on the draws that both have."""
+        found: dict[str, Any] = {}
         for name, answers in kept.items():
-            if answers:
-                of = [self._evidence({"": one})[0].mean("") for one in answers.values()]
-                own = {a: round(mean(self._evidence({"": one}, a)[0].mean("") for one in answers.values()), 4)
-                       for a in self._few.attributes}  # fmt: skip
-                found["methods"][name] = {
-                    "mean": round(mean(of), 4), "sd": round(pstdev(of), 4), "draws": len(of), "attributes": own
-                }  # fmt: skip
-            both = sorted(kept[OURS].keys() & answers.keys())
-            if both and name not in VARIANTS:
-                found["ours_minus"][name] = {
-                    **self._difference([kept[OURS][one] for one in both], [answers[one] for one in both]),
-                    "draws": len(both),
-                }
+            both = sorted(kept[mine].keys() & answers.keys())
+            if both and name not in (*VARIANTS, mine):
+                sides = ([of[one] for one in both] for of in (kept[mine], answers))
+                found[name] = {**self._difference(*sides), "draws": len(both)}
         return found
 
     def _kept(self, name: str, count: int, draws: int) -> dict[int, Answers]:
@@ -333,15 +340,20 @@ class Table:
         evidence = accuracies([one._replace(right=one.hit) for one in filled], None, MIN_ITEMS)["balanced_accuracy"]
         return evidence, self._sampler.products(evidence.rows)
 
-    def _difference(self, ours: Sequence[Answers], others: Sequence[Answers]) -> dict[str, float | None]:
-        """Ours minus another, an item's hits averaged over draws, with the paired interval by product."""
-        systems = {f"a{number}": one for number, one in enumerate(ours)}
-        systems |= {f"b{number}": one for number, one in enumerate(others)}
+    def _cell(self, sides: Mapping[str, Sequence[Answers]]) -> Cell:
+        """The headline of some methods, an item's hits averaged over each one's draws."""
+        systems = {f"{side}/{draw}": one for side, draws in sides.items() for draw, one in enumerate(draws)}
         evidence, products = self._evidence(systems)
-        means = {side: np.mean([evidence.scores[f"{side}{n}"] for n in range(len(ours))], axis=0) for side in "ab"}
+        means = {
+            side: np.mean([evidence.scores[f"{side}/{draw}"] for draw in range(len(draws))], axis=0)
+            for side, draws in sides.items()
+        }
         about = (HEADLINE, None, None, "all", "balanced_accuracy", None)
-        cell = Cell(*about, len(evidence.rows), products, evidence._replace(scores=means))
-        row = difference(cell, ("a", "b"), self._sampler, self._statistics)
+        return Cell(*about, len(evidence.rows), products, evidence._replace(scores=means))
+
+    def _difference(self, ours: Sequence[Answers], others: Sequence[Answers]) -> dict[str, float | None]:
+        """Ours minus another, with the paired interval by product."""
+        row = difference(self._cell({"a": ours, "b": others}), ("a", "b"), self._sampler, self._statistics)
         figures = {"delta": row.delta, "low": row.delta_low, "high": row.delta_high, "p": row.p}
         return {name: None if value is None else round(value, 4) for name, value in figures.items()}
 
@@ -376,18 +388,18 @@ def main() -> None:
 
 
 def headline(counts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Of each count: ours, the best of the others, and whether ours is below any beyond what chance explains."""
+    """Of each count the best beside ours, and what ours and its start are below, also beyond what chance explains."""
     found: dict[str, Any] = {}
     for count, of in counts.items():
         means = {name: one["mean"] for name, one in of["methods"].items()}
         others = {name: figure for name, figure in means.items() if name not in VARIANTS}
         best = max(others, key=lambda name: others[name], default=None)
-        below = [name for name, one in of["ours_minus"].items() if one["delta"] < 0]
-        surely = [name for name in below if (of["ours_minus"][name]["high"] or 0.0) < 0]
-        found[str(count)] = {
-            "ours": means.get(OURS), "best_other": best, "other": means.get(best or ""),
-            "below": below, "surely_below": surely,
-        }  # fmt: skip
+        found[str(count)] = {"best_other": best, "other": means.get(best or "")}
+        for mine in (OURS, START):
+            minus = of[f"{mine}_minus"]
+            below = [name for name, one in minus.items() if one["delta"] < 0]
+            surely = [name for name in below if (minus[name]["high"] or 0.0) < 0]
+            found[str(count)][mine] = {"mean": means.get(mine), "below": below, "surely_below": surely}
     return {"counts": found}
 
 

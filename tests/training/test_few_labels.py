@@ -190,20 +190,24 @@ def test_every_method_is_measured_and_nothing_is_done_twice(
 ):
     few_labels = modules["few_labels"]
     frozen = called("--counts", "2", "4", "--draws", "2", "--only", *few_labels.FROZEN)
-    assert frozen["counts"]["2"]["ours"] is None
+    assert frozen["counts"]["2"]["ours"]["mean"] is None
     headline = called("--counts", "2", "4", "--draws", "1", "--only", "clip_lora", "ours")
     result = json.loads((tmp_path / "results" / "few_labels.json").read_text())
     for count in ("2", "4"):
         of = result["counts"][count]
         assert list(of["methods"]) == [*few_labels.NAMES, "ours_vectors", "ours_texts"]
         assert [one["draws"] for one in of["methods"].values()] == [2] * len(few_labels.FROZEN) + [1] * 4
-        for name, pair in of["ours_minus"].items():
-            assert pair["low"] <= pair["delta"] <= pair["high"] and pair["draws"] == 1, name
+        for minus, draws in ((of["ours_minus"], 1), (of["value_vectors_minus"], 2)):
+            assert "zero_shot" in minus
+            for name, pair in minus.items():
+                assert pair["low"] <= pair["delta"] <= pair["high"], name
+                assert pair["draws"] == (draws if name in few_labels.FROZEN else 1), name
+        assert all(one["low"] <= one["mean"] <= one["high"] for one in of["methods"].values())
         lora = of["methods"]["ours"]["mean"] - of["methods"]["clip_lora"]["mean"]
         assert of["ours_minus"]["clip_lora"]["delta"] == pytest.approx(lora, abs=2e-4)
         mean = np.mean(list(of["methods"]["ours"]["attributes"].values()))
         assert of["methods"]["ours"]["mean"] == pytest.approx(mean, abs=2e-4)
-        assert headline["counts"][count]["ours"] == of["methods"]["ours"]["mean"]
+        assert headline["counts"][count]["ours"]["mean"] == of["methods"]["ours"]["mean"]
     for name in ("load", "learn", "fit_probe", "fit_tip"):
         monkeypatch.setattr(few_labels, name, None)
     monkeypatch.setattr(modules["trials"], "train", None)

@@ -13,6 +13,7 @@ from clipadapt.data.splits import Splits
 from clipadapt.errors import TrainingError
 from clipadapt.training import guards
 from clipadapt.training.checkpoints import Epoch
+from clipadapt.training.labels import labels_of
 
 
 def config(**sections) -> Config:
@@ -110,6 +111,19 @@ def test_rare_values_are_compared_with_the_best_epoch(best: int | None, now: flo
     ]
     assert guards.rare_kept(rows, best) is kept
     assert guards.rare_kept([{**row, "tune_rare_balanced_accuracy": None} for row in rows], best)
+
+
+def test_few_labels_are_said_with_how_many_there_are(tmp_path):
+    rows = [
+        {"file_name": f"{at}.png", "Pattern": "ab"[at % 2], "Neck": "xyz"[at % 3], "note": ["no", "yes"][at % 2]}
+        for at in range(2 * guards.FEW + 2)
+    ]
+    whole = Catalogue.load(write_table(tmp_path, rows), attributes=["Pattern", "Neck", "note"])
+    weights = {"note": 0.0}
+    said = guards.few_labels(labels_of(whole, weights))
+    assert said is not None and "there are Neck 14.0 labelled items a value, and up to 20" in said
+    assert "Pattern 13.0, Neck 8.7 labelled" in (guards.few_labels(labels_of(whole.subset(range(26)), weights)) or "")
+    assert guards.few_labels(labels_of(whole, {**weights, "Neck": 0.0})) is None
 
 
 def test_a_value_with_all_its_labels_in_tune_is_named(tmp_path):

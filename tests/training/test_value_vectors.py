@@ -16,7 +16,7 @@ from clipadapt.errors import AdapterError, SpaceError
 from clipadapt.losses.prefixes import prefix
 from clipadapt.towers.load import load
 from clipadapt.towers.value_vectors import VALUES, Cloud, Learned, ValueVectors
-from clipadapt.training import value_vectors
+from clipadapt.training import probe_vectors, value_vectors
 from clipadapt.training.averaging import Average
 from clipadapt.training.bank import Bank
 from clipadapt.training.labels import Labels, labels_of
@@ -24,6 +24,13 @@ from clipadapt.training.trainer import train
 from clipadapt.training.value_vectors import choose_weights, learn, smooth_figure
 
 
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free vectors, however few the labels are."""
+    monkeypatch.setattr(probe_vectors, "FEW", 0)
+
+
+@pytest.mark.usefixtures("free")
 def test_directions_tell_values_apart_that_a_wide_common_part_hides(configured: Callable[..., Config]) -> None:
     """Every vector shares a large common part, as CLIP's do; what tells a value lies in a tenth of the length."""
     data = configured().data
@@ -50,6 +57,7 @@ def test_directions_tell_values_apart_that_a_wide_common_part_hides(configured: 
             assert right[target[known] == value].float().mean() > 0.8
 
 
+@pytest.mark.usefixtures("free")
 def test_they_are_learned_to_do_by_their_first_dimensions_too(configured: Callable[..., Config]) -> None:
     """What tells values apart lies four times as far apart in the last dimensions as in the first four."""
     catalogue = load_splits(configured().data, 0).train
@@ -77,6 +85,7 @@ def test_they_are_learned_to_do_by_their_first_dimensions_too(configured: Callab
     assert all(torch.equal(plain[name], same[name]) for name in plain)
 
 
+@pytest.mark.usefixtures("free")
 def test_where_all_items_do_not_fit_each_step_takes_another_share(
     configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +115,7 @@ def unit(rows: int, dim: int, seed: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+@pytest.mark.usefixtures("free")
 def test_the_search_direction_raises_the_rank_of_a_values_items(configured: Callable[..., Config]) -> None:
     catalogue = load_splits(configured().data, 0).train
     (labels, *_) = labels_of(catalogue, {})
@@ -202,11 +212,15 @@ def test_shares_go_to_what_tells_values_apart_on_tune(configured: Callable[..., 
         learned = ValueVectors({name: Learned(values, vectors)}, "space")
         weights = choose_weights(learned, tune, pictures, {name: texts}, scale=5.0)
         assert abs(weights[name] - share) <= 0.25
+    # A handful of products is no reason to leave them either.
+    some = value_vectors.GROUPS - 1
+    few = choose_weights(learned, tune.subset(range(some)), pictures[:some], {name: texts}, scale=5.0)
+    assert few == {name: 1.0}
     # Texts that are as good but for a hair are no reason to leave the vectors.
     learned = ValueVectors({name: Learned(values, good + 0.02 * noise)}, "space")
     assert choose_weights(learned, tune, pictures, {name: good}, scale=5.0) == {name: 1.0}
     nobody = ValueVectors({name: Learned(("Nothing of tune's", "Neither"), good[:2])}, "space")
-    assert choose_weights(nobody, tune, pictures, {name: noise[:2]}, scale=5.0) == {name: 0.5}
+    assert choose_weights(nobody, tune, pictures, {name: noise[:2]}, scale=5.0) == {name: 1.0}
 
 
 def test_the_error_by_leaving_groups_out_is_that_of_a_mean_difference() -> None:
