@@ -16,7 +16,6 @@ An item of a product is one of its own pictures' vectors, with a little noise wh
 import argparse
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -85,7 +84,6 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder of answers, from which a broken-off run goes on")
     parser.add_argument("--name", default="drift", help="of the file in eval/results")
     arguments = parser.parse_args()
-    started = time.perf_counter()
     encoder = load(arguments.model)
     catalogues = [Catalogue.load(arguments.source, split) for split in ("train", "validation")]
     cache = VectorCache(default_folder() / "vectors")
@@ -115,7 +113,6 @@ def main() -> None:
     sizes = {
         "segments": SEGMENTS, "windows": WINDOWS, "level": LEVEL, "permutations": permutations,
         "reference_products": REFERENCE, "window_products": WINDOW, "products": len(population.names),
-        "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
     publish(arguments.name, headline, {"power": power, **sizes})
 
