@@ -1,7 +1,7 @@
 """The search service under load on loopback: latency, requests per second, batching, memory, and time to start.
 
     python eval/benchmarks/serve_load.py runs/quickstart [--source S] [--seconds 10] [--requests 20000]
-    python eval/benchmarks/serve_load.py runs/quickstart --synthetic 1000000 --name serve_load_1m [--keep FOLDER]
+    python eval/benchmarks/serve_load.py MODEL --synthetic 1000000 --name serve_load_1m [--keep FOLDER]
     python eval/benchmarks/serve_load.py runs/quickstart --parts memory --name serve_memory
 
 Texts, pictures, filtered texts and one repeated text at 1, 8 and 32 clients, which share the machine's cores with the
@@ -37,7 +37,7 @@ KINDS = ("text", "picture", "filtered", "repeated")
 def main() -> None:
     """Starts services, loads them, writes eval/results/NAME.json and prints the headline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("place", help="INDEX, RELEASE or RUN, as clipadapt serve takes it")
+    parser.add_argument("place", help="INDEX, RELEASE or RUN, as clipadapt serve takes it, or local-dir:PATH")
     parser.add_argument("--source", help="catalogue of the pictures")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="of batching against none")
@@ -136,6 +136,9 @@ def batching(place: str, options: list[str], rounds: int, seconds: float) -> dic
 
 
 def model_of(place: str) -> str:
+    """The model of an index, a run or releases; a model itself."""
+    if place.startswith("local-dir:"):
+        return place
     found = find(place)
     return found.model or Index.open(found.index).model
 
