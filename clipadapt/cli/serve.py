@@ -96,25 +96,22 @@ def command(
             _load(opener, candidate or "", other, "candidate", None)
         collection = _load(opener, place, served, "current", model)
         index = collection.index
+        if worker is not None:
+            worker.wait()
         typer.echo(
             f"ready: {len(index)} items of {collection.name}, {index.meta.factory}, encoder {collection.runtime}",
             err=not check,
         )
         for fault in serving.faults:
             typer.echo(fault, err=True)
-        if worker is not None:
-            worker.wait()
 
     if check:
         load()
         serving.close()
     elif worker is None:
         serve(serving, load, open_port(host, port))
-    elif worker.answers_at_once:
-        serve(serving, load, worker.listening)
     else:
-        load()
-        serve(serving, None, worker.listening)
+        serve(serving, load, worker.listening, at_once=worker.answers_at_once)
 
 
 def _load(opener: "Opener", named: str, place: "Place", arm: "Arm", model: str | None) -> "Collection":

@@ -40,7 +40,11 @@ _WEIGHED = 8
 _SHARES = (1 / 32, 1 / 4)
 """Of the rows, those that wishes say most of, which are searched on their own where the first candidates do not do."""
 WHOLE = 1 << 23
-"""Numbers in the vectors of a small index, 16,384 of 512 dimensions: scored in less time than candidates are found."""
+"""Numbers in the vectors of a small index, 16,384 of 512 dimensions: scored in a millisecond or two."""
+_MOST = 1 << 14
+"""Rows of a small index."""
+_KEPT = 32 << 20
+"""Bytes of probabilities that are remembered."""
 _SAMPLE = 2_048
 """Rows by which cosines' spread, and what wishes say of the catalogue, are judged."""
 _REMEMBERED = 128
@@ -65,7 +69,7 @@ class Weighed:
     def __init__(self, engine: Segments, items: Items, predicted: Predicted) -> None:
         self.engine, self.predicted, self.signals = engine, predicted, predicted.signals
         self.weigher = Weigher(items, self.signals)
-        self.small = engine.count * engine.dim <= WHOLE
+        self.small = engine.count <= _MOST and engine.count * engine.dim <= WHOLE
         self._rows = np.arange(engine.count) if self.small else engine.drawn(_SAMPLE, seed=0)
         self._vectors = engine.vectors(self._rows)
         self._chances: dict[str, np.ndarray] = {}
@@ -86,7 +90,7 @@ class Weighed:
         matches = self.engine.count if selection is None else selection.count
         if not matches:
             return []
-        cosines = self._vectors @ vector
+        cosines = np.einsum("nd,d->n", self._vectors, vector)  # a row's sum goes by the row alone: ties stay ties
         spread = max(float(cosines.std()), 1e-6)
         if self.small:
             totals = cosines + spread * self._of_sample(wishes)
@@ -173,7 +177,9 @@ class Weighed:
         assert self.signals is not None
         known = self._chances.get(name)
         if known is None:
-            known = self._chances[name] = self.signals.attributes[name].probabilities(self._vectors)
+            known = self.signals.attributes[name].probabilities(self._vectors)
+            if known.nbytes + sum(one.nbytes for one in self._chances.values()) <= _KEPT:
+                self._chances = {**self._chances, name: known}  # another thread may be going through the one before
         return known[np.searchsorted(self._rows, rows)]
 
     def _levels(self, wishes: Wishes, selection: Selected | None) -> list[_Level]:

@@ -37,12 +37,13 @@ class _Server(uvicorn.Server):
                 signal.signal(one, handler)
 
 
-def serve(serving: Serving, load: Callable[[], None] | None, listening: socket.socket) -> None:
+def serve(serving: Serving, load: Callable[[], None], listening: socket.socket, *, at_once: bool = True) -> None:
     """Serves until a signal ends it.
 
     Args:
-        load: opens what is served and puts it into `serving`; called in a thread of its own. Null where that is done.
+        load: opens what is served and puts it into `serving`.
         listening: an open port, see `open_port`.
+        at_once: takes connections meanwhile, loading in a thread of its own; otherwise only when it is done.
 
     Raises:
         Exception: whatever `load` raises.
@@ -50,20 +51,23 @@ def serve(serving: Serving, load: Callable[[], None] | None, listening: socket.s
     failed: list[BaseException] = []
     logging.getLogger("clipadapt.towers.long_texts").setLevel(logging.ERROR)  # it names texts, here those of queries
 
-    def loading(load: Callable[[], None]) -> None:
+    def open_it() -> None:
+        load()
+        one_thread_each()
+
+    def loading() -> None:
         try:
-            load()
-            one_thread_each()
+            open_it()
         except BaseException as error:
             failed.append(error)
             server.should_exit = True
 
     def begin() -> None:
-        if load is None:
-            one_thread_each()
-        else:
-            threading.Thread(target=loading, args=(load,), name="loading", daemon=True).start()
+        if at_once:
+            threading.Thread(target=loading, name="loading", daemon=True).start()
 
+    if not at_once:
+        open_it()
     app = create_app(serving, begin)
     config = uvicorn.Config(
         app, access_log=False, log_level="warning", timeout_graceful_shutdown=_GRACE, server_header=False,
@@ -80,7 +84,7 @@ def one_thread_each() -> None:
     """From now on a product of matrices keeps to the thread that asks for it; towers keep theirs.
 
     Requests are answered side by side as it is. With threads of its own OpenBLAS lets products of several wait for one
-    another: eight threads then search a sixth as often as with one each. Limits what is loaded by now.
+    another: eight threads then search a seventh as often as with one each. Limits what is loaded by now.
     """
     threadpool_limits(1, user_api="blas")
 

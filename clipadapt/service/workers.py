@@ -7,8 +7,8 @@ Each worker loads the model for itself, so memory grows with their number; /metr
 worker that ends by itself, because it cannot serve what was named, ends all with its exit code.
 
 Whoever asks does not know which process answers. So the first one answers at once, that it is loading; the others, and
-whatever replaces a worker that crashed, take connections only when they have loaded and the first has: once /readyz
-says so, no process answers anything else.
+whatever replaces a worker that crashed, take connections only when they have loaded and the first has, or has crashed:
+once /readyz says so, no process answers anything else.
 """
 
 import contextlib
@@ -64,7 +64,8 @@ class Worker:
         """Returns once the first worker has loaded; called by each when it has loaded itself."""
         if self._first:
             self._loaded.touch()
-        while not self._loaded.exists():
+        parent = os.getppid()
+        while not self._loaded.exists() and os.getppid() == parent:
             time.sleep(_LOOK / 4)
 
 
@@ -94,6 +95,7 @@ def run_workers(count: int, listening: socket.socket) -> int:
                     multiprocess.mark_process_dead(worker.pid, counted)
                     ending = ending or worker.returncode >= 0
                     if not ending:  # a crash; negative is the signal
+                        Path(counted, _LOADED).touch()  # if that was the first, no other waits for it any more
                         workers[place] = start(place)
                 if ending:
                     break

@@ -47,3 +47,10 @@ def test_what_is_known_of_an_index_is_read_without_what_searches_by_words(tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr.splitlines()[-1] == "imported:", done.stderr
     assert "40" in done.stdout
+
+
+def test_a_release_is_opened_without_what_only_adapters_need():
+    """peft took a second of each start."""
+    script = "import sys, clipadapt.service.opening, clipadapt.towers.load; print('peft' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["False"]

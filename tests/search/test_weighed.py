@@ -118,6 +118,23 @@ def test_results_are_those_of_scoring_everything(tmp_path, vectors_of, wishes, s
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
+def test_items_of_one_vector_come_in_the_order_in_which_they_came(tmp_path, vectors_of) -> None:
+    """Products of matrices sum the last rows of a block in another order than the others."""
+    source, twins = vectors_of(1_003), [7, 500, 1_000, 1_001, 1_002]
+    vectors = source.vectors.copy()
+    vectors[twins] = vectors[7]
+    Index.build(source._replace(vectors=vectors), tmp_path / "index", factory="Flat")
+    index = Index.open(tmp_path / "index", signals=signals())
+    (hits,) = index.search(Query((vectors[7],), wishes=Wishes(unwanted=(CHECKED,))), 1_003, collapse=False)
+    scores = {hit.id: hit.score for hit in hits}
+    same = [hit.id for hit in hits if hit.id in {f"i{twin}" for twin in twins}]
+    labels = {item: index.item(item).attributes.get("Pattern") for item in same}
+    for label in set(labels.values()):
+        alike = [item for item in same if labels[item] == label]
+        assert len({scores[item] for item in alike}) == 1
+        assert alike == sorted(alike, key=lambda item: int(item[1:]))
+
+
 def row(index: Index, item: str) -> int:
     return int(index.items.live_rows([item])[0])
 
