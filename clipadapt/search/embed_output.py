@@ -29,7 +29,7 @@ from clipadapt.search.items import Items, first_faults
 from clipadapt.search.models import remembered
 from clipadapt.search.vector_parts import Form, read_part
 from clipadapt.search.vector_shards import Note, Shards, refuse_other
-from clipadapt.search.vectors import EMBED, Broken
+from clipadapt.search.vectors import EMBED, FORM, Broken
 from clipadapt.towers.encoder import Encoder
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def _assemble(encoder: Encoder, catalogue: Catalogue, shards: Shards, folder: Pa
         pq.write_table(items.table, staging / "items.parquet")
         seconds, all_seconds = max(round(made.seconds, 3), 1e-9), sum(note.seconds for note in notes)
         facts: dict[str, Any] = {
-            "schema_version": 2, **shards.plan, "model": remembered(encoder.name, folder),
+            "schema_version": FORM, **shards.plan, "model": remembered(encoder.name, folder),
             "source": places.public(catalogue.source), "split": catalogue.split, "dim": encoder.dim,
             "vectors": len(items), "embedded_now": made.pictures, "seconds": seconds,
             "images_per_second": round(made.pictures / seconds, 2), "worker_seconds": round(all_seconds, 3),

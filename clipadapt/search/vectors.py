@@ -21,6 +21,8 @@ from clipadapt.search.vector_parts import Joined, Matrix, PartFile, unit
 
 EMBED = "embed.json"
 """What is said of a folder's vectors."""
+FORM = 2
+"""Its schema_version."""
 
 
 class Broken(NamedTuple):
@@ -70,7 +72,12 @@ class Vectors(NamedTuple):
         folder = Path(path)
         try:
             meta = json.loads((folder / EMBED).read_text(encoding="utf-8"))
-            if meta.get("schema_version", 1) > 1 and (faults := check_manifest(folder, verify=verify)):
+            if (form := meta.get("schema_version", 1)) > FORM:
+                raise StoreError(
+                    f"{folder / EMBED}: has schema_version {form}, and this clipadapt reads 1 to {FORM}; update "
+                    "clipadapt"
+                )
+            if form > 1 and (faults := check_manifest(folder, verify=verify)):
                 again = "into another folder" if meta["form"] == "whole" else "as before: it makes these files anew"
                 raise StoreError(
                     f"{folder}: was changed after it was written:{first_faults(faults)}\nrun clipadapt embed {again}"

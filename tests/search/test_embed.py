@@ -406,6 +406,14 @@ def test_a_folder_of_an_earlier_version_is_finished(painter, catalogue, tmp_path
     assert again.encoded == []
 
 
+def test_a_folder_of_a_newer_clipadapt_is_refused_with_what_to_do(painter, catalogue, tmp_path):
+    embed(painter(), catalogue, tmp_path / "out", shard=5)
+    file = tmp_path / "out" / "embed.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 3}))
+    with pytest.raises(StoreError, match=r"embed\.json: has schema_version 3, .* reads 1 to 2; update clipadapt"):
+        Vectors.open(tmp_path / "out")
+
+
 def test_the_same_folder_in_another_form_is_another_job(painter, catalogue, tmp_path):
     embed(painter(), catalogue, tmp_path / "out", shard=5)
     with pytest.raises(UsageError, match=r"form 'whole', not 'npy'; dtype 'float32', not 'float16'"):
