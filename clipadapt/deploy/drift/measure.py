@@ -21,7 +21,7 @@ from clipadapt.search.vectors import Vectors
 LEAST = 5
 """Products of a sample; fewer say nothing."""
 LEAST_EFFECT = 0.001
-"""A tenth of items of a category that the reference lacks has 0.002 to 0.01, another white balance 0.03
+"""A tenth of items of a category that the reference lacks has 0.002 to 0.01, another white balance 0.04
 (eval/results/drift_drawn.json, drift_photos.json)."""
 LEAST_CLUSTER = 0.01
 """A tenth of items of a new category has 0.01 to 0.04, where it has a place of its own (eval/LOG.md)."""
