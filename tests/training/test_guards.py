@@ -1,6 +1,7 @@
 """Each trouble is named with its step, its items and what to change."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,7 +114,7 @@ def test_rare_values_are_compared_with_the_best_epoch(best: int | None, now: flo
     assert guards.rare_kept([{**row, "tune_rare_balanced_accuracy": None} for row in rows], best)
 
 
-def test_few_labels_are_said_with_how_many_there_are(tmp_path):
+def test_few_labels_are_said_with_how_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rows = [
         {"file_name": f"{at}.png", "Pattern": "ab"[at % 2], "Neck": "xyz"[at % 3], "note": ["no", "yes"][at % 2]}
         for at in range(2 * guards.FEW + 2)
@@ -121,7 +122,11 @@ def test_few_labels_are_said_with_how_many_there_are(tmp_path):
     whole = Catalogue.load(write_table(tmp_path, rows), attributes=["Pattern", "Neck", "note"])
     weights = {"note": 0.0}
     said = guards.few_labels(labels_of(whole, weights))
-    assert said is not None and "there are Neck 14.0 labelled items a value, and up to 20" in said
+    assert said is not None and f"take the linear probe ({guards.PROBE_ALONE})" in said
+    assert "there are Neck 14.0 labelled items a value, and up to 20" in said
+    monkeypatch.setenv("CLIPADAPT_REAL_DATA", str(tmp_path))
+    recipe = Path(__file__).parents[2] / "configs" / "fashion_small.yaml"
+    assert Config.load(recipe, guards.PROBE_ALONE.split()).train.trainable == "head", "as it can be typed"
     assert "Pattern 13.0, Neck 8.7 labelled" in (guards.few_labels(labels_of(whole.subset(range(26)), weights)) or "")
     assert guards.few_labels(labels_of(whole, {**weights, "Neck": 0.0})) is None
 
