@@ -84,6 +84,9 @@ def begin(shards: Shards, folder: Path) -> bool:
                 _salvage(shards, folder)
                 (folder / EMBED).unlink()
     shards.begin()
+    if finished(shards, folder):  # another process has put it together since
+        shutil.rmtree(shards.folder, ignore_errors=True)
+        return False
     return True
 
 

@@ -61,19 +61,37 @@ class Shards:
     def begin(self) -> None:
         """Writes the plan, or compares it with the one that is there.
 
+        A folder that another job, which has ended, removes at this moment is made anew.
+
         Raises:
             UsageError: what is there is of another job.
             StoreError: the disk refuses.
         """
+        while not self._begun():
+            pass
+
+    def _begun(self) -> bool:
+        """Whether there is a plan now, and it is ours; False: the folder was removed meanwhile."""
         file = self.folder / PLAN
-        if not file.exists():
+        try:
             with Guard(file):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with filelock.FileLock(self.folder / "lock"):  # of two jobs that begin at once one is refused
-                    if not file.exists():
-                        atomic_write(file, json.dumps(dict(self.plan), indent=1))
-                        return
-        refuse_other(self.plan, self.folder, file)
+                if not file.exists():
+                    with filelock.FileLock(self.folder / "lock"):  # of two jobs that begin at once one is refused
+                        if not file.exists():
+                            atomic_write(file, json.dumps(dict(self.plan), indent=1))
+                            return True
+        except StoreError as error:
+            if self.folder.exists() or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            return False
+        try:
+            refuse_other(self.plan, self.folder, file)
+        except StoreError:
+            if file.exists():
+                raise
+            return False
+        return True
 
     def __len__(self) -> int:
         return -(-self._pictures // self._size)

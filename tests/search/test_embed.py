@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -467,6 +469,39 @@ def test_speed_is_that_of_the_call_and_of_all_workers(painter, catalogue, tmp_pa
     assert facts["embedded_now"] == 6 and facts["seconds"] >= 0.15
     assert facts["worker_seconds"] >= 0.3 and facts["images_per_worker_second"] <= 12 / 0.3
     assert facts["images_per_worker_second"] == pytest.approx(12 / facts["worker_seconds"], rel=0.01)
+
+
+@pytest.mark.parametrize("when", ["before the lock", "after the plan"])
+def test_a_job_that_begins_as_another_ends_takes_what_that_one_made(painter, catalogue, tmp_path, monkeypatch, when):
+    """The other removes the folder of shards under its hands."""
+    out, real, ended = tmp_path / "out", filelock.FileLock, []
+
+    def end() -> None:
+        if not ended:
+            ended.append(1)
+            shutil.rmtree(tmp_path / "out.partial")
+            embed(painter(), catalogue, out, shard=2)
+
+    def lock(path: Path) -> filelock.BaseFileLock:
+        if when == "before the lock":
+            end()
+        return real(path)
+
+    def refuse(*arguments: Any) -> None:
+        if when == "after the plan":
+            end()
+        checked(*arguments)
+
+    checked = vector_shards.refuse_other
+    monkeypatch.setattr(vector_shards.filelock, "FileLock", lock)
+    monkeypatch.setattr(vector_shards, "refuse_other", refuse)
+    if when == "after the plan":
+        assert embed_part(painter(), catalogue, out, Part(1, 2), shard=2) > 0
+    late = painter()
+    expected = embed_pictures(painter(), catalogue).vectors
+    np.testing.assert_array_equal(embed(late, catalogue, out, shard=2).vectors, expected)
+    assert ended and not late.encoded
+    assert not (tmp_path / "out.partial").exists()
 
 
 def test_whatever_ends_a_job_it_is_put_together_once(painter, catalogue, tmp_path, monkeypatch):
