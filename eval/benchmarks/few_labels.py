@@ -35,20 +35,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from item_views import View
 from machine import publish
-from PIL import Image
 from recipes import picture_passes, recipe
 from tip_adapter import fit as fit_tip
 from trials import Trials
 
 from clipadapt import keyed
 from clipadapt.atomic import atomic_write
-from clipadapt.augmentation import Augment as AugmentSettings
 from clipadapt.config import Config
-from clipadapt.data.augment import Augment
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.data.decode import PixelPolicy
-from clipadapt.data.images import Preprocess
 from clipadapt.data.splits import Splits, carve, load_split
 from clipadapt.errors import ClipadaptError, ConfigError
 from clipadapt.inputs import resolve
@@ -79,8 +75,6 @@ FROZEN = ("zero_shot", "linear_probe", "tip_adapter_f", *FIXED)
 NAMES = (*FROZEN, "clip_lora", OURS)
 MOST_DRAWS = 64
 """That are looked for when all that is there is tabulated."""
-CROP = (0.5, 1.0)
-"""Of the views that Tip-Adapter's cache is made of, as in its code."""
 Answers = Mapping[str, Sequence[bool]]
 """Attribute -> whether each labelled item of validation was recognised."""
 
@@ -271,23 +265,6 @@ class Few(Trials):
     def _file(self, name: str, count: int, draw: int) -> Path:
         made = f"{name}-views{self.views}" if name.startswith("tip_adapter") else name
         return self.out / "answers" / f"{made}-{count}-draw{draw}.json"
-
-
-class View:
-    """One augmented view of each item of a catalogue, in place of its picture."""
-
-    def __init__(self, catalogue: Catalogue, preprocess: Preprocess, number: int) -> None:
-        self._catalogue = catalogue
-        self._number = number
-        self._augment = Augment(AugmentSettings(crop=CROP, flip=True, jitter=0.0), preprocess, seed=0)
-
-    def picture(self, row: int) -> Image.Image:
-        """At the tower's own size; keyed by the item."""
-        key = keyed.integer(self._catalogue.ids[row])
-        return Image.fromarray(self._augment.view(self._catalogue.picture(row), self._number, key))
-
-    def require(self, preprocess: PixelPolicy) -> None:
-        """It is made for the tower that it was given."""
 
 
 class Table:

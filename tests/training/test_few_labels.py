@@ -19,7 +19,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.images import Preprocess
 
 BENCHMARKS = Path(__file__).parents[2] / "eval" / "benchmarks"
-MODULES = ("machine", "recipes", "trials", "tip_adapter", "few_labels")
+MODULES = ("machine", "recipes", "trials", "tip_adapter", "item_views", "few_labels")
 SUITE = """
 name: tiny
 headline: [Pattern, baseColour]
@@ -143,11 +143,11 @@ def test_keys_learn_what_texts_have_wrong_and_tune_is_no_worse_for_its_choice(mo
 
 def test_a_view_is_at_the_towers_size_and_its_own(modules: Mapping[str, ModuleType], material: Path):
     catalogue = Catalogue.load(material / "shop", attributes=["Pattern"])
-    views = [modules["few_labels"].View(catalogue, Preprocess(32), number) for number in (1, 2)]
+    views = [modules["item_views"].View(catalogue, Preprocess(32), number) for number in (1, 2)]
     assert views[0].picture(0).size == (32, 32)
     assert not np.array_equal(np.array(views[0].picture(0)), np.array(views[1].picture(0)))
     assert np.array_equal(np.array(views[0].picture(3)), np.array(views[0].picture(3)))
-    part = modules["few_labels"].View(catalogue.subset([3]), Preprocess(32), 1)
+    part = modules["item_views"].View(catalogue.subset([3]), Preprocess(32), 1)
     assert np.array_equal(np.array(views[0].picture(3)), np.array(part.picture(0))), "keyed by the item"
 
 
