@@ -158,14 +158,19 @@ def _moved(pairs: "tuple[tuple[str, Vectors, Path | None], ...]") -> "dict[str, 
 
 def _queries(log: Path, reference: Path | None, since: str | None, window: Any, seed: int) -> "Queries":
     from clipadapt.deploy.drift.queries import split_queries
-    from clipadapt.deploy.event_log.read import read
+    from clipadapt.deploy.event_log.read import past, read
 
     day = options.day_of("--since", since)
-    logs = [read(folder, "answers") for folder in (log, reference) if folder is not None]
-    found = split_queries(
-        logs[0].table, reference=logs[1].table if len(logs) > 1 else None, since=day, window=window, seed=seed
-    )
-    return found._replace(notes=(*(note for one in logs for note in one.notes()), *found.notes))
+    tables, notes = [], []
+    for folder in (log, reference):
+        if folder is not None:
+            whole = read(folder, "answers")
+            table, ahead = past(whole.table, "answer")
+            tables.append(table)
+            notes += [*whole.notes(), *ahead]
+    found = split_queries(*tables[:1], reference=tables[1] if len(tables) > 1 else None, since=day, window=window,
+                          seed=seed)  # fmt: skip
+    return found._replace(notes=(*notes, *found.notes))
 
 
 def _vectors(queries: "Queries", model: str) -> "list[Vectors]":

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_factory import write_table
-from event_logs import START, answer, write_log
+from event_logs import answer, write_log
 from PIL import Image
 from tiny_models import OPEN_CLIP, write_open_clip
 
 from clipadapt.cli import main
+
+START = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
 
 
 @pytest.fixture
@@ -84,6 +86,8 @@ def test_queries_and_tags_are_compared_without_vectors(tmp_path, capsys):
             text, wish = words[int(day >= 3)] if user % 3 else words[0]
             known = {"user": f"u{user}-{day}", "query": json.dumps({"text": text}), "understood": [wish]}
             answers.append(answer(f"{user}-{day}", ts=START + datetime.timedelta(days=day), **known))
+    ahead = START + datetime.timedelta(days=36525)
+    answers.append(answer("ahead", ts=ahead, user="ahead", query=None, understood=[]))
     log = write_log(tmp_path / "logs", [], answers)
     out = tmp_path / "out"
     tags = {}
@@ -91,10 +95,11 @@ def test_queries_and_tags_are_compared_without_vectors(tmp_path, capsys):
         rows = [f"{name}{n},{name}{n},{'Red' if n % share else 'Blue'},0.9,sure" for n in range(80)]
         tags[name] = tmp_path / f"{name}.csv"
         tags[name].write_text("\n".join(["id,product,Colour,Colour probability,Colour state", *rows]) + "\n")
-    typed = ["drift", "--queries", str(log), "--since", "2030-03-04", "--out", str(out)]
+    typed = ["drift", "--queries", str(log), "--since", "2026-03-04", "--out", str(out)]
     assert main([*typed, "--model", f"local-dir:{model}", "--tags", str(tags["new"]),
                  "--tags-reference", str(tags["old"])]) == 3  # fmt: skip
-    assert "3 parts drifted" in (said := capsys.readouterr()).err and "the most: wished for: Colour: " in said.out
+    assert "1 answer(s) left out: from the future: a clock is wrong" in (said := capsys.readouterr()).err
+    assert "3 parts drifted" in said.err and "the most: wished for: Colour: " in said.out
     document = json.loads((out / "drift.json").read_text())
     assert document["alarms"] == 3 and {one["level"] for one in document["rates"]} == {0.05 / 3}
     assert {one["of"] for one in document["drifts"]} == {"queries"}
@@ -103,7 +108,7 @@ def test_queries_and_tags_are_compared_without_vectors(tmp_path, capsys):
     text = (out / "drift.prom").read_text()
     assert 'clipadapt_rate_alarm{of="tags",attribute="Colour",value="Red",window="all"} 1' in text
     assert main(typed) == 3 and "Words of queries" not in (out / "drift.html").read_text(encoding="utf-8")
-    typed[typed.index("2030-03-04")] = "2030-03-02"
+    typed[typed.index("2026-03-04")] = "2026-03-02"
     assert main([*typed, "--difference", "0.9"]) == 0
 
 

@@ -124,6 +124,14 @@ def test_a_log_is_split_by_day_and_what_was_mirrored_is_passed_over():
         split_queries(log(records), since=START.date())
 
 
+def test_a_window_of_too_few_users_to_compare_takes_no_queries_from_the_others():
+    records = [asked("a dress", day, user, understood=[]) for day in (*range(6), 7, 8) for user in range(12)]
+    late = [*records, asked("a dress", 9, 99, understood=[])]
+    sizes = [Counter(split_queries(log(one), since=(START + 7 * DAY).date(), window="day").observed.samples.tolist())
+             for one in (records, late)]  # fmt: skip
+    assert sizes[1] == sizes[0] | {"2030-03-10": 1}
+
+
 def visits(seed: int, change: bool) -> Queries:
     """40 users who come once and 15 who come every day and wish for other things, over 12 days; 4 of them are new."""
     rng = np.random.default_rng(seed)

@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from clipadapt import keyed
 from clipadapt.deploy.drift.cells import Window, window_of
-from clipadapt.deploy.drift.rates import REFERENCE, Observed
+from clipadapt.deploy.drift.rates import LEAST_UNITS, REFERENCE, Observed
 from clipadapt.errors import UsageError
 from clipadapt.search.items import Items
 from clipadapt.search.vectors import Vectors
@@ -129,10 +129,13 @@ def _records(answers: pa.Table) -> list[dict[str, Any]]:
 def _one_sample_each(users: list[str], samples: list[str], seed: int) -> list[int]:
     """Rows of the sample that each user is in, about as many as the user would have in the smallest sample.
 
+    Samples of so few users that they are not compared, as a day that has begun just now, take nothing from the others.
     Shares and vectors of a user vary less the more queries they are made of: with all that a long reference has, users
     of the reference would be less spread than those of a short window, and would not be exchangeable with them.
     """
-    smallest = min(Counter(samples).values()) / len(samples)
+    users_of = Counter(sample for sample, _ in set(zip(samples, users, strict=True)))
+    sizes = [count for sample, count in Counter(samples).items() if users_of[sample] >= LEAST_UNITS]
+    smallest = min(sizes, default=1) / len(samples)
     of_user: dict[str, list[int]] = {}
     for row, user in enumerate(users):
         of_user.setdefault(user, []).append(row)

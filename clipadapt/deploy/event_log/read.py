@@ -10,6 +10,7 @@ wrong with them. A part without faults is read by Arrow, any other line by line;
 read whole, about 100 bytes of memory per event. Nothing here judges what people did.
 """
 
+import datetime
 import io
 from collections import Counter
 from pathlib import Path
@@ -26,6 +27,8 @@ from clipadapt.deploy.event_log.parts import closed, parts
 from clipadapt.errors import StoreError, UsageError
 
 pc: Any = pyarrow.compute  # its functions are made on import
+_AHEAD = datetime.timedelta(hours=1)
+"""How far the clock of one server may be ahead of this one's."""
 _STAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z$"
 
 
@@ -59,6 +62,14 @@ def read(folder: str | Path, kind: Kind) -> Log:
         tables.append(table)
         faults.update(broken)
     return Log(pa.concat_tables(tables), dict(faults))
+
+
+def past(table: pa.Table, what: str, now: datetime.datetime | None = None) -> tuple[pa.Table, list[str]]:
+    """Records up to now, and a note of those that a wrong clock dates later; `what` is what a record is."""
+    latest = pa.scalar((now or datetime.datetime.now(datetime.UTC)) + _AHEAD, SCHEMAS["events"].field("ts").type)
+    kept = table.filter(pc.less_equal(table.column("ts"), latest))
+    lost = table.num_rows - kept.num_rows
+    return kept, [f"{lost:,} {what}(s) left out: from the future: a clock is wrong"] if lost else []
 
 
 def write(table: pa.Table, path: str | Path) -> None:

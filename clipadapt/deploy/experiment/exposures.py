@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.compute
 from jaxtyping import Bool, Int
 
+from clipadapt.deploy.event_log.read import past
 from clipadapt.errors import UsageError
 
 pc: Any = pyarrow.compute  # its functions are made on import
 NEVER = 2**31 - 1
-_AHEAD = datetime.timedelta(hours=1)
-"""How far the clock of one server may be ahead of this one's."""
+_SILENCE = 30
+"""Days without an event from which on the earlier ones may come from a clock that is wrong."""
 
 
 class Shown(NamedTuple):
@@ -50,9 +51,10 @@ class Exposures(NamedTuple):
     """What was left out."""
 
     @property
-    def days(self) -> int:
-        """From the first to the last."""
-        return int(self.shown.day.max()) + 1
+    def days(self) -> list[int]:
+        """Those on which something was shown, or known to be clicked; in order."""
+        found = np.union1d(self.shown.day, self.shown.clicked)
+        return found[found < NEVER].tolist()
 
     @classmethod
     def of(
@@ -73,8 +75,8 @@ class Exposures(NamedTuple):
         Raises:
             UsageError: an arm without events, or with several releases of which none was named.
         """
-        notes: list[str] = []
-        table = _within(events, since, until, now or datetime.datetime.now(datetime.UTC), notes)
+        table, notes = past(events, "event", now)
+        table = _within(table, since, until)
         table = _kept(table, pc.is_valid(table.column("user")), "without a user", notes)
         table, named = _of_releases(table, releases, notes)
         table = table.sort_by("ts")
@@ -92,23 +94,35 @@ class Exposures(NamedTuple):
         sides = np.zeros(user.max() + 1, bool)
         sides[user] = candidate
         days = table.column("ts").cast(pa.date32()).cast(pa.int32()).to_numpy()
+        notes += _silences(days)
         shown = _shown(table, user, days - days.min(), notes)
         if not len(shown.user):
             raise UsageError("the log has no impressions, and clicks alone have no rate; report both to POST /events")
-        return cls(shown, sides, datetime.date(1970, 1, 1) + datetime.timedelta(int(days.min())), named, notes)
+        return cls(shown, sides, _date(days.min()), named, notes)
 
 
-def _within(
-    table: pa.Table, since: datetime.date | None, until: datetime.date | None, now: datetime.datetime, notes: list[str]
-) -> pa.Table:
-    moments = table.column("ts")
-    table = _kept(table, pc.less_equal(moments, _scalar(now + _AHEAD)), "from the future: a clock is wrong", notes)
+def _within(table: pa.Table, since: datetime.date | None, until: datetime.date | None) -> pa.Table:
     if since is not None:
         table = table.filter(pc.greater_equal(table.column("ts"), _scalar(_midnight(since))))
     if until is not None:
         end = _scalar(_midnight(until + datetime.timedelta(days=1)))
         table = table.filter(pc.less(table.column("ts"), end))
     return table
+
+
+def _silences(days: Int[np.ndarray, " events"]) -> list[str]:
+    """What precedes a long time without events, for a person to judge: a clock was wrong, or a service stood still."""
+    reported, counts = np.unique(days, return_counts=True)
+    before = np.cumsum(counts)
+    return [
+        f"{before[at]:,} event(s) are of {_date(reported[at])} or earlier, {reported[at + 1] - reported[at]:,} days "
+        f"before the next one; if a clock was wrong, leave them out with --since {_date(reported[at + 1])}"
+        for at in np.flatnonzero(np.diff(reported) > _SILENCE)
+    ]
+
+
+def _date(day: np.integer) -> datetime.date:
+    return datetime.date(1970, 1, 1) + datetime.timedelta(int(day))
 
 
 def _of_releases(table: pa.Table, wanted: Sequence[str | None], notes: list[str]) -> tuple[pa.Table, tuple[str, str]]:

@@ -134,9 +134,10 @@ def measure(
     users = (int((~exposures.candidate).sum()), int(exposures.candidate.sum()))
     if min(users) < 2:
         raise UsageError(f"the arms have {users[0]} and {users[1]} user(s); a comparison needs two of each at least")
-    last = exposures.days - 1
+    days = exposures.days
+    last = days[-1]
     looks = []
-    for day in range(last + 1):
+    for day in days:  # on the others nothing changed
         figure = _figure(exposures, decides, day, lift, level)
         moment = exposures.first_day + datetime.timedelta(day)
         count = figure.current.users + figure.candidate.users if figure else 0

@@ -28,7 +28,7 @@ def test_an_item_is_clicked_where_its_query_was_reported_to_show_it():
     assert found.shown.position.tolist() == [1, 2, 1]
     assert found.shown.day.tolist() == [0, 0, 1], "days since the first event"
     assert found.shown.clicked.tolist() == [NEVER, 2, 1], "a click that another clock dates earlier counts when shown"
-    assert found.candidate.tolist() == [False, True] and found.days == 2
+    assert found.candidate.tolist() == [False, True] and found.days == [0, 1, 2]
     assert found.releases == ("000004", "000005") and found.first_day == datetime.date(2030, 3, 1) and found.notes == []
 
 
@@ -48,6 +48,16 @@ def test_what_is_left_out_is_counted():
     assert "answered by both arms" in found.notes[2] and "--since" in found.notes[2]
 
 
+def test_a_clock_that_was_reset_costs_no_look_for_every_day_since_and_is_said():
+    reset = datetime.datetime(1970, 1, 1, 0, 0, 12, tzinfo=datetime.UTC)
+    found = sorted_out([event("a", ts=reset), event("b"), candidate("c"), candidate("d", ts=logs.START + 9 * DAY)])
+    assert found.days == [0, 21974, 21983]
+    assert found.notes == [
+        "1 event(s) are of 1970-01-01 or earlier, 21,974 days before the next one; if a clock was wrong, leave them "
+        "out with --since 2030-03-01"
+    ]
+
+
 def test_users_are_numbered_as_they_came_whatever_the_order_of_the_log():
     events = [candidate("late", ts=logs.START + DAY), event("first"), candidate("second", ts=logs.START + DAY / 2)]
     assert sorted_out(events).candidate.tolist() == [False, True, True]
@@ -60,7 +70,7 @@ def test_only_some_days():
         for day in range(4)
     ]
     found = sorted_out(events, since=datetime.date(2030, 3, 2), until=datetime.date(2030, 3, 3))
-    assert len(found.shown.user) == 4 and found.first_day == datetime.date(2030, 3, 2) and found.days == 2
+    assert len(found.shown.user) == 4 and found.first_day == datetime.date(2030, 3, 2) and found.days == [0, 1]
 
 
 def test_an_arm_with_several_releases_needs_one_named():
