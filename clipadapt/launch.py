@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from clipadapt.cli import reporting
 from clipadapt.cli.summary import shell_command
 from clipadapt.errors import ClipadaptError, ConfigError, listing
+from clipadapt.memory import give_back
 
 if TYPE_CHECKING:
     from clipadapt.config import Config
@@ -108,6 +109,7 @@ def take(steps: Sequence[Step]) -> int:
     """
     code = 0
     for place, step in enumerate(steps):
+        give_back()  # of the training, or the step before
         try:
             step.do()
         except (KeyboardInterrupt, SystemExit):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 from clipadapt.search.wishes import Signals
 from clipadapt.tagging.thresholds import Thresholds
+from clipadapt.towers.encoder import TorchEncoder
 
 __all__ = ["configured", "material"]
 TESTS = Path(__file__).parent
@@ -183,6 +185,31 @@ def test_pictures_may_be_left_out_of_the_report(written: Callable[..., Path], mo
     assert given["show_pictures"] is False
     evaluation = next(step for step in steps if step.name == "evaluation")
     assert evaluation.command.endswith("--no-pictures"), "nor by the command that does it again"
+
+
+def test_no_model_of_one_step_is_in_memory_in_the_next(
+    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[weakref.ref[TorchEncoder]] = []
+    alive: dict[str, int] = {}
+    made = TorchEncoder.__init__
+
+    def noted(self: TorchEncoder, *args: Any, **more: Any) -> None:
+        made(self, *args, **more)
+        seen.append(weakref.ref(self))
+
+    def counted(step: Step) -> Step:
+        def do() -> None:
+            alive[step.name] = sum(one() is not None for one in seen)
+            step.do()
+
+        return step._replace(do=do)
+
+    monkeypatch.setattr(TorchEncoder, "__init__", noted)
+    monkeypatch.setattr(launch, "take", lambda found: take([*map(counted, found), counted(Step("end", int, ""))]))
+    adapt(str(written()))
+    assert len(seen) >= 5, "of training, tags, two of evaluation, index; exports copy one"
+    assert alive == dict.fromkeys(["thresholds of tags", "evaluation", "export to open_clip", "index", "end"], 0)
 
 
 def test_a_stop_names_the_commands_that_are_left(caplog: pytest.LogCaptureFixture) -> None:

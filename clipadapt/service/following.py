@@ -11,8 +11,6 @@ cannot be served is refused: the one before keeps answering, and /info and /metr
 The same goes for a version of an index, which shares with the one before what did not change.
 """
 
-import ctypes
-import gc
 import logging
 import threading
 from abc import ABC, abstractmethod
@@ -20,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipadapt.errors import ClipadaptError, StoreError
+from clipadapt.memory import give_back
 from clipadapt.search.opening import in_milvus
 from clipadapt.service.collection import Collection
 from clipadapt.service.schema import Arm
@@ -166,7 +165,7 @@ class Follower(_Following):
         """
         if self._replaced:
             self._replaced = False
-            give_back_memory()
+            give_back()
         return self._look_at_pointer() or (self._index is not None and self._index.look())
 
     def _look_at_pointer(self) -> bool:
@@ -208,18 +207,6 @@ class Follower(_Following):
 
     def _say(self, fault: str | None) -> None:
         self._serving.set_fault(f"release of {self._arm}", fault)
-
-
-def give_back_memory() -> None:
-    """Frees what lies in cycles, as what is left of a release does, and gives free memory back to the system.
-
-    glibc keeps what was freed between blocks in use, and grew by 10 MB with each of 20 releases under 32 clients
-    (eval/benchmarks/serve_promotions.py); other C libraries have no such call, and are left alone.
-    """
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
 
 
 def _without_root(text: str, root: str | Path) -> str:

@@ -28,6 +28,7 @@ from clipadapt.data.lookalikes import titles_of
 from clipadapt.data.scan import refuse_other_sizes
 from clipadapt.errors import TrainingError
 from clipadapt.inputs import Inputs, resolve
+from clipadapt.memory import give_back
 from clipadapt.processes.exchange import Processes, lost_process_named
 from clipadapt.progress import bar
 from clipadapt.runs import Run
@@ -185,6 +186,7 @@ class _Training:
         while not self.finished(progress):
             self.epoch(progress)
             self.finish_epoch(progress)
+        give_back()  # of the epochs' activations, before other sizes are asked for beside them
         if not self.complete(progress):
             self.references.take(self.run.adapter)
             self.references.learn_again(self.pictures(), lambda: self.better_again(progress))

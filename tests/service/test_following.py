@@ -1,6 +1,5 @@
 """The promoted release answers; what cannot be served is refused and the last good one answers on."""
 
-import re
 import threading
 import time
 import weakref
@@ -18,7 +17,7 @@ from clipadapt.errors import StoreError
 from clipadapt.evaluation.gate import Gate
 from clipadapt.search.index import Index
 from clipadapt.service.app import create_app
-from clipadapt.service.following import Follower, give_back_memory
+from clipadapt.service.following import Follower
 from clipadapt.service.opening import Opener, find
 from clipadapt.service.serving import Serving
 from clipadapt.service.settings import Settings
@@ -178,19 +177,6 @@ def test_the_old_release_is_closed_after_its_last_request_and_its_memory_is_free
     assert not follower.look()
     assert [part() for part in old] == [None] * len(old)
     assert not maps_of(releases.folder("000001"))
-
-
-def test_free_memory_between_blocks_in_use_goes_back_to_the_system():
-    def resident() -> int:
-        return int(re.findall(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[0]) // 1024
-
-    blocks = [bytes([1]) * 60_000 for _ in range(2_000)]
-    kept = blocks[::50]
-    full = resident()
-    blocks.clear()
-    give_back_memory()
-    assert full - resident() > 60, "of 117 MB"
-    assert len(kept) == 40
 
 
 def test_no_request_fails_while_releases_are_promoted(serving: Serving, releases: Releases):
