@@ -1,6 +1,6 @@
 """How the vectors of an index are put into the form that is searched: built, tuned and compacted, shard by shard.
 
-    built(source, Form("auto", target, texts), about)               contents of an index in one folder
+    built(source, Form("auto", target, texts), about, folder)       contents of an index in one folder
     divided(source, lengths, 4, form, about, folder)                of one in shards, whose files go to a folder
     tuned(version, target, ...), compacted(shard, ...)              work that compaction.install puts into an index
 
@@ -22,7 +22,7 @@ from clipadapt.search import compaction
 from clipadapt.search.compaction import Work
 from clipadapt.search.contents import Contents, Segment, base_segment, scaled, unit_lengths, write_segment
 from clipadapt.search.engine import FAISS, Engine
-from clipadapt.search.factory import choose_factory, keeps_halves
+from clipadapt.search.factory import check_factory, choose_factory, keeps_halves
 from clipadapt.search.items import Items
 from clipadapt.search.mapped import Rows
 from clipadapt.search.meta import Meta, Target
@@ -30,7 +30,7 @@ from clipadapt.search.recall import AT, Point
 from clipadapt.search.segments import Divided, Segments
 from clipadapt.search.shards import Sharded, Version, folders, shards_of, with_arrival
 from clipadapt.search.tune import Tuned, choose, choose_params
-from clipadapt.search.vector_parts import Matrix
+from clipadapt.search.vector_parts import Joined, Matrix
 from clipadapt.search.vectors import Vectors
 
 _TIMED = 64
@@ -54,17 +54,24 @@ class Form(NamedTuple):
         return self._replace(factory=choose_factory(count, vectors.shape[1], half=vectors.dtype == np.float16))
 
 
-def built(source: Vectors, form: Form, about: Mapping[str, Any]) -> Contents:
+def built(source: Vectors, form: Form, about: Mapping[str, Any], folder: Path) -> Contents:
     """An index in one folder.
 
     Args:
         about: lines of its index.json.
+        folder: on the disk of the index. Halves in parts lie there in one file for as long as they stand for themselves
+            (engine.py), since recall is measured by taking some of them thousands of times.
 
     Raises:
         UsageError: a vector without direction, or a factory that cannot be.
+        OSError: the disk refuses.
     """
     vectors = scaled(source.vectors, unit_lengths(source.vectors, source.items))
-    return _contents(vectors, source.items, form.suiting(len(vectors), vectors), about)
+    form = form.suiting(len(vectors), vectors)
+    if isinstance(vectors, Joined) and vectors.dtype == np.float16 and keeps_halves(form.factory):
+        check_factory(form.factory, *vectors.shape)
+        vectors = vectors.in_one(folder)
+    return _contents(vectors, source.items, form, about)
 
 
 def divided(

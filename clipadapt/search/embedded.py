@@ -96,8 +96,11 @@ class Embedded:
             "left_out": len(source.broken),
             "whole": source.whole,
         }
+        source = source.kept()
         if shards == 1:
-            versions.write(building.built(source, form, about))
+            with versions.refused():
+                contents = building.built(source, form, about, store.root)
+            versions.write(contents)
             return
         lengths = unit_lengths(source.vectors, source.items)  # before anything is written
         made: list[Sharded] = []
@@ -211,7 +214,7 @@ class Embedded:
 
     def upsert(self, more: Vectors, *, replace: bool) -> Change:
         """See backend.py."""
-        vectors = np.asarray(unit_vectors(self.meta.fitting(more).vectors, more.items))
+        vectors = np.asarray(unit_vectors(self.meta.fitting(more.kept()).vectors, more.items))
         if vectors.shape[1] != self.meta.dim:
             raise SpaceError(f"vectors of {vectors.shape[1]} dimensions for an index of {self.meta.dim}")
         replaced = 0

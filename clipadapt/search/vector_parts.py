@@ -3,6 +3,7 @@
     content = encoded(vectors, ids, Form("parquet", "float16"))         the bytes of a part
     joined = Joined([PartFile(path, 1024), ...], dim=512)                read where rows are taken, and no earlier
     joined[:4096], joined[[7, 5]], joined.first(256)
+    joined.kept()                                                        halves as they are: what an index is built from
 
 NumPy parts are mapped; of Parquet ones (columns `id` and `vector`) the last one read is in memory. Rows come as float32
 of unit length: float16 keeps a unit vector to 0.0005 of its length, which bounds what a cosine can differ by.
@@ -10,6 +11,7 @@ Knows nothing of items, models or jobs.
 """
 
 import io
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from clipadapt.errors import StoreError
+from clipadapt.search.mapped import BLOCK
 
 _NOTHING = 1e-12
 """Length under which a vector has no direction."""
@@ -83,19 +86,33 @@ def unit(vectors: Float[np.ndarray, "*n dim"]) -> Float[np.ndarray, "*n dim"]:
 class Joined:
     """The rows of parts, one after the other, as an array that is only read; what is taken is a copy in memory.
 
-    joined[3:9], joined[[5, 2, 2]], joined[mask]      float32 [rows, dim]
+    joined[3:9], joined[[5, 2, 2]], joined[mask]      float32 [rows, dim], of unit length
     joined[3]                                         float32 [dim]
+    joined.kept()[3:9]                                float16 [rows, dim], bit for bit as parts of halves hold them
     np.asarray(joined)                                all of it in memory
+
+    Parts may differ in precision, since their rows become float32. Where all are known to be halves, one that is not
+    was put there later: `kept` refuses it by its name, for float32 would be rounded unnoticed.
     """
 
     ndim = 2
-    dtype = np.dtype(np.float32)
 
-    def __init__(self, parts: Sequence[PartFile], dim: int, first: int | None = None) -> None:
-        """`first`: how many of a vector's `dim` dimensions are kept, at unit length; None: all."""
-        self._parts, self._whole, self._first = tuple(parts), dim, first
+    def __init__(
+        self,
+        parts: Sequence[PartFile],
+        dim: int,
+        first: int | None = None,
+        *,
+        halves: bool = False,
+    ) -> None:
+        """`first`: how many of a vector's `dim` dimensions are kept, at unit length; None: all.
+
+        `halves`: whether all parts are known to be in half precision.
+        """
+        self._parts, self._whole, self._first, self._halves = tuple(parts), dim, first, halves
         self._starts = np.cumsum([0, *(part.rows for part in parts)])
         self._read: tuple[int, np.ndarray] | None = None
+        self.dtype = np.dtype(np.float32)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -106,8 +123,39 @@ class Joined:
         return self.shape[0]
 
     def first(self, dim: int) -> "Joined":
-        """The first dimensions alone, at unit length again."""
+        """The first dimensions alone, at unit length again: in float32, for halves would be rounded a second time."""
         return Joined(self._parts, self._whole, dim)
+
+    def kept(self) -> "Joined":
+        """In half precision where all parts are: of unit length but for the rounding. Else, and once cut, itself."""
+        if not self._halves:
+            return self
+        found = Joined(self._parts, self._whole, halves=True)
+        found.dtype = np.dtype(np.float16)
+        return found
+
+    def in_one(self, folder: Path) -> np.ndarray:
+        """Its rows in one mapped file, for what takes rows from here and there many times.
+
+        That is the part itself where there is one, of NumPy, as its rows come; else a copy in `folder`, which is made
+        if need be. The copy has no name, and goes with the array or the process.
+
+        Raises:
+            OSError: the disk refuses.
+            StoreError: a part cannot be read, or is not what it was.
+        """
+        filled = [number for number, part in enumerate(self._parts) if part.rows]
+        if not filled:
+            return np.empty(self.shape, self.dtype)
+        part = self._part(filled[0])
+        if len(filled) == 1 and self._first is None and isinstance(part, np.memmap) and part.dtype == self.dtype:
+            return part
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for start in range(0, len(self), BLOCK):
+                file.write(np.ascontiguousarray(self[start : start + BLOCK]).data)
+            file.flush()
+            return np.memmap(file, self.dtype, "r", shape=self.shape)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
@@ -121,7 +169,7 @@ class Joined:
         flat = wanted.reshape(-1)
         order = np.argsort(flat, kind="stable")
         bounds = np.searchsorted(flat[order], self._starts)
-        taken = np.empty((len(flat), self.shape[1]), np.float32)
+        taken = np.empty((len(flat), self.shape[1]), self.dtype)
         for number in np.flatnonzero(np.diff(bounds)).tolist():
             places = order[bounds[number] : bounds[number + 1]]
             taken[places] = self._unit(self._part(number)[flat[places] - self._starts[number]])
@@ -140,7 +188,7 @@ class Joined:
         return np.where(numbers < 0, numbers + len(self), numbers)
 
     def _unit(self, vectors: np.ndarray) -> np.ndarray:
-        if self._first is None and vectors.dtype == np.float32:
+        if self._first is None and vectors.dtype == self.dtype:
             return vectors
         return unit(np.asarray(vectors[:, : self._first], np.float32))
 
@@ -153,6 +201,11 @@ class Joined:
                 raise StoreError(
                     f"{part.path}: vectors of shape {vectors.shape}, not {(part.rows, self._whole)}: it was changed "
                     "after it was written; run clipadapt embed as before"
+                )
+            if self.dtype == np.float16 and vectors.dtype != np.float16:
+                raise StoreError(
+                    f"{part.path}: vectors of {vectors.dtype}, not float16 as its folder says: it was changed after it "
+                    "was written; run clipadapt embed as before"
                 )
             self._read = last = number, vectors
         return last[1]

@@ -59,9 +59,15 @@ class Vectors(NamedTuple):
         cut = self.vectors.first(dim) if isinstance(self.vectors, Joined) else first(self.vectors, dim)
         return self._replace(vectors=cut, whole=self.whole or there)
 
+    def kept(self) -> Self:
+        """With vectors as they lie in their parts: halves where all of those are in half precision, to build from."""
+        return self._replace(vectors=self.vectors.kept()) if isinstance(self.vectors, Joined) else self
+
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Self:
-        """What `embed` wrote; vectors stay on disk until they are read, and are float32 whatever they are there.
+        """What `embed` wrote; vectors stay on disk until they are read, and come as float32 whatever they are there.
+
+        An index is built from them as they are there (`kept`).
 
         Args:
             verify: compares every file's sha256, which reads all of them; False compares sizes alone.
@@ -103,7 +109,8 @@ class Vectors(NamedTuple):
 def _vectors(folder: Path, meta: dict[str, Any]) -> Float[Matrix, "items dim"]:
     if meta.get("form", "whole") == "whole" and meta.get("dtype", "float32") == "float32":
         return np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    return Joined([PartFile(folder / part["file"], part["rows"]) for part in meta["parts"]], meta["dim"])
+    parts = [PartFile(folder / part["file"], part["rows"]) for part in meta["parts"]]
+    return Joined(parts, meta["dim"], halves=meta.get("dtype") == "float16")
 
 
 def refuse_dims(dim: int, there: int) -> None:

@@ -1,16 +1,28 @@
 """An index of vectors that come in half precision: kept so, exactly, through building, changes and compaction."""
 
+import errno
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
 import faiss
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from clipadapt.data.catalogue import Catalogue
 from clipadapt.errors import StoreError
-from clipadapt.search import building, compaction, embedded
+from clipadapt.search import building, compaction, embedded, recall
+from clipadapt.search.embed import embed
 from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.index import Index
 from clipadapt.search.meta import Target
+from clipadapt.search.query import CompiledQuery
 from clipadapt.search.segments import Segments
 from clipadapt.search.topk import topk
+from clipadapt.search.vector_parts import Form, Joined, Matrix, PartFile, encoded
+from clipadapt.search.vectors import Vectors
 
 HALVES = "IVF16,SQ8,Refine(SQfp16)"
 
@@ -102,6 +114,127 @@ def test_a_disk_that_fails_while_a_compaction_writes_is_told(source, vectors_of,
             index.compact()
     assert Index.open(tmp_path / "index").ids() == before
     assert index.compact() == "seal"
+
+
+@pytest.fixture
+def steady(monkeypatch):
+    """Of search parameters that reach the target the least are chosen, and not what is quickest at this moment."""
+    monkeypatch.setattr(recall, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(before)
+
+
+FACTORIES = ["Flat", "SQ8,Refine(SQfp16)", "IVF4,SQ8,Refine(SQfp16)", "IVF4,SQ8,RFlat", "IVF4,Flat", "HNSW8,Flat"]
+
+
+@pytest.mark.usefixtures("steady")
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    cuts=st.lists(st.integers(0, 160), max_size=5),
+    name=st.sampled_from(["npy", "parquet"]),
+    factory=st.sampled_from(FACTORIES),
+    shards=st.sampled_from([1, 3]),
+    dims=st.sampled_from([None, 12]),
+    seed=st.integers(0, 99),
+)
+def test_parts_of_halves_give_the_index_of_one_array(
+    tmp_path_factory, vectors_of, cuts, name, factory, shards, dims, seed
+):
+    """Files bit for bit; and every score is what adding up products of the halves gives."""
+    folder = tmp_path_factory.mktemp("halves")
+    source, more = (_halved(vectors_of(count, at, seed=seed)) for count, at in ((160, 0), (9, 500)))
+    made, new = (
+        one._replace(vectors=_parts(folder / str(number), one.vectors, cuts, name))
+        for number, one in enumerate((source, more))
+    )
+    options = {"factory": factory, "shards": shards, "dims": dims, "target": Target(recall=0.5)}
+    index, other = (Index.build(one, folder / where, **options) for one, where in ((made, "parts"), (source, "whole")))
+    for path in sorted((folder / "whole").rglob("index.faiss")):
+        assert path.read_bytes() == (folder / "parts" / path.relative_to(folder / "whole")).read_bytes(), path
+    assert sorted(path.name for path in (folder / "parts").iterdir()) == ["current", "lock", "versions"]
+    index.add(new)
+    other.add(more)
+    kept = np.concatenate([np.asarray(one.shortened(dims or 32).vectors) for one in (source, more)]).astype(np.float32)
+    if factory.endswith("Refine(SQfp16)"):
+        kept[:160] = kept[:160].astype(np.float16)
+    ids = [*source.items.ids(), *more.items.ids()]
+    np.testing.assert_array_equal([index.vector(item) for item in ids], kept)
+    queries = [CompiledQuery(kept[row], "picture", ()) for row in (3, 77, 165)]
+    for query, found, others in zip(
+        queries, index.backend.exact(queries, 8, collapse=False), other.backend.exact(queries, 8, collapse=False),
+        strict=True,
+    ):  # fmt: skip
+        scores = {
+            item: sum(float(a) * float(b) for a, b in zip(vector, query.vector, strict=True))
+            for item, vector in zip(ids, kept, strict=True)
+        }
+        best = sorted(scores.values(), reverse=True)[:8]
+        np.testing.assert_allclose([hit.score for hit in found], best, atol=1e-6)
+        np.testing.assert_allclose([scores[hit.id] for hit in found], best, atol=1e-6)
+        assert [(hit.id, hit.score) for hit in found] == [(hit.id, hit.score) for hit in others]
+
+
+@pytest.mark.parametrize("form", [Form("whole", "float16"), Form("npy", "float16"), Form("parquet", "float16")])
+def test_what_embed_leaves_in_half_precision_is_so_in_the_index(painter, shop, tmp_path, form, monkeypatch):
+    monkeypatch.setattr(building, "choose_factory", lambda *_, half: "SQ8,Refine(SQfp16)" if half else "Flat")
+    given_to: list[object] = []
+    build = Engine.build
+    monkeypatch.setattr(Engine, "build", lambda vectors, *more: given_to.append(vectors) or build(vectors, *more))
+    catalogue = Catalogue.load(shop, "train")
+    embed(painter(), catalogue.subset(range(8)), tmp_path / "out", shard=3, form=form)
+    source = Vectors.open(tmp_path / "out")
+    index = Index.build(source, tmp_path / "index")
+    assert index.meta.factory == "SQ8,Refine(SQfp16)"
+    assert isinstance(given_to[0], np.memmap), "mapped while the index is built, and not in memory"
+    np.testing.assert_array_equal(_engine(index).all_vectors(), np.asarray(source.kept().vectors))
+    assert source.vectors.dtype == np.float32, "who computes with them gets what can be computed with"
+    assert Index.build(source, tmp_path / "cut", dims=3).meta.factory == "Flat"
+    assert Index.build(source, tmp_path / "shards", shards=2).meta.factory == "SQ8,Refine(SQfp16)"
+
+
+def test_halves_that_are_added_come_out_of_a_rebuild_bit_for_bit(source, vectors_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(compaction, "EXACT", 20)
+    index = Index.build(source, tmp_path / "index", factory=HALVES, target=Target(recall=0.9))
+    index.remove([f"i{row}" for row in range(900)])
+    more = _halved(vectors_of(100, first=5_000))
+    index.add(more._replace(vectors=_parts(tmp_path / "parts", more.vectors, [30, 30], "parquet")))
+    for done in (None, index.compact()):
+        assert done in (None, "rebuild")
+        np.testing.assert_array_equal(index.backend.vectors(more.items.ids()), np.asarray(more.vectors, np.float32))
+
+
+def test_a_disk_that_fails_while_halves_are_put_into_one_file_is_told(vectors_of, tmp_path, monkeypatch):
+    made = _halved(vectors_of(60))
+    parts = made._replace(vectors=_parts(tmp_path / "parts", made.vectors, [30], "npy"))
+    Index.build(vectors_of(30), tmp_path / "index")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(StoreError, match=r"No space left on device.*the index stays as it was"):
+        Index.build(parts, tmp_path / "index", factory="SQ8,Refine(SQfp16)")
+    assert len(Index.open(tmp_path / "index")) == 30
+
+
+def _halved(made: Vectors) -> Vectors:
+    return made._replace(vectors=np.asarray(made.vectors).astype(np.float16))
+
+
+def _parts(folder: Path, whole: Matrix, cuts: list[int], name: str) -> Joined:
+    """Cut at those rows, more than once at some; as `embed` leaves them."""
+    folder.mkdir()
+    vectors = np.asarray(whole)
+    ends = [0, *sorted(min(cut, len(vectors)) for cut in cuts), len(vectors)]
+    files = []
+    for start, end in itertools.pairwise(ends):
+        form = Form("parquet" if name == "parquet" else "npy", "float16")
+        file = folder / f"{len(files)}{form.suffix}"
+        file.write_bytes(encoded(vectors[start:end], [str(row) for row in range(start, end)], form))
+        files.append(PartFile(file, end - start))
+    return Joined(files, vectors.shape[1], halves=True)
 
 
 def _engine(index: Index) -> Engine:

@@ -23,7 +23,7 @@ def written(folder, vectors: np.ndarray, sizes: list[int], form: Form) -> Joined
         file.write_bytes(encoded(vectors[start : start + size], ids, form))
         files.append(PartFile(file, size))
         start += size
-    return Joined(files, vectors.shape[1])
+    return Joined(files, vectors.shape[1], halves=form.dtype == "float16")
 
 
 @settings(max_examples=60, deadline=None)
@@ -47,6 +47,64 @@ def test_rows_are_those_of_one_array(tmp_path_factory, cloud, name, data, sizes)
     for wrong in (rows, -rows - 1):
         with pytest.raises(IndexError):
             joined[[wrong]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), sizes=st.lists(st.integers(0, 5), min_size=1, max_size=5))
+@pytest.mark.parametrize("name", ["npy", "parquet"])
+def test_halves_that_are_kept_are_those_of_one_array(tmp_path_factory, cloud, name, data, sizes):
+    rows, folder = sum(sizes), tmp_path_factory.mktemp("parts")
+    whole = cloud(max(rows, 1), 8)[:rows].astype(np.float16)
+    joined = written(folder, whole, sizes, Form(name, "float16"))
+    assert joined.dtype == joined.first(3).dtype == np.float32
+    kept = joined.kept()
+    assert kept.dtype == whole.dtype and kept.shape == whole.shape
+    cut = data.draw(st.slices(rows))
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), bool)
+    some = np.array(data.draw(st.lists(st.integers(-rows, rows - 1), max_size=9)) if rows else [], np.int64)
+    for taken in (cut, mask, some):
+        found = kept[taken]
+        assert found.dtype == np.float16 and found.tobytes() == whole[taken].tobytes()
+    assert np.asarray(kept).tobytes() == whole.tobytes()
+    for one in (joined.first(3), kept.first(3), kept.first(3).kept()):
+        assert one.dtype == np.float32, "a second rounding is left to whoever names it"
+        np.testing.assert_array_equal(one[:], first(whole, 3))
+    single = kept.in_one(folder / "new")
+    assert single.dtype == np.float16 and single.tobytes() == whole.tobytes()
+    assert not list(folder.glob("new/*"))
+
+
+def test_one_part_of_numpy_is_the_one_file_and_of_others_a_copy_without_a_name(tmp_path, cloud):
+    whole = cloud(12, 4)
+    for form, sizes in ((Form("npy", "float16"), [0, 12]), (Form("npy"), [12])):
+        found = written(tmp_path, whole, sizes, form).kept().in_one(tmp_path / "none")
+        assert isinstance(found, np.memmap) and str(found.filename).endswith(f"/{len(sizes) - 1}.npy")
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    copied = [
+        written(tmp_path / "a", whole, [12], Form("npy", "float16")),
+        written(tmp_path / "b", whole, [12], Form("npy")).first(3),
+        written(tmp_path / "c", whole, [7, 5], Form("parquet", "float16")).kept(),
+    ]
+    for joined in copied:
+        found = joined.in_one(tmp_path / "other")
+        assert isinstance(found, np.memmap) and found.mode == "r" and found.filename is None
+        np.testing.assert_array_equal(found, joined[:])
+    assert not (tmp_path / "none").exists() and not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.parametrize("name", ["npy", "parquet"])
+def test_parts_of_both_precisions_come_as_float32_and_are_not_kept_as_halves(tmp_path, cloud, name):
+    whole = cloud(8, 4)
+    joined = written(tmp_path, whole, [4, 4], Form(name, "float16"))
+    form = Form(name)
+    (tmp_path / f"1{form.suffix}").write_bytes(encoded(whole[4:], list("abcd"), form))
+    np.testing.assert_allclose(joined[:4], whole[:4], atol=HALF)
+    np.testing.assert_array_equal(joined[4:], whole[4:])
+    kept = joined.kept()
+    assert kept[:4].tobytes() == whole[:4].astype(np.float16).tobytes()
+    with pytest.raises(StoreError, match=rf"1\{form.suffix}: vectors of float32, not float16 as its folder says"):
+        kept[3:5]
 
 
 @pytest.mark.parametrize("name", ["npy", "parquet"])

@@ -78,8 +78,6 @@ class Milvus:
         server = Server.connect(address, create=True)
         versions = Versions(server)
         vectors = unit_vectors(source.vectors, source.items)
-        if vectors.dtype == np.float16:
-            vectors = np.asarray(vectors, np.float32)
         kind = Kind.named(factory, len(vectors), lite=address.lite)
         about = building.about(source, address.folder, shown)
         queries = np.empty((0, vectors.shape[1]), np.float32) if texts is None else texts

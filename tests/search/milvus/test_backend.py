@@ -25,6 +25,7 @@ from clipadapt.search.milvus.server import Server
 from clipadapt.search.opening import in_milvus as is_milvus
 from clipadapt.search.topk import topk
 from clipadapt.search.tune import measured_params
+from clipadapt.search.vector_parts import Joined, PartFile
 from clipadapt.search.vectors import Vectors
 
 
@@ -341,6 +342,26 @@ def test_effort_is_chosen_by_measured_recall_for_pictures_and_texts_apart(cloud)
     assert {name: params.probe for name, params in chosen.search_params.items()} == {"picture": 2, "text": 8}
     assert chosen.measured["picture"].recall == chosen.measured["text"].recall == 1.0
     assert kind.search_params(chosen.search_params["text"], 10)["params"] == {"nprobe": 8}
+
+
+def test_half_precision_in_parts_or_in_one_array_is_single_precision_in_milvus(vectors_of, in_milvus, tmp_path):
+    """Milvus keeps float32 here. Of parts it gets unit vectors, of an array what that holds: apart by the rounding."""
+    made, more = vectors_of(40), vectors_of(6, first=100)
+    half = made._replace(vectors=np.asarray(made.vectors).astype(np.float16))
+    for number, part in enumerate((half.vectors[:25], half.vectors[:0], half.vectors[25:], np.float16(more.vectors))):
+        np.save(tmp_path / f"{number}.npy", part)
+    files = [PartFile(tmp_path / f"{number}.npy", rows) for number, rows in enumerate((25, 0, 15, 6))]
+    found = []
+    for source in (half, half._replace(vectors=Joined(files[:3], 32, halves=True))):
+        index = Index.build(source, in_milvus)
+        index.add(more._replace(vectors=Joined(files[3:], 32, halves=True)))
+        vectors = index.backend.vectors([*made.items.ids(), *more.items.ids()])
+        whole = np.concatenate([np.asarray(made.vectors), np.asarray(more.vectors)])
+        assert vectors.dtype == np.float32 and np.linalg.norm(vectors - whole, axis=1).max() <= 2**-11
+        found.append(index.search(whole[[3, 43]], 5, collapse=False))
+    for hits, others in zip(*found, strict=True):
+        assert [hit.id for hit in hits] == [hit.id for hit in others]
+        np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], atol=2**-11)
 
 
 def test_every_verb_takes_an_address(vectors_of, tmp_path, milvus_file, capsys, in_milvus):
