@@ -6,6 +6,7 @@ Nothing here changes a file.
 """
 
 from collections.abc import Mapping
+from typing import get_args
 
 from clipadapt import config
 from clipadapt.data.catalogue import Attribute, Catalogue, decoding_of
@@ -18,6 +19,7 @@ from clipadapt.data.columns import Roles, near, nearest, option
 from clipadapt.data.faults import Fault, Report
 from clipadapt.data.inspect import inspect
 from clipadapt.data.items import clashing, ids_of
+from clipadapt.data.policy import Policy, Use
 from clipadapt.data.sources import Source, open_source, passed_over
 from clipadapt.data.spelling import folded
 from clipadapt.data.splits import declared_attributes, shared_products
@@ -48,6 +50,8 @@ def check(data: config.Data, *, attributes_given: bool = True, size: int | None 
     _check_splits(source.name, catalogues, data, faults)
     for catalogue in catalogues.values():
         check_columns(catalogue, faults)
+    if data.policy is not None:
+        _check_policy(catalogues, Policy.load(data.policy), data.policy, faults)
     check_values(catalogues, data, faults)
     check_spellings(catalogues, written, data, faults)
     seen = check_pictures(catalogues, data, size, faults)
@@ -128,6 +132,19 @@ def _check_splits(source: str, catalogues: Mapping[str, Catalogue], data: config
         what = f"product {product!r} is in {' and '.join(map(repr, splits))}"
         faults.append(Fault("error", place.file, place.row, what, "move all its items to one split"))
     _check_near_products(catalogues, faults)
+
+
+def _check_policy(catalogues: Mapping[str, Catalogue], policy: Policy, file: str, faults: list[Fault]) -> None:
+    """The column of licences that is not there, and what the policy keeps out."""
+    for split, catalogue in catalogues.items():
+        table = catalogue.place(0).file
+        if policy.column not in catalogue.columns:
+            what = f"column {policy.column!r} of licences: no such column{near(policy.column, catalogue.columns)}"
+            faults.append(Fault("error", table, None, what, f"correct `column` in {file}"))
+            continue
+        licences = catalogue.texts(policy.column)
+        lines = [line for use in get_args(Use) if (line := policy.kept_out(licences, use))]
+        faults += [Fault("info", table, None, f"split {split!r}: {line}", f"see {file}") for line in lines]
 
 
 def _check_near_products(catalogues: Mapping[str, Catalogue], faults: list[Fault]) -> None:

@@ -259,11 +259,11 @@ def _day(text: str) -> datetime.date | str | None:
     return None
 
 
-def _made(year: int, month: int, day: int) -> datetime.date | None:
+def _made(year: int, month: int, day: int) -> datetime.date | str:
     try:
         return datetime.date(year, month, day)
     except ValueError:
-        return None
+        return "no day of the calendar"
 
 
 def _within(text: str, most: float) -> bool:

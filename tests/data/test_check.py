@@ -39,6 +39,18 @@ def test_a_sound_catalogue_has_no_errors(shop):
     assert report.counts()["error"] == 0
 
 
+def test_a_policy_is_looked_at_before_anything_is_trained(shop, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("column: basecolour\nlicences: {Blue: [train, show]}\n")
+    report = run(shop, policy=str(policy))
+    found(report, "error", "train/metadata.csv", "'basecolour' of licences", "did you mean 'baseColour'", str(policy))
+    policy.write_text("column: baseColour\nlicences: {BLUE: [train, show]}\nunknown: [train]\n")
+    report = run(shop, policy=str(policy))
+    assert not report.failed
+    (line,) = found(report, "info", "split 'train'", "does not allow 'index'")
+    assert "16 of 16 items kept out" in str(line)
+
+
 def spoiled(shop):
     """Everything wrong at once."""
     train = shop / "train"

@@ -59,7 +59,8 @@ def test_dates_of_many_forms_are_one_day(text):
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("03/04/2026", "two days"), ("2026-02-30", "form"), ("spring", "form"), ("2030-01-01", "after"),
+    [("03/04/2026", "two days"), ("2026-02-30", "no day of the calendar"), ("31.04.2026", "calendar"),
+     ("spring", "form"), ("2030-01-01", "after"),
      ("1700-01-01", "before"), ("12026-01-01", "form"), ("5 Foo 2026", "form")],
 )  # fmt: skip
 def test_dates_that_are_none_say_why(text, why):
