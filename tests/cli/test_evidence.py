@@ -33,7 +33,7 @@ def test_a_regression_in_a_sensitive_category_ends_with_3(releases, tmp_path, ca
     given = ["evidence", str(releases), "--policy", str(tmp_path / "sensitive.yaml"), "--out", str(out)]
     assert main(given) == code
     text = capsys.readouterr()
-    assert "not measured: Drift: not measured" in text.err
+    assert "not measured: Drift: no report named; clipadapt drift" in text.err
     assert ("found less often" in text.err) == (code == 3) and ("1 condition(s) hold" in text.out) == (code == 0)
     document = json.loads((out / "evidence.json").read_text())
     assert document["release"] == "000001" and document["passed"] is (code == 0)

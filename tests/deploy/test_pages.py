@@ -124,3 +124,14 @@ def test_everybody_can_read_it(opened: Callable[..., Any], name: str, colours: s
     broken = tab.eval_on_selector_all("img", "all => all.filter(one => one.complete && !one.naturalWidth).length")
     assert broken == 0
     tab.context.close()
+
+
+@pytest.mark.parametrize("name", ["drift", "shadow", "experiment"])
+def test_a_phone_shows_the_first_figure_of_every_table(opened: Callable[..., Any], name: str) -> None:
+    tab = opened(name, viewport=PHONE)
+    ends = tab.evaluate(
+        "[...document.querySelectorAll('table')].map(one => one.querySelector('td.n')).filter(one => one)"
+        ".map(one => one.getBoundingClientRect().right)"
+    )
+    assert ends and max(ends) <= PHONE["width"]
+    tab.context.close()

@@ -78,7 +78,7 @@ def drift(file: Path | None) -> Section:
     """Whether new pictures still look like the reference."""
     title = "Drift"
     if file is None:
-        return Section(title, missing=("not measured; clipadapt drift VECTORS --reference VECTORS, then --drift",))
+        return Section(title, missing=("no report named; clipadapt drift VECTORS --reference VECTORS, then --drift",))
     document = read_document(file, ("alarms", "sentences", "drifts", "rates"))
     bad = document["alarms"] > 0
     facts = [Fact("result", sentence, f"{file.name}, sentences", bad) for sentence in document["sentences"]]
@@ -101,7 +101,7 @@ def shadow(file: Path | None, release: str) -> Section:
     """What the candidate answered while nobody saw it."""
     title = "Shadow"
     if file is None:
-        return Section(title, missing=("not measured; a flag of mode shadow, clipadapt shadow, then --shadow",))
+        return Section(title, missing=("no report named; a flag of mode shadow, clipadapt shadow, then --shadow",))
     document = _about(read_document(file, ("candidate", "sentence", "gate")), file, release)
     facts = [Fact("verdict", document["sentence"], f"{file.name}, sentence")]
     verdicts = {True: "holds", False: "does not hold"}
@@ -113,7 +113,9 @@ def experiment(file: Path | None, release: str) -> Section:
     """What people clicked."""
     title = "Experiment"
     if file is None:
-        return Section(title, missing=("not measured; a flag of mode split, clipadapt experiment, then --experiment",))
+        return Section(
+            title, missing=("no report named; a flag of mode split, clipadapt experiment, then --experiment",)
+        )
     document = _about(read_document(file, ("candidate", "sentence", "verdict")), file, release)
     return Section(title, (Fact(document["verdict"], document["sentence"], f"{file.name}, sentence"),))
 

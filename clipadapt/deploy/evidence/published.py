@@ -73,7 +73,7 @@ def prepared(file: Path | None) -> Section:
     """
     title = "Prepared pictures"
     if file is None:
-        return Section(title, missing=("not measured; clipadapt data prepare ... --json > FILE, then --prepared",))
+        return Section(title, missing=("no report named; clipadapt data prepare ... --json > FILE, then --prepared",))
     document = read_document(file, ("items", "broken", "psnr", "ssim", "crop_psnr", "crop_ssim"))
     counted = f"{document['items']:,} items, {document['broken']:,} broken ones left out"
     worst = _quality(document["psnr"], document["ssim"])
