@@ -165,7 +165,8 @@ def sentence(found: Sequence[Estimate], seconds: float) -> str:
     if whole.error is None:
         return "Too few labels are marked to say how many are wrong: mark labels of at least two products."
     shown = line(whole)
-    spent = f", in {seconds / 60:.0f} minutes" if seconds >= 30 else ""
+    minutes = max(round(seconds / 60), 1)
+    spent = f", in {minutes} minute{'s' if minutes > 1 else ''}" if seconds >= 30 else ""
     left = f" ({shown.left_out})" if shown.left_out else ""
     return (
         f"{shown.percent}% of the labels are wrong, 95% interval {shown.interval}: {whole.wrong} of the "

@@ -238,8 +238,9 @@ def _print_started(begun: "Started", *, as_json: bool) -> None:
         seen = {"sizes": found.sizes, "broken": found.broken, "balance": found.balance, "slips": list(found.slips)}
         typer.echo(json.dumps({**figures, **seen, "spellings": spellings, "near_identical": pairs}))
         return
-    looked_at, minutes = len(begun.sample.labels), max(begun.minutes, 1)
-    typer.echo(f"{looked_at:,} of {len(begun.labels):,} labels to look at, about {minutes:.0f} minutes: {begun.page}")
+    looked_at, minutes = len(begun.sample.labels), max(round(begun.minutes), 1)
+    about = f"about {minutes} minute{'s' if minutes > 1 else ''}"
+    typer.echo(f"{looked_at:,} of {len(begun.labels):,} labels to look at, {about}: {begun.page}")
     typer.echo(begun.twin_sentence)
     sizes = ", ".join(f"{name}: {count:,}" for name, count in found.sizes.items())
     typer.echo(f"pixels of the shorter side: {sizes}" + (f"; {found.broken} cannot be read" if found.broken else ""))

@@ -141,7 +141,7 @@ def test_audit_writes_a_page_then_figures(shop, tmp_path, capsys):
     given = ["data", "audit", str(shop), "--attribute", "Pattern", "--out", str(out)]
     assert main([*given, "--share", "1"]) == 0
     text = capsys.readouterr()
-    assert f"6 of 6 labels to look at, about 1 minutes: {out / 'mark.html'}" in text.out
+    assert f"6 of 6 labels to look at, about 1 minute: {out / 'mark.html'}" in text.out
     assert "pixels of the shorter side: under 64: 8" in text.out and "Pattern: Solid 3, Striped 3" in text.out
     page = (out / "mark.html").read_text(encoding="utf-8")
     document = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
