@@ -1,7 +1,17 @@
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-from clipadapt.memory import give_back
+import pytest
+
+from clipadapt.config import Config
+from clipadapt.memory import KERNELS, give_back
+from clipadapt.training import trainer
+
+ONEDNN, TORCH = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"
+SMALL = {"name": "small", "data": {"source": "none", "attributes": ["Pattern"]}, "prompts": "prompts/fashion.yaml"}
 
 
 def test_free_memory_between_blocks_in_use_goes_back_to_the_system():
@@ -15,3 +25,54 @@ def test_free_memory_between_blocks_in_use_goes_back_to_the_system():
     give_back()
     assert full - resident() > 60, "of 117 MB"
     assert len(kept) == 40
+
+
+def test_a_training_keeps_few_kernels_of_shapes_it_meets_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    class Begun(Exception):
+        """Where the first product would come."""
+
+    def begun(*_: object, **__: object) -> None:
+        raise Begun
+
+    monkeypatch.setenv(TORCH, "")  # first, so that nothing of it is left after the test
+    monkeypatch.delenv(TORCH)
+    monkeypatch.setenv(ONEDNN, "7")
+    monkeypatch.setattr(trainer, "resolve", begun)
+    with pytest.raises(Begun):
+        trainer.train(Config.model_validate(SMALL | {"output_dir": str(tmp_path)}))
+    assert os.environ[TORCH] == str(KERNELS) and os.environ[ONEDNN] == "7", "what a user set stays"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into glibc's allocator and /proc")
+def test_bf16_products_of_ever_new_shapes_do_not_pile_up():
+    program = """
+import ctypes, sys
+import torch
+from clipadapt.memory import bound_kernels
+
+class Found(ctypes.Structure):
+    _fields_ = [(str(number), ctypes.c_size_t) for number in range(10)]
+
+def used():
+    look = ctypes.CDLL(None).mallinfo2
+    look.restype = Found
+    found = look()
+    return (getattr(found, "4") + getattr(found, "7")) / 2**20  # mapped, and of blocks in use
+
+if sys.argv[1] == "bounded":
+    bound_kernels()
+layers = [torch.nn.Linear(64, 256), torch.nn.Linear(256, 64)]
+for rows in range(1000, 1300):
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        vectors = torch.zeros(rows, 64)
+        for layer in layers:
+            vectors = layer(vectors)
+    if rows == 1010:
+        before = used()
+print(used() - before)
+"""
+    grown = {
+        kind: float(subprocess.run([sys.executable, "-c", program, kind], capture_output=True, check=True).stdout)
+        for kind in ("bounded", "free")
+    }
+    assert grown["bounded"] < max(20.0, grown["free"] / 3), grown

@@ -28,7 +28,7 @@ from clipadapt.data.lookalikes import titles_of
 from clipadapt.data.scan import refuse_other_sizes
 from clipadapt.errors import TrainingError
 from clipadapt.inputs import Inputs, resolve
-from clipadapt.memory import give_back
+from clipadapt.memory import bound_kernels, give_back
 from clipadapt.processes.exchange import Processes, lost_process_named
 from clipadapt.progress import bar
 from clipadapt.runs import Run
@@ -74,6 +74,7 @@ def train(
     """
     config = config if isinstance(config, Config) else Config.load(config)
     callbacks = checked(callbacks)
+    bound_kernels()
     inputs = inputs or resolve(config=config)
     with (run or Run(config.output_dir)).locked():
         run = Run.create(config) if run is None else run
