@@ -88,3 +88,15 @@ def test_a_condition_needs_one_side(tmp_path: Path, bad: str):
     path.write_text(f"conditions:\n  - {{row: headline, metric: top1, bound: low, {bad}}}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="fault"):
         Gate.load(path)
+
+
+@pytest.mark.parametrize(
+    ("delta", "low", "passed"), [(0.1, 0.02, True), (0.07, -0.03, True), (0.02, -0.06, False), (-0.01, -0.04, False)]
+)
+def test_a_release_has_rare_values_gain_and_not_surely_lose(compared, delta: float, low: float, passed: bool):
+    gate = Gate.load(Path(__file__).parents[2] / "eval/release_gate.yaml")
+    fields = {"task": "headline", "attribute": None}
+    rare = compared(delta, low, 0.2, 0.04, metric="rare_balanced_accuracy", bin="rare", **fields)
+    whole = compared(0.1, 0.02, 0.2, 0.01, metric="balanced_accuracy", **fields)
+    outcomes = judge(gate, [*rare, *whole, *retained(compared, -0.005)])
+    assert all(outcome.passed for outcome in outcomes) is passed
