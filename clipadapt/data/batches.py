@@ -4,12 +4,14 @@ What a step trains on depends on (seed, epoch, step) and the global batch size a
 it and cut them into micro-batches, so two processes, or smaller pieces, see the same items with the same crops. The
 last batch of an epoch is filled up from the epoch's own beginning rather than dropped: contrastive losses depend on the
 batch size, processes need equal shares, and at 5,000 items and batches of 512 dropping would lose a tenth.
-A catalogue in shards is drawn in windows of shards (clipadapt.data.draws), without a list of the whole epoch.
+A catalogue in shards is drawn in windows of shards (clipadapt.data.draws), without a list of the whole epoch; while one
+window is read, the shards of the next are copied to this machine.
 With `train.views` an item's n-th draw in epoch e is its view e + n, counted round: each view comes as often as others.
 What is read may then be tokens of a view in place of its pixels. Nothing here knows of captions or losses.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -157,11 +159,23 @@ class Batches:
         steps = range(start_step, self.steps_per_epoch)
         jobs = MicroBatches(draws, steps, self.train.batch_size, self.train.micro_batch, self.rank, self.world)
         loader = self._load(epoch, jobs)
-        try:
-            for step in range(len(steps)):
-                yield [self._batch(jobs[number], next(loader)) for number in jobs.of_step(step)]
-        finally:
-            del loader  # ends the workers now, not when the last traceback that refers to this frame is collected
+        with self._ahead(draws) as reach:  # begun after the workers, which a thread must not be forked into
+            try:
+                for step in range(len(steps)):
+                    reach(steps[step] * self.train.batch_size)
+                    yield [self._batch(jobs[number], next(loader)) for number in jobs.of_step(step)]
+            finally:
+                del loader  # ends the workers now, not when the last traceback that refers to this frame is collected
+
+    @contextlib.contextmanager
+    def _ahead(self, draws: Draws) -> Iterator[Callable[[int], None]]:
+        """What is called with the place of each step, so that the shards after it are copied while it is computed."""
+        pictures = self.catalogue.pictures
+        if not isinstance(draws, WindowedDraws) or not isinstance(pictures, InShards) or self.tokens is not None:
+            yield lambda place: None
+            return
+        with pictures.ahead() as want:
+            yield lambda place: want(draws.shards_from(place))
 
     def _load(self, epoch: int, jobs: "MicroBatches") -> Iterator[torch.Tensor | CatalogueError]:
         views = self.train.views

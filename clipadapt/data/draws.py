@@ -95,6 +95,11 @@ class WindowedDraws:
         found = np.concatenate(items) if items else np.empty(0, np.int64)
         return Stretch(found, np.arange(start, stop) // len(self))
 
+    def shards_from(self, place: int) -> list[int]:
+        """The shards of the block that a place lies in, and of the one after it unless that was the last."""
+        block = int(np.searchsorted(self._ends, place % len(self), side="right"))
+        return np.concatenate(self._blocks[block : block + 2]).tolist()
+
     def _remembering(self) -> Callable[[int], np.ndarray]:
         return lru_cache(_BLOCKS)(self._permuted)
 

@@ -5,6 +5,8 @@ pictures is a list of paths or a memory map. Nothing here decodes: bytes out.
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -57,6 +59,13 @@ class InShards(Protocol):
 
     def shards(self) -> Int[np.ndarray, " pictures"]:
         """The number of the shard that each lies in."""
+        ...
+
+    def ahead(self) -> AbstractContextManager[Callable[[Sequence[int]], None]]:
+        """Within the block: what is called with the shards that are read next, and brings them within quick reach.
+
+        It returns at once, and is no promise: a shard that cannot be had is named when a picture of it is read.
+        """
         ...
 
 

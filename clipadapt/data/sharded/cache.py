@@ -69,7 +69,7 @@ class ShardCache:
 
     def path(self, folder: Folder, shard: Shard) -> Path:
         """The copy, made now where there is none."""
-        copy = self.root / f"{shard.sha256}.parquet"
+        copy = self._place(shard)
         if _touched(copy):
             return copy
         with Guard(copy):
@@ -79,19 +79,47 @@ class ShardCache:
                     self._copy(folder, shard, copy)
         return copy
 
-    def _copy(self, folder: Folder, shard: Shard, copy: Path) -> None:
+    def touch(self, shard: Shard) -> None:
+        """Marks a copy as used, where there is one, so that others go before it."""
+        _touched(self._place(shard))
+
+    def fill(self, folder: Folder, shard: Shard, given_up: Callable[[], bool]) -> None:
+        """Makes the copy for those who read it later, unless somebody is making it; one that is there counts as used.
+
+        Args:
+            given_up: whether it is not wanted any more, asked after each few megabytes.
+
+        Raises:
+            CatalogueError, StoreError: as `opened`.
+        """
+        copy = self._place(shard)
+        if _touched(copy):
+            return
+        with Guard(copy), contextlib.suppress(Timeout):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / f"{shard.sha256}.lock", timeout=0):
+                if not _touched(copy):
+                    self._copy(folder, shard, copy, given_up)
+
+    def _place(self, shard: Shard) -> Path:
+        return self.root / f"{shard.sha256}.parquet"
+
+    def _copy(self, folder: Folder, shard: Shard, copy: Path, given_up: Callable[[], bool] = lambda: False) -> None:
         if shard.bytes > self.limit:
             raise StoreError(
                 f"{folder.place(shard.name)}: its {shard.bytes / 1e9:.3g} GB do not fit into the {self.limit / 1e9:g} "
                 f"GB of {self.root}; raise CLIPADAPT_SHARDS_GB, or write smaller shards (--rows-per-shard)"
             )
         partial = self.root / f"{shard.sha256}.{shard.bytes}.partial"
-        self._make_room(shard, partial)
+        if not self._make_room(shard, partial, given_up):
+            return
         try:
-            folder.fetch(shard.name, partial)
+            if not folder.fetch(shard.name, partial, given_up):
+                return
             if partial.stat().st_size != shard.bytes or sha256_file(partial) != shard.sha256:
                 raise changed(folder, shard)
-            partial.replace(copy)
+            with FileLock(self.root / "lock"):  # or whoever counts meanwhile may see neither of the two
+                partial.replace(copy)
         except StoreError as error:
             raise StoreError(
                 f"{error} (a copy of {folder.place(shard.name)}; CLIPADAPT_CACHE names another disk, "
@@ -100,9 +128,9 @@ class ShardCache:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _make_room(self, shard: Shard, partial: Path) -> None:
+    def _make_room(self, shard: Shard, partial: Path, given_up: Callable[[], bool]) -> bool:
         """Takes copies away until the new one fits, and reserves its place: a partial file counts in full."""
-        while True:
+        while not given_up():
             with FileLock(self.root / "lock"):
                 copies = sorted((_state(file) for file in self.root.glob("*.parquet")), reverse=True)
                 begun = sum(self._reserved(file) for file in self.root.glob("*.partial") if file != partial)
@@ -113,8 +141,9 @@ class ShardCache:
                     room += size
                 if room >= 0:
                     partial.touch()
-                    return
+                    return True
             time.sleep(0.05)  # other processes are copying; what they copy can be taken away when they are done
+        return False
 
     def _reserved(self, partial: Path) -> int:
         """The bytes that a copy under way will have; what a dead process left is taken away."""
@@ -137,8 +166,9 @@ def changed(folder: Folder, shard: Shard) -> CatalogueError:
 
 def _touched(copy: Path) -> bool:
     """Marks a copy as used now; False where there is none."""
+    now = time.time_ns()  # finer than what the system writes by itself, which would make ties
     try:
-        os.utime(copy)
+        os.utime(copy, ns=(now, now))
     except FileNotFoundError:
         return False
     return True

@@ -10,7 +10,7 @@ Nothing here knows what files mean.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,8 @@ class Folder:
             system.put_file(str(file), f"{root}/{name}")
         file.unlink()
 
-    def fetch(self, name: str, target: Path) -> None:
-        """Copies a file to this machine.
+    def fetch(self, name: str, target: Path, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Copies a file to this machine; whether all of it, for it may be given up on the way.
 
         Raises:
             CatalogueError: it is missing or cannot be read.
@@ -100,7 +100,10 @@ class Folder:
         """
         with Guard(target), target.open("wb") as copy:
             for piece in self._pieces(name):
+                if given_up():
+                    return False
                 copy.write(piece)
+        return True
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where there is none."""

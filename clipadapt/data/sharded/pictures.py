@@ -1,13 +1,15 @@
 """Pictures in Parquet shards, read by row: one row group of about a megabyte at a time, its checksums compared.
 
 Shards of this machine are mapped into memory where they lie; remote ones are copied whole into the machine's cache when
-a picture of theirs is first asked for. None stays open. Pages carry checksums, and the end of a shard, which says where
+a picture of theirs is first asked for, or before (`ahead`). None stays open. Pages carry checksums, and the end of a shard, which says where
 its pages lie, has its digest in shards.json: so a shard that was changed is named, without being read as a whole.
 """
 
+import contextlib
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int, Int32
 
+from clipadapt.data.sharded.ahead import Ahead
 from clipadapt.data.sharded.cache import ShardCache, changed
 from clipadapt.data.sharded.folder import Folder
 from clipadapt.data.sharded.index import Shard
@@ -70,6 +73,15 @@ class ShardPictures:
     def shards(self) -> Int32[np.ndarray, " pictures"]:
         """The number of the shard that each lies in."""
         return (np.searchsorted(self._starts, self._rows, side="right") - 1).astype(np.int32)
+
+    @contextlib.contextmanager
+    def ahead(self) -> Iterator[Callable[[Sequence[int]], None]]:
+        """See InShards; remote shards are copied by a thread that ends with the block."""
+        if self._folder.local is not None:
+            yield lambda numbers: None
+            return
+        with Ahead(self._folder, self._shards) as ahead:
+            yield ahead.want
 
     def take(self, positions: Int[np.ndarray, " n"]) -> "ShardPictures":
         part = object.__new__(ShardPictures)

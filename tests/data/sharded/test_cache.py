@@ -61,7 +61,7 @@ def test_a_copy_is_made_once(tmp_path, monkeypatch):
     folder, shards = remote()
     fetched = []
     real = Folder.fetch
-    monkeypatch.setattr(Folder, "fetch", lambda self, name, target: fetched.append(name) or real(self, name, target))
+    monkeypatch.setattr(Folder, "fetch", lambda self, name, *more: fetched.append(name) or real(self, name, *more))
     cache = ShardCache(tmp_path / "c", 10_000)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: cache.opened(folder, shards[n % 3], content), range(60)))
