@@ -3,9 +3,9 @@
     with Ahead(folder, shards) as ahead:
         ahead.want([3, 0, 5, 1])                    in the order in which they are needed; returns at once
 
-The thread only fills the machine's cache (cache.py), so what is read, and in which order, does not depend on it. A shard
-that it cannot copy is left to whoever reads it, who meets the same fault and names the shard. It copies no more shards
-than fit into the cache together, those that are needed first: or it would take away what is being read.
+The thread only fills the machine's cache (cache.py), so what is read, and in which order, does not depend on it. A
+shard that it cannot copy is left to whoever reads it, who meets the same fault and names the shard. It copies no more
+shards than fit into the cache together, those that are needed first: or it would take away what is being read.
 """
 
 import contextlib
@@ -63,7 +63,8 @@ class Ahead:
         done: tuple[int, ...] = ()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._ended or self._wanted != done)
+                while self._wanted == done and not self._ended:
+                    self._changed.wait()
                 if self._ended:
                     return
                 done = self._wanted

@@ -1,8 +1,9 @@
 """Pictures in Parquet shards, read by row: one row group of about a megabyte at a time, its checksums compared.
 
 Shards of this machine are mapped into memory where they lie; remote ones are copied whole into the machine's cache when
-a picture of theirs is first asked for, or before (`ahead`). None stays open. Pages carry checksums, and the end of a shard, which says where
-its pages lie, has its digest in shards.json: so a shard that was changed is named, without being read as a whole.
+a picture of theirs is first asked for, or before (`ahead`). None stays open. Pages carry checksums, and the end of a
+shard, which says where its pages lie, has its digest in shards.json: so a shard that was changed is named, without
+being read as a whole.
 """
 
 import contextlib

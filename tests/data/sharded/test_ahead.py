@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from collections.abc import Generator
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -162,10 +163,17 @@ def test_the_bound_is_kept_and_what_is_read_is_not_taken_away(store, monkeypatch
     for number, _ in enumerate(reading):
         window = number // WINDOW
         if room >= 2 * WINDOW and number % WINDOW == 0 and window + 1 < len(order):
-            until(lambda soon=names(order[window + 1]): soon <= {name for name, _ in store.copied})
+            soon = names(order[window + 1])
+            until(lambda soon=soon: soon <= {name for name, _ in store.copied})
         assert sum(size(file) for file in root.iterdir()) <= limit
     if room >= WINDOW:
         assert sorted(name for name, _ in store.copied) == sorted(names(range(SHARDS)))
+
+
+def close(reading):
+    """As a training does that ends within an epoch."""
+    assert isinstance(reading, Generator)
+    reading.close()
 
 
 def size(file):
@@ -184,7 +192,7 @@ def test_what_is_closed_half_way_leaves_neither_thread_nor_file(store):
     next(reading)
     until(lambda: store.waiting.is_set() and store.gate._value == 0)
     assert list(ShardCache.of_machine().root.glob("*.partial"))
-    closing = threading.Thread(target=reading.close)
+    closing = threading.Thread(target=lambda: close(reading))
     closing.start()
     until(lambda: not store.gate.release() and not closing.is_alive())
     assert not list(ShardCache.of_machine().root.glob("*.partial"))
@@ -197,4 +205,4 @@ def test_shards_of_this_machine_need_no_thread(shop, tmp_path):
     reading = batches(tmp_path / "here").epoch(0)
     next(reading)
     assert not [thread for thread in threading.enumerate() if thread.name == NAME]
-    reading.close()
+    close(reading)

@@ -16,12 +16,14 @@ from clipadapt.errors import CatalogueError, SpaceError, StoreError, UsageError
 from clipadapt.search.backend import Backend
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
+from clipadapt.search.ledger import Ledger
 from clipadapt.search.meta import Target
 from clipadapt.search.milvus import writing
 from clipadapt.search.milvus.address import Address
 from clipadapt.search.milvus.backend import Milvus
 from clipadapt.search.milvus.kinds import Kind, Measured
 from clipadapt.search.milvus.server import Server
+from clipadapt.search.mirror import Encode, Encoded, Mirror
 from clipadapt.search.opening import in_milvus as is_milvus
 from clipadapt.search.topk import topk
 from clipadapt.search.tune import measured_params
@@ -362,6 +364,52 @@ def test_half_precision_in_parts_or_in_one_array_is_single_precision_in_milvus(v
     for hits, others in zip(*found, strict=True):
         assert [hit.id for hit in hits] == [hit.id for hit in others]
         np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], atol=2**-11)
+
+
+def test_two_models_indexes_are_kept_the_same_and_the_way_back_misses_nothing(vectors_of, in_milvus, tmp_path):
+    """What a swap of models does, between two addresses: the new index follows the old one, then the other way."""
+    turned = np.linalg.qr(np.random.default_rng(0).standard_normal((32, 32)))[0].astype(np.float32)
+    pictures = {}
+
+    def take(count, first):
+        made = vectors_of(count, first=first)
+        pictures.update(zip(made.items.ids(), np.asarray(made.vectors), strict=True))
+        return made
+
+    def encode(matrix):
+        return lambda ids, _: Encoded(list(ids), np.array([pictures[item] for item in ids]) @ matrix, {})
+
+    def same(one, other):
+        ids = sorted(one.ids())
+        assert sorted(other.ids()) == ids
+        np.testing.assert_allclose(one.vectors(ids) @ turned, other.vectors(ids), atol=1e-5)
+        assert [one.item(item) for item in ids] == [other.item(item) for item in ids]
+
+    made = take(30, 0)
+    first = Vectors(np.asarray(made.vectors)[:1] @ turned, made.items.taken(np.array([0])), "turned", None)
+    old, new = Index.build(made, in_milvus), Index.build(first, in_milvus + "_next")
+    ledger = Ledger(tmp_path / "pairs")
+    forth = Mirror(old.backend, new.backend, Encode(encode(turned), lambda: None), ledger)
+    forth.run(forth.look())
+    same(old.backend, new.backend)
+    writer = Index.open(in_milvus)  # another process than the one that keeps both the same
+    writer.remove(["i3", "i4"])
+    writer.add(take(5, 100))
+    writer.update(take(2, 6))
+    lag = forth.look()
+    assert (sorted(lag.gone), len(lag.encode)) == (["i3", "i4"], 5 + len(set(lag.encode) & {"i6", "i7"}))
+    with forth.source.frozen():
+        forth.run(lag)
+    assert forth.look().total == 0
+    same(forth.source, forth.target)
+    back = Mirror(forth.target, forth.source, Encode(encode(np.eye(32, dtype=np.float32)), lambda: None), ledger, "new")
+    live = Index.open(in_milvus + "_next")
+    added = take(3, 200)
+    live.add(added._replace(vectors=np.asarray(added.vectors) @ turned, image_space="turned"))
+    live.remove(["i100"])
+    back.run(back.look())
+    assert back.look().total == 0
+    same(back.target, back.source)
 
 
 def test_every_verb_takes_an_address(vectors_of, tmp_path, milvus_file, capsys, in_milvus):
