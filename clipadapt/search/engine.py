@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from clipadapt.errors import StoreError
-from clipadapt.search import cells, faiss_file
+from clipadapt.search import faiss_file
 from clipadapt.search.factory import check_factory, keeps_halves
-from clipadapt.search.mapped import Rows, blocks, gathered, halves
+from clipadapt.search.mapped import Rows, blocks, gathered, halves, large_on_disk
 from clipadapt.search.topk import TopK, best_first, padded, topk
 
 faiss: Any = swig  # its classes get most of their methods at run time
@@ -36,9 +36,14 @@ _DEEP = 32
 """One in so many cells is looked into at least where a ranking is read far down. Of a million vectors, 80 results of
 queries with wishes were found to 0.99 so, and to 0.89 with the cells that the nearest ten need."""
 _NEAR = 32
-"""Cells kept on a walk to the nearest one: 99% of vectors come into it."""
-_TRAINING = 64
-"""Training vectors per cell; FAISS asks for 39 at least, and more than 64 moved recall by less than 0.001."""
+"""Cells kept on a walk to the nearest one, where a vector is added: 98% come into it. A search compares every cell,
+which takes less time than a walk to some hundred of them and misses none. Source: eval/LOG.md, "Cells of large
+indexes"."""
+_TOGETHER = 256
+"""Queries whose cells are compared at once: 16 MB for 16,384 cells."""
+_TRAINING, _ENOUGH, _LEAST = 64, 1 << 19, 39
+"""Training vectors per cell: more moved recall by less than 0.001. From half a million vectors on no more than FAISS
+asks for at least, since k-means takes most of the time of building a large index."""
 
 
 class SearchParams(NamedTuple):
@@ -94,6 +99,8 @@ class Engine:
         self._flat = self._exact_part()
         self._halves: Rows | None = None
         """Exact vectors while they are not in FAISS's memory."""
+        self._on_disk: Rows | None = None
+        """Exact vectors that are read from the file without its pages coming into memory."""
         self._cell_of: np.ndarray | None = None
         self._centroids: np.ndarray | None = None
 
@@ -117,10 +124,13 @@ class Engine:
             quantiser.cp.niter, quantiser.cp.max_points_per_centroid = 10, 2 * _TRAINING
             if hasattr(engine.base, "do_polysemous_training"):
                 engine.base.do_polysemous_training = False  # minutes, for a search mode that is not used here
+        if engine._nearest is not None:
+            engine._nearest.hnsw.efConstruction, engine._nearest.hnsw.efSearch = 80, _NEAR
         if not engine.index.is_trained:
-            wanted = max(_TRAINING * (engine.ivf.nlist if engine.ivf is not None else 0), 65_536)
+            cells = engine.ivf.nlist if engine.ivf is not None else 0
+            wanted = max(min(_TRAINING * cells, _ENOUGH), _LEAST * cells, 65_536)
             chosen = np.random.default_rng(seed).permutation(count)[:wanted]
-            engine._train(gathered(vectors, np.sort(chosen)), seed)
+            engine.index.train(gathered(vectors, np.sort(chosen)))
         if keeps_halves(factory):
             for _, part in blocks(vectors):
                 engine.base.add(part)
@@ -130,12 +140,6 @@ class Engine:
             engine.add(vectors)
         return engine
 
-    def _train(self, sample: Float[np.ndarray, "some dim"], seed: int) -> None:
-        if self._nearest is not None:
-            self._nearest.hnsw.efConstruction, self._nearest.hnsw.efSearch = 80, _NEAR
-            self._nearest.add(cells.centres(sample, self.ivf.nlist, seed))
-        self.index.train(sample)
-
     @classmethod
     def read(cls, path: Path, *, mapped: bool = True) -> Self:
         """From a file; mapped, its pages come into memory as they are used, and nothing can be added.
@@ -144,9 +148,13 @@ class Engine:
             StoreError: not a FAISS index of ours.
         """
         try:
-            return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0))
+            engine = cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0))
         except RuntimeError as error:
             raise StoreError(f"{path}: FAISS cannot read it ({_first_line(error)}); build the index again") from error
+        view = engine._view() if engine._flat is not None else None
+        if mapped and isinstance(view, np.ndarray):
+            engine._on_disk = large_on_disk(view, path)
+        return engine
 
     def set_default_params(self, params: SearchParams) -> None:
         """What stock FAISS searches with after reading the file, unless it is given others."""
@@ -243,7 +251,7 @@ class Engine:
         if self._flat is None:
             everywhere = faiss.SearchParametersIVF(nprobe=self.ivf.nlist, **_selected(selection))
             return best_first(*self.ivf.search(queries, k, params=everywhere))
-        single = isinstance(self._flat, faiss.IndexFlat)
+        single = isinstance(self._flat, faiss.IndexFlat) and self._on_disk is None
         if single and selection is not None and selection.count * 8 < self.count:
             options = faiss.SearchParameters(sel=faiss.IDSelectorArray(selection.rows))
             return best_first(*self._flat.search(queries, k, params=options))
@@ -252,44 +260,45 @@ class Engine:
     def _approximate(self, queries: np.ndarray, k: int, params: SearchParams, selection: Selection | None) -> TopK:
         wide = min(k * params.refine, self.count) if self.refined else k
         if self.ivf is not None:
-            if selection is None:
-                scores, ids = self.ivf.search(queries, wide, params=self._probing(params.probe))
-            else:
-                scores, ids = self._cells(queries, wide, params, selection)
+            scores, ids = self._in_cells(queries, wide, params.probe, selection)
         elif self.graph is not None:
             scores, ids = self._walk(queries, wide, params, selection)
         else:
             scores, ids = self.base.search(queries, wide)
         return self._rescored(queries, ids, k) if self.refined else best_first(scores, ids)
 
-    def _probing(self, probe: int) -> Any:
-        if self._nearest is None:
-            return faiss.SearchParametersIVF(nprobe=probe)
-        walk = faiss.SearchParametersHNSW(efSearch=max(_NEAR, 2 * probe))
-        return faiss.SearchParametersIVF(nprobe=probe, quantizer_params=walk)
-
-    def _cells(
-        self, queries: np.ndarray, k: int, params: SearchParams, selection: Selection
+    def _in_cells(
+        self, queries: np.ndarray, k: int, probe: int, selection: Selection | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest cells that hold a match, as many as it takes to meet enough matches."""
+        """The best of the nearest cells."""
+        scores, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        for start in range(0, len(queries), _TOGETHER):
+            own = slice(start, start + _TOGETHER)
+            closeness = _products(queries[own], self._centres())
+            if selection is None:
+                cells = _largest(closeness, min(max(1, probe), self.ivf.nlist))
+            else:
+                cells = self._cells_with_matches(closeness, k, probe, selection)
+            closeness = np.take_along_axis(closeness, cells, axis=1)
+            some = np.ascontiguousarray(queries[own])
+            self.ivf.search_preassigned_c(
+                len(some), faiss.swig_ptr(some), k,
+                *map(faiss.swig_ptr, (cells, closeness, scores[own], ids[own])),
+                False, faiss.SearchParametersIVF(nprobe=cells.shape[1], **_selected(selection)),
+            )  # fmt: skip
+        return scores, ids
+
+    def _cells_with_matches(
+        self, closeness: np.ndarray, k: int, probe: int, selection: Selection
+    ) -> Int[np.ndarray, "queries cells"]:
+        """The nearest cells that hold a match, as many as it takes to meet enough matches; -1 after them."""
         matches = selection.per_cell(self._cells_of_rows(), self.ivf.nlist)
-        usual = params.probe * self.count / self.ivf.nlist
-        budget = max(usual * _surplus(selection.count / self.count), 2 * k)
-        closeness = _products(queries, self._centres())
+        budget = max(probe * self.count / self.ivf.nlist * _surplus(selection.count / self.count), 2 * k)
         closeness[:, matches == 0] = -np.inf
         order = np.argsort(-closeness, axis=1)
         enough = (np.cumsum(matches[order], axis=1) < budget).sum(axis=1) + 1
         width = min(int(enough.max()), int(np.count_nonzero(matches)))
-        order = order[:, :width]
-        cells = np.where(np.arange(width) < enough[:, None], order, -1)
-        closeness = np.ascontiguousarray(np.take_along_axis(closeness, order, axis=1))
-        scores, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        selector = selection.bitmap()
-        self.ivf.search_preassigned_c(
-            len(queries), faiss.swig_ptr(queries), k, *map(faiss.swig_ptr, (cells, closeness, scores, ids)),
-            False, faiss.SearchParametersIVF(sel=selector, nprobe=width),
-        )  # fmt: skip
-        return scores, ids
+        return np.where(np.arange(width) < enough[:, None], order[:, :width], -1)
 
     def _walk(
         self, queries: np.ndarray, k: int, params: SearchParams, selection: Selection | None
@@ -327,9 +336,9 @@ class Engine:
         return None if self.ivf is not None else self.index
 
     def _view(self) -> Rows:
-        """The exact vectors without a copy, and mapped where the file is."""
-        if self._halves is not None:
-            return self._halves
+        """The exact vectors without a copy, mapped where the file is, or read as they are asked for."""
+        if (elsewhere := self._on_disk if self._halves is None else self._halves) is not None:
+            return elsewhere
         if not self.count:
             return np.empty((0, self.dim), np.float32)
         if isinstance(self._flat, faiss.IndexScalarQuantizer):
@@ -367,6 +376,16 @@ def _surplus(share: float) -> float:
 def _products(queries: np.ndarray, centres: np.ndarray) -> Float[np.ndarray, "queries cells"]:
     """Inner products; of few queries on one core: waking a second costs more than it does."""
     return np.einsum("qd,cd->qc", queries, centres) if len(queries) < 8 else queries @ centres.T
+
+
+def _largest(values: np.ndarray, count: int) -> Int[np.ndarray, "queries count"]:
+    """Places of the largest of each row, the largest first."""
+    if count < values.shape[1]:
+        places = np.argpartition(-values, count - 1, axis=1)[:, :count]
+    else:
+        places = np.broadcast_to(np.arange(count), values.shape)
+    order = np.argsort(-np.take_along_axis(values, places, axis=1), axis=1)
+    return np.take_along_axis(places, order, axis=1)
 
 
 def _selected(selection: Selection | None) -> dict[str, Any]:

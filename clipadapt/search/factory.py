@@ -20,8 +20,8 @@ _FORMS = (
     "in half precision: IVF1024,SQ8,Refine(SQfp16)"
 )
 _WALKED = 8_192
-"""Cells from which the nearest are looked for in a graph: to compare a vector with each takes ten times as long as its
-codes. Source: eval/benchmarks/growth.py."""
+"""Cells from which a vector that is added finds its own through a graph: to compare it with each takes ten times as
+long as its codes. Source: eval/benchmarks/growth.py."""
 
 
 def choose_factory(count: int, dim: int, *, half: bool = False) -> str:

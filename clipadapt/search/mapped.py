@@ -4,18 +4,27 @@
 
 Pages of a mapped file that were read stay with the process until the system wants them back: a build that reads 10 M
 vectors a few times would look as large as the file, and be so where memory is limited. Here they are let go of as soon
-as a block was used; they stay in the system's cache. Knows nothing of what vectors are for.
+as a block was used; they stay in the system's cache. Those of a large index that is searched do not come into it at
+all. Knows nothing of what vectors are for.
 """
 
+import ctypes
+import functools
 import mmap
+import os
+import weakref
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 BLOCK = 1 << 17
 """Rows per block: 256 MB of 512 floats."""
+MOST = 512 << 20
+"""Bytes of exact vectors that a searching process may hold in its memory."""
+_MAPS = Path("/proc/self/maps")
 
 
 @runtime_checkable
@@ -69,3 +78,111 @@ def release(vectors: Rows) -> None:
         inside = inside.base
     if reading and isinstance(inside, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         inside.madvise(mmap.MADV_DONTNEED)
+
+
+class FileRows:
+    """Rows that lie in a file, as an array of them would be read: by rows and slices, into memory of their own.
+
+    Rows of a mapped file are read quicker, 640 of 512 bytes in 0.3 ms instead of 1.1, but Linux maps 64 kB to 2 MB for
+    each: after a few searches all of a large index would be in its process's memory, and so count against its limit.
+    """
+
+    def __init__(self, file: Path, offset: int, shape: tuple[int, int], dtype: np.dtype) -> None:
+        """Of a file that is there now; it may be unlinked later.
+
+        Args:
+            offset: of the first row, in bytes.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self._file, self._name, self._offset = os.open(file, os.O_RDONLY | os.O_CLOEXEC), file, offset
+        weakref.finalize(self, os.close, self._file)
+        self.shape, self.dtype = shape, dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray:
+        """[some, dim], of the file's own type.
+
+        Raises:
+            IndexError: a row that is not there.
+            OSError: the file is shorter than it was, or the disk fails.
+        """
+        if isinstance(rows, slice):
+            start, end, step = rows.indices(len(self))
+            if step != 1:
+                return self[np.arange(start, end, step)]
+            found = np.empty((max(end - start, 0), self.shape[1]), self.dtype)
+            self._read(found, start)
+            return found
+        wanted = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"rows from {wanted.min()} to {wanted.max()} of {len(self)}")
+        found = np.empty((len(wanted), self.shape[1]), self.dtype)
+        row, size = found.strides[0], found.strides[0]
+        start, number = found.ctypes.data, self._file
+        read = _pread()
+        for place, wish in enumerate(wanted.tolist()):
+            if read(number, start + place * row, size, self._offset + wish * row) != size:
+                self._read(found[place : place + 1], wish)
+        return found
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def _read(self, found: np.ndarray, start: int) -> None:
+        """Rows in one piece, from row `start` on."""
+        rest, at = (
+            memoryview(found).cast("B") if found.size else memoryview(b""),
+            self._offset + start * found.strides[0],
+        )
+        while rest:
+            size = os.preadv(self._file, [rest], at)
+            if not size:
+                raise OSError(f"{self._name}: ends before row {start + len(found)}; build the index again")
+            rest, at = rest[size:], at + size
+
+
+def large_on_disk(content: np.ndarray, file: Path) -> FileRows | None:
+    """The rows of an array that FAISS mapped, read from the file; None where that is of no use, or they lie elsewhere.
+
+    What FAISS read through the mapping until now is let go of.
+    """
+    found = _mapping(content) if content.nbytes > MOST else None
+    if found is None:
+        return None
+    first, last, offset = found
+    start = content.__array_interface__["data"][0]
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+    return FileRows(file, offset + start - first, content.shape, content.dtype)
+
+
+def _mapping(content: np.ndarray) -> tuple[int, int, int] | None:
+    """First and last address of the file that an array is mapped from, and where in the file that begins.
+
+    None where memory is of no file, or may be written to, for what is let go of would be lost; and where the system
+    does not say it as Linux does.
+    """
+    start = content.__array_interface__["data"][0]
+    if not _MAPS.exists():
+        return None
+    for line in _MAPS.read_text(encoding="utf-8", errors="replace").splitlines():
+        span, rights, offset, _, inode, *_ = line.split(maxsplit=5)
+        first, last = (int(part, 16) for part in span.split("-"))
+        if first <= start and start + content.nbytes <= last:
+            return (first, last, int(offset, 16)) if "w" not in rights and inode != "0" else None
+    return None
+
+
+@functools.cache
+def _pread() -> Any:
+    """pread(2) that keeps the interpreter's lock, as reading mapped memory does.
+
+    os.pread gives it away for each row, and under eight searching threads waits for it as often.
+    """
+    read = ctypes.PyDLL(None).pread64
+    read.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64]
+    read.restype = ctypes.c_ssize_t
+    return read

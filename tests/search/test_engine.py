@@ -7,6 +7,7 @@ import pytest
 from clipadapt.errors import StoreError, UsageError
 from clipadapt.search.engine import Engine, SearchParams, Selection
 from clipadapt.search.factory import check_factory, choose_factory
+from clipadapt.search.mapped import FileRows
 from clipadapt.search.topk import topk
 
 FACTORIES = [
@@ -179,3 +180,26 @@ def test_a_file_that_is_none(tmp_path):
 def test_a_full_disk_is_the_systems_own_error(vectors):
     with pytest.raises(OSError, match="No space left"):
         Engine.build(vectors, "Flat").write(Path("/dev/full"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+@pytest.mark.parametrize(
+    "factory", ["SQ8,RFlat", "IVF32,SQ8,RFlat", "IVF32,PQ16x4fsr,Refine(SQfp16)", "HNSW16,Flat", "Flat"]
+)
+def test_exact_vectors_of_a_large_index_are_read_from_its_file(factory, vectors, queries, tmp_path, monkeypatch):
+    Engine.build(vectors, factory).write(tmp_path / "index.faiss")
+    mapped = Engine.read(tmp_path / "index.faiss")
+    monkeypatch.setattr("clipadapt.search.mapped.MOST", 0)
+    large = Engine.read(tmp_path / "index.faiss")
+    assert isinstance(large.all_vectors(), FileRows)
+    np.testing.assert_array_equal(np.asarray(large.all_vectors()), np.asarray(mapped.all_vectors()))
+    few, many = np.zeros(COUNT, bool), np.random.default_rng(3).random(COUNT) < 0.6
+    few[::100] = True
+    for selection in (None, Selection(few), Selection(many)):
+        for one, other in zip(
+            (large.search(queries, 10, SearchParams(8, 16), selection), large.exact(queries, 10, selection)),
+            (mapped.search(queries, 10, SearchParams(8, 16), selection), mapped.exact(queries, 10, selection)),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one.indices, other.indices)
+            np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
