@@ -134,10 +134,8 @@ class FileRows:
 
     def _read(self, found: np.ndarray, start: int) -> None:
         """Rows in one piece, from row `start` on."""
-        rest, at = (
-            memoryview(found).cast("B") if found.size else memoryview(b""),
-            self._offset + start * found.strides[0],
-        )
+        rest = found.reshape(-1).view(np.uint8).data
+        at = self._offset + start * found.strides[0]
         while rest:
             size = os.preadv(self._file, [rest], at)
             if not size:
