@@ -22,9 +22,6 @@ AT = 10
 """Recall is of the ten best."""
 _TIMED = 64
 """Queries searched one by one for the latency of a point."""
-_MANY = 2_000_000
-"""Vectors from which product quantisation puts some of the ten best behind 640 others: of 10 M, texts had a recall of
-0.98 from a quarter of the cells so, and 0.99 with 2,560 candidates."""
 _HALVINGS = 2
 """How often the step of `probe` that passed the target is halved: parameters are then a tenth too large at most."""
 _QUANTILE = 1.645
@@ -178,9 +175,7 @@ def _refinements(engine: Searched) -> tuple[int, ...]:
     """How many quantised candidates per result are worth scoring again, coarse quantisers more."""
     if not engine.refined:
         return (1,)
-    if not hasattr(engine.base, "pq"):
-        return (4,)
-    return (4, 16, 64, 256) if engine.count >= _MANY else (4, 16, 64)
+    return (4, 16, 64) if hasattr(engine.base, "pq") else (4,)
 
 
 def _without_itself(
