@@ -11,8 +11,9 @@ import ctypes
 import gc
 import os
 
-KERNELS = 128
-"""Kept by each of the two: those of a step's own shapes, which is what comes again."""
+KERNELS = 256
+"""Kept by each of the two: twice those of a step's own shapes, which are what comes again. A step of both towers has
+about a hundred, and with too few kept each would be made anew every time."""
 
 
 def bound_kernels() -> None:

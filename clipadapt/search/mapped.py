@@ -180,7 +180,8 @@ def _pread() -> Any:
 
     os.pread gives it away for each row, and under eight searching threads waits for it as often.
     """
-    read = ctypes.PyDLL(None).pread64
+    library = ctypes.PyDLL(None)
+    read = getattr(library, "pread64", None) or library.pread  # musl has the one, of 64 bits by itself
     read.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64]
     read.restype = ctypes.c_ssize_t
     return read
