@@ -19,12 +19,13 @@ from typing import Any, NamedTuple, Self
 
 import faiss as swig
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Float, Int, Integer
 
 from clipadapt.errors import StoreError
 from clipadapt.search import faiss_file
 from clipadapt.search.factory import check_factory, keeps_halves
 from clipadapt.search.mapped import Rows, blocks, gathered, halves, large_on_disk
+from clipadapt.search.selection import Selection
 from clipadapt.search.topk import TopK, best_first, padded, topk
 
 faiss: Any = swig  # its classes get most of their methods at run time
@@ -53,35 +54,6 @@ class SearchParams(NamedTuple):
     """Cells looked into (nprobe) or nodes kept (efSearch); not used by a factory that looks at everything."""
     refine: int
     """Quantised candidates scored exactly per result wanted; 1 where scores are exact anyway."""
-
-
-class Selection:
-    """The vectors a search may find, in the forms its parts need, each made once."""
-
-    def __init__(self, mask: Bool[np.ndarray, " rows"]) -> None:
-        self.mask = mask
-        self.count = int(np.count_nonzero(mask))
-        self._rows: np.ndarray | None = None
-        self._packed: np.ndarray | None = None
-        self._per_cell: np.ndarray | None = None
-
-    @property
-    def rows(self) -> Int[np.ndarray, " matches"]:
-        if self._rows is None:
-            self._rows = np.flatnonzero(self.mask)
-        return self._rows
-
-    def bitmap(self) -> Any:
-        """As FAISS takes it; this object must live longer than what it returns."""
-        if self._packed is None:
-            self._packed = np.packbits(self.mask, bitorder="little")
-        return faiss.IDSelectorBitmap(self._packed)
-
-    def per_cell(self, cell_of: Integer[np.ndarray, " rows"], cells: int) -> Int[np.ndarray, " cells"]:
-        """Matches in each cell."""
-        if self._per_cell is None:
-            self._per_cell = np.bincount(cell_of[self.rows], minlength=cells)
-        return self._per_cell
 
 
 class Engine:

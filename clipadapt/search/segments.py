@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from clipadapt.search.engine import Engine, SearchParams, Selection
+from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.mapped import Rows
 from clipadapt.search.recall import Kind
+from clipadapt.search.selection import Selection
 from clipadapt.search.topk import TopK
 from clipadapt.threads import together
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from clipadapt.errors import StoreError, UsageError
-from clipadapt.search.engine import Engine, SearchParams, Selection
+from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.factory import check_factory, choose_factory
 from clipadapt.search.mapped import FileRows
+from clipadapt.search.selection import Selection
 from clipadapt.search.topk import topk
 
 FACTORIES = [

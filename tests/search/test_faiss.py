@@ -12,9 +12,10 @@ import pytest
 from clipadapt.errors import StoreError
 from clipadapt.search.contents import Contents, base_segment
 from clipadapt.search.embedded import Embedded
-from clipadapt.search.engine import FAISS, Engine, SearchParams, Selection
+from clipadapt.search.engine import FAISS, Engine, SearchParams
 from clipadapt.search.faiss_version import check_faiss
 from clipadapt.search.index import Index
+from clipadapt.search.selection import Selection
 
 faiss: Any = swig
 COUNT, DIM = 3_000, 32
