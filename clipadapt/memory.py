@@ -24,13 +24,18 @@ def bound_kernels() -> None:
         os.environ.setdefault(name, str(KERNELS))
 
 
-def give_back() -> None:
-    """Frees what lies in cycles, as what is left of a model does, and gives free memory back to the system.
+def trim() -> None:
+    """Gives free memory back to the system; other C libraries than glibc have no such call, and are left alone."""
+    call = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if call is not None:
+        call(ctypes.c_size_t(0))
 
-    For the seams of a job: what runs next has to ask for its memory anew. Other C libraries have no such call, and are
-    left alone.
+
+def give_back() -> None:
+    """The same, after what lies in cycles was freed, as what is left of a model does.
+
+    For the seams of a job: it looks at every object of the process, half a second of a processor and more, and what
+    runs next has to ask for its memory anew.
     """
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
+    trim()

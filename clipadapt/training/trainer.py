@@ -28,7 +28,7 @@ from clipadapt.data.lookalikes import titles_of
 from clipadapt.data.scan import refuse_other_sizes
 from clipadapt.errors import TrainingError
 from clipadapt.inputs import Inputs, resolve
-from clipadapt.memory import bound_kernels, give_back
+from clipadapt.memory import bound_kernels, trim
 from clipadapt.processes.exchange import Processes, lost_process_named
 from clipadapt.progress import bar
 from clipadapt.runs import Run
@@ -187,7 +187,7 @@ class _Training:
         while not self.finished(progress):
             self.epoch(progress)
             self.finish_epoch(progress)
-        give_back()  # of the epochs' activations, before other sizes are asked for beside them
+        trim()  # of the epochs' activations, before other sizes are asked for beside them
         if not self.complete(progress):
             self.references.take(self.run.adapter)
             self.references.learn_again(self.pictures(), lambda: self.better_again(progress))
@@ -247,18 +247,15 @@ class _Training:
             self.processes.share(list(self.head.classifier.parameters()))
             self.references.average.restart()
             progress.first = progress.start = self.measured(progress, "linear probe")
-            progress.best = 0
-            self.keep_adapter()
-            self.save(progress)
-            return
-        progress.first = self.measured(progress, "before")
-        self.references.begin()
-        if self.pictures_first:
-            progress.start = self.measured(progress, "with value vectors")
-        elif self.config.train.text_warmup:
-            progress.start = self.train_texts(progress)
         else:
-            return
+            progress.first = self.measured(progress, "before")
+            self.references.begin()
+            if self.pictures_first:
+                progress.start = self.measured(progress, "with value vectors")
+            elif self.config.train.text_warmup:
+                progress.start = self.train_texts(progress)
+            else:
+                return
         progress.best = 0
         self.keep_adapter()
         self.save(progress)
