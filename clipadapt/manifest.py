@@ -25,10 +25,17 @@ Entry = dict[str, Any]
 """Of a file: bytes and sha256."""
 Linked = Mapping[tuple[int, int], Entry]
 """Device and inode of files -> what a manifest says of them."""
+Verified = dict[tuple[int, int], Entry]
+"""The same, of files whose content was compared with it."""
 
 
 def check_manifest(
-    folder: Path, manifest: str | None = None, *, verify: bool, but: Callable[[str], bool] = lambda _: False
+    folder: Path,
+    manifest: str | None = None,
+    *,
+    verify: bool,
+    but: Callable[[str], bool] = lambda _: False,
+    verified: Verified | None = None,
 ) -> list[str]:
     """What differs from `folder`'s manifest.json, a line each: files missing, of another size or, if `verify`, content.
 
@@ -37,14 +44,18 @@ def check_manifest(
     Args:
         manifest: sha256 that manifest.json itself must have.
         but: files that are not looked at.
+        verified: files whose content was compared before, here or linked from elsewhere; they are not read again, and
+            those that are read now are added.
     """
     file = folder / MANIFEST
+    seen = {} if verified is None else verified
     try:
         if manifest is not None and sha256_file(file) != manifest:
             return [f"{MANIFEST} has another sha256 than the pointer says"]
         listed = json.loads(file.read_bytes())["files"]
         compared = {name: entry for name, entry in listed.items() if not but(name)}
-        return [fault for name, entry in compared.items() if (fault := _differs(folder / name, name, entry, verify))]
+        faults = (_differs(folder / name, name, entry, seen if verify else None) for name, entry in compared.items())
+        return [fault for fault in faults if fault is not None]
     except OSError as error:
         return [f"{MANIFEST} cannot be read ({error.strerror})"]
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -113,13 +124,17 @@ def share(source: Path, target: Path, entry: Entry) -> None:
             raise StoreError(f"{source}: has another sha256, so it was changed after it was written") from None
 
 
-def _differs(file: Path, name: str, entry: Entry, verify: bool) -> str | None:
+def _differs(file: Path, name: str, entry: Entry, verified: Verified | None) -> str | None:
+    """What is wrong with one file; its content is compared unless `verified` is None or has it."""
     try:
-        size = file.stat().st_size
-        if size != entry["bytes"]:
-            return f"{name} has {size} bytes instead of {entry['bytes']}"
-        if verify and sha256_file(file) != entry["sha256"]:
-            return f"{name} has another sha256"
+        found = file.stat()
+        if found.st_size != entry["bytes"]:
+            return f"{name} has {found.st_size} bytes instead of {entry['bytes']}"
+        node = found.st_dev, found.st_ino
+        if verified is not None and verified.get(node) != entry:
+            if sha256_file(file) != entry["sha256"]:
+                return f"{name} has another sha256"
+            verified[node] = entry
     except OSError as error:
         return f"{name} cannot be read ({error.strerror})"
     return None

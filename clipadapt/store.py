@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 from clipadapt.atomic import Guard, atomic_write, flush, flush_tree, sha256_file, staged
 from clipadapt.atomic import atomic_folder as atomic_folder
 from clipadapt.errors import StoreError
-from clipadapt.manifest import MANIFEST, Linked, check_manifest, entries, listed, share, write_manifest
+from clipadapt.manifest import MANIFEST, Linked, Verified, check_manifest, entries, listed, share, write_manifest
 
 POINTER = "current"
 _UNFINISHED, _PREPARED = "unfinished", "prepared"
@@ -91,14 +91,17 @@ class Store:
         """
         return self._pointer() if self.exists() else None
 
-    def current(self, *, verify: bool = False) -> Path:
+    def current(self, *, verify: bool = False, verified: Verified | None = None) -> Path:
         """Folder of the current version, its files there and of the right size; `verify` also reads them for sha256.
+
+        Args:
+            verified: files that were compared before, as check_manifest has them.
 
         Raises:
             StoreError: nothing was ever written here, or a file is missing or changed; all such files in one message.
         """
         pointer = self._pointer()
-        return self._checked(pointer.version, pointer.manifest, verify=verify)
+        return self._checked(pointer.version, pointer.manifest, verify=verify, verified=verified)
 
     @contextlib.contextmanager
     def write(self, *, patience: float = 0.0, prepared: Path | None = None) -> Iterator[Path]:
@@ -309,11 +312,18 @@ class Store:
         except StoreError:
             return False
 
-    def _checked(self, version: str, manifest: str | None, *, verify: bool) -> Path:
+    def _checked(
+        self,
+        version: str,
+        manifest: str | None,
+        *,
+        verify: bool,
+        verified: Verified | None = None,
+    ) -> Path:
         folder = self.root / "versions" / version
         if not _VERSION.fullmatch(version) or not folder.is_dir():
             raise StoreError(f"{self.root}: no version {version!r}; there are {self.versions()}")
-        faults = faults_of(folder, manifest, verify=verify)
+        faults = faults_of(folder, manifest, verify=verify, verified=verified)
         if faults:
             others = [name for name in self.versions() if name != version]
             remedy = f"point to another version ({', '.join(others)}) or write it anew" if others else "write it anew"
@@ -341,7 +351,13 @@ class Store:
                 os.close(lock)
 
 
-def faults_of(folder: Path, manifest: str | None = None, *, verify: bool) -> list[str]:
+def faults_of(
+    folder: Path,
+    manifest: str | None = None,
+    *,
+    verify: bool,
+    verified: Verified | None = None,
+) -> list[str]:
     """As `check_manifest`; a store in the folder is compared by its own pointer, for it may have changed since."""
     try:
         names = listed(folder)
@@ -353,19 +369,25 @@ def faults_of(folder: Path, manifest: str | None = None, *, verify: bool) -> lis
         if name.endswith(f"/{POINTER}")
         and any(other.startswith(f"{name.removesuffix(POINTER)}versions/") for other in names)
     ]
-    faults = check_manifest(folder, manifest, verify=verify, but=lambda name: name.startswith(tuple(inner)))
+    faults = check_manifest(
+        folder, manifest, verify=verify, but=lambda name: name.startswith(tuple(inner)), verified=verified
+    )
     return faults + [fault for prefix in inner for fault in _inner_faults(folder, prefix, verify)]
 
 
 def _inner_faults(folder: Path, prefix: str, verify: bool) -> list[str]:
-    """Of the current version of a store inside, read again where a writer replaced it meanwhile."""
+    """Of the current version of a store inside, read again where a writer replaced it meanwhile.
+
+    What both versions share is read once: it takes longer than the time between two changes.
+    """
     store = Store(folder / prefix)
+    verified: Verified = {}
     while True:
         try:
             version, manifest, _ = pointer = store._pointer()
         except StoreError as error:
             return [str(error)]
-        faults = check_manifest(store.root / "versions" / version, manifest, verify=verify)
+        faults = check_manifest(store.root / "versions" / version, manifest, verify=verify, verified=verified)
         if not faults or store.pointer() == pointer:
             return [f"{prefix}versions/{version}/{fault}" for fault in faults]
 

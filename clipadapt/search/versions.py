@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from clipadapt.atomic import sha256_file
 from clipadapt.errors import StoreError
-from clipadapt.manifest import Entry, listed
+from clipadapt.manifest import Entry, Verified, listed
 from clipadapt.search import shards as files
 from clipadapt.search.contents import SMALL, TEXTS, Segment, files_of
 from clipadapt.search.meta import Meta
@@ -53,14 +53,18 @@ class Versions:
     def read(self, *, mapped: bool, verify: bool) -> Version:
         """The current version, the same object for as long as it is; read again when a writer has pruned it meanwhile.
 
+        A file that both versions have is verified once. Verifying a large index takes longer than it may stay current:
+        with a few changes a second, who began anew each time would never come to an end.
+
         Raises:
             StoreError: nothing there, or a file is missing or changed.
         """
+        verified: Verified = {}
         while True:
             version = self.store.version()
             try:
                 with self._lock:
-                    return self._read(mapped=mapped, verify=verify)
+                    return self._read(mapped=mapped, verified=verified if verify else None)
             except (StoreError, FileNotFoundError):
                 if self.store.version() == version:
                     raise
@@ -109,7 +113,7 @@ class Versions:
             with self.store.write(patience=_PATIENCE, prepared=prepared) as staging, self.refused():
                 self._refuse_twin()
                 folder = self.store.current()
-                now = self._read(mapped=mapped, verify=False)
+                now = self._read(mapped=mapped)
                 edited = edit(now)
                 stated: dict[str, str | None] = {"follows": folder.name}
                 if self.store.versions()[-1] != folder.name:  # after a rollback, vector ids are given a second time
@@ -140,11 +144,12 @@ class Versions:
         if not self._twin:
             refuse_twin(self.store.root)
 
-    def _read(self, *, mapped: bool, verify: bool) -> Version:
+    def _read(self, *, mapped: bool, verified: Verified | None = None) -> Version:
+        """As `read`; files are verified where `verified` is there, which says what was before."""
         pointer, known = self.store.pointer(), self._open
-        if known is not None and not verify and known.mapped == mapped and known.pointer == pointer:
+        if known is not None and verified is None and known.mapped == mapped and known.pointer == pointer:
             return known.contents
-        folder = self.store.current(verify=verify)
+        folder = self.store.current(verify=verified is not None, verified=verified)
         there = listed(folder)
         _verify(folder, [name for name in there if Path(name).name in SMALL], there)
         shards = known.contents.shards if known is not None and known.mapped == mapped else {}

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from clipadapt import manifest
 from clipadapt.errors import StoreError
 from clipadapt.search import compaction
 from clipadapt.search.embedded import Embedded
@@ -226,6 +227,33 @@ def test_changes_during_a_compaction_are_carried_over(tmp_path, monkeypatch):
         slow.items = rows
         compare(Index.open(tmp_path / "i"), slow, rng)
         compare(index, slow, rng)
+
+
+def test_a_compaction_comes_to_an_end_where_versions_pass_quicker_than_they_are_verified(tmp_path, monkeypatch):
+    monkeypatch.setattr(compaction, "EXACT", 20)
+    monkeypatch.setattr(compaction, "_small_factory", lambda rows, dim: "IVF2,SQ8,RFlat")
+    rng = np.random.default_rng(3)
+    Index.build(given(drawn([str(n) for n in range(300)], rng, odd=False)), tmp_path / "i", factory="IVF4,SQ8,RFlat")
+    other, index = Index.open(tmp_path / "i"), Index.open(tmp_path / "i")
+    other.add(given(drawn([str(n) for n in range(1000, 1030)], rng, odd=False)))
+    whole, read = manifest.sha256_file, []
+
+    def slowly(file: Path) -> str:
+        """While the large file is read, enough changes come to prune the version that it is read for."""
+        found = whole(file)
+        if file.name == "index.faiss":
+            read.append(file)
+            assert len(read) < 10, "it is read for every version"
+            with monkeypatch.context() as quickly:
+                quickly.setattr(manifest, "sha256_file", whole)
+                for number in range(3):
+                    other.add(given(drawn([str(2000 + 10 * len(read) + number)], rng, odd=False)))
+        return found
+
+    monkeypatch.setattr(manifest, "sha256_file", slowly)
+    assert index.compact() == "seal"
+    monkeypatch.setattr(manifest, "sha256_file", whole)
+    assert len(Index.open(tmp_path / "i")) == 330 + 3 * len(read) and len(index.meta.segments) <= 2
 
 
 def test_a_compaction_of_what_was_taken_back_is_dropped(tmp_path, monkeypatch):
