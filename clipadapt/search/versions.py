@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from clipadapt.atomic import sha256_file
 from clipadapt.errors import StoreError
-from clipadapt.manifest import Entry, Verified, listed
+from clipadapt.manifest import Entry, Verified, check_manifest, listed
 from clipadapt.search import shards as files
 from clipadapt.search.contents import SMALL, TEXTS, Segment, files_of
 from clipadapt.search.meta import Meta
@@ -68,6 +68,27 @@ class Versions:
             except (StoreError, FileNotFoundError):
                 if self.store.version() == version:
                     raise
+
+    def verify(self, names: Sequence[str]) -> None:
+        """Some files of the current version have the content that was written; read again as in `read`.
+
+        Those that it does not have any more are passed over: whoever put them into others has verified them.
+
+        Raises:
+            StoreError: one is missing or changed.
+        """
+        chosen, verified = set(names), Verified()
+        while True:
+            pointer = self.store.pointer()
+            assert pointer is not None, "a version is open"
+            folder = self.store.root / "versions" / pointer.version
+            faults = check_manifest(
+                folder, pointer.manifest, verify=True, but=lambda name: name not in chosen, verified=verified
+            )
+            if not faults:
+                return
+            if self.store.pointer() == pointer:
+                raise StoreError(f"{folder}: was changed after it was written: {'; '.join(faults)}")
 
     def write(self, contents: Version, *, prepared: Path | None = None) -> None:
         """A new version, which becomes the current one.

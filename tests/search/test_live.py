@@ -25,6 +25,7 @@ from clipadapt.search.index import Index
 from clipadapt.search.items import Items
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.vectors import Vectors
+from clipadapt.store import Store
 
 DIM = 16
 WHERE = {
@@ -229,31 +230,55 @@ def test_changes_during_a_compaction_are_carried_over(tmp_path, monkeypatch):
         compare(index, slow, rng)
 
 
-def test_a_compaction_comes_to_an_end_where_versions_pass_quicker_than_they_are_verified(tmp_path, monkeypatch):
-    monkeypatch.setattr(compaction, "EXACT", 20)
-    monkeypatch.setattr(compaction, "_small_factory", lambda rows, dim: "IVF2,SQ8,RFlat")
-    rng = np.random.default_rng(3)
-    Index.build(given(drawn([str(n) for n in range(300)], rng, odd=False)), tmp_path / "i", factory="IVF4,SQ8,RFlat")
-    other, index = Index.open(tmp_path / "i"), Index.open(tmp_path / "i")
-    other.add(given(drawn([str(n) for n in range(1000, 1030)], rng, odd=False)))
+@pytest.mark.parametrize(("plan", "more"), [("seal", 30), ("rebuild", 100)])
+def test_a_compaction_comes_to_an_end_where_versions_pass_quicker_than_they_are_verified(
+    tmp_path, monkeypatch, plan, more
+):
+    other, index = _due(tmp_path / "i", monkeypatch, more)
     whole, read = manifest.sha256_file, []
 
     def slowly(file: Path) -> str:
-        """While the large file is read, enough changes come to prune the version that it is read for."""
+        """While a file is read, enough changes come to prune the version that it is read for."""
         found = whole(file)
-        if file.name == "index.faiss":
+        if file.suffix == ".faiss" and "versions" in file.parts:
             read.append(file)
             assert len(read) < 10, "it is read for every version"
             with monkeypatch.context() as quickly:
                 quickly.setattr(manifest, "sha256_file", whole)
                 for number in range(3):
-                    other.add(given(drawn([str(2000 + 10 * len(read) + number)], rng, odd=False)))
+                    other.add(given(drawn([str(2000 + 10 * len(read) + number)], np.random.default_rng(0), odd=False)))
         return found
 
     monkeypatch.setattr(manifest, "sha256_file", slowly)
-    assert index.compact() == "seal"
+    assert index.compact() == plan and read
     monkeypatch.setattr(manifest, "sha256_file", whole)
-    assert len(Index.open(tmp_path / "i")) == 330 + 3 * len(read) and len(index.meta.segments) <= 2
+    found = Index.open(tmp_path / "i")
+    assert len(found) == 300 + more + 3 * len(read)
+    assert [one.factory for one in found.meta.segments][:1] == (["IVF2,SQ8,RFlat"] if plan == "seal" else ["Flat"])
+
+
+@pytest.mark.parametrize(("plan", "more"), [("seal", 30), ("rebuild", 100)])
+def test_a_compaction_gives_nothing_damaged_a_new_checksum(tmp_path, monkeypatch, plan, more):
+    _, index = _due(tmp_path / "i", monkeypatch, more)
+    before = Store(tmp_path / "i").version()
+    folder = tmp_path / "i" / "versions" / before
+    damaged = next(folder.glob("segments/*.faiss" if plan == "seal" else "index.faiss"))
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(StoreError, match=rf"was changed after it was written: .*{damaged.name} has another sha256"):
+        index.compact()
+    assert Store(tmp_path / "i").version() == before
+
+
+def _due(place, monkeypatch, more):
+    """An index of 300 items and `more` that came later, which it is time to compact; open twice."""
+    monkeypatch.setattr(compaction, "EXACT", 20)
+    monkeypatch.setattr(compaction, "_small_factory", lambda rows, dim: "IVF2,SQ8,RFlat")
+    rng = np.random.default_rng(3)
+    Index.build(given(drawn([str(n) for n in range(300)], rng, odd=False)), place, factory="IVF4,SQ8,RFlat")
+    Index.open(place).add(given(drawn([str(n) for n in range(1000, 1000 + more)], rng, odd=False)))
+    return Index.open(place), Index.open(place)
 
 
 def test_a_compaction_of_what_was_taken_back_is_dropped(tmp_path, monkeypatch):
