@@ -109,8 +109,10 @@ def read(folder: Path, *, mapped: bool, known: Callable[[str], Segment | None] =
         texts = np.load(folder / TEXTS, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder}: cannot be read ({error}); build the index again") from error
-    abouts = [_base(meta, -1), *meta.segments]
-    segments = tuple(known(about.name) or _read_segment(folder, about, meta.dim, mapped) for about in abouts)
+    segments: tuple[Segment, ...] = ()
+    for about in [_base(meta, -1), *meta.segments]:
+        beside = sum(one.engine.count for one in segments) * meta.dim * 4  # half of it where they are halves
+        segments += (known(about.name) or _read_segment(folder, about, meta.dim, mapped, beside),)
     return Contents(segments, joined(segments, tombstones), meta, texts)
 
 
@@ -167,9 +169,9 @@ def _base(meta: Meta, rows: int) -> index_json.Segment:
     )  # fmt: skip
 
 
-def _read_segment(folder: Path, about: index_json.Segment, dim: int, mapped: bool) -> Segment:
+def _read_segment(folder: Path, about: index_json.Segment, dim: int, mapped: bool, beside: int) -> Segment:
     vectors, items, ids = (folder / name for name in files_of(about.name))
-    engine = Engine.read(vectors, mapped=mapped)
+    engine = Engine.read(vectors, mapped=mapped, beside=beside)
     try:
         with pq.ParquetFile(items) as file:  # read_table would import pandas, half a second of a search
             table = file.read().combine_chunks()

@@ -113,8 +113,11 @@ class Engine:
         return engine
 
     @classmethod
-    def read(cls, path: Path, *, mapped: bool = True) -> Self:
+    def read(cls, path: Path, *, mapped: bool = True, beside: int = 0) -> Self:
         """From a file; mapped, its pages come into memory as they are used, and nothing can be added.
+
+        Args:
+            beside: bytes of exact vectors that the same index has in other files.
 
         Raises:
             StoreError: not a FAISS index of ours.
@@ -125,7 +128,7 @@ class Engine:
             raise StoreError(f"{path}: FAISS cannot read it ({_first_line(error)}); build the index again") from error
         view = engine._view() if engine._flat is not None else None
         if mapped and isinstance(view, np.ndarray):
-            engine._on_disk = large_on_disk(view, path)
+            engine._on_disk = large_on_disk(view, path, beside if engine.refined else 0)
         return engine
 
     def set_default_params(self, params: SearchParams) -> None:

@@ -143,12 +143,15 @@ class FileRows:
             rest, at = rest[size:], at + size
 
 
-def large_on_disk(content: np.ndarray, file: Path) -> FileRows | None:
+def large_on_disk(content: np.ndarray, file: Path, beside: int = 0) -> FileRows | None:
     """The rows of an array that FAISS mapped, read from the file; None where that is of no use, or they lie elsewhere.
 
     What FAISS read through the mapping until now is let go of.
+
+    Args:
+        beside: bytes that are in memory, or would be, with these.
     """
-    found = _mapping(content) if content.nbytes > MOST else None
+    found = _mapping(content) if content.nbytes + beside > MOST else None
     if found is None:
         return None
     first, last, offset = found

@@ -23,8 +23,10 @@ from clipadapt.search.embedded import Embedded
 from clipadapt.search.filters import parse_all
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
+from clipadapt.search.mapped import FileRows
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.vectors import Vectors
+from clipadapt.search.versions import Versions
 from clipadapt.store import Store
 
 DIM = 16
@@ -269,6 +271,21 @@ def test_a_compaction_gives_nothing_damaged_a_new_checksum(tmp_path, monkeypatch
     with pytest.raises(StoreError, match=rf"was changed after it was written: .*{damaged.name} has another sha256"):
         index.compact()
     assert Store(tmp_path / "i").version() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_exact_vectors_beside_a_large_base_are_read_from_their_file(tmp_path, monkeypatch):
+    _, index = _due(tmp_path / "i", monkeypatch, 30)
+    assert index.compact() == "seal"
+    query = drawn(["3000"], np.random.default_rng(5), odd=False)
+    index.add(given(query))
+    usual = Index.open(tmp_path / "i")
+    monkeypatch.setattr("clipadapt.search.mapped.MOST", 300 * DIM * 4)
+    large = Versions(tmp_path / "i").read(mapped=True, verify=False)
+    (shard,) = large.shards.values()
+    assert [isinstance(one.engine.all_vectors(), FileRows) for one in shard.segments] == [False, True, False]
+    found = Index.open(tmp_path / "i").search(query[0]["vector"], 40, collapse=False)
+    assert [hit.id for hit in found] == [hit.id for hit in usual.search(query[0]["vector"], 40, collapse=False)]
 
 
 def _due(place, monkeypatch, more):
