@@ -40,7 +40,9 @@ def create(
     export: Annotated[
         list[Path] | None, typer.Option("--export", help="Another form of the model; default: all in RUN/export.")
     ] = None,
-    index: Annotated[Path | None, typer.Option("--index", help="Search index; default: RUN/index.")] = None,
+    index: Annotated[
+        str | None, typer.Option("--index", help="Folder, or milvus:URI/COLLECTION; default: RUN/index.")
+    ] = None,
     keep_index: Annotated[
         bool, typer.Option("--keep-index", help="Keep the current release's index, if new queries fit it.")
     ] = False,

@@ -74,6 +74,8 @@ def command(
     if missing:
         raise UsageError(f"{', '.join(missing)} not installed; pip install 'clipadapt[service]'")
     settings = _settings(host, token_file, open_to_all, cors, gather_ms, rate, allowed_host, limits)
+    from clipadapt.search.milvus.address import Address
+    from clipadapt.search.opening import located
     from clipadapt.service.opening import Opener, find
     from clipadapt.service.server import open_port, serve
     from clipadapt.service.serving import Serving
@@ -84,7 +86,8 @@ def command(
         raise UsageError(f"--flag {flag}: sends users to a candidate; name it with --candidate")
     served, other = find(place), find(candidate) if candidate is not None else None
     worker = Worker.inherited()
-    if workers > 1 and place.startswith("milvus:") and "://" not in place:
+    kept = located(served.index)
+    if workers > 1 and isinstance(kept, Address) and kept.lite:
         raise UsageError(f"{place}: one process at a time opens a file of milvus-lite; leave out --workers {workers}")
     if workers > 1 and worker is None and not check:
         raise typer.Exit(run_workers(workers, open_port(host, port)))

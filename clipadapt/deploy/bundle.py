@@ -21,7 +21,9 @@ from clipadapt.evaluation.gate import Gate, judge
 from clipadapt.evaluation.results import RESULTS, Results
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
-from clipadapt.search.meta import Meta
+from clipadapt.search.addresses import Kept, address_in
+from clipadapt.search.opening import in_milvus, is_index, located, meta_of
+from clipadapt.search.twins import INDEX, index_folder
 from clipadapt.search.wishes import QUERIES, Signals
 from clipadapt.sections import locate
 from clipadapt.store import MANIFEST, Store
@@ -31,7 +33,7 @@ from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower, adapted_space, read_card
 from clipadapt.towers.load import load
 
-MODEL, ADAPTER, EXPORTS, INDEX, REPORT = "model", "adapter", "exports", "index", "report"
+MODEL, ADAPTER, EXPORTS, REPORT = "model", "adapter", "exports", "report"
 PROMPTS = "prompts.yaml"
 _MERGED = ("open_clip", "transformers")
 _SHOWN = 4
@@ -46,6 +48,16 @@ class File(NamedTuple):
     """Path inside the release."""
     bytes: int
     sha256: str
+
+
+class Indexed(NamedTuple):
+    """The index of a release, described in words."""
+
+    words: str
+    files: tuple[File, ...] = ()
+    """Of its current version, targets inside that version."""
+    kept: Kept | None = None
+    """Where Milvus keeps it, which is named and not copied."""
 
 
 class Spaces(NamedTuple):
@@ -63,8 +75,7 @@ class Bundle(NamedTuple):
     """The merged model."""
     files: tuple[File, ...]
     """All but the index."""
-    index_files: tuple[File, ...]
-    """Of the index's current version, targets inside that version; none where there is no index."""
+    indexed: Indexed | None
     described: Mapping[str, str]
     """Part -> what it is."""
     base: str
@@ -85,7 +96,7 @@ def gather(
     gate: Gate,
     *,
     exports: Sequence[Path] | None = None,
-    index: Path | None = None,
+    index: str | Path | None = None,
     thresholds: Path | None = None,
     indexed: bool = True,
 ) -> Bundle:
@@ -93,7 +104,7 @@ def gather(
 
     Args:
         exports: other forms of the same model; null: all there are in the run's export/.
-        index: null: the run's own, if it has one.
+        index: a folder, or milvus:URI/COLLECTION; null: the run's own, if it has one.
         thresholds: what `clipadapt tag` fitted; null: the run's own, if it has them.
         indexed: False leaves any index out, for one that is still to be made.
 
@@ -110,7 +121,7 @@ def gather(
             f"clipadapt export run:{run.path} --to open_clip --out {run.export / 'open_clip'}"
         )
     others = _other_exports(run, model) if exports is None else list(exports)
-    index = index or (run.path / INDEX if indexed and Store(run.path / INDEX).exists() else None)
+    index = index or (run.path / INDEX if indexed and is_index(run.path / INDEX) else None)
     thresholds = thresholds or (run.path / THRESHOLDS if (run.path / THRESHOLDS).is_file() else None)
     results, prompts = _results(run), Prompts.load(run.config.prompts)
     adapter = _adapter_card(run)
@@ -141,19 +152,19 @@ def gather(
     ]
     if faults:
         raise SpaceError(f"{run.path}: {len(faults)} part(s) do not belong to adapter {run.adapter}{listing(faults)}")
+    found = indexed_of(index) if index is not None else None
     described = {
         MODEL: model.name,
         ADAPTER: adapter.kind,
         **{f"{EXPORTS}/{folder.name}": folder.name for folder in others},
-        **({INDEX: f"{Meta.read(Store(index).current() / 'index.json').factory}"} if index else {}),
+        **({INDEX: found.words} if found is not None else {}),
         PROMPTS: prompts.digest,
         **({THRESHOLDS: thresholds.name} if thresholds else {}),
         **({QUERIES: "weights of values in queries"} if (run.path / QUERIES).is_file() else {}),
         REPORT: f"{results.config['catalogue']['source']}, split {results.config['catalogue']['split']}",
     }
     verdict = _judged(run, gate, results, wanted)
-    listed = tuple(files_of_index(index)) if index else ()
-    return Bundle(run, model, tuple(files), listed, described, adapter.base, wanted, card.strength, (verdict,))
+    return Bundle(run, model, tuple(files), found, described, adapter.base, wanted, card.strength, (verdict,))
 
 
 def _other_exports(run: Run, model: Path) -> list[Path]:
@@ -218,8 +229,8 @@ def _export_faults(folder: Path, wanted: Spaces) -> Iterator[str]:
     yield from _differs(f"the export {folder}", Spaces(card["image_space"], card["text_space"]), wanted)
 
 
-def _index_faults(index: Path, wanted: Spaces) -> Iterator[str]:
-    space = Meta.read(Store(index).current() / "index.json").image_space
+def _index_faults(index: str | Path, wanted: Spaces) -> Iterator[str]:
+    space = meta_of(index).image_space
     if space != wanted.image:
         yield f"the index {index} is of {space}, the adapter gives {wanted.image}; build it again with this run"
 
@@ -277,16 +288,22 @@ def _judged(run: Run, gate: Gate, results: Results, wanted: Spaces) -> Verdict:
     return verdict
 
 
-def files_of_index(index: Path) -> Iterator[File]:
-    """The current version of an index, but for the list of its files; targets are names inside the version.
+def indexed_of(index: str | Path, kept: Kept | None = None) -> Indexed:
+    """The current version of an index, but for the list of its files; or where Milvus keeps it.
+
+    Args:
+        kept: what a release says of an address; None: that a person named it, or what the index's folder says.
 
     Raises:
-        StoreError: a file is missing or changed since the index was written.
+        StoreError: a file is missing or changed since the index was written, or a server does not answer.
     """
-    folder = Store(index).current(verify=True)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / MANIFEST:
-            yield _file(path, path.relative_to(folder).as_posix())
+    place, factory = located(index), meta_of(index).factory
+    if not isinstance(place, Path):
+        kept = kept or (None if in_milvus(index) else address_in(index_folder(index))) or Kept(place)
+        return Indexed(f"{factory} in Milvus, {place.name}", kept=kept)
+    folder = Store(place).current(verify=True)
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST)
+    return Indexed(factory, tuple(_file(path, path.relative_to(folder).as_posix()) for path in files))
 
 
 def _folder(folder: Path, target: str) -> Iterator[File]:

@@ -16,14 +16,16 @@ from typing import NamedTuple
 
 from clipadapt import places
 from clipadapt.atomic import sha256_file
-from clipadapt.deploy.bundle import INDEX, MODEL, Bundle, File, files_of_index
+from clipadapt.deploy.bundle import INDEX, MODEL, Bundle, File, Indexed, indexed_of
 from clipadapt.deploy.lineage import ReleaseInfo, Verdict
 from clipadapt.deploy.releases import Releases
 from clipadapt.deploy.retention_policy import Release
 from clipadapt.errors import GateError, SpaceError, StoreError, UsageError, listing
 from clipadapt.evaluation.gate import Gate, judge
 from clipadapt.evaluation.results import Results
+from clipadapt.search.addresses import write_address
 from clipadapt.search.meta import Meta
+from clipadapt.search.opening import is_index, meta_of
 from clipadapt.search.shown import moved
 from clipadapt.store import POINTER, Store
 from clipadapt.towers import hub
@@ -40,13 +42,19 @@ class Compatible(NamedTuple):
 
 
 def create(
-    releases: Releases, bundle: Bundle, *, keep: Compatible | None = None, index: Path | None = None, note: str = ""
+    releases: Releases,
+    bundle: Bundle,
+    *,
+    keep: Compatible | None = None,
+    index: Indexed | None = None,
+    note: str = "",
 ) -> Release:
     """Copies the parts into a new release.
 
     Args:
         keep: shows that new queries fit the current release's index, which then becomes this one's.
-        index: in place of the bundle's; with `keep`, a copy of the current release's, which others go on changing.
+        index: in place of the bundle's; with `keep`, a copy of the current release's, which others go on changing. One
+            in Milvus is named and not copied.
         note: a sentence for those who read the list.
 
     Raises:
@@ -57,16 +65,14 @@ def create(
     """
     _refuse_strangers(releases.root)
     pointer = releases.store.pointer()
-    indexed, verdicts, described = bundle.index_files, list(bundle.verdicts), dict(bundle.described)
-    if index is not None:
-        described[INDEX] = Meta.read(Store(index).current() / "index.json").factory
+    verdicts, described, current = list(bundle.verdicts), dict(bundle.described), None
     if keep is not None:
         current = _release_to_keep_from(releases, bundle, keep)
-        index = index or current / INDEX
+        index = index or indexed_of(current / INDEX)
         verdicts.append(_compatible(keep))
-        described[INDEX] = f"kept from {current.name}"
     if index is not None:
-        indexed = tuple(files_of_index(index))
+        described[INDEX] = index.words if current is None else f"kept from {current.name}"
+    indexed = index or bundle.indexed
     info = ReleaseInfo(
         created=releases.clock(),
         name=bundle.run.config.name,
@@ -81,12 +87,16 @@ def create(
         note=note,
         clipadapt=installed("clipadapt"),
     )
-    _refuse_too_large(releases.root, sum(file.bytes for file in (*bundle.files, *indexed)))
+    _refuse_too_large(releases.root, sum(file.bytes for file in (*bundle.files, *(indexed.files if indexed else ()))))
 
     def fill(staging: Path) -> None:
         _copy_all(bundle.files, staging)
-        if indexed:
-            _write_index(indexed, staging / INDEX, releases.folder("000001") / INDEX)  # as deep as any other
+        if indexed is not None:
+            place = releases.folder("000001") / INDEX  # as deep as any other
+            if indexed.kept is not None:
+                write_address(staging / INDEX, indexed.kept, place)
+            else:
+                _write_index(indexed.files, staging / INDEX, place)
         if keep is not None:
             keep.results.save(staging / "report" / "compatibility")
 
@@ -102,10 +112,10 @@ def _release_of(root: Path, base: str) -> str | None:
 
 
 def _release_to_keep_from(releases: Releases, bundle: Bundle, keep: Compatible) -> Path:
-    if not releases.store.exists() or not Store(releases.store.current() / INDEX).exists():
+    if not releases.store.exists() or not is_index(releases.store.current() / INDEX):
         raise UsageError(f"{releases.root}: the current release has no index to keep; build one with this run")
     folder = releases.store.current()
-    space = Meta.read(Store(folder / INDEX).current() / "index.json").image_space
+    space = meta_of(folder / INDEX).image_space
     if space != bundle.spaces.image:
         raise SpaceError(
             f"{folder / INDEX}: its index is of {space}, the new model of {bundle.spaces.image}; only an adaptation of "

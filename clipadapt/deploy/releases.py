@@ -7,10 +7,14 @@
     releases.purge()                    # what is older than 30 days and nobody needs
 
 A release is a version of a store: files are copied, never linked, so that neither editing the run nor a damaged file in
-one release reaches another; the trade is the disk space. The pointer file holds what was promoted before it, so one
-rename changes both. Nothing here imports torch or loads a model, so that undoing takes no longer than starting Python.
+one release reaches another; the trade is the disk space. An index in Milvus is named, not copied; the marks that say
+which one takes changes move with the pointer (search/handover.py). The pointer file holds what was promoted before it,
+so one rename changes both. Nothing here imports torch or loads a model, so that undoing takes no longer than starting
+Python.
 """
 
+import hashlib
+import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +28,12 @@ from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.retention_policy import Release, reasons_to_keep
 from clipadapt.errors import StoreError, UsageError, listing
 from clipadapt.manifest import MANIFEST
+from clipadapt.search.addresses import Kept, address_in
+from clipadapt.search.handover import drop_index, handing_over, refuse_other_space
+from clipadapt.search.twins import INDEX
 from clipadapt.store import Pointer, Store, faults_of
+
+log = logging.getLogger(__name__)
 
 _REMEMBERED = 50
 """Promotions that the pointer remembers."""
@@ -50,7 +59,9 @@ class Releases:
             verify: False compares sizes alone, where every file was read a moment ago.
 
         Raises:
-            StoreError: another process promoted something in between, naming what; a file is missing or changed.
+            StoreError: another process promoted something in between, naming what; a file is missing or changed; an
+                index in Milvus that cannot be opened.
+            SpaceError: what lies in Milvus now is of another model.
             UsageError: it is the current one already.
         """
         version = self.numbered(version)
@@ -66,10 +77,13 @@ class Releases:
         manifest = sha256_file(folder / MANIFEST)
         if faults := faults_of(folder, manifest, verify=verify):
             raise StoreError(f"{folder}: was changed after it was created{listing(faults)}\ncreate the release anew")
+        if verify:
+            refuse_other_space(folder / INDEX, info.image_space)
         history = _history(before)
         if before is not None:
             history = [_entry(before), *history][:_REMEMBERED]
-        self.store.swap(version, before, self._note("promoted", history), manifest=manifest)
+        with handing_over(self.root, before and before.version, version):
+            self.store.swap(version, before, self._note("promoted", history), manifest=manifest)
         return Release(version, folder, info, current=True, target=False)
 
     def rollback(self) -> Release:
@@ -84,7 +98,8 @@ class Releases:
             raise StoreError(f"{self.root}: nothing was promoted before, so there is nothing to roll back to")
         target = left[0]
         note = self._note("rolled back", left[1:])
-        self.store.swap(target["version"], before, note, manifest=target["manifest"])
+        with handing_over(self.root, before.version, target["version"]):
+            self.store.swap(target["version"], before, note, manifest=target["manifest"])
         folder = self.folder(target["version"])
         return Release(target["version"], folder, ReleaseInfo.read(folder), current=True, target=False)
 
@@ -105,7 +120,7 @@ class Releases:
             versions: those that are to go, all or none of them; null: all that may.
 
         Raises:
-            StoreError: one that was named has to stay, with every reason; the disk refuses.
+            StoreError: one that was named has to stay, with every reason; the disk, or Milvus, refuses.
         """
         stays: dict[str, str] = {}
         named = None if versions is None else {self.numbered(version) for version in versions}
@@ -120,9 +135,31 @@ class Releases:
             stays.update(reasons_to_keep(releases, self.clock(), named))
             if refused := [f"{name}: {stays[name]}" for name in sorted(named or ()) if name in stays]:
                 raise StoreError(f"{self.root}: nothing was removed, for what was named has to stay{listing(refused)}")
-            return [name for name in names if name not in stays]
+            going = [name for name in names if name not in stays]
+            for kept in {kept for one in going if (kept := address_in(self.folder(one) / INDEX)) is not None}:
+                self.drop_index(kept, going)
+            return going
 
         return self.store.remove(choose), stays
+
+    def made_here(self) -> str:
+        """What an index in Milvus that a swap made for these releases says of them; a copy of the folder is another."""
+        place = f"{self.root.resolve()}:{(self.root / 'versions').stat().st_ino}"
+        return hashlib.sha256(place.encode()).hexdigest()[:16]
+
+    def drop_index(self, kept: Kept, going: Collection[str] = ()) -> None:
+        """An index in Milvus, where a swap of these releases made it and no release names it but those that are going.
+
+        Raises:
+            StoreError: the server refuses, or a release cannot be read.
+        """
+        stay = [version for version in self.store.versions() if version not in going]
+        named = [one for one in stay if (other := address_in(self.folder(one) / INDEX)) and other[0] == kept.address]
+        if named or kept.made_by != self.made_here():
+            why = f"release {named[0]} names it" if named else "no swap of these releases made it"
+            log.warning("%s: stays in Milvus, for %s", kept.address, why)
+        elif not drop_index(kept.address):
+            log.warning("%s: stays in Milvus, for changes go to it now", kept.address)
 
     def target(self) -> str | None:
         """The release that a rollback returns to; null: none."""

@@ -7,7 +7,9 @@ What differs is found by comparing, not from a journal of changes: whoever write
 target, nothing can be forgotten or written down twice, and what a killed process had done counts. An item is compared
 by its cells, and by its vector: the same one where both indexes are of one space, else the one that its counterpart was
 made for (ledger.py). The trade: all items are read once at the start, and again when the source was rebuilt; between,
-an index says what changed. Knows nothing of models, pictures or releases.
+an index says what changed, unless Milvus keeps it: then all items are read after every change. There a vector is read
+as it is now and not as it was looked up, so that an item may be gone, or replaced, while it is copied: then the source
+has changed, and the next look finds what is left. Knows nothing of models, pictures or releases.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from clipadapt.errors import UsageError
 from clipadapt.progress import Bar
 from clipadapt.search.backend import Backend
 from clipadapt.search.ledger import Ledger, Side, digests
@@ -78,6 +81,8 @@ class Mirror:
         self._side: Side = side
         self._reached: Backend | None = None
         """The version of the source that the target has all of."""
+        self._disturbed = False
+        """Whether the source was found changed since it was looked at."""
         self.missing: dict[str, str] = {}
         """Items of the source that have no vector in the target -> why."""
 
@@ -95,6 +100,7 @@ class Mirror:
         self.source = newer or self.source
         if newer is not None and self._encode is not None:
             self._encode.afresh()
+        self._disturbed = False
         if self._reached is None:
             return None
         if self.source is self._reached:
@@ -107,8 +113,8 @@ class Mirror:
         again = [item for item in self.missing if item not in there and self.source.holds(item)]
         return self._compared([*changed.there, *again], changed.gone)
 
-    def run(self, lag: Lag, shown: Bar | None = None) -> None:
-        """Brings the target to where the source was when the lag was looked up.
+    def run(self, lag: Lag, shown: Bar | None = None) -> bool:
+        """Brings the target to where the source was when the lag was looked up; False: it changed under the eyes.
 
         Raises:
             StoreError: the disk refuses; what was done stays done.
@@ -118,28 +124,38 @@ class Mirror:
         if lag.gone:
             self.target.remove(lag.gone)
         for part in _batches(lag.cells, _COMPARED):
-            self._upsert(part, self.target.vectors(part))
+            left = self.source.items.present(part)
+            self._upsert(left, self.target.vectors(left))
         for part in _batches(lag.encode, BATCH):
-            made = self._vectors(part, shown)
-            self.missing.update(made.missing)
-            if made.ids:
-                self._upsert(made.ids, made.vectors)
-            if made.ids and self._ledger is not None:
-                pair = digests(self.source.vectors(made.ids)), digests(self.target.vectors(made.ids))
-                self._ledger.add(made.ids, *(pair if self._side == "old" else pair[::-1]))
+            left, vectors = self._of_source(part)
+            if left:
+                self._take(left, vectors, shown)
         self.missing = {
             item: why for item, why in self.missing.items() if self.source.holds(item) and not self.target.holds(item)
         }
-        self._reached = self.source
+        self._reached = None if self._disturbed else self.source
+        return not self._disturbed
 
-    def _vectors(self, ids: list[str], shown: Bar | None) -> Encoded:
-        if self._encode is not None:
-            return self._encode.vectors(ids, shown)
-        if shown is not None:
+    def _take(self, ids: list[str], vectors: Float[np.ndarray, "ids dim"], shown: Bar | None) -> None:
+        """Items of the source, whose vectors were read before their pictures: what changes between is seen again."""
+        made = Encoded(ids, vectors, {}) if self._encode is None else self._encode.vectors(ids, shown)
+        if self._encode is None and shown is not None:
             shown.advance(len(ids))
-        return Encoded(ids, self.source.vectors(ids), {})
+        self.missing.update(made.missing)
+        if made.ids:
+            self._upsert(made.ids, made.vectors)
+        if made.ids and self._ledger is not None:
+            pair = digests(of(made.ids, ids, vectors)), digests(self.target.vectors(made.ids))
+            self._ledger.add(made.ids, *(pair if self._side == "old" else pair[::-1]))
+
+    def _of_source(self, ids: list[str]) -> tuple[list[str], Float[np.ndarray, "ids dim"]]:
+        left, vectors = still_there(self.source, ids)
+        self._disturbed |= len(left) < len(ids)
+        return left, vectors
 
     def _upsert(self, ids: Sequence[str], vectors: Float[np.ndarray, "ids dim"]) -> None:
+        if not ids:
+            return
         rows = self.source.items.taken(self.source.items.live_rows(ids))
         self.target.upsert(Vectors(vectors, rows, self.target.meta.image_space, None), replace=True)
 
@@ -150,30 +166,54 @@ class Mirror:
             gone = [item for item in self.target.ids() if item not in wanted]
         encode: list[str] = []
         cells: list[str] = []
+        there = self.target.items
         for part in _batches(ids, _COMPARED):
-            both = [item for item in part if self.target.holds(item)]
+            both = there.present(part)
             known = set(both)
             encode += [item for item in part if item not in known]
             if not both:
                 continue
-            stale = self._stale(both)
+            both, stale = self._stale(both)
             encode += [item for item, other in zip(both, stale, strict=True) if other]
             kept = [item for item, other in zip(both, stale, strict=True) if not other]
             cells += [item for item, one, two in zip(kept, *self._cells(kept), strict=True) if not _alike(one, two)]
-        return Lag(encode, cells, [item for item in gone if self.target.holds(item)])
+        return Lag(encode, cells, there.present(gone))
 
-    def _stale(self, ids: Sequence[str]) -> Bool[np.ndarray, " ids"]:
-        """Whose vector in the target was not made for the one in the source."""
-        vectors = self.source.vectors(ids)
+    def _stale(self, ids: list[str]) -> tuple[list[str], Bool[np.ndarray, " ids"]]:
+        """Items of both, and whose vector in the target was not made for the one in the source."""
+        ids, vectors = self._of_source(ids)
         if self._ledger is None:
-            return (vectors != self.target.vectors(ids)).any(axis=1)
-        return ~self._ledger.holds(ids, self._side, digests(vectors))
+            return ids, (vectors != self.target.vectors(ids)).any(axis=1)
+        return ids, ~self._ledger.holds(ids, self._side, digests(vectors))
 
     def _cells(self, ids: Sequence[str]) -> Iterator[list[tuple[str, Mapping]]]:
         """Product and attributes of items in the source, then in the target."""
         for items in (self.source.items, self.target.items):
             rows = items.live_rows(ids)
             yield list(zip(items.products(rows), items.attributes(rows), strict=True))
+
+
+def still_there(source: Backend, ids: list[str]) -> tuple[list[str], Float[np.ndarray, "ids dim"]]:
+    """Those of some items that are in an index, and their vectors; where some are gone by now, it is read again.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    while True:
+        try:
+            return ids, source.vectors(ids)
+        except UsageError:
+            source.refresh()
+            left = source.items.present(ids)
+            if left == ids:
+                raise
+            ids = left
+
+
+def of(some: Sequence[str], ids: Sequence[str], vectors: Float[np.ndarray, "ids dim"]) -> Float[np.ndarray, "some dim"]:
+    """Vectors of some items among those of more."""
+    rows = {item: row for row, item in enumerate(ids)}
+    return vectors[[rows[item] for item in some]]
 
 
 def _same_space(one: Backend, other: Backend) -> bool:

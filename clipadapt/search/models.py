@@ -39,10 +39,8 @@ def model_of(model: str | None, index: Path, name: str | None = None) -> str:
         UsageError: it remembers none, or one whose folder is not there.
     """
     around = index.resolve().parent
-    if (around / "manifest.json").is_file() and (around / "model").is_dir():
-        merged = around / "model"
-        scheme = "local-dir" if (merged / "open_clip_config.json").is_file() else "transformers"
-        return _short(f"{scheme}:{merged}")
+    if (merged := release_model(index)) is not None:
+        return merged
     if model is None:
         raise UsageError(f"{name or index}: does not know its model; name it with --model, or give an encoder")
     bare, form = _form(model)
@@ -56,6 +54,16 @@ def model_of(model: str | None, index: Path, name: str | None = None) -> str:
         f"{name or index}: was built with {scheme}:{_short(path)}, where no model lies now; put it back, or name the "
         "model with --model (it must be the same one: its image_space is compared)"
     )
+
+
+def release_model(index: Path) -> str | None:
+    """The MODEL string of the release that an index's folder lies in; None: it lies in none."""
+    around = index.resolve().parent
+    merged = around / "model"
+    if not (around / "manifest.json").is_file() or not merged.is_dir():
+        return None
+    scheme = "local-dir" if (merged / "open_clip_config.json").is_file() else "transformers"
+    return _short(f"{scheme}:{merged}")
 
 
 def _holds_model(scheme: str, folder: Path) -> bool:

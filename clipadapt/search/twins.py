@@ -4,7 +4,8 @@
 
 An index that has this file takes changes only while that store (paths are from the index's own folder) points to that
 version; whoever keeps the other one the same writes all the same. The pointer is one file, so one rename takes the
-changes from one index to the other, and no writer can reach the wrong one. Nothing here knows what the versions are.
+changes from one index to the other, and no writer can reach the wrong one. An index in Milvus may be changed from
+machines that do not see the pointer, and bears a mark instead (handover.py). Nothing here knows what the versions are.
 """
 
 import json
@@ -13,10 +14,12 @@ from pathlib import Path
 
 from clipadapt.atomic import atomic_write
 from clipadapt.errors import StoreError
+from clipadapt.search.addresses import FILE as ADDRESS
 from clipadapt.store import POINTER, Store
 
 FILE = "twin.json"
-_INDEX = "index"
+INDEX = "index"
+"""Folder of a release."""
 
 
 def pair(index: Path, store: Path, version: str) -> None:
@@ -61,5 +64,5 @@ def index_folder(path: str | Path) -> Path:
     pointer = store.pointer()
     if pointer is None:
         return folder
-    inside = folder / "versions" / pointer.version / _INDEX
-    return inside if (inside / POINTER).exists() else folder
+    inside = folder / "versions" / pointer.version / INDEX
+    return inside if any((inside / name).exists() for name in (POINTER, ADDRESS)) else folder

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from clipadapt.errors import ClipadaptError, StoreError
 from clipadapt.memory import give_back
+from clipadapt.search.milvus.address import ADDRESSED
 from clipadapt.search.opening import in_milvus
 from clipadapt.service.collection import Collection
 from clipadapt.service.schema import Arm
@@ -211,8 +212,9 @@ class Follower(_Following):
 
 def _without_root(text: str, root: str | Path) -> str:
     """A message for clients, who need not know where the files or a server lie."""
+    text = ADDRESSED.sub(r"\1", text)
     if in_milvus(root):
-        return text.replace(str(root), str(root).rpartition("/")[2])
+        return text
     root = Path(root)
     for path in (root.resolve(), root):
         text = text.replace(f"{path}/", "").replace(str(path), path.name)

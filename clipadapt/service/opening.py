@@ -23,7 +23,7 @@ from clipadapt.inputs import Inputs, inputs_of, resolve
 from clipadapt.search.index import Index
 from clipadapt.search.milvus.address import Address
 from clipadapt.search.opening import folder_of as index_folder
-from clipadapt.search.opening import in_milvus
+from clipadapt.search.opening import in_milvus, is_index, located
 from clipadapt.search.query import QueryPart
 from clipadapt.search.shown import catalogue_of
 from clipadapt.search.typed import Known
@@ -72,18 +72,19 @@ def find(path: str) -> Place:
         raise UsageError(f"{path}: no such folder; name an index, a run, a release, or a folder of releases")
     if is_releases(folder) or _is_release(folder):
         release = release_folder(folder)
-        if not Store(release / INDEX).exists():
+        if not is_index(release / INDEX):
             raise UsageError(f"{release}: a release without an index; create one from a run that has an index")
         prompts, config = (release / name if (release / name).is_file() else None for name in (PROMPTS, "config.yaml"))
         words = str(prompts) if prompts else None
         return Place(release / INDEX, release.name, f"release:{release}", _thresholds(release), words, config)
-    if Store(folder / INDEX).exists():
+    if is_index(folder / INDEX):
         trained = (folder / "adapter").is_dir()
         return Place(
             folder / INDEX, folder.resolve().name, f"run:{folder}" if trained else None,
             _thresholds(folder) if trained else None,
         )  # fmt: skip
-    if Store(folder).exists() and (Store(folder).current() / "index.json").is_file():
+    place = located(folder)
+    if isinstance(place, Address) or (Store(place).exists() and (Store(place).current() / "index.json").is_file()):
         return Place(folder, folder.resolve().name, None)
     if (folder / "adapter").is_dir():
         raise UsageError(

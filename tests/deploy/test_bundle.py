@@ -33,7 +33,8 @@ def test_every_part_is_found_with_its_digest(run: Run, gate: Path) -> None:
         "config.yaml",
         "environment.json",
     } <= targets
-    assert {"index.faiss", "index.json", "items.parquet"} <= {file.target for file in bundle.index_files}
+    assert bundle.indexed is not None
+    assert {"index.faiss", "index.json", "items.parquet"} <= {file.target for file in bundle.indexed.files}
     assert bundle.verdicts[0].passed
     assert "0.0200" in bundle.verdicts[0].reasons[0]
     assert bundle.spaces.image.startswith("image-")

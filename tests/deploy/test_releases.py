@@ -49,9 +49,9 @@ def few(bundle: Bundle) -> Bundle:
     """Enough files for each kind of copy, few enough to fail each in turn."""
     wanted = ("model/clipadapt.json", "prompts.yaml")
     files = tuple(file for file in bundle.files if file.target in wanted)
-    return bundle._replace(
-        files=files, index_files=tuple(file for file in bundle.index_files if file.target == "index.json")
-    )
+    assert bundle.indexed is not None
+    card = tuple(file for file in bundle.indexed.files if file.target == "index.json")
+    return bundle._replace(files=files, indexed=bundle.indexed._replace(files=card))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from clipadapt.deploy.bundle import INDEX
 from clipadapt.deploy.evidence.packet import Fact, Section, read_document
 from clipadapt.errors import UsageError
 from clipadapt.search.index import Index
-from clipadapt.store import Store
+from clipadapt.search.opening import is_index
 
 
 def label_audit(file: Path | None) -> Section:
@@ -122,7 +122,7 @@ def experiment(file: Path | None, release: str) -> Section:
 
 def _of_index(policy: Policy, folder: Path, facts: list[Fact], missing: list[str]) -> tuple[list[Fact], list[str]]:
     """Every item that can be found has a licence that allows it, as far as the index knows licences."""
-    if not Store(folder / INDEX).exists():
+    if not is_index(folder / INDEX):
         return facts, missing
     index = Index.open(folder / INDEX, verify=False)
     if policy.column not in index.columns:

@@ -16,7 +16,8 @@ from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.errors import ClipadaptError, StoreError, listing
 from clipadapt.evaluation.results import RESULTS, Results
 from clipadapt.manifest import MANIFEST
-from clipadapt.search.meta import Meta
+from clipadapt.search.addresses import FILE as ADDRESS
+from clipadapt.search.opening import is_index, located, meta_of
 from clipadapt.statistics.rows import HEADLINE, Row, in_quoted_wording, interval_text, p_text, points
 from clipadapt.store import Store, faults_of
 
@@ -145,14 +146,16 @@ def gates(info: ReleaseInfo) -> Section:
 def index(folder: Path) -> Section:
     """The search index and its measured recall."""
     title = "Search index"
-    if not Store(folder / INDEX).exists():
-        return Section(title, missing=("the release has no index",))
     try:
-        version = Store(folder / INDEX).current()
-        meta = Meta.read(version / "index.json")
+        if not is_index(folder / INDEX):
+            return Section(title, missing=("the release has no index",))
+        place, meta = located(folder / INDEX), meta_of(folder / INDEX)
     except ClipadaptError as error:
         return Section(title, missing=(str(error),))
-    where = f"{version.relative_to(folder)}/index.json"
+    if isinstance(place, Path):
+        where = f"{Store(place).current().relative_to(folder)}/index.json"
+    else:
+        where = f"{INDEX}/{ADDRESS}, properties of the collection"
     facts = [Fact("kind", f"{meta.factory}, {meta.dim} dimensions", where)]
     facts += [
         Fact(f"recall, {kind} queries", f"{one.recall:.3f} of {one.vectors:,} vectors", f"{where}, {kind}")

@@ -14,32 +14,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from clipadapt.atomic import atomic_folder
 from clipadapt.config import Data
-from clipadapt.deploy.bundle import INDEX, Bundle, gather
+from clipadapt.deploy.bundle import INDEX, Bundle, Indexed, gather
 from clipadapt.deploy.creation import Compatible, create
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.releases import Releases
 from clipadapt.deploy.retention_policy import Release
-from clipadapt.deploy.swap.pair import Pair, load_model, refuse_missing
+from clipadapt.deploy.swap.making import Making, beside
+from clipadapt.deploy.swap.pair import Pair, load_model
 from clipadapt.deploy.swap.pictures import PicturesById
 from clipadapt.deploy.swap.plan import SAMPLE, Plan, measure
 from clipadapt.deploy.swap.state import State, Workplace
 from clipadapt.errors import SpaceError, StoreError, UsageError, listing
 from clipadapt.evaluation.gate import Gate
-from clipadapt.manifest import listed, share
-from clipadapt.progress import bar
 from clipadapt.runs import Run
-from clipadapt.search.embedded import Embedded
-from clipadapt.search.index import Index
-from clipadapt.search.ledger import Ledger, digests
-from clipadapt.search.mirror import BATCH, Encode, Mirror
-from clipadapt.search.twins import pair as pair_index
-from clipadapt.search.vectors import Vectors
-from clipadapt.store import Store, faults_of
+from clipadapt.search.addresses import Kept, address_in
+from clipadapt.search.backend import Backend
+from clipadapt.search.handover import pair as pair_index
+from clipadapt.search.handover import same_index
+from clipadapt.search.ledger import Ledger
+from clipadapt.search.milvus.address import Address
+from clipadapt.search.opening import is_index, located, open_backend
+from clipadapt.store import faults_of
 
 _OVERHEAD = 1.5
 """Bytes of an index over those of its vectors: items, cells and codes."""
@@ -100,21 +100,22 @@ class Swap:
         """
         items = len(self.source)
         files = sum(file.bytes for file in self._bundle.files) if self._bundle else 0
-        free = shutil.disk_usage(self.releases.root).free
+        place = located(self.releases.folder(self.old) / INDEX)
         if self.copies or self._bundle is None:
-            size = _bytes(self.source.meta.dim, items) if self._bundle else 0
+            copied = self._bundle is not None and isinstance(place, Path)
+            room = _room(self.releases.root, place, files, _bytes(self.source.meta.dim, items) if copied else 0)
             money = None if rate is None else 0.0
             return Plan(
-                self.old, str(self.run.path), items, 0, 0, None, 0.0, rate, money, files + size, free, None,
+                self.old, str(self.run.path), items, 0, 0, None, 0.0, rate, money, *room, score=None,
                 made=self._bundle is None,
             )  # fmt: skip
         speed, score = measure(self.source, self._pictures, sample)
         encode = max(items - len(Ledger(self.work.pairs)), 0)
         hours = encode / speed / 3600
-        needed = files + _COPIES * _bytes(self._pictures.encoder.dim, items)
+        room = _room(self.releases.root, place, files, _COPIES * _bytes(self._pictures.encoder.dim, items))
         return Plan(
             self.old, str(self.run.path), items, encode, len(self._pictures.absent(self.source.ids())), speed, hours,
-            rate, None if rate is None else hours * rate, needed, free, score,
+            rate, None if rate is None else hours * rate, *room, score=score,
         )  # fmt: skip
 
     def prepare(self, plan: Plan) -> Pair:
@@ -133,13 +134,10 @@ class Swap:
         if self._bundle is not None:
             self._begin()
             keep = self._compatible(self._bundle) if self.copies and self._compatible is not None else None
-            if self.copies:
-                self._snapshot()
-            else:
-                self._embed()
-            made = create(self.releases, self._bundle, keep=keep, index=self.work.index, note=self._note)
-            for version in (self.old, made.version):
-                pair_index(self.releases.folder(version) / INDEX, self.releases.root, version)
+            made = create(self.releases, self._bundle, keep=keep, index=self._new_index(), note=self._note)
+            if not same_index(self.releases.root, self.old, made.version):
+                for version in (self.old, made.version):
+                    pair_index(self.releases.root, version)
             self._keep(replace(self._kept, new=made.version))
             self.work.tidy()
         pair = Pair(self.releases, self.work, self._kept, device=self._device)
@@ -229,74 +227,55 @@ class Swap:
 
     def _begin(self) -> None:
         if self.state is None:
-            spaces = self._parts.spaces
+            spaces, live = self._parts.spaces, address_in(self.releases.folder(self.old) / INDEX)
+            kept = None if self.copies or live is None else Kept(beside(live.address), self.releases.made_here())
             self._keep(
                 State(
                     self.old, self.work.run_of(self.run.path), spaces.image, spaces.text,
                     self.work.remembered(self.data), self._most_missing,
                     self.releases.clock().isoformat(timespec="seconds"),
+                    index=None if kept is None else kept.to_json(self.work.root),
                 )
             )  # fmt: skip
         elif (self._most_missing, self.work.remembered(self.data)) != (self.state.most_missing, self.state.catalogue):
             self._keep(replace(self.state, most_missing=self._most_missing, catalogue=self.work.remembered(self.data)))
 
-    def _snapshot(self) -> None:
-        """The live index as it is now; files are linked while nobody changes it, and read afterwards."""
-        shutil.rmtree(self.work.index, ignore_errors=True)
-        with self.source.frozen(), atomic_folder(self.work.snapshot) as linked:
-            folder = Store(self.releases.folder(self.old) / INDEX).current()
-            known = listed(folder)
-            for name, entry in known.items():
-                share(folder / name, linked / name, entry)
-        with Store(self.work.index).write() as staging:
-            for name, entry in known.items():
-                share(self.work.snapshot / name, staging / name, entry)
-
-    def _embed(self) -> None:
-        """Every item of the live index in an index of the new model, then that in its quick form."""
-        ledger, space = Ledger(self.work.pairs), self._pictures.encoder.image_space
-        ids = self.source.ids()
-        if not ids:
-            raise UsageError(f"{self.source.name}: holds no items, so there is nothing to swap; add some first")
-        done = Store(self.work.index).exists()
-        with bar(max(len(ids) - len(ledger), 0), "embedding", "images") as shown:
-            for start in range(0, len(ids), BATCH):
-                if done:
-                    break
-                made = self._pictures.vectors(ids[start : start + BATCH], shown)
-                if made.ids:
-                    rows = self.source.items.taken(self.source.items.live_rows(made.ids))
-                    first = self._cut(Vectors(made.vectors, rows, space, None))
-                    Index.build(first, self.work.index, factory="Flat", shards=self.source.meta.shard_count)
-                    written = Embedded(self.work.index, verify=False).vectors(made.ids)
-                    ledger.add(made.ids, digests(self.source.vectors(made.ids)), digests(written))
-                    done = True
-            if not done:
-                raise UsageError(f"{self.source.name}: not one of its items has a picture in {self.data.source}")
-            encode = Encode(self._pictures.vectors, self._pictures.afresh)
-            mirror = Mirror(self.source, Embedded(self.work.index, verify=False), encode, ledger)
-            mirror.run(mirror.look(), shown)
-        refuse_missing(mirror, self._most_missing)
-        built = mirror.target
-        meta = built.meta
-        whole = Vectors(built.vectors(built.ids()), built.items.compacted(), space, None, whole=meta.whole)
-        Index.build(
-            whole, self.work.index, encoder=self._pictures.encoder, target=self.source.meta.target, shown=self.data
-        )
-
-    def _cut(self, vectors: Vectors) -> Vectors:
-        """In as many dimensions as the live index keeps."""
-        return vectors.shortened(self.source.meta.dim) if self.source.meta.whole is not None else vectors
+    def _new_index(self) -> Indexed | None:
+        """Of the new release; None: both name the live one's, where Milvus keeps it and vectors stay valid."""
+        live = self.releases.folder(self.old) / INDEX
+        making = Making(self.work, self.source, self._pictures, self._most_missing)
+        if not self.copies:
+            return making.embed(self.work.kept(self._kept), f"run:{self.run.path}")
+        return making.snapshot(live) if address_in(live) is None else None
 
 
-def _index_of(releases: Releases, version: str) -> Embedded:
+def _index_of(releases: Releases, version: str) -> Backend:
     folder = releases.folder(version) / INDEX
-    if not Store(folder).exists():
+    if not is_index(folder):
         raise UsageError(
             f"{releases.folder(version)}: a release without an index has none to swap; create one from a run that has "
             "an index"
         )
-    return Embedded(folder, verify=False)
+    return open_backend(folder, verify=False)
+
+
+class _Room(NamedTuple):
+    """What a swap takes for a while."""
+
+    needed: int
+    """On a disk here."""
+    free: int
+    elsewhere: int
+    """On a Milvus server."""
+
+
+def _room(root: Path, place: Path | Address, files: int, index: int) -> _Room:
+    free = shutil.disk_usage(root).free
+    if isinstance(place, Path):
+        return _Room(files + index, free, 0)
+    if not place.lite:
+        return _Room(files, free, index)
+    return _Room(files + index, min(free, shutil.disk_usage(place.folder.parent).free), 0)
 
 
 def _bytes(dim: int, items: int) -> int:

@@ -23,10 +23,13 @@ from clipadapt.deploy.swap.pictures import PicturesById
 from clipadapt.deploy.swap.state import State, Workplace
 from clipadapt.errors import CatalogueError, StoreError
 from clipadapt.progress import Bar
-from clipadapt.search.embedded import Embedded
+from clipadapt.search.backend import Backend
+from clipadapt.search.handover import pair as pair_index
+from clipadapt.search.handover import same_index
 from clipadapt.search.items import first_faults
 from clipadapt.search.ledger import Ledger, Side
 from clipadapt.search.mirror import Encode, Lag, Mirror
+from clipadapt.search.opening import open_backend
 from clipadapt.towers.encoder import Encoder
 
 _ROUNDS = 20
@@ -75,6 +78,8 @@ class Pair:
             CatalogueError: more items than were allowed have no picture, or the source cannot be read.
             StoreError: the disk refuses, or another release is live.
         """
+        if self.shared:
+            return Lag([], [], [])
         mirror = self._mirror()
         lag = mirror.look()
         mirror.run(lag, shown)
@@ -92,16 +97,21 @@ class Pair:
         Raises:
             StoreError: changes come faster than they are encoded. As step and flip; what was live stays so then.
         """
+        if self.shared:
+            return flip()
         for number in range(_ROUNDS):
             self.step()
             mirror = self._mirror()
             with mirror.source.frozen():
-                lag = mirror.look_quickly()
+                lag = mirror.look_quickly() if number < _SOON else mirror.look()
                 if lag is None or len(lag.encode) > (0 if number < _SOON else _FEW) or lag.total > _CELLS:
                     continue
-                mirror.run(lag)
+                if not mirror.run(lag) or mirror.source.newer() is not None:
+                    continue  # of a writer that had begun before
                 refuse_missing(mirror, self.state.most_missing)
-                return flip()
+                flipped = flip()
+                self._mend()
+                return flipped
         raise StoreError(
             f"{self.releases.root}: {self.live} stays live, for its index changes faster than pictures are encoded "
             f"here ({_ROUNDS} rounds); try again at a quieter hour, or on a faster machine"
@@ -125,6 +135,16 @@ class Pair:
         return True
 
     @property
+    def shared(self) -> bool:
+        """Whether both releases name one index in Milvus, so that there is nothing to keep the same."""
+        return same_index(self.releases.root, self.state.old, str(self.state.new))
+
+    def _mend(self) -> None:
+        """Each index takes changes while its release is live, and is held still no more: whatever was killed before."""
+        for version in (self.state.old, str(self.state.new)):
+            pair_index(self.releases.root, version)
+
+    @property
     def _other(self) -> str:
         return self.state.old if self.live == self.state.new else str(self.state.new)
 
@@ -136,6 +156,7 @@ class Pair:
                 f"end the swap with: clipadapt release swap {self.releases.root} --finish"
             )
         if side not in self._mirrors:
+            self._mend()
             source, target = self._backend(str(self.live)), self._backend(self._other)
             encode, ledger = None, None
             if source.meta.image_space != target.meta.image_space:
@@ -143,8 +164,8 @@ class Pair:
             self._mirrors = {side: Mirror(source, target, encode, ledger, side)}
         return self._mirrors[side]
 
-    def _backend(self, version: str) -> Embedded:
-        return Embedded(self.releases.folder(version) / INDEX, verify=False, twin=True)
+    def _backend(self, version: str) -> Backend:
+        return open_backend(self.releases.folder(version) / INDEX, verify=False, twin=True)
 
     def _encode(self, version: str) -> Encode:
         model = self.releases.folder(version) / MODEL

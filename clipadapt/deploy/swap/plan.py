@@ -55,7 +55,10 @@ class Plan(NamedTuple):
     rate: float | None
     money: float | None
     needed_bytes: int
+    """On a disk of this machine, for a while."""
     free_bytes: int
+    milvus_bytes: int
+    """On a Milvus server, for a while."""
     score: Score | None
     """None: the vectors stay, or the sample was too small."""
     made: bool = False
@@ -64,6 +67,8 @@ class Plan(NamedTuple):
     def lines(self) -> list[str]:
         """For people."""
         size = f"disk: {_size(self.needed_bytes)} needed for a while, {_size(self.free_bytes)} free"
+        if self.milvus_bytes:
+            size += f"; {_size(self.milvus_bytes)} on the Milvus server for a while"
         if self.made:
             return [f"the release that replaces {self.old} is made already; what changed since then is left to do"]
         if self.images_per_second is None:

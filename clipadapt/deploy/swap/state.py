@@ -1,7 +1,7 @@
 """What is kept of a swap between two commands: RELEASES/swap, there for as long as the swap lasts.
 
     RELEASES/swap/swap.json    {"schema_version": 1, "old": "000001", "run": "../runs/next", "new": null, ...}
-                  index/       the new index before its release is made
+                  index/       the new index before its release is made, where Milvus does not keep it
                   pairs/       which vector was made for which (search/ledger.py)
                   lock         held by the one process that works on it
 
@@ -24,7 +24,8 @@ from clipadapt import places
 from clipadapt.atomic import atomic_write
 from clipadapt.config import Data
 from clipadapt.deploy.releases import Releases
-from clipadapt.errors import ConfigError, StoreError
+from clipadapt.errors import ConfigError, StoreError, UsageError
+from clipadapt.search.addresses import Kept
 from clipadapt.search.shown import remembered_catalogue
 
 _PATHS = ("source", "policy")
@@ -49,6 +50,8 @@ class State:
     """The new release, once it is made."""
     until: str | None = None
     """When both no longer get changes; null: it was never live."""
+    index: Mapping[str, Any] | None = None
+    """Where Milvus keeps the new index, as address.json says it; null: in a folder, or the old release's stays."""
 
 
 class Workplace:
@@ -91,6 +94,17 @@ class Workplace:
     def path_of(self, state: State) -> Path:
         """Where the run of a State lies."""
         return Path(places.from_folder(state.run, self.root))
+
+    def kept(self, state: State) -> Kept | None:
+        """Where Milvus keeps the new index of a State.
+
+        Raises:
+            StoreError: it is no address.
+        """
+        try:
+            return None if state.index is None else Kept.from_json(state.index, self.root)
+        except (ValueError, KeyError, TypeError, UsageError) as error:
+            raise StoreError(f"{self._file}: its index cannot be read ({error}); give the swap up") from error
 
     def remembered(self, data: Data) -> dict[str, Any]:
         """A catalogue as a State names it."""

@@ -16,6 +16,8 @@ from clipadapt.errors import UsageError
 SCHEME = "milvus:"
 TOKEN = "CLIPADAPT_MILVUS_TOKEN"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
+ADDRESSED = re.compile(rf"{SCHEME}(?:https?://\S*|[^\n]*?\.db)/({_NAME.pattern})(?![\w/]|\.db)")
+"""An address in a message, and its collection."""
 _FORMS = "write milvus:http://HOST:19530/COLLECTION for a server, or milvus:FILE.db/COLLECTION for milvus-lite"
 
 

@@ -13,6 +13,7 @@ import contextlib
 import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -32,7 +33,7 @@ from clipadapt.search.milvus.kinds import Kind
 from clipadapt.search.milvus.reading import Reader
 from clipadapt.search.milvus.server import AbsentError, Server
 from clipadapt.search.milvus.versions import Version, Versions
-from clipadapt.search.models import model_of
+from clipadapt.search.models import model_of, release_model
 from clipadapt.search.query import CompiledQuery
 from clipadapt.search.vectors import Vectors
 
@@ -42,15 +43,21 @@ log = logging.getLogger(__name__)
 class Milvus:
     """One index in Milvus, open."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, folder: Path | None = None, twin: bool = False) -> None:
         """What the alias points to now.
+
+        Args:
+            folder: that stands for it, as a release's does, whose model is the release's.
+            twin: this is the second index of a pair, and may be changed even while changes go to the first.
 
         Raises:
             UsageError: no such address; pymilvus is not installed.
-            StoreError: no answer, nothing there, or a collection that others made.
+            AbsentError: nothing there.
+            StoreError: no answer, or a collection that others made.
         """
         self._server = Server.connect(Address.parse(address))
-        self._versions = Versions(self._server)
+        self._folder = folder
+        self._versions = Versions(self._server, twin=twin)
         self._use(self._versions.current())
 
     @staticmethod
@@ -82,7 +89,11 @@ class Milvus:
         about = building.about(source, address.folder, shown)
         queries = np.empty((0, vectors.shape[1]), np.float32) if texts is None else texts
         made = building.write(versions, vectors, source.items, kind, target or Target(), queries, about, seed)
-        versions.publish(made)
+        try:
+            versions.publish(made)
+        except StoreError:
+            versions.drop(made)
+            raise
 
     @property
     def name(self) -> str:
@@ -96,7 +107,8 @@ class Milvus:
 
     def model(self) -> str:
         """See backend.py."""
-        return model_of(self.meta.model, self._server.address.folder, self.name)
+        merged = release_model(self._folder) if self._folder is not None else None
+        return merged or model_of(self.meta.model, self._server.address.folder, self.name)
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -194,7 +206,7 @@ class Milvus:
         elif ids:
             rows = now.fields.rows(table, vectors)
             writing.upsert(self._versions, now, rows, there)
-        self._fresh()
+            self._settle(now)
         return self._changed(len(ids), len(there))
 
     def remove(self, ids: Sequence[str]) -> Change:
@@ -205,7 +217,7 @@ class Milvus:
         self._reader.rows(ids, [ID])
         if ids:
             writing.remove(self._versions, now, ids)
-        self._fresh()
+            self._settle(now)
         return self._changed(0, len(ids))
 
     def tune(self, target: Target, factories: Sequence[str] | None = None, seed: int = 0) -> None:
@@ -229,17 +241,19 @@ class Milvus:
         """See backend.py."""
         return False
 
+    def drop_others(self) -> None:
+        """Drops every version but the current one, so that nothing can be rolled back to."""
+        self._versions.drop_others()
+
     def due(self) -> list[str]:
         """See backend.py."""
         return self.meta.rebuild_due(len(self), 0)
 
     def refresh(self) -> bool:
-        """See backend.py."""
+        """See backend.py; what was read of the item table is read again in any case."""
         other = self._since()
-        if other is None:
-            return False
-        self._use(other)
-        return True
+        self._use(other or self._reader.now)
+        return other is not None
 
     def newer(self) -> Self | None:
         """See backend.py."""
@@ -257,7 +271,7 @@ class Milvus:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """See backend.py; changes by clipadapt are refused, those of other programs are not."""
-        with self._versions.frozen(self._fresh()):
+        with self._versions.frozen():
             yield
 
     def versions(self) -> list[str]:
@@ -270,7 +284,7 @@ class Milvus:
             raise StoreError(f"{self.name}: no version {version}; there are: {', '.join(self.versions())}")
         found = self._versions.read(self._versions.collection(version))
         self._versions.publish(found.collection)
-        self._use(found)
+        self._use(self._versions.current())
 
     def rollback(self) -> str:
         """See backend.py: to the collection before. Additions and removals are in a collection, and stay."""
@@ -310,11 +324,11 @@ class Milvus:
 
     def _install(self, now: Version, made: str) -> None:
         """Publishes what was made of a version, unless others changed it meanwhile."""
-        pointed = self._versions.pointed()
-        if pointed != now.collection or self._versions.change(now.collection) != now.change:
+        try:
+            self._versions.publish(made, made_of=now)
+        except StoreError:
             self._versions.drop(made)
-            raise StoreError(f"{self.name}: was changed while it was built again; the change stays, do it again")
-        self._versions.publish(made)
+            raise
         self._use(self._versions.read(made))
 
     def _changed(self, added: int, removed: int) -> Change:
@@ -333,9 +347,15 @@ class Milvus:
     def _fresh(self) -> Version:
         """What is there now: what a change begins with."""
         found = self._versions.current()
-        self._versions.require_unfrozen(found)
+        self._versions.require_open(found)
         self._use(found)
         return found
+
+    def _settle(self, before: Version) -> None:
+        """After a change, which counts as done if nobody held the index still or replaced it meanwhile."""
+        found = self._versions.current()
+        self._versions.require_undisturbed(before, found)
+        self._use(found)
 
     def _use(self, version: Version) -> None:
         self._reader = Reader(self._server, version)

@@ -42,12 +42,13 @@ class Server:
 
         Raises:
             UsageError: pymilvus or milvus-lite is not installed, or the time limit is no number.
+            AbsentError: milvus-lite has no such file.
             StoreError: the server does not answer, or another process has the file open.
         """
         _require(address)
         seconds = _seconds()
         if address.lite and not create and not Path(address.uri).expanduser().exists():
-            raise StoreError(f"{address}: nothing was written here yet; build one with clipadapt index build")
+            raise AbsentError(f"{address}: nothing was written here yet; build one with clipadapt index build")
         if address.lite:
             uri = Path(address.uri).expanduser()
             uri.parent.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,11 @@
     shop_v000002_queries        text vectors that recall is measured with
 
 Properties: clipadapt.meta (meta.py's JSON), clipadapt.columns (fields.py's), clipadapt.image_space, clipadapt.state
-("building", "whole", "writing" while a change of several requests is under way, or "frozen" and since when) and
-clipadapt.change, drawn anew by every change, by which readers see that there was one. Switching the alias is one
-request: a search sees one collection or the other. Knows nothing of conditions or searches.
+("building", "whole", or "writing" while a change of several requests is under way), clipadapt.frozen (until when nobody
+changes it), clipadapt.changes_go_to (which other index takes changes, see twins.py) and clipadapt.change, drawn anew by
+every change, by which readers see that there was one. Switching the alias is one request: a search sees one collection
+or the other. Milvus has no locks, so whoever changes an index looks at these again afterwards, and counts nothing as
+done that may have come too late. Knows nothing of conditions or searches.
 """
 
 import contextlib
@@ -35,12 +37,12 @@ from clipadapt.search.milvus.server import AbsentError, Server
 
 log = logging.getLogger(__name__)
 
-_META, _COLUMNS, _SPACE, _STATE, _CHANGE = (
-    f"clipadapt.{name}" for name in ("meta", "columns", "image_space", "state", "change")
+_META, _COLUMNS, _SPACE, _STATE, _CHANGE, _FROZEN, _TWIN = (
+    f"clipadapt.{name}" for name in ("meta", "columns", "image_space", "state", "change", "frozen", "changes_go_to")
 )
 _KEPT = 2
-_FROZEN = 3_600
-"""Seconds after which a freeze is taken to be of a process that was killed."""
+_FREEZE, _SWITCH = 3_600, 60
+"""Seconds after which a freeze, or a switch of the alias, is taken to be of a process that was killed."""
 _SHARDS, _SHARD = 16, 50_000_000
 PAGE = 1_000
 """Rows of one request that carries vectors."""
@@ -55,20 +57,35 @@ class Version(NamedTuple):
     fields: Fields
     kind: Kind
     state: str
+    frozen: float
+    """Until when nobody changes it, in seconds of the epoch; 0: anybody may."""
+    twin: str | None
+    """The release whose index takes changes in place of this one; empty: this one does; None: it is not one of two."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody may change it now."""
+        return time.time() < self.frozen
 
 
 class Versions:
-    """All versions of one index."""
+    """All versions of one index.
 
-    def __init__(self, server: Server) -> None:
+    Args:
+        twin: changes may be made while they go to another index (twins.py): whoever keeps the two the same.
+    """
+
+    def __init__(self, server: Server, *, twin: bool = False) -> None:
         self.server, self.name = server, server.address.name
+        self._twin = twin
         self._form = re.compile(rf"{re.escape(self.name)}_v([0-9]{{6}})")
 
     def current(self) -> Version:
         """What the alias points to.
 
         Raises:
-            StoreError: nothing is there, or a collection that was made by others.
+            AbsentError: nothing is there.
+            StoreError: a collection that was made by others.
         """
         found = self.pointed()
         if found is None:
@@ -77,7 +94,7 @@ class Versions:
                     f"{self.server.address}: is a collection that was not made by clipadapt index build, which makes "
                     f"an alias of that name; choose another name"
                 )
-            raise StoreError(
+            raise AbsentError(
                 f"{self.server.address}: nothing was written here yet; build one with clipadapt index build"
             )
         return self.read(found)
@@ -130,7 +147,8 @@ class Versions:
             )  # fmt: skip
         self.server.call("load_collection", collection)  # milvus-lite's are released when its process ends
         kind = Kind.named(meta.factory, 0, lite=False)
-        return Version(collection, change, meta, fields, kind, state)
+        frozen = float(properties.get(_FROZEN) or 0)
+        return Version(collection, change, meta, fields, kind, state, frozen, properties.get(_TWIN))
 
     def names(self) -> list[str]:
         """Versions that are whole, oldest first."""
@@ -212,32 +230,74 @@ class Versions:
         }  # fmt: skip
         self.server.call("alter_collection_properties", collection, content)
 
-    def require_unfrozen(self, version: Version) -> None:
+    def require_open(self, version: Version) -> None:
         """Before a change.
 
         Raises:
-            StoreError: another process holds it still.
+            StoreError: another process holds it still, or changes go to another index.
         """
-        word, _, since = version.state.partition(" ")
-        if word == "frozen" and time.time() < float(since) + _FROZEN:
+        if self._twin:
+            return
+        if version.closed:
             raise StoreError(
                 f"{self.server.address}: another process keeps it from being changed, as when it is copied; try again "
                 "when that is done"
             )
+        if version.twin:
+            raise StoreError(
+                f"{self.server.address}: changes go to the index of {version.twin}; nothing was changed. Name the "
+                "folder of releases as the INDEX, which is always the one that takes changes; where a swap of them was "
+                "cut off, do it again"
+            )
+
+    def require_undisturbed(self, before: Version, now: Version) -> None:
+        """After a change: that it was made while nobody held the index still or handed it over.
+
+        Raises:
+            StoreError: somebody did, so that the change may not have reached the other index.
+        """
+        if not self._twin and (now.collection != before.collection or now.closed or now.twin != before.twin):
+            raise StoreError(
+                f"{self.server.address}: was built again, held still or replaced by another index while the change was "
+                "written, so it is not counted as done; do it again (index add --replace, or remove)"
+            )
 
     @contextlib.contextmanager
-    def frozen(self, version: Version) -> Iterator[None]:
+    def frozen(self) -> Iterator[None]:
         """Changes by clipadapt are refused meanwhile, in any process.
 
         Raises:
-            StoreError: another process holds it still.
+            StoreError: another process holds it still; one that keeps two indexes the same takes over what was killed.
         """
-        self.require_unfrozen(version)
-        self.server.call("alter_collection_properties", version.collection, {_STATE: f"frozen {time.time():.0f}"})
+        version = self.current()
+        self.require_open(version)
+        self._say(version.collection, {_FROZEN: f"{time.time() + _FREEZE:.0f}"})
         try:
+            if self.pointed() != version.collection:
+                raise StoreError(f"{self.server.address}: is being built again; try again when that is done")
             yield
         finally:
-            self.server.call("alter_collection_properties", version.collection, {_STATE: "whole"})
+            self._thaw(version.collection)
+
+    def mark(self, twin: str) -> None:
+        """Says of which release the index takes changes from now on; empty: this one.
+
+        Raises:
+            StoreError: the server refuses.
+        """
+        now = self.current()
+        if now.twin != twin:
+            self._say(now.collection, {_TWIN: twin})
+
+    def thaw(self) -> None:
+        """Ends what holds it still, whoever began it.
+
+        Raises:
+            StoreError: the server refuses.
+        """
+        now = self.current()
+        if now.frozen:
+            self._say(now.collection, {_FROZEN: ""})
 
     def begin_writing(self, collection: str) -> None:
         """Before a change that takes several requests."""
@@ -249,21 +309,43 @@ class Versions:
         self.server.call("alter_collection_properties", collection, {_STATE: "whole", _CHANGE: change})
         return change
 
-    def publish(self, collection: str) -> None:
+    def publish(self, collection: str, *, made_of: Version | None = None) -> None:
         """Makes a collection the one that is searched, and drops those that are neither it nor one of the newest two.
 
+        Args:
+            made_of: the version that it was made of, which nobody may have changed since.
+
         Raises:
-            StoreError: the server refuses.
+            StoreError: the server refuses, or the version before was changed or held still; it stays current then.
         """
         before = self.pointed()
         if before is None:
             self.server.call("create_alias", collection, self.name)
         elif before != collection:
-            self.server.call("alter_alias", collection, self.name)
+            self._replace(before, collection, made_of)
         kept = {collection, before, *map(self.collection, self.names()[-_KEPT:])}
         for name in map(self.collection, self.names()):
             if name not in kept:
                 self.drop(name)
+
+    def _replace(self, before: str, collection: str, made_of: Version | None) -> None:
+        """Switches the alias; nobody changes the new version before it is sure that nobody changed the one before."""
+        seen = self.read(before)
+        self.require_open(seen)
+        changed = made_of is not None and (seen.collection, seen.change) != (made_of.collection, made_of.change)
+        if not changed:
+            marks = {_FROZEN: f"{time.time() + _SWITCH:.0f}"} | ({} if seen.twin is None else {_TWIN: seen.twin})
+            self._say(collection, marks)
+            self.server.call("alter_alias", collection, self.name)
+            now = self.read(before)
+            changed = now.closed or now.twin != seen.twin or (made_of is not None and now.change != seen.change)
+            if changed:
+                self.server.call("alter_alias", before, self.name)
+            self._say(collection, {_FROZEN: ""})
+        if changed:
+            raise StoreError(
+                f"{self.server.address}: was changed while it was built again; the change stays, do it again"
+            )
 
     def drop(self, collection: str) -> None:
         """Drops a version that is not the current one.
@@ -277,6 +359,37 @@ class Versions:
         for name in (f"{collection}_queries", collection):
             if name in there:
                 self.server.call("drop_collection", name)
+
+    def drop_all(self) -> bool:
+        """Drops the alias and every version; whether it did: not where this is the one of two that takes changes.
+
+        Raises:
+            StoreError: the server refuses.
+        """
+        found = self.pointed()
+        if found is not None:
+            if self.read(found).twin == "":
+                return False
+            self.server.call("drop_alias", self.name)
+        for number in self._states():
+            self.drop(self.collection(number))
+        return True
+
+    def drop_others(self) -> None:
+        """Drops every version but the current one, what a killed build left included; nobody else may be building."""
+        current = self.pointed()
+        for name in map(self.collection, self._states()):
+            if name != current:
+                self.drop(name)
+
+    def _say(self, collection: str, properties: dict[str, str]) -> None:
+        self.server.call("alter_collection_properties", collection, properties)
+
+    def _thaw(self, collection: str) -> None:
+        try:
+            self._say(collection, {_FROZEN: ""})
+        except StoreError as error:  # it was dropped, or the server is away; what was done stands
+            log.warning("%s: stays closed to changes for %d minutes (%s)", self.server.address, _FREEZE // 60, error)
 
     def _states(self) -> dict[str, str]:
         """Version -> its state; of a collection that others made, an empty text."""
@@ -307,4 +420,4 @@ def refuse_unusable(address: str) -> None:
             return
     versions = Versions(Server.connect(found))
     if versions.pointed() is not None or versions.name in versions.server.call("list_collections"):
-        versions.current()
+        versions.require_open(versions.current())
