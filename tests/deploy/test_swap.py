@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,77 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from data_factory import write_catalogue, write_table
-from runs_factory import write_gate, write_run
-from tiny_models import OPEN_CLIP, write_open_clip
+from swap_shop import Made, content, kill, put, take
 
 from clipadapt.cli import main
-from clipadapt.deploy.bundle import gather
-from clipadapt.deploy.creation import create
 from clipadapt.deploy.releases import Releases
-from clipadapt.deploy.swap import conduct, pair, plan
-from clipadapt.deploy.swap.conduct import Swap
-from clipadapt.deploy.swap.pair import Pair
+from clipadapt.deploy.swap import conduct, making, pair, plan
 from clipadapt.deploy.swap.pictures import PicturesById
 from clipadapt.deploy.swap.state import Workplace
-from clipadapt.errors import CatalogueError, SpaceError, StoreError, UsageError
-from clipadapt.evaluation.gate import Gate
+from clipadapt.errors import CatalogueError, StoreError, UsageError
 from clipadapt.inputs import resolve
 from clipadapt.runs import Run
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
+from clipadapt.search.opening import folder_of
 from clipadapt.search.shown import catalogue_of
 from clipadapt.search.vectors import Vectors
-from clipadapt.towers.load import load
-
-
-class Made:
-    """A shop whose train split is indexed, and runs: two of both towers, two of the text tower alone."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        base = write_open_clip(root / "base", OPEN_CLIP["clip"])
-        self.shop = str(write_catalogue(root / "shop", items=60))
-        presets = {"old": "both", "next": "both", "words": "text", "words2": "text"}
-        self.runs = {
-            name: write_run(root / name, base, seed, preset=preset, source=self.shop)
-            for seed, (name, preset) in enumerate(presets.items(), 1)
-        }
-        self.gate = write_gate(root)
-        self.data = resolve(source=self.shop).data
-        self.encoders = {name: load(f"run:{run.path}") for name, run in self.runs.items()}
-        self.pictures = {name: PicturesById(self.data, lambda name=name: self.encoders[name]) for name in self.runs}
-        catalogue = resolve(source=self.shop).items("train")
-        for name in ("old", "words"):
-            run = self.runs[name]
-            shutil.rmtree(run.path / "index")
-            Index.build(catalogue, run.path / "index", encoder=self.encoders[name], shown=self.data)
-            releases = Releases(root / f"releases of {name}")
-            create(releases, gather(run, Gate.load(self.gate)))
-            releases.promote("1")
-        row = {"row": "headline", "metric": "average_precision", "bound": "delta_low"}
-        for name, above in (("lax", -1.0), ("strict", 0.9)):
-            (root / f"{name}.yaml").write_text(json.dumps({"name": name, "conditions": [row | {"above": above}]}))
-
-    def releases(self, folder: Path, name: str = "old") -> Releases:
-        """A copy of the releases of which the first is live."""
-        return Releases(shutil.copytree(self.root / f"releases of {name}", folder / "releases"))
-
-    def vectors(self, ids: Sequence[str], space: str, **cells: Any) -> Vectors:
-        """Of items of the shop, by whichever model is of that space."""
-        name = next(name for name, encoder in self.encoders.items() if encoder.image_space == space)
-        found = self.pictures[name].vectors(ids)
-        table = pa.table({"id": found.ids, **{key: [value] * len(ids) for key, value in cells.items()}})
-        return Vectors(found.vectors, Items.of(table), space, None)
-
-    def swap(self, releases: Releases, run: str = "next", **more: Any) -> Swap:
-        return Swap(releases, self.runs[run], Gate.load(self.gate), more.pop("data", self.data), **more)
-
-    def live(self, releases: Releases, run: str = "next", **more: Any) -> Pair:
-        """After a swap from beginning to end."""
-        swap = self.swap(releases, run, **more)
-        made = swap.prepare(swap.plan(sample=40))
-        swap.go_live(made, 7)
-        return made
 
 
 @pytest.fixture(scope="module")
@@ -92,46 +36,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(tmp_path_factory.mktemp("swapped"))
 
 
+@pytest.fixture(params=["folder", "milvus"])
+def address(request: pytest.FixtureRequest) -> str | None:
+    """Where the live index lies; None: in its release."""
+    return request.getfixturevalue("in_milvus") if request.param == "milvus" else None
+
+
 @pytest.fixture
-def releases(made: Made, tmp_path: Path) -> Releases:
+def releases(made: Made, tmp_path: Path, address: str | None) -> Releases:
+    return made.releases(tmp_path, address=address)
+
+
+@pytest.fixture
+def in_folder(made: Made, tmp_path: Path) -> Releases:
     return made.releases(tmp_path)
 
 
-def change(made: Made, releases: Releases, edit: Callable[[Index], Any]) -> None:
-    """As a writer does who names the releases: where the releases were swapped meanwhile, it begins again."""
-    while True:
-        try:
-            edit(Index.open(releases.root, verify=False))
-        except StoreError as error:
-            if "changes go to the index of" not in str(error):
-                raise
-            continue
-        except SpaceError:  # encoded for the index that was live a moment ago
-            continue
-        return
-
-
-def put(made: Made, releases: Releases, ids: Sequence[str], **cells: Any) -> None:
-    change(made, releases, lambda index: index.update(made.vectors(ids, index.meta.image_space, **cells)))
-
-
-def take(made: Made, releases: Releases, ids: Sequence[str]) -> None:
-    change(made, releases, lambda index: index.remove(ids))
-
-
-def content(made: Made, releases: Releases, version: str) -> dict[str, dict]:
-    """Item -> attributes, after its vector was compared with what the release's own model gives."""
-    index = Index.open(releases.folder(version) / "index")
-    ids = sorted(index.ids())
-    name = next(name for name, one in made.encoders.items() if one.image_space == index.meta.image_space)
-    expected = made.pictures[name].vectors(ids)
-    assert np.allclose(index.backend.vectors(expected.ids), expected.vectors, atol=1e-5)
-    return {item: index.item(item).attributes for item in ids}
-
-
 def test_the_plan_says_what_it_costs_and_changes_nothing(
-    made: Made, releases: Releases, capsys: pytest.CaptureFixture[str]
+    made: Made, in_folder: Releases, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    releases = in_folder
     before = sorted(path for path in releases.root.rglob("*"))
     arguments = ["release", "swap", str(releases.root), str(made.runs["next"].path), "--gate", str(made.gate)]
     arguments += ["--rate", "36", "--sample", "40", "--dry-run", "--device", "cpu"]
@@ -163,9 +87,9 @@ def test_neighbours_that_stay_are_counted_among_other_products() -> None:
 
 
 def test_a_text_tower_is_swapped_without_encoding_a_picture(
-    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    made: Made, tmp_path: Path, address: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    releases = made.releases(tmp_path, "words")
+    releases = made.releases(tmp_path, "words", address)
     arguments = ["release", "swap", str(releases.root), str(made.runs["words2"].path), "--gate", str(made.gate)]
     arguments += ["--no-stay", "--device", "cpu", "--rate", "5", "--compatibility-gate"]
     assert main([*arguments, str(made.root / "strict.yaml")]) == 3
@@ -233,11 +157,12 @@ def test_changes_that_are_made_meanwhile_reach_the_new_index(made: Made, release
 
 
 def test_the_way_back_keeps_every_change_and_so_does_the_way_forth(
-    made: Made, releases: Releases, capsys: pytest.CaptureFixture[str]
+    made: Made, releases: Releases, address: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made.live(releases)
-    for folder in (made.root / "releases of old/versions/000001/index", releases.folder("000002") / "index"):
-        shown = catalogue_of(Index.open(folder).meta.catalogue, folder)
+    first = Path(made.root / "releases of old") if address is None else releases.root  # the other is a copy of it
+    for folder in (first / "versions/000001/index", releases.folder("000002") / "index"):
+        shown = catalogue_of(Index.open(folder).meta.catalogue, folder_of(folder))
         assert shown is not None and Path(shown.source).samefile(made.shop), "found from where the release lies"
     put(made, releases, ["0041", "0003"], baseColour="Blue")
     take(made, releases, ["0005"])
@@ -303,7 +228,7 @@ def test_a_release_that_is_ready_goes_live_by_promote(
 
 MOMENTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "before the first batch is written": lambda patch: kill(patch, Index, "build", 1),
-    "after the second batch": lambda patch: kill(patch, conduct.Ledger, "add", 2),
+    "after the second batch": lambda patch: kill(patch, making.Ledger, "add", 2),
     "before the index is built whole": lambda patch: kill(patch, Index, "build", 1),
     "while the release is made": lambda patch: kill(patch, conduct, "create", 1),
     "after it was made": lambda patch: kill(patch, conduct, "pair_index", 1),
@@ -312,23 +237,12 @@ MOMENTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 }
 
 
-def kill(patch: pytest.MonkeyPatch, owner: Any, name: str, number: int) -> None:
-    """The n-th call never returns, for the process is gone."""
-    real, calls = getattr(owner, name), iter(range(1, 100))
-
-    def call(*given: Any, **named: Any) -> Any:
-        if next(calls) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*given, **named)
-
-    patch.setattr(owner, name, staticmethod(call) if name == "build" else call)
-
-
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # of Python 3.12
 def test_killed_at_any_moment_the_old_release_serves_on_and_the_swap_goes_on(
-    made: Made, releases: Releases, monkeypatch: pytest.MonkeyPatch
+    made: Made, in_folder: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conduct, "BATCH", 16)
+    releases = in_folder
+    monkeypatch.setattr(making, "BATCH", 16)
     monkeypatch.setattr("clipadapt.search.mirror.BATCH", 16)
     for number, (moment, patch) in enumerate(MOMENTS.items()):
         child = os.fork()
@@ -352,7 +266,8 @@ def test_killed_at_any_moment_the_old_release_serves_on_and_the_swap_goes_on(
     assert not (releases.root / "swap" / "index").exists()
 
 
-def test_what_cannot_be_swapped_is_refused(made: Made, releases: Releases, tmp_path: Path) -> None:
+def test_what_cannot_be_swapped_is_refused(made: Made, in_folder: Releases, tmp_path: Path) -> None:
+    releases = in_folder
     with pytest.raises(UsageError, match="no release is live"):
         made.swap(Releases(tmp_path / "none"))
     with pytest.raises(UsageError, match="is the model of release 000001 already"):
@@ -380,7 +295,8 @@ def test_what_cannot_be_swapped_is_refused(made: Made, releases: Releases, tmp_p
         made.swap(releases, "words")
 
 
-def test_items_without_a_picture_stop_it_unless_they_may_be_left_out(made: Made, releases: Releases) -> None:
+def test_items_without_a_picture_stop_it_unless_they_may_be_left_out(made: Made, in_folder: Releases) -> None:
+    releases = in_folder
     item = Items.of(pa.table({"id": ["elsewhere"]}))
     index = Index.open(releases.root)
     index.add(Vectors(index.vector("0000")[None], item, index.meta.image_space, None))

@@ -1,10 +1,7 @@
 """What tests of search share: clustered vectors with items, an encoder that sees colours and reads their names."""
 
-import importlib.util
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -104,37 +101,6 @@ def vectors_of() -> Callable[..., Vectors]:
         return Vectors(_cloud(count, dim, seed + first), items, space, None)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def milvus_file(tmp_path_factory) -> Path:
-    """A file of milvus-lite for all tests: to open one takes seconds."""
-    if importlib.util.find_spec("milvus_lite") is None or importlib.util.find_spec("pymilvus") is None:
-        pytest.skip("milvus-lite is not installed: pip install 'clipadapt[milvus]'")
-    return tmp_path_factory.mktemp("milvus") / "tests.db"
-
-
-@pytest.fixture
-def in_milvus(milvus_file: Path, monkeypatch) -> Iterator[str]:
-    """Address of an index that is not there yet; recall is measured with few queries."""
-    from pymilvus import MilvusClient
-
-    monkeypatch.setattr("clipadapt.search.tune.QUERIES", 20)
-    monkeypatch.setattr("clipadapt.search.recall._TIMED", 2)
-    name = f"t{next(_NUMBERS)}_index"
-    yield f"milvus:{milvus_file}/{name}"
-    if not milvus_file.exists():
-        return
-    client: Any = MilvusClient(str(milvus_file))  # its methods are typed as coroutines, too
-    if name in {alias for one in client.list_collections() for alias in client.list_aliases(one)["aliases"]}:
-        client.drop_alias(name)
-    for one in client.list_collections():
-        if one.startswith(name):
-            client.drop_collection(one)
-    client.close()
-
-
-_NUMBERS = itertools.count()
 
 
 @pytest.fixture
