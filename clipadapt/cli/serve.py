@@ -86,8 +86,8 @@ def command(
         raise UsageError(f"--flag {flag}: sends users to a candidate; name it with --candidate")
     served, other = find(place), find(candidate) if candidate is not None else None
     worker = Worker.inherited()
-    kept = located(served.index)
-    if workers > 1 and isinstance(kept, Address) and kept.lite:
+    address = located(served.index)
+    if workers > 1 and isinstance(address, Address) and address.lite:
         raise UsageError(f"{place}: one process at a time opens a file of milvus-lite; leave out --workers {workers}")
     if workers > 1 and worker is None and not check:
         raise typer.Exit(run_workers(workers, open_port(host, port)))

@@ -172,10 +172,11 @@ def _stay(store: "Releases", work: "Workplace", pair: "Pair", days: float, every
     from clipadapt.deploy.swap.pair import PATIENCE
 
     if pair.shared:
-        typer.echo("both releases name one index, so nothing has to be kept the same", err=True)
         if pair.live == pair.state.new:
             with work.lock(PATIENCE):
                 work.remove()
+        says = "the swap is over" if pair.live == pair.state.new else f"once {pair.state.new} is live, --finish ends it"
+        typer.echo(f"both releases name one index, so nothing has to be kept the same; {says}", err=True)
         return
     until = datetime.fromisoformat(pair.state.until) if pair.state.until else store.clock() + timedelta(days=days)
     typer.echo(f"both get what changes until {until:%Y-%m-%d %H:%M}; stop this, and go on, as you like", err=True)
@@ -203,8 +204,8 @@ def _end(store: "Releases", work: "Workplace", *, finish: bool) -> None:
             raise UsageError(f"{store.root}: {live} is live, which was to be replaced; go on, or --give-up")
         if not finish and state.new is not None and live == state.new:
             raise UsageError(f"{store.root}: {live} is live already; roll back first, or --finish")
-        if state.new is None and (kept := work.kept(state)) is not None:
-            store.drop_index(kept)
+        if state.new is None and (reference := work.reference(state)) is not None:
+            store.drop_index(reference)
         work.remove()
         other = state.new if live == state.old else state.old
     typer.echo(f"the swap is over: {live} is live" + (f", {other} gets no more changes" if other else ""), err=True)

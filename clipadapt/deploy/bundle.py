@@ -21,7 +21,7 @@ from clipadapt.evaluation.gate import Gate, judge
 from clipadapt.evaluation.results import RESULTS, Results
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
-from clipadapt.search.addresses import Kept, address_in
+from clipadapt.search.addresses import Reference, address_in
 from clipadapt.search.opening import in_milvus, is_index, located, meta_of
 from clipadapt.search.twins import INDEX, index_folder
 from clipadapt.search.wishes import QUERIES, Signals
@@ -50,13 +50,13 @@ class File(NamedTuple):
     sha256: str
 
 
-class Indexed(NamedTuple):
+class IndexPart(NamedTuple):
     """The index of a release, described in words."""
 
     words: str
     files: tuple[File, ...] = ()
     """Of its current version, targets inside that version."""
-    kept: Kept | None = None
+    reference: Reference | None = None
     """Where Milvus keeps it, which is named and not copied."""
 
 
@@ -75,7 +75,7 @@ class Bundle(NamedTuple):
     """The merged model."""
     files: tuple[File, ...]
     """All but the index."""
-    indexed: Indexed | None
+    indexed: IndexPart | None
     described: Mapping[str, str]
     """Part -> what it is."""
     base: str
@@ -152,7 +152,7 @@ def gather(
     ]
     if faults:
         raise SpaceError(f"{run.path}: {len(faults)} part(s) do not belong to adapter {run.adapter}{listing(faults)}")
-    found = indexed_of(index) if index is not None else None
+    found = index_part(index) if index is not None else None
     described = {
         MODEL: model.name,
         ADAPTER: adapter.kind,
@@ -288,22 +288,22 @@ def _judged(run: Run, gate: Gate, results: Results, wanted: Spaces) -> Verdict:
     return verdict
 
 
-def indexed_of(index: str | Path, kept: Kept | None = None) -> Indexed:
+def index_part(index: str | Path, reference: Reference | None = None) -> IndexPart:
     """The current version of an index, but for the list of its files; or where Milvus keeps it.
 
     Args:
-        kept: what a release says of an address; None: that a person named it, or what the index's folder says.
+        reference: what a release says of an address; None: that a person named it, or what the index's folder says.
 
     Raises:
         StoreError: a file is missing or changed since the index was written, or a server does not answer.
     """
     place, factory = located(index), meta_of(index).factory
     if not isinstance(place, Path):
-        kept = kept or (None if in_milvus(index) else address_in(index_folder(index))) or Kept(place)
-        return Indexed(f"{factory} in Milvus, {place.name}", kept=kept)
+        reference = reference or (None if in_milvus(index) else address_in(index_folder(index))) or Reference(place)
+        return IndexPart(f"{factory} in Milvus, {place.name}", reference=reference)
     folder = Store(place).current(verify=True)
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST)
-    return Indexed(factory, tuple(_file(path, path.relative_to(folder).as_posix()) for path in files))
+    return IndexPart(factory, tuple(_file(path, path.relative_to(folder).as_posix()) for path in files))
 
 
 def _folder(folder: Path, target: str) -> Iterator[File]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from clipadapt import places
 from clipadapt.atomic import sha256_file
-from clipadapt.deploy.bundle import INDEX, MODEL, Bundle, File, Indexed, indexed_of
+from clipadapt.deploy.bundle import INDEX, MODEL, Bundle, File, IndexPart, index_part
 from clipadapt.deploy.lineage import ReleaseInfo, Verdict
 from clipadapt.deploy.releases import Releases
 from clipadapt.deploy.retention_policy import Release
@@ -46,7 +46,7 @@ def create(
     bundle: Bundle,
     *,
     keep: Compatible | None = None,
-    index: Indexed | None = None,
+    index: IndexPart | None = None,
     note: str = "",
 ) -> Release:
     """Copies the parts into a new release.
@@ -68,7 +68,7 @@ def create(
     verdicts, described, current = list(bundle.verdicts), dict(bundle.described), None
     if keep is not None:
         current = _release_to_keep_from(releases, bundle, keep)
-        index = index or indexed_of(current / INDEX)
+        index = index or index_part(current / INDEX)
         verdicts.append(_compatible(keep))
     if index is not None:
         described[INDEX] = index.words if current is None else f"kept from {current.name}"
@@ -93,8 +93,8 @@ def create(
         _copy_all(bundle.files, staging)
         if indexed is not None:
             place = releases.folder("000001") / INDEX  # as deep as any other
-            if indexed.kept is not None:
-                write_address(staging / INDEX, indexed.kept, place)
+            if indexed.reference is not None:
+                write_address(staging / INDEX, indexed.reference, place)
             else:
                 _write_index(indexed.files, staging / INDEX, place)
         if keep is not None:

@@ -28,7 +28,7 @@ from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.retention_policy import Release, reasons_to_keep
 from clipadapt.errors import StoreError, UsageError, listing
 from clipadapt.manifest import MANIFEST
-from clipadapt.search.addresses import Kept, address_in
+from clipadapt.search.addresses import Reference, address_in
 from clipadapt.search.handover import drop_index, handing_over, refuse_other_space
 from clipadapt.search.twins import INDEX
 from clipadapt.store import Pointer, Store, faults_of
@@ -136,8 +136,10 @@ class Releases:
             if refused := [f"{name}: {stays[name]}" for name in sorted(named or ()) if name in stays]:
                 raise StoreError(f"{self.root}: nothing was removed, for what was named has to stay{listing(refused)}")
             going = [name for name in names if name not in stays]
-            for kept in {kept for one in going if (kept := address_in(self.folder(one) / INDEX)) is not None}:
-                self.drop_index(kept, going)
+            for reference in {
+                reference for one in going if (reference := address_in(self.folder(one) / INDEX)) is not None
+            }:
+                self.drop_index(reference, going)
             return going
 
         return self.store.remove(choose), stays
@@ -147,19 +149,21 @@ class Releases:
         place = f"{self.root.resolve()}:{(self.root / 'versions').stat().st_ino}"
         return hashlib.sha256(place.encode()).hexdigest()[:16]
 
-    def drop_index(self, kept: Kept, going: Collection[str] = ()) -> None:
+    def drop_index(self, reference: Reference, going: Collection[str] = ()) -> None:
         """An index in Milvus, where a swap of these releases made it and no release names it but those that are going.
 
         Raises:
             StoreError: the server refuses, or a release cannot be read.
         """
         stay = [version for version in self.store.versions() if version not in going]
-        named = [one for one in stay if (other := address_in(self.folder(one) / INDEX)) and other[0] == kept.address]
-        if named or kept.made_by != self.made_here():
+        named = [
+            one for one in stay if (other := address_in(self.folder(one) / INDEX)) and other[0] == reference.address
+        ]
+        if named or reference.made_by != self.made_here():
             why = f"release {named[0]} names it" if named else "no swap of these releases made it"
-            log.warning("%s: stays in Milvus, for %s", kept.address, why)
-        elif not drop_index(kept.address):
-            log.warning("%s: stays in Milvus, for changes go to it now", kept.address)
+            log.warning("%s: stays in Milvus, for %s", reference.address, why)
+        elif not drop_index(reference.address):
+            log.warning("%s: stays in Milvus, for changes go to it now", reference.address)
 
     def target(self) -> str | None:
         """The release that a rollback returns to; null: none."""

@@ -19,7 +19,7 @@ from clipadapt.search.milvus.address import Address
 FILE = "address.json"
 
 
-class Kept(NamedTuple):
+class Reference(NamedTuple):
     """Where the index of a folder lies."""
 
     address: Address
@@ -35,7 +35,7 @@ class Kept(NamedTuple):
         return document if self.made_by is None else {**document, "made_by": self.made_by}
 
     @classmethod
-    def from_json(cls, document: Any, folder: Path) -> "Kept":
+    def from_json(cls, document: Any, folder: Path) -> "Reference":
         """The inverse.
 
         Raises:
@@ -50,7 +50,7 @@ class Kept(NamedTuple):
         return cls(parsed, made_by if made_by is None else str(made_by))
 
 
-def write_address(folder: Path, kept: Kept, place: Path | None = None) -> None:
+def write_address(folder: Path, reference: Reference, place: Path | None = None) -> None:
     """Makes a folder stand for an index.
 
     Args:
@@ -60,10 +60,10 @@ def write_address(folder: Path, kept: Kept, place: Path | None = None) -> None:
         StoreError: the disk refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / FILE, json.dumps(kept.to_json(place or folder)) + "\n")
+    atomic_write(folder / FILE, json.dumps(reference.to_json(place or folder)) + "\n")
 
 
-def address_in(folder: Path) -> Kept | None:
+def address_in(folder: Path) -> Reference | None:
     """Where the index lies that a folder stands for; None: it stands for none.
 
     Raises:
@@ -71,7 +71,7 @@ def address_in(folder: Path) -> Kept | None:
     """
     file = folder / FILE
     try:
-        return Kept.from_json(json.loads(file.read_bytes()), folder)
+        return Reference.from_json(json.loads(file.read_bytes()), folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, ClipadaptError) as error:

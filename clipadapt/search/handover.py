@@ -119,13 +119,13 @@ def _index(releases: Path, version: str) -> Path:
 
 def _collections(index: Path) -> "Versions | None":
     """Those of an index in Milvus."""
-    kept = address_in(index)
-    if kept is None:
+    reference = address_in(index)
+    if reference is None:
         return None
     from clipadapt.search.milvus.server import Server  # pymilvus and faiss, which a folder does not need
     from clipadapt.search.milvus.versions import Versions
 
-    return Versions(Server.connect(kept.address))
+    return Versions(Server.connect(reference.address))
 
 
 def _mark(index: Path, twin: str) -> bool:

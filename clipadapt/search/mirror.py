@@ -82,7 +82,7 @@ class Mirror:
         self._reached: Backend | None = None
         """The version of the source that the target has all of."""
         self._disturbed = False
-        """Whether the source was found changed since it was looked at."""
+        """Whether the source was read again since it was looked at, for items of it were gone."""
         self.missing: dict[str, str] = {}
         """Items of the source that have no vector in the target -> why."""
 
@@ -114,7 +114,7 @@ class Mirror:
         return self._compared([*changed.there, *again], changed.gone)
 
     def run(self, lag: Lag, shown: Bar | None = None) -> bool:
-        """Brings the target to where the source was when the lag was looked up; False: it changed under the eyes.
+        """Brings the target to where the source was when the lag was looked up; False: items of it were gone by then.
 
         Raises:
             StoreError: the disk refuses; what was done stays done.
@@ -145,11 +145,11 @@ class Mirror:
         if made.ids:
             self._upsert(made.ids, made.vectors)
         if made.ids and self._ledger is not None:
-            pair = digests(of(made.ids, ids, vectors)), digests(self.target.vectors(made.ids))
+            pair = digests(select(made.ids, ids, vectors)), digests(self.target.vectors(made.ids))
             self._ledger.add(made.ids, *(pair if self._side == "old" else pair[::-1]))
 
     def _of_source(self, ids: list[str]) -> tuple[list[str], Float[np.ndarray, "ids dim"]]:
-        left, vectors = still_there(self.source, ids)
+        left, vectors = read_present(self.source, ids)
         self._disturbed |= len(left) < len(ids)
         return left, vectors
 
@@ -193,7 +193,7 @@ class Mirror:
             yield list(zip(items.products(rows), items.attributes(rows), strict=True))
 
 
-def still_there(source: Backend, ids: list[str]) -> tuple[list[str], Float[np.ndarray, "ids dim"]]:
+def read_present(source: Backend, ids: list[str]) -> tuple[list[str], Float[np.ndarray, "ids dim"]]:
     """Those of some items that are in an index, and their vectors; where some are gone by now, it is read again.
 
     Raises:
@@ -210,7 +210,9 @@ def still_there(source: Backend, ids: list[str]) -> tuple[list[str], Float[np.nd
             ids = left
 
 
-def of(some: Sequence[str], ids: Sequence[str], vectors: Float[np.ndarray, "ids dim"]) -> Float[np.ndarray, "some dim"]:
+def select(
+    some: Sequence[str], ids: Sequence[str], vectors: Float[np.ndarray, "ids dim"]
+) -> Float[np.ndarray, "some dim"]:
     """Vectors of some items among those of more."""
     rows = {item: row for row, item in enumerate(ids)}
     return vectors[[rows[item] for item in some]]

@@ -51,8 +51,8 @@ def located(index: str | Path) -> Address | Path:
     if in_milvus(index):
         return Address.parse(str(index))
     folder = index_folder(index)
-    kept = address_in(folder)
-    return folder if kept is None else kept.address
+    reference = address_in(folder)
+    return folder if reference is None else reference.address
 
 
 def is_index(index: str | Path) -> bool:

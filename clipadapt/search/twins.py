@@ -29,7 +29,9 @@ def pair(index: Path, store: Path, version: str) -> None:
         StoreError: the disk refuses.
     """
     way = Path(os.path.relpath(store.resolve(), index.resolve())).as_posix()
-    atomic_write(index / FILE, json.dumps({"schema_version": 1, "store": way, "version": version}) + "\n")
+    text = json.dumps({"schema_version": 1, "store": way, "version": version}) + "\n"
+    if not (index / FILE).is_file() or (index / FILE).read_text(encoding="utf-8") != text:
+        atomic_write(index / FILE, text)
 
 
 def refuse_twin(index: Path) -> None:

@@ -231,8 +231,8 @@ MOMENTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "after the second batch": lambda patch: kill(patch, making.Ledger, "add", 2),
     "before the index is built whole": lambda patch: kill(patch, Index, "build", 1),
     "while the release is made": lambda patch: kill(patch, conduct, "create", 1),
-    "after it was made": lambda patch: kill(patch, conduct, "pair_index", 1),
-    "between the two indexes": lambda patch: kill(patch, conduct, "pair_index", 2),
+    "after it was made": lambda patch: kill(patch, pair, "pair_index", 1),
+    "between the two indexes": lambda patch: kill(patch, pair, "pair_index", 2),
     "before it goes live": lambda patch: kill(patch, Releases, "promote", 1),
 }
 

@@ -19,12 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from clipadapt.config import Data
-from clipadapt.deploy.bundle import INDEX, Bundle, Indexed, gather
+from clipadapt.deploy.bundle import INDEX, Bundle, IndexPart, gather
 from clipadapt.deploy.creation import Compatible, create
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.releases import Releases
 from clipadapt.deploy.retention_policy import Release
-from clipadapt.deploy.swap.making import Making, beside
+from clipadapt.deploy.swap.making import Making, new_address
 from clipadapt.deploy.swap.pair import Pair, load_model
 from clipadapt.deploy.swap.pictures import PicturesById
 from clipadapt.deploy.swap.plan import SAMPLE, Plan, measure
@@ -32,10 +32,8 @@ from clipadapt.deploy.swap.state import State, Workplace
 from clipadapt.errors import SpaceError, StoreError, UsageError, listing
 from clipadapt.evaluation.gate import Gate
 from clipadapt.runs import Run
-from clipadapt.search.addresses import Kept, address_in
+from clipadapt.search.addresses import Reference, address_in
 from clipadapt.search.backend import Backend
-from clipadapt.search.handover import pair as pair_index
-from clipadapt.search.handover import same_index
 from clipadapt.search.ledger import Ledger
 from clipadapt.search.milvus.address import Address
 from clipadapt.search.opening import is_index, located, open_backend
@@ -135,9 +133,6 @@ class Swap:
             self._begin()
             keep = self._compatible(self._bundle) if self.copies and self._compatible is not None else None
             made = create(self.releases, self._bundle, keep=keep, index=self._new_index(), note=self._note)
-            if not same_index(self.releases.root, self.old, made.version):
-                for version in (self.old, made.version):
-                    pair_index(self.releases.root, version)
             self._keep(replace(self._kept, new=made.version))
             self.work.tidy()
         pair = Pair(self.releases, self.work, self._kept, device=self._device)
@@ -228,24 +223,26 @@ class Swap:
     def _begin(self) -> None:
         if self.state is None:
             spaces, live = self._parts.spaces, address_in(self.releases.folder(self.old) / INDEX)
-            kept = None if self.copies or live is None else Kept(beside(live.address), self.releases.made_here())
+            reference = (
+                None if self.copies or live is None else Reference(new_address(live.address), self.releases.made_here())
+            )
             self._keep(
                 State(
                     self.old, self.work.run_of(self.run.path), spaces.image, spaces.text,
                     self.work.remembered(self.data), self._most_missing,
                     self.releases.clock().isoformat(timespec="seconds"),
-                    index=None if kept is None else kept.to_json(self.work.root),
+                    index=None if reference is None else reference.to_json(self.work.root),
                 )
             )  # fmt: skip
         elif (self._most_missing, self.work.remembered(self.data)) != (self.state.most_missing, self.state.catalogue):
             self._keep(replace(self.state, most_missing=self._most_missing, catalogue=self.work.remembered(self.data)))
 
-    def _new_index(self) -> Indexed | None:
+    def _new_index(self) -> IndexPart | None:
         """Of the new release; None: both name the live one's, where Milvus keeps it and vectors stay valid."""
         live = self.releases.folder(self.old) / INDEX
         making = Making(self.work, self.source, self._pictures, self._most_missing)
         if not self.copies:
-            return making.embed(self.work.kept(self._kept), f"run:{self.run.path}")
+            return making.embed(self.work.reference(self._kept), f"run:{self.run.path}")
         return making.snapshot(live) if address_in(live) is None else None
 
 

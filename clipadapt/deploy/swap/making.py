@@ -2,7 +2,7 @@
 
     making = Making(work, source, pictures, "releases/versions/000001/index")
     making.snapshot()        vectors stay valid: a copy of the live index
-    making.embed(kept)       they do not: every item encoded by the new model, in batches, then its quick form
+    making.embed(reference)       they do not: every item encoded by the new model, in batches, then its quick form
 
 A folder is made in the workplace, and copied into the release; one in Milvus is made where it stays, beside the old
 one and under a name of its own. What a killed process had encoded is not encoded again. Knows nothing of pointers.
@@ -14,20 +14,20 @@ import shutil
 from pathlib import Path
 
 from clipadapt.atomic import atomic_folder
-from clipadapt.deploy.bundle import Indexed, indexed_of
+from clipadapt.deploy.bundle import IndexPart, index_part
 from clipadapt.deploy.swap.pair import refuse_missing
 from clipadapt.deploy.swap.pictures import PicturesById
 from clipadapt.deploy.swap.state import Workplace
 from clipadapt.errors import UsageError
 from clipadapt.manifest import listed, share
 from clipadapt.progress import Bar, bar
-from clipadapt.search.addresses import Kept
+from clipadapt.search.addresses import Reference
 from clipadapt.search.backend import Backend
 from clipadapt.search.index import Index
 from clipadapt.search.ledger import Ledger, digests
 from clipadapt.search.milvus.address import Address
 from clipadapt.search.milvus.backend import Milvus
-from clipadapt.search.mirror import BATCH, Encode, Mirror, of, still_there
+from clipadapt.search.mirror import BATCH, Encode, Mirror, read_present, select
 from clipadapt.search.opening import is_index, open_backend
 from clipadapt.search.vectors import Vectors
 from clipadapt.store import Store
@@ -37,7 +37,7 @@ _LONGEST = 180
 """Letters of a collection's name that are kept."""
 
 
-def beside(old: Address) -> Address:
+def new_address(old: Address) -> Address:
     """An address for the index that replaces one, which nobody has used."""
     return Address(old.uri, f"{_SUFFIX.sub('', old.name)[:_LONGEST]}_swap_{secrets.token_hex(4)}")
 
@@ -54,7 +54,7 @@ class Making:
     def __init__(self, work: Workplace, source: Backend, pictures: PicturesById, most_missing: int) -> None:
         self._work, self._source, self._pictures, self._most_missing = work, source, pictures, most_missing
 
-    def snapshot(self, live: Path) -> Indexed:
+    def snapshot(self, live: Path) -> IndexPart:
         """The live index as it is now; files are linked while nobody changes it, and read afterwards."""
         shutil.rmtree(self._work.index, ignore_errors=True)
         with self._source.frozen(), atomic_folder(self._work.snapshot) as linked:
@@ -65,20 +65,20 @@ class Making:
         with Store(self._work.index).write() as staging:
             for name, entry in known.items():
                 share(self._work.snapshot / name, staging / name, entry)
-        return indexed_of(self._work.index)
+        return index_part(self._work.index)
 
-    def embed(self, kept: Kept | None, model: str) -> Indexed:
+    def embed(self, reference: Reference | None, model: str) -> IndexPart:
         """Every item of the live index in an index of the new model, then that in its quick form.
 
         Args:
-            kept: where Milvus keeps it; None: a folder.
+            reference: where Milvus keeps it; None: a folder.
             model: MODEL string that it remembers.
 
         Raises:
             UsageError: no items, or none of them has a picture.
             CatalogueError: more items than were allowed have none.
         """
-        out = self._work.index if kept is None else str(kept.address)
+        out = self._work.index if reference is None else str(reference.address)
         ledger, space, source = Ledger(self._work.pairs), self._pictures.encoder.image_space, self._source
         ids = source.ids()
         if not ids:
@@ -88,8 +88,7 @@ class Making:
                 self._begin(out, ids, ledger, shown)
             encode = Encode(self._pictures.vectors, self._pictures.afresh)
             mirror = Mirror(source, open_backend(out, verify=False), encode, ledger)
-            while not mirror.run(mirror.look(), shown):
-                pass
+            mirror.run(mirror.look(), shown)
         refuse_missing(mirror, self._most_missing)
         built = mirror.target
         whole = Vectors(built.vectors(built.ids()), built.items.compacted(), space, model, whole=built.meta.whole)
@@ -98,20 +97,20 @@ class Making:
         )
         if isinstance(made.backend, Milvus):
             made.backend.drop_others()
-        return indexed_of(out, kept)
+        return index_part(out, reference)
 
     def _begin(self, out: str | Path, ids: list[str], ledger: Ledger, shown: Bar) -> None:
         """An index of the first items that have a picture."""
         source = self._source
         shards = source.meta.shard_count if isinstance(out, Path) else None
         for start in range(0, len(ids), BATCH):
-            part, theirs = still_there(source, ids[start : start + BATCH])
+            part, theirs = read_present(source, ids[start : start + BATCH])
             made = self._pictures.vectors(part, shown)
             if made.ids:
                 rows = source.items.taken(source.items.live_rows(made.ids))
                 first = self._cut(Vectors(made.vectors, rows, self._pictures.encoder.image_space, None))
                 built = Index.build(first, out, factory="Flat", shards=shards).backend
-                ledger.add(made.ids, digests(of(made.ids, part, theirs)), digests(built.vectors(made.ids)))
+                ledger.add(made.ids, digests(select(made.ids, part, theirs)), digests(built.vectors(made.ids)))
                 return
         raise UsageError(f"{source.name}: not one of its items has a picture in {self._pictures.data.source}")
 

@@ -81,6 +81,7 @@ class Pair:
         if self.shared:
             return Lag([], [], [])
         mirror = self._mirror()
+        self._mend()
         lag = mirror.look()
         mirror.run(lag, shown)
         refuse_missing(mirror, self.state.most_missing)
@@ -140,7 +141,7 @@ class Pair:
         return same_index(self.releases.root, self.state.old, str(self.state.new))
 
     def _mend(self) -> None:
-        """Each index takes changes while its release is live, and is held still no more: whatever was killed before."""
+        """From now on each index takes changes while its release is live, and none is held still by what was killed."""
         for version in (self.state.old, str(self.state.new)):
             pair_index(self.releases.root, version)
 
@@ -156,7 +157,6 @@ class Pair:
                 f"end the swap with: clipadapt release swap {self.releases.root} --finish"
             )
         if side not in self._mirrors:
-            self._mend()
             source, target = self._backend(str(self.live)), self._backend(self._other)
             encode, ledger = None, None
             if source.meta.image_space != target.meta.image_space:

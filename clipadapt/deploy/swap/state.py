@@ -25,7 +25,7 @@ from clipadapt.atomic import atomic_write
 from clipadapt.config import Data
 from clipadapt.deploy.releases import Releases
 from clipadapt.errors import ConfigError, StoreError, UsageError
-from clipadapt.search.addresses import Kept
+from clipadapt.search.addresses import Reference
 from clipadapt.search.shown import remembered_catalogue
 
 _PATHS = ("source", "policy")
@@ -95,14 +95,14 @@ class Workplace:
         """Where the run of a State lies."""
         return Path(places.from_folder(state.run, self.root))
 
-    def kept(self, state: State) -> Kept | None:
+    def reference(self, state: State) -> Reference | None:
         """Where Milvus keeps the new index of a State.
 
         Raises:
             StoreError: it is no address.
         """
         try:
-            return None if state.index is None else Kept.from_json(state.index, self.root)
+            return None if state.index is None else Reference.from_json(state.index, self.root)
         except (ValueError, KeyError, TypeError, UsageError) as error:
             raise StoreError(f"{self._file}: its index cannot be read ({error}); give the swap up") from error
 

@@ -290,13 +290,13 @@ class Versions:
             self._say(now.collection, {_TWIN: twin})
 
     def thaw(self) -> None:
-        """Ends what holds it still, whoever began it.
+        """Ends a freeze, whoever began it; the moments that a switch of the alias takes end by themselves.
 
         Raises:
             StoreError: the server refuses.
         """
         now = self.current()
-        if now.frozen:
+        if now.frozen > time.time() + _SWITCH:
             self._say(now.collection, {_FROZEN: ""})
 
     def begin_writing(self, collection: str) -> None:

@@ -1,5 +1,6 @@
 """What is Milvus's alone: versions behind an alias, what others made, requests that fail in the middle."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from clipadapt.search.milvus.address import Address
 from clipadapt.search.milvus.backend import Milvus
 from clipadapt.search.milvus.kinds import Kind, Measured
 from clipadapt.search.milvus.server import Server
+from clipadapt.search.milvus.versions import Versions
 from clipadapt.search.mirror import Encode, Encoded, Mirror
 from clipadapt.search.opening import in_milvus as is_milvus
 from clipadapt.search.topk import topk
@@ -159,6 +161,80 @@ def test_nobody_changes_what_is_frozen(built, vectors_of, in_milvus):
     np.testing.assert_array_equal(built.backend.vectors(["i3", "i0"]), vectors_of(60).vectors[[3, 0]])
     with pytest.raises(UsageError, match="'i77' was never added"):
         built.backend.vectors(["i3", "i77"])
+
+
+@pytest.mark.parametrize("what", ["freeze", "mark", "build"])
+def test_a_change_that_was_overtaken_is_not_counted_as_done(built, vectors_of, in_milvus, monkeypatch, what):
+    """Milvus has no locks: a writer that looked before, and wrote after, is told so."""
+    others = Versions(Server.connect(Address.parse(in_milvus)))
+    others.mark("")
+    with contextlib.ExitStack() as held:
+        overtake = {
+            "freeze": lambda: held.enter_context(others.frozen()),
+            "mark": lambda: others.mark("000002"),
+            "build": lambda: others.publish(others.collection("000002")),
+        }
+        for name, change in (
+            ("upsert", lambda: built.add(vectors_of(1, first=90))),
+            ("remove", lambda: built.remove(["i1"])),
+        ):
+            if what == "build":
+                Index.build(vectors_of(60), in_milvus)
+                others.publish(others.collection(others.names()[0]))
+                overtake["build"] = lambda: others.publish(others.collection(others.names()[-1]))
+            real = getattr(writing, name)
+            with monkeypatch.context() as patch:
+                patch.setattr(writing, name, lambda *given, real=real: (overtake[what](), real(*given)))
+                with pytest.raises(StoreError, match="is not counted as done; do it again"):
+                    change()
+            held.close()
+            others.mark("")
+            others.thaw()
+    Milvus(in_milvus, twin=True).remove(["i2"])
+
+
+@pytest.mark.parametrize("what", ["change", "freeze", "mark"])
+def test_what_was_changed_while_it_was_built_again_stays(built, vectors_of, in_milvus, what):
+    others, writer = Versions(Server.connect(Address.parse(in_milvus))), Index.open(in_milvus)
+    others.mark("")
+    whole, done = built.backend._server.client, []
+    with contextlib.ExitStack() as held:
+        meanwhile = {
+            "change": lambda: writer.remove(["i1"]),
+            "freeze": lambda: held.enter_context(others.frozen()),
+            "mark": lambda: others.mark("000002"),
+        }
+
+        class Client:
+            """Something happens at the very last moment, when everything was compared."""
+
+            def __getattr__(self, name):
+                if name == "alter_alias" and not done:
+                    done.append(meanwhile[what]())
+                return getattr(whole, name)
+
+        built.backend._server.client = Client()
+        with pytest.raises(StoreError, match="was changed while it was built again; the change stays"):
+            built.tune(Target(recall=0.9))
+    others.mark("")
+    again = Index.open(in_milvus)
+    assert len(again) == (59 if what == "change" else 60)
+    assert again.backend.versions() == ["000001"], "what was built is dropped"
+    again.remove(["i3"])
+
+
+def test_marks_and_freezes_outlive_a_build(built, vectors_of, in_milvus):
+    twin = Milvus(in_milvus, twin=True)
+    Versions(Server.connect(Address.parse(in_milvus))).mark("000002")
+    for change in (lambda: built.remove(["i1"]), lambda: Index.build(vectors_of(5), in_milvus), built.rollback):
+        with pytest.raises(StoreError, match="changes go to the index of 000002; nothing was changed"):
+            change()
+    twin.tune(Target(recall=0.9))
+    with pytest.raises(StoreError, match="changes go to the index of 000002"):
+        Index.open(in_milvus).remove(["i1"])
+    with twin.frozen(), twin.frozen():  # as one that was killed left it
+        twin.remove(["i1"])
+    assert not Index.open(in_milvus).holds("i1")
 
 
 def test_a_change_is_seen_by_others_at_once(built, vectors_of, in_milvus):
@@ -410,6 +486,32 @@ def test_two_models_indexes_are_kept_the_same_and_the_way_back_misses_nothing(ve
     back.run(back.look())
     assert back.look().total == 0
     same(back.target, back.source)
+
+
+def test_an_item_that_goes_while_it_is_copied_is_left_out(vectors_of, in_milvus, tmp_path, monkeypatch):
+    """Milvus shows a source as it is now, so what was looked up may be gone, or another, by the time it is read."""
+    monkeypatch.setattr("clipadapt.search.mirror.BATCH", 10)
+    made = vectors_of(30)
+    pictures = dict(zip(made.items.ids(), np.asarray(made.vectors), strict=True))
+    source = Index.build(made, in_milvus)
+    first = Vectors(np.asarray(made.vectors)[:1], made.items.taken(np.array([0])), "turned", None)
+    target = Index.build(first, in_milvus + "_next")
+    new, writer = vectors_of(1, first=7, seed=5), Index.open(in_milvus)
+    later = iter([lambda: writer.remove(["i25", "i26"]), lambda: None, lambda: writer.update(new)])
+
+    def encode(ids, _):
+        found = Encoded(list(ids), np.array([pictures[item] for item in ids]), {})
+        next(later, lambda: None)()  # while pictures are encoded; i25 and i26 are of the second batch, i7 of the third
+        return found
+
+    mirror = Mirror(source.backend, target.backend, Encode(encode, lambda: None), Ledger(tmp_path / "pairs"))
+    assert not mirror.run(mirror.look()), "so it has to look again"
+    assert sorted(mirror.target.ids()) == sorted(set(pictures) - {"i25", "i26"})
+    pictures["i7"] = np.asarray(new.vectors)[0]
+    lag = mirror.look()
+    assert (lag.encode, lag.gone) == (["i7"], []), "its picture was encoded before it was replaced"
+    assert mirror.run(lag) and mirror.look().total == 0
+    np.testing.assert_allclose(mirror.target.vector("i7"), pictures["i7"], atol=1e-6)
 
 
 def test_every_verb_takes_an_address(vectors_of, tmp_path, milvus_file, capsys, in_milvus):
