@@ -27,7 +27,7 @@ from clipadapt.search.facets import Range, Values, facets
 from clipadapt.search.filters import Condition
 from clipadapt.search.items import ID, PRODUCT, VECTOR, Items, Value, first_faults
 from clipadapt.search.meta import Meta, Target
-from clipadapt.search.milvus import building, writing
+from clipadapt.search.milvus import building, text_queries, writing
 from clipadapt.search.milvus.address import Address
 from clipadapt.search.milvus.kinds import Kind
 from clipadapt.search.milvus.reading import Reader
@@ -229,7 +229,7 @@ class Milvus:
         """
         now = self._fresh()
         vectors, items = building.everything(self._server, now)
-        texts = self._versions.queries(now.collection, now.meta.dim)
+        texts = text_queries.read(self._server, now.collection, now.meta.dim)
         made = building.tuned(self._versions, now, vectors, items, target, texts, factories, seed)
         self._install(now, made)
 
@@ -315,7 +315,7 @@ class Milvus:
         left[gone] = False
         whole = items.without(gone).compacted().extended(more.items)
         log.info("%s: its columns change, so that all %d items are written anew", self.name, whole.rows)
-        texts = self._versions.queries(now.collection, now.meta.dim)
+        texts = text_queries.read(self._server, now.collection, now.meta.dim)
         made = building.write(
             self._versions, np.concatenate([vectors[left], more.vectors]), whole, now.kind, now.meta.target, texts,
             building.kept(now.meta, self._versions.number(now.collection)), 0,

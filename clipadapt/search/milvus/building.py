@@ -15,6 +15,7 @@ from clipadapt.config import Data
 from clipadapt.errors import UsageError, listing
 from clipadapt.search.items import ID, VECTOR, Items
 from clipadapt.search.meta import Meta, Target
+from clipadapt.search.milvus import text_queries
 from clipadapt.search.milvus.fields import Fields
 from clipadapt.search.milvus.kinds import Kind, Measured
 from clipadapt.search.milvus.server import Server
@@ -82,7 +83,7 @@ def write(
             part = items.part(start, min(start + _BLOCK, len(vectors)))
             insert(server, collection, fields.rows(part, np.asarray(vectors[start : start + _BLOCK], np.float32)))
         _index(server, collection, kind)
-        versions.keep_queries(collection, texts)
+        text_queries.keep(server, collection, texts)
         engine = Measured(kind, vectors, _numbered(items), _searching(server, collection, kind))
         chosen = measured_params(engine, kind.name, target, texts, seed)
         meta = Meta(

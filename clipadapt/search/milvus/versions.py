@@ -22,13 +22,11 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-from jaxtyping import Float
 from pydantic import ValidationError
 
 from clipadapt.atomic import refuse_unwritable
 from clipadapt.errors import StoreError
-from clipadapt.search.items import ID, VECTOR
+from clipadapt.search.items import VECTOR
 from clipadapt.search.meta import Meta
 from clipadapt.search.milvus.address import Address
 from clipadapt.search.milvus.fields import Fields, require_columns
@@ -193,34 +191,6 @@ class Versions:
             with contextlib.suppress(StoreError):
                 self.drop(name)
             raise
-
-    def keep_queries(self, collection: str, texts: Float[np.ndarray, "texts dim"]) -> None:
-        """Text vectors beside a version."""
-        if not len(texts):
-            return
-        from pymilvus import DataType
-
-        schema = self.server.client.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field(ID, DataType.INT64, is_primary=True)
-        schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=texts.shape[1])
-        index = self.server.client.prepare_index_params()
-        index.add_index(VECTOR, index_type="FLAT", metric_type="IP")
-        name = f"{collection}_queries"
-        self.server.call("create_collection", name, schema=schema, index_params=index, consistency_level="Strong")
-        for start in range(0, len(texts), PAGE):
-            part = texts[start : start + PAGE]
-            rows = [{ID: start + row, VECTOR: vector} for row, vector in enumerate(np.asarray(part, np.float32))]
-            self.server.call("insert", name, rows)
-
-    def queries(self, collection: str, dim: int) -> Float[np.ndarray, "texts dim"]:
-        """Text vectors that `keep_queries` kept."""
-        name = f"{collection}_queries"
-        if name not in self.server.call("list_collections"):
-            return np.empty((0, dim), np.float32)
-        self.server.call("load_collection", name)
-        rows = self.server.pages(name, "", [ID, VECTOR], PAGE)
-        found = sorted(rows, key=lambda row: row[ID])
-        return np.array([row[VECTOR] for row in found], np.float32).reshape(-1, dim)
 
     def finish(self, collection: str, meta: Meta, fields: Fields) -> None:
         """Says that a collection is whole, and what it is."""
