@@ -312,14 +312,7 @@ class Store:
         except StoreError:
             return False
 
-    def _checked(
-        self,
-        version: str,
-        manifest: str | None,
-        *,
-        verify: bool,
-        verified: Verified | None = None,
-    ) -> Path:
+    def _checked(self, version: str, manifest: str | None, *, verify: bool, verified: Verified | None = None) -> Path:
         folder = self.root / "versions" / version
         if not _VERSION.fullmatch(version) or not folder.is_dir():
             raise StoreError(f"{self.root}: no version {version!r}; there are {self.versions()}")
@@ -352,11 +345,7 @@ class Store:
 
 
 def faults_of(
-    folder: Path,
-    manifest: str | None = None,
-    *,
-    verify: bool,
-    verified: Verified | None = None,
+    folder: Path, manifest: str | None = None, *, verify: bool, verified: Verified | None = None
 ) -> list[str]:
     """As `check_manifest`; a store in the folder is compared by its own pointer, for it may have changed since."""
     try:
@@ -376,10 +365,7 @@ def faults_of(
 
 
 def _inner_faults(folder: Path, prefix: str, verify: bool) -> list[str]:
-    """Of the current version of a store inside, read again where a writer replaced it meanwhile.
-
-    What both versions share is read once: it takes longer than the time between two changes.
-    """
+    """Of the current version of a store inside, read again where a writer replaced it; what both have is read once."""
     store = Store(folder / prefix)
     verified: Verified = {}
     while True:
