@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -13,6 +14,11 @@ from pages import browser  # noqa: F401 - a fixture
 # A shared machine makes any deadline a matter of luck; a gate has to give the same answer twice.
 settings.register_profile("clipadapt", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("clipadapt")
+
+
+# A script's background job ignores Ctrl-C, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
