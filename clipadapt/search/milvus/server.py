@@ -10,6 +10,7 @@ refused is refused at once. Nothing is counted as done whose answer did not arri
 import importlib.util
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,8 @@ from clipadapt.search.milvus.address import TOKEN, Address
 TIMEOUT = "CLIPADAPT_MILVUS_TIMEOUT"
 _SECONDS = 30.0
 """That a call may take, trying again included."""
+_TRIES, _PAUSE = 3, 0.5
+"""To open a file of milvus-lite; seconds between."""
 _ABSENT = (100, 1600)
 """Codes of Milvus: no such collection, no such alias."""
 
@@ -52,7 +55,6 @@ class Server:
         if address.lite:
             uri = Path(address.uri).expanduser()
             uri.parent.mkdir(parents=True, exist_ok=True)
-        from pymilvus import MilvusClient
         from pymilvus.exceptions import MilvusException
 
         quiet = ("pymilvus", "milvus_lite", *(("grpc._server",) if address.lite else ()))
@@ -60,7 +62,7 @@ class Server:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         where = str(Path(address.uri).expanduser().resolve()) if address.lite else address.uri
         try:
-            client = MilvusClient(where, token=os.environ.get(TOKEN, ""), timeout=seconds)
+            client = _client(where, seconds, tries=_TRIES if address.lite else 1)
         except MilvusException as error:
             if address.lite:
                 raise StoreError(
@@ -122,6 +124,25 @@ class Server:
                 pages.close()
         except (MilvusException, grpc.RpcError) as error:
             raise StoreError(f"{self.address}: reading failed: {_said(error)}; try again") from error
+
+
+def _client(where: str, seconds: float, tries: int) -> Any:
+    """Opened again where milvus-lite closed the connection: it takes the signs of life of one that was long idle, and
+    that pymilvus shares with the next client, for an attack ("too many pings").
+    """
+    import grpc
+    from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
+
+    for left in reversed(range(tries)):
+        try:
+            return MilvusClient(where, token=os.environ.get(TOKEN, ""), timeout=seconds)
+        except MilvusException as error:
+            inside: Any = error.__context__
+            if not left or not isinstance(inside, grpc.RpcError) or inside.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+            time.sleep(_PAUSE)
+    raise AssertionError("the last try raises or returns")
 
 
 def _require(address: Address) -> None:
