@@ -10,6 +10,7 @@ import torch
 from hypothesis import settings
 from lite_file import in_milvus, milvus_file  # noqa: F401 - fixtures
 from pages import browser  # noqa: F401 - a fixture
+from swap_shop import made  # noqa: F401 - a fixture
 
 # A shared machine makes any deadline a matter of luck; a gate has to give the same answer twice.
 settings.register_profile("clipadapt", deadline=None, derandomize="CI" in os.environ)

@@ -24,9 +24,12 @@ from clipadapt.deploy.swap.pictures import PicturesById
 from clipadapt.errors import SpaceError, StoreError
 from clipadapt.evaluation.gate import Gate
 from clipadapt.inputs import resolve
+from clipadapt.search.addresses import address_in
 from clipadapt.search.embed import embed_pictures
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
+from clipadapt.search.milvus.address import Address
+from clipadapt.search.milvus.server import Server
 from clipadapt.search.vectors import Vectors
 from clipadapt.towers.load import load
 
@@ -90,6 +93,34 @@ class Made:
         made = swap.prepare(swap.plan(sample=40))
         swap.go_live(made, 7)
         return made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("swapped"))
+
+
+def encoded_while(patch: pytest.MonkeyPatch, work: Callable[[], Any]) -> set[str]:
+    """Items whose pictures were encoded for it."""
+    encoded: set[str] = set()
+    real = PicturesById.vectors
+    with patch.context() as inner:
+        inner.setattr(PicturesById, "vectors", lambda self, ids, *more: encoded.update(ids) or real(self, ids, *more))
+        work()
+    return encoded
+
+
+def address_of(releases: Releases, version: str) -> str:
+    kept = address_in(releases.folder(version) / "index")
+    assert kept is not None
+    return str(kept.address)
+
+
+def collections_at(address: str) -> list[str]:
+    """Of the index of that name and of those that were made beside it."""
+    server = Server.connect(Address.parse(address))
+    found = (one for one in server.call("list_collections") if not one.endswith("_queries"))
+    return sorted(one for one in found if one.startswith(server.address.name))
 
 
 def change(made: Made, releases: Releases, edit: Callable[[Index], Any]) -> None:

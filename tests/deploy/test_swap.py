@@ -14,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from data_factory import write_catalogue, write_table
-from swap_shop import Made, content, kill, put, take
+from swap_shop import Made, content, encoded_while, kill, put, take
 
 from clipadapt.cli import main
 from clipadapt.deploy.releases import Releases
 from clipadapt.deploy.swap import conduct, making, pair, plan
-from clipadapt.deploy.swap.pictures import PicturesById
 from clipadapt.deploy.swap.state import Workplace
 from clipadapt.errors import CatalogueError, StoreError, UsageError
 from clipadapt.inputs import resolve
@@ -29,11 +28,6 @@ from clipadapt.search.items import Items
 from clipadapt.search.opening import folder_of
 from clipadapt.search.shown import catalogue_of
 from clipadapt.search.vectors import Vectors
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return Made(tmp_path_factory.mktemp("swapped"))
 
 
 @pytest.fixture(params=["folder", "milvus"])
@@ -255,14 +249,10 @@ def test_killed_at_any_moment_the_old_release_serves_on_and_the_swap_goes_on(
         releases.store.current(verify=True)
         put(made, releases, [f"{40 + number:04d}"], baseColour="Blue")
         take(made, releases, [f"{number:04d}"])
-    encoded: list[str] = []
-    real = PicturesById.vectors
-    monkeypatch.setattr(PicturesById, "vectors", lambda self, ids, *more: encoded.extend(ids) or real(self, ids, *more))
-    made.live(releases)
-    monkeypatch.undo()
+    encoded = encoded_while(monkeypatch, lambda: made.live(releases))
     found = content(made, releases, releases.store.version())
     assert found.keys() == {f"{number:04d}" for number in range(len(MOMENTS), 40 + len(MOMENTS))}
-    assert set(encoded) <= {f"{40 + number:04d}" for number in range(len(MOMENTS))}, "the rest was done before"
+    assert encoded <= {f"{40 + number:04d}" for number in range(len(MOMENTS))}, "the rest was done before"
     assert not (releases.root / "swap" / "index").exists()
 
 

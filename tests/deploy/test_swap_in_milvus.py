@@ -1,27 +1,24 @@
-"""What a swap does in Milvus alone: marks instead of locks, collections that are made and dropped, kills, addresses."""
+"""What a swap does in Milvus alone: marks instead of locks, collections that are made and dropped, addresses."""
 
 import json
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from swap_shop import Made, content, put, take
+from swap_shop import Made, address_of, collections_at, content, take
 
 from clipadapt.cli import main
-from clipadapt.deploy.bundle import gather
+from clipadapt.deploy.bundle import PROMPTS, gather
 from clipadapt.deploy.creation import create
 from clipadapt.deploy.releases import Releases
-from clipadapt.deploy.swap import conduct, making, pair
+from clipadapt.deploy.swap import conduct
 from clipadapt.deploy.swap.pair import Pair
-from clipadapt.deploy.swap.pictures import PicturesById
 from clipadapt.deploy.swap.state import Workplace
 from clipadapt.errors import SpaceError, StoreError
 from clipadapt.evaluation.gate import Gate
-from clipadapt.search import mirror
-from clipadapt.search.addresses import FILE, address_in
+from clipadapt.search.addresses import FILE
 from clipadapt.search.index import Index
 from clipadapt.search.milvus.address import Address
 from clipadapt.search.milvus.backend import Milvus
@@ -30,27 +27,9 @@ from clipadapt.search.milvus.versions import Versions
 from clipadapt.store import Store
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return Made(tmp_path_factory.mktemp("swapped"))
-
-
 @pytest.fixture
 def releases(made: Made, tmp_path: Path, in_milvus: str) -> Releases:
     return made.releases(tmp_path, address=in_milvus)
-
-
-def address_of(releases: Releases, version: str) -> str:
-    kept = address_in(releases.folder(version) / "index")
-    assert kept is not None
-    return str(kept.address)
-
-
-def collections_at(address: str) -> list[str]:
-    """Of the index of that name and of those that were made beside it."""
-    server = Server.connect(Address.parse(address))
-    found = (one for one in server.call("list_collections") if not one.endswith("_queries"))
-    return sorted(one for one in found if one.startswith(server.address.name))
 
 
 def twin_of(address: str) -> str | None:
@@ -80,6 +59,13 @@ def test_a_release_names_its_index_and_promotion_moves_the_pointer_alone(
     assert len(json.loads(capsys.readouterr().out)) == 3
     assert (len(Index.open(releases.root)), collections_at(in_milvus)) == (39, before)
     Index.open(f"{in_milvus}_b").remove(["0001"])  # nobody swapped them: each takes changes, as folders do
+    kept = releases.folder("000001") / PROMPTS
+    kept.write_text(
+        kept.read_text() + 'attributes: {baseColour: {templates: ["a {value} shirt"], values: {Red: [crimson]}}}\n'
+    )
+    assert main(["index", "search", str(releases.root), "--text", "crimson", "--json"]) == 0
+    found = capsys.readouterr()
+    assert "understood: baseColour: Red" in found.err, "the release's own prompts file says what a word means"
 
 
 def test_a_folder_of_releases_can_be_moved_and_copied(
@@ -227,131 +213,6 @@ def test_a_writer_that_never_rests_is_held_still_while_all_is_compared(
     assert sorted(content(made, releases, "000002"))[0] == next(late), "all that were removed until then"
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
-class Killer:
-    """Ends a process at the n-th call of something: nothing reaches Milvus any more until it is begun again."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.dead, self._patch = False, patch
-        real = Server.call
-
-        def call(server: Server, method: str, *given: Any, **named: Any) -> Any:
-            if self.dead:
-                raise Killed
-            return real(server, method, *given, **named)
-
-        patch.setattr(Server, "call", call)
-
-    def at(self, owner: Any, name: str, number: int, *, after: bool = False) -> None:
-        """Before it does anything, or when it has done all."""
-        real, calls = getattr(owner, name), iter(range(1, 1000))
-
-        def call(*given: Any, **named: Any) -> Any:
-            found = next(calls) == number
-            if found and after:
-                real(*given, **named)
-            if found:
-                self.dead = True
-                raise Killed
-            return real(*given, **named)
-
-        self._patch.setattr(owner, name, staticmethod(call) if name == "build" else call)
-
-    def killed(self, work: Callable[[], Any]) -> None:
-        with pytest.raises(Killed):
-            work()
-        self.dead = False
-
-
-SEAMS: dict[str, tuple[Any, str, int, bool]] = {
-    "before the first batch is written": (Index, "build", 1, False),
-    "when the first batch is written": (Index, "build", 1, True),
-    "after the second batch": (making.Ledger, "add", 2, False),
-    "before the index is whole": (Index, "build", 1, False),
-    "when the index is whole": (Milvus, "drop_others", 1, False),
-    "while the release is made": (conduct, "create", 1, False),
-    "when it is made": (conduct, "create", 1, True),
-    "before they are marked": (pair, "pair_index", 1, False),
-    "between the two marks": (pair, "pair_index", 2, False),
-    "when both are marked": (pair, "pair_index", 2, True),
-    "when the old one is held still": (mirror.Mirror, "look_quickly", 3, False),
-    "when the old one is marked": (Store, "swap", 1, False),
-}
-
-
-def test_killed_at_any_seam_the_same_command_goes_on(
-    made: Made, releases: Releases, in_milvus: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(making, "BATCH", 16)
-    monkeypatch.setattr(mirror, "BATCH", 16)
-    writers = iter(range(20))
-    for seam, (owner, name, number, after) in SEAMS.items():
-        with monkeypatch.context() as patch:
-            killer = Killer(patch)
-            killer.at(owner, name, number, after=after)
-            killer.killed(lambda: made.live(releases))
-        assert releases.store.version() == "000001", seam
-        assert len(Index.open(releases.root)), "it serves on"
-        if seam.startswith("when the old one is"):  # refused rather than lost, until somebody mends it
-            with pytest.raises(StoreError, match=r"keeps it from being changed"):
-                Index.open(releases.root).remove(["0039"])
-            both = Pair.of(releases)
-            assert both is not None
-            both.step()
-        item = next(writers)
-        put(made, releases, [f"{40 + item:04d}"], baseColour="Blue")
-        take(made, releases, [f"{item:04d}"])
-    encoded: list[str] = []
-    real = PicturesById.vectors
-    monkeypatch.setattr(PicturesById, "vectors", lambda self, ids, *more: encoded.extend(ids) or real(self, ids, *more))
-    made.live(releases)
-    monkeypatch.undo()
-    found = content(made, releases, releases.store.version())
-    count = len(SEAMS)
-    assert found.keys() == {f"{number:04d}" for number in range(count, 40 + count)}
-    assert set(encoded) <= {f"{40 + number:04d}" for number in range(count)}, "the rest was done before"
-    new = address_of(releases, releases.store.version())
-    assert len(collections_at(new)) == 1
-    assert collections_at(in_milvus) == sorted([f"{Address.parse(in_milvus).name}_v000001", *collections_at(new)])
-
-
-@pytest.mark.parametrize("way", ["forth", "back"])
-def test_killed_after_the_pointer_moved_both_refuse_changes_until_it_is_mended(
-    made: Made, releases: Releases, in_milvus: str, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    if way == "back":
-        made.live(releases)
-    old, new = ("000001", "000002") if way == "forth" else ("000002", "000001")
-    with monkeypatch.context() as patch:
-        killer = Killer(patch)
-        killer.at(Store, "swap", 1, after=True)
-
-        def work() -> None:
-            if way == "forth":
-                made.live(releases)
-            else:
-                both = Pair.of(releases)
-                assert both is not None
-                both.switch(releases.rollback)
-
-        killer.killed(work)
-    assert releases.store.version() == new
-    for version, said in ((old, "keeps it from being changed"), (new, f"changes go to the index of {old}")):
-        with pytest.raises(StoreError, match=said):
-            Index.open(releases.folder(version) / "index").remove(["0005"])
-    both = Pair.of(releases)
-    assert both is not None
-    both.step()
-    take(made, releases, ["0005"])
-    with pytest.raises(StoreError, match=f"changes go to the index of {new}"):
-        Index.open(releases.folder(old) / "index").remove(["0006"])
-    both.step()
-    assert "0005" not in content(made, releases, old)
-
-
 def test_a_pointer_that_cannot_be_moved_leaves_the_marks_as_they_were(
     made: Made, releases: Releases, in_milvus: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,30 +223,6 @@ def test_a_pointer_that_cannot_be_moved_leaves_the_marks_as_they_were(
         swap.go_live(ready, 7)
     take(made, releases, ["0001"])
     assert (twin_of(in_milvus), twin_of(address_of(releases, "000002"))) == ("", "000001")
-
-
-def test_giving_up_drops_what_no_release_names(
-    made: Made, releases: Releases, in_milvus: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = ["release", "swap", str(releases.root), "--give-up"]
-    before = collections_at(in_milvus)
-    with monkeypatch.context() as patch:
-        killer = Killer(patch)
-        killer.at(conduct, "create", 1)
-        killer.killed(lambda: made.live(releases))
-    assert len(collections_at(in_milvus)) == 2
-    shutil.copytree(releases.root, releases.root.parent / "copied")
-    assert main(["release", "swap", str(releases.root.parent / "copied"), "--give-up"]) == 0
-    assert "stays in Milvus, for no swap of these releases made it" in capsys.readouterr().err
-    assert len(collections_at(in_milvus)) == 2
-    assert main(given) == 0
-    assert collections_at(in_milvus) == before
-    swap = made.swap(releases)
-    swap.prepare(swap.plan(sample=40))
-    assert main(given) == 0
-    assert "0001" in content(made, releases, "000002"), "the release stays, and its index with it"
-    releases.promote("2")
-    Index.open(releases.root).remove(["0001"])
 
 
 def test_purge_drops_what_a_swap_made_and_nothing_else(

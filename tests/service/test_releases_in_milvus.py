@@ -20,11 +20,6 @@ from clipadapt.service.serving import Serving
 from clipadapt.service.settings import Settings
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return Made(tmp_path_factory.mktemp("swapped"))
-
-
 @pytest.fixture
 def releases(made: Made, tmp_path: Path, in_milvus: str) -> Releases:
     return made.releases(tmp_path, address=in_milvus)
