@@ -109,6 +109,9 @@ def swap(
                 made = swap.go_live(pair, until_days)
                 typer.echo(made.version)
                 typer.echo(f"{made.folder} is live; undo it: clipadapt release rollback {releases}", err=True)
+        else:
+            typer.echo(f"release {pair.state.new} is live already", err=True)
+            pair.mend()  # what was killed when it had just gone live
     if stay:
         _stay(store, work, pair, until_days, every)
 
@@ -191,6 +194,7 @@ def _stay(store: "Releases", work: "Workplace", pair: "Pair", days: float, every
 def _end(store: "Releases", work: "Workplace", *, finish: bool) -> None:
     from clipadapt.deploy.swap.pair import PATIENCE
     from clipadapt.errors import UsageError
+    from clipadapt.search.handover import mend, same_index
 
     if work.state() is None:
         raise UsageError(f"{store.root}: no swap is going on")
@@ -206,6 +210,8 @@ def _end(store: "Releases", work: "Workplace", *, finish: bool) -> None:
             raise UsageError(f"{store.root}: {live} is live already; roll back first, or --finish")
         if state.new is None and (reference := work.reference(state)) is not None:
             store.drop_index(reference)
+        if state.new is not None and not same_index(store.root, state.old, state.new):
+            mend(store.root, state.old, state.new)
         work.remove()
         other = state.new if live == state.old else state.old
     typer.echo(f"the swap is over: {live} is live" + (f", {other} gets no more changes" if other else ""), err=True)

@@ -29,7 +29,7 @@ from clipadapt.deploy.retention_policy import Release, reasons_to_keep
 from clipadapt.errors import StoreError, UsageError, listing
 from clipadapt.manifest import MANIFEST
 from clipadapt.search.addresses import Reference, address_in
-from clipadapt.search.handover import drop_index, handing_over, refuse_other_space
+from clipadapt.search.handover import drop_index, handing_over, refuse_other_space, settle
 from clipadapt.search.twins import INDEX
 from clipadapt.store import Pointer, Store, faults_of
 
@@ -62,7 +62,7 @@ class Releases:
             StoreError: another process promoted something in between, naming what; a file is missing or changed; an
                 index in Milvus that cannot be opened.
             SpaceError: what lies in Milvus now is of another model.
-            UsageError: it is the current one already.
+            UsageError: it is the current one already; the marks of its index are mended where that was cut off.
         """
         version = self.numbered(version)
         before = self.store.pointer() if isinstance(seen, EllipsisType) else seen
@@ -73,6 +73,7 @@ class Releases:
             )
         info = ReleaseInfo.read(folder)
         if before is not None and before.version == version:
+            settle(self.root, version)
             raise UsageError(f"{self.root}: {version} is the current release already; there is nothing to do")
         manifest = sha256_file(folder / MANIFEST)
         if faults := faults_of(folder, manifest, verify=verify):

@@ -6,8 +6,9 @@
 
 An index in a folder looks at the pointer itself (twins.py). One in Milvus may be changed from machines that do not see
 the pointer, so it bears a mark that says where changes go. The one that is left is marked before the pointer moves, the
-other one is freed afterwards: killed between, both refuse changes until `pair` is called again, and none goes to the
-wrong one. Two releases that name one index are no pair. Nothing here knows of models or pictures.
+other one is freed afterwards: killed between, both refuse changes until somebody calls `pair` or `settle`, and none
+goes to the wrong one. Several may do all this at once, so that what is marked in the end is what the pointer says by
+then. Two releases that name one index are no pair. Nothing here knows of models or pictures.
 """
 
 import contextlib
@@ -40,9 +41,26 @@ def pair(releases: Path, version: str) -> None:
     if collections is None:
         twins.pair(index, releases, version)
         return
-    current = Store(releases).version()
-    collections.mark("" if current == version else current)
+    _follow(collections, releases, version)
     collections.thaw()
+
+
+def mend(releases: Path, *versions: str) -> None:
+    """As `pair`, as far as disks and servers answer; what does not is logged."""
+    for version in versions:
+        with _logged(_index(releases, version)):
+            pair(releases, version)
+
+
+def settle(releases: Path, *versions: str) -> None:
+    """What the marks of some releases' indexes say is what the pointer says, where they bear any; as far as servers
+    answer, which is logged.
+    """
+    for version in versions:
+        with _logged(_index(releases, version)):
+            collections = _collections(_index(releases, version))
+            if collections is not None and collections.current().twin is not None:
+                _follow(collections, releases, version)
 
 
 @contextlib.contextmanager
@@ -52,21 +70,16 @@ def handing_over(releases: Path, before: str | None, version: str) -> Iterator[N
     A server that does not answer, or a damaged release, stops nobody from going back: it is logged, and until the
     pointer moves again those who name an index by its address are refused where they need not be, or not refused.
     """
-    try:
-        shared = before is not None and same_index(releases, before, version)
-    except StoreError:  # said when it is marked
-        shared = False
-    if before is None or shared:
-        yield
-        return
-    marked = _mark(_index(releases, before), version)
+    answered: list[str] = []
+    if before is not None:
+        with _logged(_index(releases, before)):
+            if not _shared(releases, before, version):
+                _mark(_index(releases, before), version)
+            answered = [before]
     try:
         yield
-    except BaseException:
-        if marked:
-            _mark(_index(releases, before), "")
-        raise
-    _mark(_index(releases, version), "")
+    finally:  # another process may have moved the pointer, or the marks, at the same time
+        settle(releases, *answered, version)
 
 
 def same_index(releases: Path, one: str, other: str) -> bool:
@@ -128,17 +141,32 @@ def _collections(index: Path) -> "Versions | None":
     return Versions(Server.connect(reference.address))
 
 
-def _mark(index: Path, twin: str) -> bool:
-    """Says where the changes of an index go that is one of two; whether it was another place before."""
+def _shared(releases: Path, one: str, other: str) -> bool:
+    """As `same_index`; of an address that cannot be read, no."""
     try:
-        collections = _collections(index)
-        if collections is None:
-            return False
-        now = collections.current().twin
-        if now is None or now == twin:
-            return False
+        return same_index(releases, one, other)
+    except StoreError:
+        return False
+
+
+def _mark(index: Path, twin: str) -> None:
+    """Says where the changes of an index go, if it is one of two."""
+    collections = _collections(index)
+    if collections is not None and collections.current().twin is not None:
         collections.mark(twin)
+
+
+def _follow(collections: "Versions", releases: Path, version: str) -> None:
+    """Marks the index of a release as the pointer says, wherever that moves meanwhile."""
+    marked = None
+    while (current := Store(releases).version()) != marked:
+        collections.mark("" if current == version or _shared(releases, current, version) else current)
+        marked = current
+
+
+@contextlib.contextmanager
+def _logged(index: Path) -> Iterator[None]:
+    try:
+        yield
     except ClipadaptError as error:
         log.warning("%s: was not marked, so it may take or refuse changes wrongly: %s", index, error)
-        return False
-    return True

@@ -225,6 +225,55 @@ def test_a_pointer_that_cannot_be_moved_leaves_the_marks_as_they_were(
     assert (twin_of(in_milvus), twin_of(address_of(releases, "000002"))) == ("", "000001")
 
 
+def test_of_two_operators_who_go_back_at_once_one_changes_the_marks(
+    made: Made, releases: Releases, in_milvus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.live(releases)
+    Workplace(releases).remove()
+    real, others = Store.swap, iter([Releases(releases.root)])
+
+    def swap(*given: Any, **named: Any) -> Any:
+        """Another one is quicker, after this one has marked what it is about to leave."""
+        if (other := next(others, None)) is not None:
+            other.rollback()
+        return real(*given, **named)
+
+    monkeypatch.setattr(Store, "swap", swap)
+    with pytest.raises(StoreError, match="another process was quicker"):
+        releases.rollback()
+    assert releases.store.version() == "000001"
+    assert (twin_of(in_milvus), twin_of(address_of(releases, "000002"))) == ("", "000001")
+
+
+def test_a_mark_that_another_moves_meanwhile_is_that_of_the_pointer_in_the_end(
+    made: Made, releases: Releases, in_milvus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`rollback --at-once` waits for nobody, least of all for who keeps both the same."""
+    kept = made.live(releases)
+    real, others = Versions.mark, iter([Releases(releases.root)])
+
+    def mark(self: Versions, twin: str) -> None:
+        if (other := next(others, None)) is not None:
+            other.rollback()
+        real(self, twin)
+
+    monkeypatch.setattr(Versions, "mark", mark)
+    kept.mend()
+    assert (twin_of(in_milvus), twin_of(address_of(releases, "000002"))) == ("", "000001")
+
+
+def test_what_is_live_in_a_new_folder_of_releases_takes_changes(
+    made: Made, releases: Releases, in_milvus: str, tmp_path: Path
+) -> None:
+    made.live(releases)
+    Workplace(releases).remove()
+    shutil.rmtree(releases.root)  # lost, and made again with the index that a person had named
+    again = Releases(tmp_path / "again")
+    create(again, gather(made.runs["old"], Gate.load(made.gate), index=in_milvus))
+    again.promote("1")
+    Index.open(again.root).remove(["0001"])
+
+
 def test_purge_drops_what_a_swap_made_and_nothing_else(
     made: Made, releases: Releases, in_milvus: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -147,6 +147,60 @@ def test_killed_after_the_pointer_moved_both_refuse_changes_until_it_is_mended(
     assert "0005" not in content(made, releases, old)
 
 
+AGAIN = {
+    "swap": ["swap", "{}", "--no-stay", "--device", "cpu", "--gate", "{gate}"],
+    "promote": ["promote", "{}", "2"],
+    "finish": ["swap", "{}", "--finish"],
+    "rollback": ["rollback", "{}"],
+}
+
+
+@pytest.mark.parametrize("again", AGAIN)
+def test_what_is_typed_next_mends_what_was_killed_after_the_pointer_moved(
+    made: Made, releases: Releases, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    with monkeypatch.context() as patch:
+        killer = Killer(patch)
+        killer.at(Store, "swap", 1, after=True)
+        killer.killed(lambda: made.live(releases))
+    given = [one.format(releases.root, gate=made.gate) for one in AGAIN[again]]
+    assert main(["release", *given]) == (2 if again == "promote" else 0), "which is the current release already"
+    Index.open(releases.root).remove(["0005"])
+    live, other = ("000001", "000002") if again == "rollback" else ("000002", "000001")
+    assert releases.store.version() == live
+    with pytest.raises(StoreError, match=rf"changes go to the index of {live}|keeps it from being changed"):
+        Index.open(releases.folder(other) / "index").remove(["0006"])
+
+
+def test_giving_up_mends_what_was_killed_before_the_pointer_moved(
+    made: Made, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        killer = Killer(patch)
+        killer.at(Store, "swap", 1)
+        killer.killed(lambda: made.live(releases))
+    assert main(["release", "swap", str(releases.root), "--give-up"]) == 0
+    Index.open(releases.root).remove(["0005"])
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_promotion_without_a_swap_is_mended_when_it_is_typed_again(
+    made: Made, releases: Releases, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    made.live(releases)
+    assert main(["release", "swap", str(releases.root), "--finish"]) == 0
+    with monkeypatch.context() as patch:
+        killer = Killer(patch)
+        killer.at(Store, "swap", 1, after=after)
+        killer.killed(lambda: releases.promote("1"))
+    with pytest.raises(StoreError, match="changes go to the index of"):
+        Index.open(releases.root).remove(["0005"])
+    assert main(["release", "promote", str(releases.root), "1"]) == (2 if after else 0)
+    Index.open(releases.root).remove(["0005"])
+    with pytest.raises(StoreError, match="changes go to the index of 000001"):
+        Index.open(releases.folder("000002") / "index").remove(["0006"])
+
+
 def test_giving_up_drops_what_no_release_names(
     made: Made, releases: Releases, in_milvus: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,7 +81,7 @@ class Pair:
         if self.shared:
             return Lag([], [], [])
         mirror = self._mirror()
-        self._mend()
+        self.mend()
         lag = mirror.look()
         mirror.run(lag, shown)
         refuse_missing(mirror, self.state.most_missing)
@@ -111,7 +111,7 @@ class Pair:
                     continue  # of a writer that had begun before
                 refuse_missing(mirror, self.state.most_missing)
                 flipped = flip()
-                self._mend()
+                self.mend()
                 return flipped
         raise StoreError(
             f"{self.releases.root}: {self.live} stays live, for its index changes faster than pictures are encoded "
@@ -140,8 +140,14 @@ class Pair:
         """Whether both releases name one index in Milvus, so that there is nothing to keep the same."""
         return same_index(self.releases.root, self.state.old, str(self.state.new))
 
-    def _mend(self) -> None:
-        """From now on each index takes changes while its release is live, and none is held still by what was killed."""
+    def mend(self) -> None:
+        """From now on each index takes changes while its release is live, and none is held still by what was killed.
+
+        Raises:
+            StoreError: the disk or the server refuses.
+        """
+        if self.shared:
+            return
         for version in (self.state.old, str(self.state.new)):
             pair_index(self.releases.root, version)
 
