@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def imported(folder: Path) -> dict[str, Path]:
-    """Top-level name of every absolute import -> a file that has it."""
+def imported(place: Path) -> dict[str, Path]:
+    """Top-level name of every absolute import in a folder, or one file -> a file that has it."""
     names: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*.py")):
+    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0]: file for alias in node.names}
@@ -43,6 +43,20 @@ def test_every_import_of_the_package_is_declared() -> None:
             missing[name] = str(file.relative_to(ROOT))
     missing.pop("pictures", None)  # written beside the client of a Triton export, which imports it there
     assert not missing
+
+
+def test_shapes_are_checked_wherever_arrays_are_named() -> None:
+    options = PROJECT["tool"]["pytest"]["ini_options"]["addopts"]
+    (listed,) = (item.partition("=")[2].split(",") for item in options if item.startswith("--jaxtyping-packages="))
+    assert listed.pop() == "shape_checks.check"
+    missing, used = set(), set()
+    for file in sorted((ROOT / "clipadapt").rglob("*.py")):
+        if "jaxtyping" in imported(file):
+            module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+            homes = {name for name in listed if f"{module}.".startswith(f"{name}.")}
+            missing |= {module} if not homes else set()
+            used |= homes
+    assert (missing, set(listed) - used) == (set(), set())
 
 
 @pytest.mark.parametrize(("package", "version"), [("torch", "2.11.0"), ("transformers", "5.17.0")])
