@@ -296,11 +296,15 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the working folder, "+changes" when files differ from it; None outside a repository."""
+    """The commit of the working folder, "+changes" when files differ from it; None outside a repository.
+
+    What a benchmark wrote does not change what the next one measures.
+    """
+    measured = ("--", ":/", ":(top,exclude)eval/results")
     try:
         head, changes = (
             subprocess.run(["git", *command], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no", *measured])
         )
     except (OSError, subprocess.SubprocessError):
         return None

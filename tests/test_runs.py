@@ -8,7 +8,7 @@ import pytest
 from clipadapt.config import Config
 from clipadapt.errors import ConfigError, ModelError, StoreError
 from clipadapt.processes import is_main_process
-from clipadapt.runs import Run
+from clipadapt.runs import Run, environment
 
 
 def make(folder: Path, **changes: object) -> Config:
@@ -103,6 +103,25 @@ def test_the_commit_is_none_outside_a_repository(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     Run.create(make(tmp_path))
     assert json.loads((tmp_path / "environment.json").read_text())["starts"][0]["commit"] is None
+
+
+def test_the_commit_says_that_code_differs_and_results_of_benchmarks_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, result = tmp_path / "code.py", tmp_path / "eval" / "results" / "speed.json"
+    result.parent.mkdir(parents=True)
+    code.write_text("1")
+    result.write_text("1")
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "one"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.chdir(result.parent)
+    head = environment(0)["commit"]
+    assert len(head) == 40
+    result.write_text("2")
+    assert environment(0)["commit"] == head
+    code.write_text("2")
+    assert environment(0)["commit"] == f"{head}+changes"
 
 
 def test_the_prompts_are_copied_and_the_copy_is_what_a_run_names(tmp_path: Path) -> None:
