@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from clipadapt import memory
 from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
 from clipadapt.processes.exchange import Processes
@@ -32,7 +33,10 @@ def test_texts_learn_and_pictures_stay(configured: Callable[..., Config], monkey
     step = Step(encoder, objective, logit_scale, processes, config)
     before = {name: parameter.clone() for name, parameter in optim.trainable(encoder.model).items()}
     monkeypatch.setattr(encoder.backend, "image", None)
+    trimmed: list[None] = []
+    monkeypatch.setattr(text_warmup, "trim", lambda: trimmed.append(memory.trim()))
     figures = text_warmup.warm_up(config, encoder, train, objective, step, processes, pictures)
+    assert len(trimmed) == 10, "what each step frees would pile up"
     assert figures["loss"] < 0.95 * figures["loss_first"]
     changed = {name for name, p in optim.trainable(encoder.model).items() if not torch.equal(p, before[name])}
     assert {encoder.tower_of(name) for name in changed} == {"text"}
