@@ -58,8 +58,9 @@ def swap(
     ] = True,
     every: Annotated[float, typer.Option("--every", min=0, help="Seconds between looks at the live index.")] = 1.0,
     most_missing: Annotated[
-        int, typer.Option("--most-missing", min=0, help="Items that may be left out, for they have no picture.")
-    ] = 0,
+        int | None,
+        typer.Option("--most-missing", min=0, help="Items that may be left out, for they have no picture; default: 0."),
+    ] = None,
     finish: Annotated[bool, typer.Option("--finish", help="The new one stays: end the swap.")] = False,
     give_up: Annotated[bool, typer.Option("--give-up", help="The old one stays: end the swap.")] = False,
     device: options.Device = "auto",
@@ -111,7 +112,9 @@ def swap(
                 typer.echo(f"{made.folder} is live; undo it: clipadapt release rollback {releases}", err=True)
         else:
             typer.echo(f"release {pair.state.new} is live already", err=True)
+            swap.remember()
             pair.mend()  # what was killed when it had just gone live
+            pair = Pair.of(store, device=options.device_of(device)) or pair
     if stay:
         _stay(store, work, pair, until_days, every)
 

@@ -19,7 +19,7 @@ from clipadapt.search import shards as files
 from clipadapt.search.contents import SMALL, TEXTS, Segment, files_of
 from clipadapt.search.meta import Meta
 from clipadapt.search.shards import Version
-from clipadapt.search.twins import index_folder, refuse_twin
+from clipadapt.search.twins import index_folder, refuse_copies, refuse_twin
 from clipadapt.store import Pointer, Store
 
 _PATIENCE = 30.0
@@ -38,7 +38,7 @@ class Versions:
 
     Args:
         path: its folder, or a folder of releases, which stands for the index of the one that is current.
-        twin: changes may be made while they go to another index (twins.py): whoever keeps the two the same.
+        twin: changes may be made while they go to another index (twins.py), and only then: whoever keeps both the same.
     """
 
     def __init__(self, path: str | Path, *, twin: bool = False) -> None:
@@ -162,8 +162,7 @@ class Versions:
         return shared
 
     def _refuse_twin(self) -> None:
-        if not self._twin:
-            refuse_twin(self.store.root)
+        (refuse_copies if self._twin else refuse_twin)(self.store.root)
 
     def _read(self, *, mapped: bool, verified: Verified | None = None) -> Version:
         """As `read`; files are verified where `verified` is there, which says what was before."""

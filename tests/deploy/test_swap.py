@@ -17,12 +17,16 @@ from data_factory import write_catalogue, write_table
 from swap_shop import Made, content, encoded_while, kill, put, take
 
 from clipadapt.cli import main
+from clipadapt.deploy.bundle import gather
+from clipadapt.deploy.creation import create
 from clipadapt.deploy.releases import Releases
 from clipadapt.deploy.swap import conduct, making, pair, plan
 from clipadapt.deploy.swap.state import Workplace
 from clipadapt.errors import CatalogueError, StoreError, UsageError
+from clipadapt.evaluation.gate import Gate
 from clipadapt.inputs import resolve
 from clipadapt.runs import Run
+from clipadapt.search import mirror
 from clipadapt.search.index import Index
 from clipadapt.search.items import Items
 from clipadapt.search.opening import folder_of
@@ -198,6 +202,56 @@ def test_who_stays_keeps_both_the_same_until_the_swap_ends(made: Made, releases:
     assert content(made, releases, "000001").keys() == content(made, releases, "000002").keys()
 
 
+def test_going_back_at_once_stops_what_is_being_copied_the_other_way(
+    made: Made, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = made.live(releases)
+    put(made, releases, ["0003"], baseColour="Blue")
+    real, moments = mirror.Mirror.run, iter([releases.rollback])
+
+    def run(self: mirror.Mirror, *given: Any) -> bool:
+        """What is to be copied is known, and then the index that it is copied into takes changes itself."""
+        if (moment := next(moments, None)) is not None:
+            moment()
+            put(made, releases, ["0003"], baseColour="Green")
+        return real(self, *given)
+
+    monkeypatch.setattr(mirror.Mirror, "run", run)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        Workplace(releases).remove()
+
+    assert not kept.stay(releases.clock().replace(year=2200), 0.01, say)
+    assert lines == ["1 changed and 0 removed items reached release 000002"]
+    for version in ("000001", "000002"):
+        assert content(made, releases, version)["0003"] == {"baseColour": "Green"}
+
+
+def test_a_swap_that_another_moved_the_pointer_under_moves_it_no_further(
+    made: Made, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(releases, gather(made.runs["next"], Gate.load(made.gate), indexed=False))
+    releases.promote("2")
+    releases.promote("1")
+    made.live(releases)
+    kept = pair.Pair.of(releases)
+    assert kept is not None
+    real, moments = mirror.Mirror.run, iter([releases.rollback])
+
+    def run(self: mirror.Mirror, *given: Any) -> bool:
+        found = real(self, *given)
+        if (moment := next(moments, None)) is not None:
+            moment()
+        return found
+
+    monkeypatch.setattr(mirror.Mirror, "run", run)
+    with pytest.raises(StoreError, match="000001 became live in place of 000003"):
+        kept.switch(releases.rollback)
+    assert releases.store.version() == "000001", "two who go back go one step"
+
+
 def test_a_release_that_is_ready_goes_live_by_promote(
     made: Made, releases: Releases, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -298,6 +352,43 @@ def test_items_without_a_picture_stop_it_unless_they_may_be_left_out(made: Made,
     assert releases.store.version() == "000001"
     made.live(releases, most_missing=1)
     assert len(content(made, releases, "000002")) == 40
+
+
+def test_items_without_a_picture_may_be_left_out_when_the_release_is_made_already(
+    made: Made, in_folder: Releases, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    releases = in_folder
+    given = ["release", "swap", str(releases.root), str(made.runs["next"].path), "--gate", str(made.gate)]
+    given += ["--device", "cpu", "--no-stay"]
+    assert main([*given, "--hold"]) == 0
+    index = Index.open(releases.root)
+    index.add(Vectors(index.vector("0000")[None], Items.of(pa.table({"id": ["x"]})), index.meta.image_space, None))
+    assert main(given) == 2
+    assert "or allow so many to be left out with --most-missing" in capsys.readouterr().err
+    moved = shutil.copytree(made.shop, tmp_path / "moved")
+    assert main([*given, "--hold", "--most-missing", "1", "--source", str(moved)]) == 0
+    state = Workplace(releases).state()
+    assert state is not None and state.most_missing == 1
+    assert Path(Workplace(releases).data_of(state).source) == moved
+    assert main(given) == 0, "it is remembered"
+    assert len(content(made, releases, "000002")) == 40
+    assert main([*given, "--most-missing", "2"]) == 0
+    state = Workplace(releases).state()
+    assert state is not None and state.most_missing == 2, "for the way back, too"
+
+
+def test_what_a_swap_left_that_ended_does_not_reach_the_next_one(
+    made: Made, in_folder: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releases = in_folder
+    with monkeypatch.context() as patch:
+        patch.setattr(conduct, "create", lambda *_, **__: (_ for _ in ()).throw(StoreError("stopped")))
+        with pytest.raises(StoreError, match="stopped"):
+            made.live(releases)
+    (releases.root / "swap" / "swap.json").unlink()  # killed in --give-up
+    assert made.swap(releases, "words").plan(sample=40).encode == 40
+    made.live(releases, "words")
+    assert len(content(made, releases, "000002")) == 40, "of the right model"
 
 
 def test_a_writer_that_is_too_quick_leaves_the_old_one_live(

@@ -51,6 +51,7 @@ class Swap:
     Args:
         gate: what the run's report must show.
         data: where the pictures of the live index lie.
+        most_missing: items that may be left out; None: as many as when it was begun, or none.
         compatible: measures that new queries fit the live index, where image_space stays.
 
     Raises:
@@ -69,15 +70,16 @@ class Swap:
         compatible: Callable[[Bundle], Compatible] | None = None,
         exports: Sequence[Path] | None = None,
         thresholds: Path | None = None,
-        most_missing: int = 0,
+        most_missing: int | None = None,
         note: str = "",
         device: str = "cpu",
     ) -> None:
         self.releases, self.run, self.data = releases, run, data
         self.work = Workplace(releases)
-        self._device, self._note, self._most_missing = device, note, most_missing
-        self._compatible = compatible
+        self._device, self._note, self._compatible = device, note, compatible
         self.state = self.work.state()
+        before = 0 if self.state is None else self.state.most_missing
+        self._most_missing = before if most_missing is None else most_missing
         self.old = self._replaced()
         self.source = _index_of(releases, self.old)
         self._bundle = None if self._made else gather(run, gate, exports=exports, thresholds=thresholds, indexed=False)
@@ -108,7 +110,8 @@ class Swap:
                 made=self._bundle is None,
             )  # fmt: skip
         speed, score = measure(self.source, self._pictures, sample)
-        encode = max(items - len(Ledger(self.work.pairs)), 0)
+        done = len(Ledger(self.work.pairs)) if self.state is not None else 0
+        encode = max(items - done, 0)
         hours = encode / speed / 3600
         room = _room(self.releases.root, place, files, _COPIES * _bytes(self._pictures.encoder.dim, items))
         return Plan(
@@ -129,6 +132,7 @@ class Swap:
                 f"{self.releases.root}: the swap needs {plan.needed_bytes / 2**20:,.0f} MiB for a while and "
                 f"{plan.free_bytes / 2**20:,.0f} MiB are free; nothing was begun. Purge old releases, or free some"
             )
+        self.remember()
         if self._bundle is not None:
             self._begin()
             keep = self._compatible(self._bundle) if self.copies and self._compatible is not None else None
@@ -153,6 +157,13 @@ class Swap:
         self._keep(replace(self._kept, until=until))
         pair.state = self._kept
         return pair.switch(lambda: self.releases.promote(new, verify=False))
+
+    def remember(self) -> None:
+        """Where the pictures lie, and how many items may be left out, from now on; of a swap that has begun."""
+        if self.state is not None:
+            named = {"most_missing": self._most_missing, "catalogue": self.work.remembered(self.data)}
+            if (wanted := replace(self.state, **named)) != self.state:
+                self._keep(wanted)
 
     @property
     def _made(self) -> bool:
@@ -221,21 +232,21 @@ class Swap:
         return load_model(self._parts.model, self._device)
 
     def _begin(self) -> None:
-        if self.state is None:
-            spaces, live = self._parts.spaces, address_in(self.releases.folder(self.old) / INDEX)
-            reference = (
-                None if self.copies or live is None else Reference(new_address(live.address), self.releases.made_here())
+        if self.state is not None:
+            return
+        self.work.clear()
+        spaces, live = self._parts.spaces, address_in(self.releases.folder(self.old) / INDEX)
+        reference = (
+            None if self.copies or live is None else Reference(new_address(live.address), self.releases.made_here())
+        )
+        self._keep(
+            State(
+                self.old, self.work.run_of(self.run.path), spaces.image, spaces.text,
+                self.work.remembered(self.data), self._most_missing,
+                self.releases.clock().isoformat(timespec="seconds"),
+                index=None if reference is None else reference.to_json(self.work.root),
             )
-            self._keep(
-                State(
-                    self.old, self.work.run_of(self.run.path), spaces.image, spaces.text,
-                    self.work.remembered(self.data), self._most_missing,
-                    self.releases.clock().isoformat(timespec="seconds"),
-                    index=None if reference is None else reference.to_json(self.work.root),
-                )
-            )  # fmt: skip
-        elif (self._most_missing, self.work.remembered(self.data)) != (self.state.most_missing, self.state.catalogue):
-            self._keep(replace(self.state, most_missing=self._most_missing, catalogue=self.work.remembered(self.data)))
+        )  # fmt: skip
 
     def _new_index(self) -> IndexPart | None:
         """Of the new release; None: both name the live one's, where Milvus keeps it and vectors stay valid."""

@@ -96,12 +96,15 @@ class Pair:
             flip: called while the live index is held still.
 
         Raises:
-            StoreError: changes come faster than they are encoded. As step and flip; what was live stays so then.
+            StoreError: changes come faster than they are encoded, or another process moved the pointer. As step and
+                flip; what was live stays so then.
         """
         if self.shared:
             return flip()
+        live = self.live
         for number in range(_ROUNDS):
             self.step()
+            self._require_live(live)
             mirror = self._mirror()
             with mirror.source.frozen():
                 lag = mirror.look_quickly() if number < _SOON else mirror.look()
@@ -110,6 +113,7 @@ class Pair:
                 if not mirror.run(lag) or mirror.source.newer() is not None:
                     continue  # of a writer that had begun before
                 refuse_missing(mirror, self.state.most_missing)
+                self._require_live(live)
                 flipped = flip()
                 self.mend()
                 return flipped
@@ -128,7 +132,13 @@ class Pair:
             with self.work.lock(PATIENCE):
                 if self.work.state() != self.state or self.live not in (self.state.old, self.state.new):
                     return False
-                lag = self.step()
+                live = self.live
+                try:
+                    lag = self.step()
+                except StoreError:
+                    if self.live == live:
+                        raise
+                    continue  # another process moved the pointer: from now on changes go the other way
                 if lag.total:
                     changed = len(lag.encode) + len(lag.cells)
                     say(f"{changed} changed and {len(lag.gone)} removed items reached release {self._other}")
@@ -154,6 +164,13 @@ class Pair:
     @property
     def _other(self) -> str:
         return self.state.old if self.live == self.state.new else str(self.state.new)
+
+    def _require_live(self, version: str | None) -> None:
+        if self.live != version:
+            raise StoreError(
+                f"{self.releases.root}: {self.live} became live in place of {version} meanwhile; look at what is "
+                "current, then decide again"
+            )
 
     def _mirror(self) -> Mirror:
         side: Side = "new" if self.live == self.state.new else "old"

@@ -140,6 +140,20 @@ class Workplace:
                 f"{self.root}: another process is at work on this swap; wait for it to end, or stop it"
             ) from error
 
+    def clear(self) -> None:
+        """Takes away what is left of a swap that ended: its vectors say nothing about another model.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        for folder in (self.index, self.snapshot, self.pairs):
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StoreError(f"{folder}: is left of an earlier swap; remove it ({error.strerror})") from error
+
     def tidy(self) -> None:
         """Takes away what is of no use once the new release is there."""
         for folder in (self.index, self.snapshot):

@@ -92,7 +92,8 @@ class Milvus:
         try:
             versions.publish(made)
         except StoreError:
-            versions.drop(made)
+            with contextlib.suppress(StoreError):  # it is what is searched, for the answer alone was lost
+                versions.drop(made)
             raise
 
     @property
@@ -327,7 +328,8 @@ class Milvus:
         try:
             self._versions.publish(made, made_of=now)
         except StoreError:
-            self._versions.drop(made)
+            with contextlib.suppress(StoreError):  # as in `build`
+                self._versions.drop(made)
             raise
         self._use(self._versions.read(made))
 

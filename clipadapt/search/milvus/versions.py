@@ -70,7 +70,7 @@ class Versions:
     """All versions of one index.
 
     Args:
-        twin: changes may be made while they go to another index (twins.py): whoever keeps the two the same.
+        twin: changes may be made while they go to another index (twins.py), and only then: whoever keeps both the same.
     """
 
     def __init__(self, server: Server, *, twin: bool = False) -> None:
@@ -204,9 +204,11 @@ class Versions:
         """Before a change.
 
         Raises:
-            StoreError: another process holds it still, or changes go to another index.
+            StoreError: another process holds it still, or changes go to another index; for a twin, they go here.
         """
         if self._twin:
+            if version.twin == "":
+                raise StoreError(f"{self.server.address}: takes changes itself now; see what is current, then go on")
             return
         if version.closed:
             raise StoreError(
@@ -226,7 +228,9 @@ class Versions:
         Raises:
             StoreError: somebody did, so that the change may not have reached the other index.
         """
-        if not self._twin and (now.collection != before.collection or now.closed or now.twin != before.twin):
+        if self._twin:
+            self.require_open(now)
+        elif now.collection != before.collection or now.closed or now.twin != before.twin:
             raise StoreError(
                 f"{self.server.address}: was built again, held still or replaced by another index while the change was "
                 "written, so it is not counted as done; do it again (index add --replace, or remove)"
@@ -240,9 +244,10 @@ class Versions:
             StoreError: another process holds it still; one that keeps two indexes the same takes over what was killed.
         """
         version = self.current()
-        self.require_open(version)
-        self._say(version.collection, {_FROZEN: f"{time.time() + _FREEZE:.0f}"})
+        if not self._twin:
+            self.require_open(version)
         try:
+            self._say(version.collection, {_FROZEN: f"{time.time() + _FREEZE:.0f}"})
             if self.pointed() != version.collection:
                 raise StoreError(f"{self.server.address}: is being built again; try again when that is done")
             yield
@@ -296,7 +301,8 @@ class Versions:
         kept = {collection, before, *map(self.collection, self.names()[-_KEPT:])}
         for name in map(self.collection, self.names()):
             if name not in kept:
-                self.drop(name)
+                with contextlib.suppress(StoreError):  # the next version's turn comes, too
+                    self.drop(name)
 
     def _replace(self, before: str, collection: str, made_of: Version | None) -> None:
         """Switches the alias; nobody changes the new version before it is sure that nobody changed the one before."""

@@ -190,7 +190,71 @@ def test_a_change_that_was_overtaken_is_not_counted_as_done(built, vectors_of, i
             held.close()
             others.mark("")
             others.thaw()
+    with pytest.raises(StoreError, match="takes changes itself now"):
+        Milvus(in_milvus, twin=True).remove(["i2"])
+    others.mark("000002")
     Milvus(in_milvus, twin=True).remove(["i2"])
+
+
+def test_a_copy_into_what_takes_changes_by_then_stops(built, vectors_of, in_milvus, monkeypatch):
+    others, twin = Versions(Server.connect(Address.parse(in_milvus))), Milvus(in_milvus, twin=True)
+    others.mark("000002")
+    real = writing.upsert
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "upsert", lambda *given: (others.mark(""), real(*given)))
+        with pytest.raises(StoreError, match="takes changes itself now"):
+            twin.upsert(vectors_of(1, first=90), replace=True)
+
+
+def test_a_freeze_whose_answer_does_not_come_is_ended(built, in_milvus, monkeypatch):
+    real, late = Server.call, iter(["alter_collection_properties"])
+
+    def call(server, method, *given, **named):
+        found = real(server, method, *given, **named)
+        if method == next(late, None):
+            raise StoreError("no answer")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Server, "call", lambda *given, **named: call(*given, **named) if "alter" in given[1]
+                      else real(*given, **named))  # fmt: skip
+        with pytest.raises(StoreError, match="no answer"), built.backend.frozen():
+            pytest.fail("it is not known to be held still")
+    Index.open(in_milvus).remove(["i1"])
+
+
+@pytest.mark.parametrize("verb", ["build", "tune"])
+@pytest.mark.parametrize("fails", ["drop_collection", "alter_alias"])
+def test_a_switch_that_fails_says_why_and_what_was_switched_to_stays(
+    built, vectors_of, in_milvus, monkeypatch, verb, fails
+):
+    """Answers may be lost when the work is done."""
+    for _ in range(2):
+        Index.build(vectors_of(60), in_milvus)
+    whole = Server.call
+
+    def call(server, method, *given, **named):
+        if method == fails == "drop_collection":
+            raise StoreError("no answer")
+        found = whole(server, method, *given, **named)
+        if method == fails:
+            raise StoreError("no answer")
+        return found
+
+    with monkeypatch.context() as patch, contextlib.ExitStack() as expected:
+        patch.setattr(Server, "call", call)
+        if fails == "alter_alias":
+            expected.enter_context(pytest.raises(StoreError, match=r"^no answer"))
+        if verb == "build":
+            Index.build(vectors_of(30), in_milvus)
+        else:
+            Index.open(in_milvus).tune(Target(recall=0.9))
+    assert len(Index.open(in_milvus)) == (30 if verb == "build" else 60)
+    assert "000004" in Index.open(in_milvus).backend.versions()
+    Versions(Server.connect(Address.parse(in_milvus)))._say(f"{Address.parse(in_milvus).name}_v000004",
+                                                            {"clipadapt.frozen": ""})  # fmt: skip
+    Index.build(vectors_of(20), in_milvus)
+    assert Index.open(in_milvus).backend.versions() == ["000004", "000005"], "what could not be dropped before is gone"
 
 
 @pytest.mark.parametrize("what", ["change", "freeze", "mark"])
