@@ -104,7 +104,7 @@ def rollback(
 ) -> None:
     """Return to the release that was promoted before."""
     from clipadapt.deploy.releases import Releases
-    from clipadapt.errors import CatalogueError
+    from clipadapt.errors import CatalogueError, StoreError
 
     store = Releases(releases)
     if at_once:
@@ -112,10 +112,13 @@ def rollback(
     else:
         with _swapping(store) as pair:
             swapped = pair is not None and store.target() in (pair.state.old, pair.state.new)
+            live = pair.live if pair else None
             try:
                 made = pair.switch(store.rollback) if pair and swapped else store.rollback()
-            except CatalogueError as error:
-                raise CatalogueError(f"{error}\nor roll back without these changes: --at-once") from error
+            except (CatalogueError, StoreError) as error:
+                if pair is None or not swapped or pair.live != live:
+                    raise
+                raise type(error)(f"{error}\nor roll back without these changes: --at-once") from error
     typer.echo(made.version)
     typer.echo(f"{made.folder} is current again", err=True)
 

@@ -132,6 +132,8 @@ def test_a_server_that_is_away_stops_nobody_from_going_back(
     monkeypatch.setattr("clipadapt.store.faults_of", lambda *_, **__: [])
     file = releases.folder("000002") / "index" / FILE
     file.write_text(json.dumps(kept | {"uri": "http://127.0.0.1:9"}))
+    assert main(["release", "rollback", str(releases.root)]) == 1
+    assert "no answer within 1 s" in (said := capsys.readouterr().err) and said.endswith("these changes: --at-once\n")
     assert main(["release", "rollback", str(releases.root), "--at-once"]) == 0
     assert "000002/index: was not marked" in capsys.readouterr().err
     Index.open(releases.root).remove(["0003"])
@@ -274,6 +276,31 @@ def test_what_is_live_in_a_new_folder_of_releases_takes_changes(
     Index.open(again.root).remove(["0001"])
 
 
+def test_a_swap_whose_index_cannot_be_read_is_given_up_by_hand(
+    made: Made, releases: Releases, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conduct, "create", lambda *_, **__: (_ for _ in ()).throw(StoreError("stopped")))
+    with pytest.raises(StoreError, match="stopped"):
+        made.live(releases)
+    file = releases.root / "swap" / "swap.json"
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | {"index": {"schema_version": 1, "uri": "x"}}))
+    assert main(["release", "swap", str(releases.root), "--give-up"]) == 1
+    assert f"remove {releases.root}/swap to give the swap up, and drop" in capsys.readouterr().err
+
+
+def test_a_mark_of_releases_that_are_gone_is_taken_away_as_the_documentation_says(
+    made: Made, releases: Releases, in_milvus: str
+) -> None:
+    made.live(releases)
+    shutil.rmtree(releases.root)
+    with pytest.raises(StoreError, match="changes go to the index of 000002"):
+        Index.open(in_milvus).remove(["0001"])
+    server = Server.connect(Address.parse(in_milvus))
+    client, collection = server.client, f"{server.address.name}_v000001"
+    client.alter_collection_properties(collection, {"clipadapt.changes_go_to": ""})
+    Index.open(in_milvus).remove(["0001"])
+
+
 def test_purge_drops_what_a_swap_made_and_nothing_else(
     made: Made, releases: Releases, in_milvus: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -323,6 +350,8 @@ def test_a_text_tower_shares_the_index_of_the_release_before(made: Made, tmp_pat
     Index.open(in_milvus).remove(["0001"])
     releases.rollback()
     assert not Index.open(releases.root).holds("0001")
+    made.live(releases, "words2")  # who has measured nothing
+    assert address_of(releases, "000003") == str(in_milvus)
 
 
 def test_the_plan_counts_what_lies_on_a_server_apart(

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clipadapt.config import Data
-from clipadapt.deploy.bundle import INDEX, Bundle, IndexPart, gather
+from clipadapt.deploy.bundle import INDEX, Bundle, IndexPart, gather, index_part
 from clipadapt.deploy.creation import Compatible, create
 from clipadapt.deploy.lineage import ReleaseInfo
 from clipadapt.deploy.releases import Releases
@@ -248,13 +248,13 @@ class Swap:
             )
         )  # fmt: skip
 
-    def _new_index(self) -> IndexPart | None:
-        """Of the new release; None: both name the live one's, where Milvus keeps it and vectors stay valid."""
+    def _new_index(self) -> IndexPart:
+        """Of the new release; where Milvus keeps the live one's and vectors stay valid, both name that."""
         live = self.releases.folder(self.old) / INDEX
         making = Making(self.work, self.source, self._pictures, self._most_missing)
         if not self.copies:
             return making.embed(self.work.reference(self._kept), f"run:{self.run.path}")
-        return making.snapshot(live) if address_in(live) is None else None
+        return making.snapshot(live) if address_in(live) is None else index_part(live)
 
 
 def _index_of(releases: Releases, version: str) -> Backend:

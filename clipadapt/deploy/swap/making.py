@@ -1,8 +1,8 @@
 """The index of a swap's new release, made beside the live one while that serves on and is changed.
 
-    making = Making(work, source, pictures, "releases/versions/000001/index")
-    making.snapshot()        vectors stay valid: a copy of the live index
-    making.embed(reference)       they do not: every item encoded by the new model, in batches, then its quick form
+    making = Making(work, source, pictures, most_missing=0)
+    making.snapshot(live)               vectors stay valid: a copy of the live index
+    making.embed(reference, "run:a")    they do not: all items encoded by the new model, in batches, then its quick form
 
 A folder is made in the workplace, and copied into the release; one in Milvus is made where it stays, beside the old
 one and under a name of its own. What a killed process had encoded is not encoded again. Knows nothing of pointers.

@@ -1,7 +1,7 @@
 """What a swap would cost, and how far the new space is from the old one: measured on a sample before anything is done.
 
-    found = measure(index, pictures, done=0, rate=1.2)
-    found.images_per_second, found.hours, found.money, found.score.neighbours
+    images_per_second, score = measure(index, pictures)
+    score.neighbours, score.low, score.high
 
 The score is the share of an item's ten nearest items of other products that stay its nearest ones, among the sample's,
 with an interval over products. It needs no labels and compares spaces of any two sizes. 1: results will be the same;

@@ -104,7 +104,10 @@ class Workplace:
         try:
             return None if state.index is None else Reference.from_json(state.index, self.root)
         except (ValueError, KeyError, TypeError, UsageError) as error:
-            raise StoreError(f"{self._file}: its index cannot be read ({error}); give the swap up") from error
+            raise StoreError(
+                f"{self._file}: its index cannot be read ({error}); remove {self.root} to give the swap up, and drop "
+                "what it made in Milvus by hand: collections with _swap_ in their names that no release names"
+            ) from error
 
     def remembered(self, data: Data) -> dict[str, Any]:
         """A catalogue as a State names it."""

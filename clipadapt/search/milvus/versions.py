@@ -219,7 +219,7 @@ class Versions:
             raise StoreError(
                 f"{self.server.address}: changes go to the index of {version.twin}; nothing was changed. Name the "
                 "folder of releases as the INDEX, which is always the one that takes changes; where a swap of them was "
-                "cut off, do it again"
+                "cut off, do it again; where they are gone, docs/swap.md says how to take this mark away"
             )
 
     def require_undisturbed(self, before: Version, now: Version) -> None:
