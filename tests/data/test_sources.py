@@ -4,6 +4,8 @@ import gc
 import io
 import json
 import tarfile
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import datasets
@@ -26,15 +28,26 @@ def encoded(colour="Red"):
     return buffer.getvalue()
 
 
-def theirs_rows(source, split) -> Any:
-    loaded = datasets.load_dataset(str(source), split=split)
-    gc.collect()  # datasets leaves metadata.csv open in a cycle; found here, it does not fail whichever test comes next
-    assert isinstance(loaded, datasets.Dataset)
-    return loaded.cast_column("image", datasets.Image(decode=False))
+@pytest.fixture
+def theirs_rows() -> Iterator[Callable[..., Any]]:
+    """Rows as datasets reads them. It leaves metadata.csv open in a cycle, which no later test is to be told of."""
+
+    def rows(source, split) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            loaded = datasets.load_dataset(str(source), split=split)
+            gc.collect()
+        assert isinstance(loaded, datasets.Dataset)
+        return loaded.cast_column("image", datasets.Image(decode=False))
+
+    yield rows
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # once more: what the rows of the test still held
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")  # datasets' own
-def test_metadata_folders_give_datasets_own_rows(shop):
+def test_metadata_folders_give_datasets_own_rows(shop, theirs_rows):
     ours = Catalogue.load(shop, "validation")
     theirs = theirs_rows(shop, "validation")
     assert len(ours) == len(theirs) == 8
@@ -44,7 +57,7 @@ def test_metadata_folders_give_datasets_own_rows(shop):
         assert ours.row(index)["Pattern"] == (row["Pattern"] or "")
 
 
-def test_class_folders_give_datasets_own_rows(tmp_path):
+def test_class_folders_give_datasets_own_rows(tmp_path, theirs_rows):
     for split, label, name in [("train", "dress", "b.png"), ("train", "dress", "a.png"), ("train", "hat", "a.png"),
                                ("val", "dress", "c.png"), ("val", "hat", "d.png")]:  # fmt: skip
         target = tmp_path / split / label / name
