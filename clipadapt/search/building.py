@@ -153,7 +153,7 @@ def compacted(
     return work._replace(segment=_on_disk(folder, work.segment))
 
 
-def _contents(vectors: Matrix, items: Items, form: Form, about: Mapping[str, Any]) -> Contents:
+def _contents(vectors: Rows, items: Items, form: Form, about: Mapping[str, Any]) -> Contents:
     chosen = choose_params(
         Engine.build(vectors, form.factory, form.seed), form.factory, form.target, form.texts, form.seed
     )

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int, Integer
 from clipadapt.errors import StoreError
 from clipadapt.search import faiss_file
 from clipadapt.search.factory import check_factory, keeps_halves
-from clipadapt.search.mapped import Rows, blocks, gathered, halves, large_on_disk
+from clipadapt.search.mapped import Rows, blocks, gathered, halves, large_on_disk, unmapped
 from clipadapt.search.selection import Selection
 from clipadapt.search.topk import TopK, best_first, padded, topk
 
@@ -106,7 +106,7 @@ class Engine:
         if keeps_halves(factory):
             for _, part in blocks(vectors):
                 engine.base.add(part)
-            engine._halves = halves(vectors)
+            engine._halves = unmapped(halves(vectors))
             engine.index.ntotal = engine._flat.ntotal = count
         else:
             engine.add(vectors)

@@ -87,16 +87,18 @@ class FileRows:
     each: after a few searches all of a large index would be in its process's memory, and so count against its limit.
     """
 
-    def __init__(self, file: Path, offset: int, shape: tuple[int, int], dtype: np.dtype) -> None:
+    def __init__(self, file: Path | int, offset: int, shape: tuple[int, int], dtype: np.dtype) -> None:
         """Of a file that is there now; it may be unlinked later.
 
         Args:
+            file: or a descriptor of it, which is the caller's to close.
             offset: of the first row, in bytes.
 
         Raises:
             OSError: it cannot be opened.
         """
-        self._file, self._name, self._offset = os.open(file, os.O_RDONLY | os.O_CLOEXEC), file, offset
+        self._file = os.dup(file) if isinstance(file, int) else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        self._name, self._offset = file, offset
         weakref.finalize(self, os.close, self._file)
         self.shape, self.dtype = shape, dtype
 
@@ -143,12 +145,14 @@ class FileRows:
             rest, at = rest[size:], at + size
 
 
-def large_on_disk(content: np.ndarray, file: Path, beside: int = 0) -> FileRows | None:
-    """The rows of an array that FAISS mapped, read from the file; None where that is of no use, or they lie elsewhere.
+def large_on_disk(content: np.ndarray, file: Path | int, beside: int = 0) -> FileRows | None:
+    """The rows of an array that is mapped, read from the file; None where that is of no use, or they lie elsewhere.
 
-    What FAISS read through the mapping until now is let go of.
+    What was read through the mapping until now is let go of.
 
     Args:
+        content: in one piece.
+        file: or a descriptor of it.
         beside: bytes that are in memory, or would be, with these.
     """
     found = _mapping(content) if content.nbytes + beside > MOST else None
@@ -158,6 +162,14 @@ def large_on_disk(content: np.ndarray, file: Path, beside: int = 0) -> FileRows 
     start = content.__array_interface__["data"][0]
     ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
     return FileRows(file, offset + start - first, content.shape, content.dtype)
+
+
+def unmapped(vectors: Rows) -> Rows:
+    """The same, read from its file where it is a large array that NumPy mapped from one; else itself."""
+    if not isinstance(vectors, np.memmap) or vectors.filename is None or not vectors.flags.c_contiguous:
+        return vectors
+    found = large_on_disk(vectors, Path(vectors.filename))
+    return vectors if found is None else found
 
 
 def _mapping(content: np.ndarray) -> tuple[int, int, int] | None:

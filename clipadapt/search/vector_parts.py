@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from clipadapt.errors import StoreError
-from clipadapt.search.mapped import BLOCK
+from clipadapt.search.mapped import BLOCK, Rows, large_on_disk
 
 _NOTHING = 1e-12
 """Length under which a vector has no direction."""
@@ -134,8 +134,8 @@ class Joined:
         found.dtype = np.dtype(np.float16)
         return found
 
-    def in_one(self, folder: Path) -> np.ndarray:
-        """Its rows in one mapped file, for what takes rows from here and there many times.
+    def in_one(self, folder: Path) -> Rows:
+        """Its rows in one file, mapped or, where it is large, read, for what takes rows from here and there many times.
 
         That is the part itself where there is one, of NumPy, as its rows come; else a copy in `folder`, which is made
         if need be. The copy has no name, and goes with the array or the process.
@@ -155,7 +155,9 @@ class Joined:
             for start in range(0, len(self), BLOCK):
                 file.write(np.ascontiguousarray(self[start : start + BLOCK]).data)
             file.flush()
-            return np.memmap(file, self.dtype, "r", shape=self.shape)
+            whole = np.memmap(file, self.dtype, "r", shape=self.shape)
+            rows = large_on_disk(whole, file.fileno())
+            return whole if rows is None else rows
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)

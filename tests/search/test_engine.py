@@ -184,6 +184,21 @@ def test_a_full_disk_is_the_systems_own_error(vectors):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_a_build_reads_mapped_halves_from_their_file_where_they_are_large(vectors, queries, tmp_path, monkeypatch):
+    factory = "IVF32,PQ16x4fsr,Refine(SQfp16)"
+    np.save(tmp_path / "vectors.npy", np.asarray(vectors, np.float16))
+    small = Engine.build(np.load(tmp_path / "vectors.npy", mmap_mode="r"), factory)
+    monkeypatch.setattr("clipadapt.search.mapped.MOST", 0)
+    large = Engine.build(np.load(tmp_path / "vectors.npy", mmap_mode="r"), factory)
+    assert isinstance(large.all_vectors(), FileRows)
+    for one, other in zip(*(engine.search(queries, 10, SearchParams(8, 8)) for engine in (small, large)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name, engine in (("small", small), ("large", large)):
+        engine.write(tmp_path / name)
+    assert (tmp_path / "small").read_bytes() == (tmp_path / "large").read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
     "factory", ["SQ8,RFlat", "IVF32,SQ8,RFlat", "IVF32,PQ16x4fsr,Refine(SQfp16)", "HNSW16,Flat", "Flat"]
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clipadapt.search import mapped as module
-from clipadapt.search.mapped import FileRows, blocks, gathered, large_on_disk, release
+from clipadapt.search.mapped import FileRows, blocks, gathered, large_on_disk, release, unmapped
 
 
 @pytest.fixture
@@ -122,6 +122,19 @@ def test_a_large_file_is_read_and_none_of_it_stays_in_memory(tmp_path, monkeypat
     np.testing.assert_array_equal(found[places], content[places])
     assert _resident() < before - 50
     assert large_on_disk(mapped[:100], tmp_path / "large.npy") is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_what_numpy_maps_is_read_where_it_is_large(file, monkeypatch):
+    mapped = np.load(file[0], mmap_mode="r")
+    assert unmapped(mapped) is mapped, "small"
+    monkeypatch.setattr(module, "MOST", 0)
+    for part in (mapped, mapped[100:], mapped[100:][7:90]):
+        found = unmapped(part)
+        assert isinstance(found, FileRows)
+        np.testing.assert_array_equal(found[:], part)
+    for other in (mapped[:, :2], mapped[::2], np.asarray(file[1]), np.load(file[0], mmap_mode="c")):
+        assert unmapped(other) is other
 
 
 @pytest.mark.parametrize("mode", ["r+", "c", None])
