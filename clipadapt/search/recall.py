@@ -7,7 +7,7 @@ Knows nothing of items or files: an engine and query vectors in, points of a cur
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,6 +22,8 @@ AT = 10
 """Recall is of the ten best."""
 _TIMED = 64
 """Queries searched one by one for the latency of a point."""
+_MORE = 256
+"""Candidates per result of a coarse quantiser where they spare more cells than they take time: in large indexes."""
 _HALVINGS = 2
 """How often the step of `probe` that passed the target is halved: parameters are then a tenth too large at most."""
 _QUANTILE = 1.645
@@ -131,23 +133,64 @@ def measure(engine: Searched, factory: str, queries: RecallQueries, params: Sear
 
 
 def curve(engine: Searched, factory: str, queries: RecallQueries, target: float) -> list[Point]:
-    """Points of rising parameters, until the target is passed or everything is looked at; closer around the target."""
+    """Points until the target is passed or everything is looked at, closer around the target.
+
+    With the usual number of candidates `probe` rises from the least. Fewer candidates need as much of it at least, so
+    they go on from there, until they take longer than what reaches the target already; more of them go down from there.
+    """
+    usual, *fewer = _refinements(engine)
+    ladder = _ladder(engine)
     points: list[Point] = []
-    for refine in _refinements(engine):
-        best, under = 0.0, 0
-        for probe in _ladder(engine):
-            point = measure(engine, factory, queries, SearchParams(probe, refine))
-            points.append(point)
-            if point.low >= target or (point.recall - best < 5e-4 and best > 0.5):
-                break
-            best, under = point.recall, probe
-        over = points[-1].probe
-        for _ in range(_HALVINGS if points[-1].low >= target else 0):
-            between = round(np.sqrt(under * over))
-            if not under < between < over:
-                break
-            points.append(measure(engine, factory, queries, SearchParams(between, refine)))
-            under, over = (under, between) if points[-1].low >= target else (between, over)
+
+    def at(refine: int) -> Callable[[int], Point]:
+        return lambda probe: measure(engine, factory, queries, SearchParams(probe, refine))
+
+    def quickest() -> float:
+        return min((point.p50_ms for point in points if point.low >= target), default=np.inf)
+
+    points += _up(at(usual), ladder, target, quickest())
+    enough = min((point.probe for point in points if point.low >= target), default=None)
+    if not fewer or enough is None:
+        return points + (_up(at(_MORE), ladder, target, quickest()) if fewer else [])
+    for refine in fewer:
+        least = max((point.probe for point in points if point.low < target), default=-1)
+        points += _up(at(refine), [probe for probe in ladder if probe > least], target, quickest())
+    return points + _down(at(_MORE), [probe for probe in ladder if probe < enough], target)
+
+
+def _up(measured: Callable[[int], Point], ladder: Sequence[int], target: float, quickest: float) -> list[Point]:
+    """Until the target is passed, with some points between; or nothing more is found, or it takes too long."""
+    points: list[Point] = []
+    best, under = 0.0, 0
+    for probe in ladder:
+        point = measured(probe)
+        points.append(point)
+        if point.low >= target or point.p50_ms >= quickest or (point.recall - best < 5e-4 and best > 0.5):
+            break
+        best, under = point.recall, probe
+    return points + (_between(measured, under, points[-1].probe, target) if points and points[-1].low >= target else [])
+
+
+def _down(measured: Callable[[int], Point], ladder: Sequence[int], target: float) -> list[Point]:
+    """While the target is reached, with some points between the last that does and the first that does not."""
+    points: list[Point] = []
+    for probe in reversed(ladder):
+        points.append(measured(probe))
+        if points[-1].low < target:
+            break
+    if len(points) > 1 and points[-1].low < target:
+        points += _between(measured, points[-1].probe, points[-2].probe, target)
+    return points
+
+
+def _between(measured: Callable[[int], Point], under: int, over: int, target: float) -> list[Point]:
+    points: list[Point] = []
+    for _ in range(_HALVINGS):
+        between = round(np.sqrt(under * over))
+        if not under < between < over:
+            break
+        points.append(measured(between))
+        under, over = (under, between) if points[-1].low >= target else (between, over)
     return points
 
 
@@ -172,10 +215,10 @@ def _ladder(engine: Searched) -> list[int]:
 
 
 def _refinements(engine: Searched) -> tuple[int, ...]:
-    """How many quantised candidates per result are worth scoring again, coarse quantisers more."""
+    """How many quantised candidates per result are scored again, of coarse quantisers more: the usual, and fewer."""
     if not engine.refined:
         return (1,)
-    return (4, 16, 64) if hasattr(engine.base, "pq") else (4,)
+    return (64, 16, 4) if hasattr(engine.base, "pq") else (4,)
 
 
 def _without_itself(

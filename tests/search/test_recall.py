@@ -1,10 +1,14 @@
+import itertools
 import json
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clipadapt.errors import StoreError, UsageError
+from clipadapt.search import recall
 from clipadapt.search.engine import Engine, SearchParams
 from clipadapt.search.items import Items
 from clipadapt.search.meta import Measured, Meta, Target
@@ -58,6 +62,37 @@ def test_a_curve_rises_to_its_target_and_looks_closer_around_it(cloud):
     assert all(rising[-2].probe < one.probe < rising[-1].probe for one in closer)
     enough = min(one.probe for one in points if one.low >= 0.95)
     assert enough - 1 <= 1.1 * max(one.probe for one in points if one.low < 0.95)
+
+
+@pytest.fixture(scope="module")
+def coarse(vectors):
+    return Engine.build(vectors, "IVF64,PQ8x4fs,RFlat")
+
+
+@given(half=st.floats(0.1, 120), lost=st.floats(0, 0.4), cell=st.floats(0.01, 1), candidate=st.floats(0.0001, 0.5))
+def test_a_curve_misses_nothing_quicker_on_the_whole_grid(coarse, half, lost, cell, candidate):
+    """Beside measuring every probe with every number of candidates, where what is measured follows a formula."""
+    queries = picture_queries(coarse, np.arange(coarse.count), 3, seed=0)
+    asked = []
+
+    def known(engine, factory, queries, params):
+        asked.append(params)
+        found = params.probe / (params.probe + half) * (1 + half / 64) * (1 - lost / params.refine)
+        return Point("f", "text", *params, found, found, cell * params.probe + candidate * params.refine, 0)
+
+    grid = itertools.product((1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64), (4, 16, 64, 256))
+    every = [known(coarse, "f", queries, SearchParams(*one)) for one in grid]
+    asked.clear()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(recall, "measure", known)
+        points = curve(coarse, "f", queries, 0.97)
+    assert len(asked) == len(set(asked)), "nothing is measured twice"
+    best, most = choose_point(points, 0.97), max(one.low for one in every)
+    if most >= 0.971:  # a curve ends where twice as many cells find .0005 more
+        assert best.low >= 0.97
+        assert best.p50_ms <= choose_point(every, 0.971).p50_ms + 1e-9
+    elif most < 0.97:
+        assert best.low > most - 0.001
 
 
 def test_settling_takes_the_quickest_that_is_surely_good_enough():
