@@ -78,7 +78,9 @@ def test_a_curve_misses_nothing_quicker_on_the_whole_grid(coarse, half, lost, ce
     def known(engine, factory, queries, params):
         asked.append(params)
         found = params.probe / (params.probe + half) * (1 + half / 64) * (1 - lost / params.refine)
-        return Point("f", "text", *params, found, found, cell * params.probe + candidate * params.refine, 0)
+        return Point(
+            "f", "text", params.probe, params.refine, found, found, cell * params.probe + candidate * params.refine, 0
+        )
 
     grid = itertools.product((1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64), (4, 16, 64, 256))
     every = [known(coarse, "f", queries, SearchParams(*one)) for one in grid]
