@@ -9,7 +9,7 @@
 #   the same by map(batched=True)                  the same, and what it returns is stored
 #   formats pandas (float64), arrow, none          all as they are
 # No warning. Products whose numbers lie next to each other are one product from then on, which joins, splits by product
-# and removal of duplicates take at its word; another batch size, or an order drawn anew, takes other products.
+# and removal of duplicates take at its word; another batch size, or an order drawn anew, rounds other rows.
 # Keep such numbers as text, or read them with the arrow format.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
@@ -53,6 +53,9 @@ seen["none", "batches"] = [n for batch in table.iter(batch_size=100) for n in wh
 for (kind, way), found in seen.items():
     print(f"datasets {datasets.__version__} {kind:7} {way:11} {len(found)} numbers, {len(set(found))} different, "
           f"{len(set(found) & true)} of the table's own")
+for kind in ("numpy", "torch"):
+    assert seen[kind, "map"] == seen[kind, "batches"]
+    assert len(set(seen[kind, "map"]) & true) == 999 - 74
 for (kind, way), found in seen.items():
     exact = sorted(found) == sorted(true)
     assert exact == (kind not in ("numpy", "torch") or way == "row by row"), (kind, way)

@@ -10,7 +10,7 @@
 #   the same, pictures by shape[0]               right                              right
 #   nn.TransformerEncoderLayer                   an error of Reshape                right
 # The input's first dimension is "batch" each time; only the output's gives it away, 1 where it should be "batch". The
-# exporter says nothing; onnxruntime warns of another shape than the model's, on stderr, and returns what it has. Attention
+# exporter says nothing of it; onnxruntime logs a warning of another shape (silenced here) and returns what it has. Attention
 # is over the patches of all pictures then: a vector depends on what else is in the batch, and alone it is right.
 # Trace with two examples, and hold a batch against its members one by one.
 set -euo pipefail
@@ -75,19 +75,20 @@ for kind in (Tower, ByShape, Layer):
     model = kind().eval()
     right = model(pixels).detach().numpy()
     for examples in (1, 2):
-        session, said = exported(model, pixels[:examples])
+        session, dims = exported(model, pixels[:examples])
         alone = session.run(None, {"pixels": pixels[:1].numpy()})[0]
         assert np.allclose(alone, right[:1], atol=1e-5), "one picture is right in every case"
         try:
             found = session.run(None, {"pixels": pixels.numpy()})[0]
         except Exception as error:
             assert "Reshape" in str(error)
-            seen[kind.__name__, examples] = said, "an error of Reshape"
+            seen[kind.__name__, examples] = dims, "an error of Reshape"
         else:
             assert found.shape == right.shape
             off = float(np.linalg.norm(found - right) / np.linalg.norm(right))
-            seen[kind.__name__, examples] = said, "right" if off < 1e-5 else "wrong"
-            print(f"{kind.__name__:8} traced with {examples}: input and output begin with {said}, off by {off:.3f}")
+            assert (kind, examples) != (Tower, 1) or 0.2 < off < 0.3
+            seen[kind.__name__, examples] = dims, "right" if off < 1e-5 else "wrong"
+            print(f"{kind.__name__:8} traced with {examples}: input and output begin with {dims}, off by {off:.3f}")
 for (kind, examples), found in seen.items():
     print(f"torch {torch.__version__} {kind:8} traced with {examples}: {found}")
 assert seen == {

@@ -38,8 +38,8 @@ def by_qdrant():
     )
     looks = [models.PointStruct(id=number, payload={"name": f"looks{number}"}, vector={"image": [score, 0.0]})
              for number, score in ((1, 0.5), (2, 0.4), (3, 0.3))]
-    said = models.SparseVector(indices=[7], values=[9.0])
-    client.upsert("shop", [*looks, models.PointStruct(id=4, payload={"name": "exact"}, vector={"words": said})])
+    article = models.SparseVector(indices=[7], values=[9.0])
+    client.upsert("shop", [*looks, models.PointStruct(id=4, payload={"name": "exact"}, vector={"words": article})])
     lists = [models.Prefetch(query=[1.0, 0.0], using="image"),
              models.Prefetch(query=models.SparseVector(indices=[7], values=[1.0]), using="words")]
     found = client.query_points("shop", prefetch=lists, query=models.FusionQuery(fusion=models.Fusion.DBSF)).points

@@ -11,8 +11,8 @@
 #   Qdrant's local mode  except                   found            not found
 #   (client 1.20.0)      must_not                 found            found
 # So a list of one value is not that value: `fabric != "silk"` and `fabric not in ["silk"]` differ by every item that lacks a
-# fabric, most of a catalogue often, and so do Qdrant's two ways; a program that writes `!=` for one value and `not in` for
-# several finds more when a wish is added to what is not wanted. Say what is meant: `and fabric is not null` in Milvus, or
+# fabric, and so do Qdrant's two ways; a program that writes `!=` for one value and `not in` for several finds more items
+# when a second value is excluded. Say what is meant: `and fabric is not null` in Milvus, or
 # `or fabric is null`; in Qdrant an IsEmptyCondition beside it; in Chroma store a value that says "unknown".
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
@@ -52,8 +52,8 @@ points = [models.PointStruct(id=number, vector=vector, payload={"name": name, **
 qdrant.upsert("garments", points)
 silk = models.FieldCondition(key="fabric", match=models.MatchValue(value="silk"))
 other = models.FieldCondition(key="fabric", match=models.MatchExcept(**{"except": ["silk"]}))
-for spelled, asked in (("must_not", models.Filter(must_not=[silk])), ("except", models.Filter(must=[other]))):
-    hits = qdrant.query_points("garments", query=[1.0, 1.0], query_filter=asked).points
+for spelled, conditions in (("must_not", models.Filter(must_not=[silk])), ("except", models.Filter(must=[other]))):
+    hits = qdrant.query_points("garments", query=[1.0, 1.0], query_filter=conditions).points
     found["Qdrant", spelled] = [hit.payload["name"] for hit in hits]
 
 milvus = MilvusClient(f"{folder}/garments.db")

@@ -31,6 +31,10 @@ from clipadapt.search.topk import TopK, best_first, padded, topk
 faiss: Any = swig  # its classes get most of their methods at run time
 FAISS = str(faiss.__version__)
 
+AT = 10
+"""Recall is measured of so many best."""
+USUAL = 64
+"""Candidates per result that a coarse quantiser is measured with first."""
 _FEW = 4096
 """Up to so many matches are scored exactly: under 10 ms at 512 dimensions."""
 _DEEP = 32
@@ -54,6 +58,10 @@ class SearchParams(NamedTuple):
     """Cells looked into (nprobe) or nodes kept (efSearch); not used by a factory that looks at everything."""
     refine: int
     """Quantised candidates scored exactly per result wanted; 1 where scores are exact anyway."""
+
+    def candidates(self, k: int) -> int:
+        """Quantised candidates scored exactly for k results: beyond AT, which are measured, USUAL a result will do."""
+        return max(k * min(self.refine, USUAL), min(k, AT) * self.refine)
 
 
 class Engine:
@@ -214,7 +222,7 @@ class Engine:
         while len(short) and self.ivf is not None and params.probe < self.ivf.nlist:
             # The nearest cells hold too few. More of them are looked into and not everything: a search that falls back
             # to everything is slow, and its recall of 1 would make so few cells look enough when they are chosen.
-            params = params._replace(probe=min(4 * params.probe, self.ivf.nlist))
+            params = params._replace(probe=min(4 * max(params.probe, 1), self.ivf.nlist))
             _put(found, short, self._approximate(queries[short], wanted, params, selection))
             short = _short(found)
         if len(short):
@@ -233,7 +241,7 @@ class Engine:
         return topk(queries, self._view(), k, allowed=None if selection is None else selection.mask)
 
     def _approximate(self, queries: np.ndarray, k: int, params: SearchParams, selection: Selection | None) -> TopK:
-        wide = min(k * params.refine, self.count) if self.refined else k
+        wide = min(params.candidates(k), self.count) if self.refined else k
         if self.ivf is not None:
             scores, ids = self._in_cells(queries, wide, params.probe, selection)
         elif self.graph is not None:

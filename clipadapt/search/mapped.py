@@ -15,7 +15,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -98,7 +98,7 @@ class FileRows:
             OSError: it cannot be opened.
         """
         self._file = os.dup(file) if isinstance(file, int) else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        self._name, self._offset = file, offset
+        self._name, self._offset = file if isinstance(file, Path) else "a file without a name", offset
         weakref.finalize(self, os.close, self._file)
         self.shape, self.dtype = shape, dtype
 
@@ -158,22 +158,39 @@ def large_on_disk(content: np.ndarray, file: Path | int, beside: int = 0) -> Fil
     found = _mapping(content) if content.nbytes + beside > MOST else None
     if found is None:
         return None
-    first, last, offset = found
-    start = content.__array_interface__["data"][0]
-    ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
-    return FileRows(file, offset + start - first, content.shape, content.dtype)
+    start, size = content.__array_interface__["data"][0], found.last - found.first
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(found.first), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
+    return FileRows(file, found.offset + start - found.first, content.shape, content.dtype)
 
 
 def unmapped(vectors: Rows) -> Rows:
     """The same, read from its file where it is a large array that NumPy mapped from one; else itself."""
     if not isinstance(vectors, np.memmap) or vectors.filename is None or not vectors.flags.c_contiguous:
         return vectors
-    found = large_on_disk(vectors, Path(vectors.filename))
+    try:
+        file = os.open(vectors.filename, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # it was unlinked since; the mapping holds it
+        return vectors
+    try:
+        mapping = _mapping(vectors)
+        same = mapping is not None and mapping.inode == os.fstat(file).st_ino  # else another took its name
+        found = large_on_disk(vectors, file) if same else None
+    finally:
+        os.close(file)
     return vectors if found is None else found
 
 
-def _mapping(content: np.ndarray) -> tuple[int, int, int] | None:
-    """First and last address of the file that an array is mapped from, and where in the file that begins.
+class _Mapping(NamedTuple):
+    """Where a file lies in memory: first and last address, and where in the file that begins."""
+
+    first: int
+    last: int
+    offset: int
+    inode: int
+
+
+def _mapping(content: np.ndarray) -> _Mapping | None:
+    """That of the file which an array is mapped from.
 
     None where memory is of no file, or may be written to, for what is let go of would be lost; and where the system
     does not say it as Linux does.
@@ -185,7 +202,7 @@ def _mapping(content: np.ndarray) -> tuple[int, int, int] | None:
         span, rights, offset, _, inode, *_ = line.split(maxsplit=5)
         first, last = (int(part, 16) for part in span.split("-"))
         if first <= start and start + content.nbytes <= last:
-            return (first, last, int(offset, 16)) if "w" not in rights and inode != "0" else None
+            return _Mapping(first, last, int(offset, 16), int(inode)) if "w" not in rights and inode != "0" else None
     return None
 
 

@@ -13,13 +13,11 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from clipadapt.search.engine import SearchParams
+from clipadapt.search.engine import AT, USUAL, SearchParams
 from clipadapt.search.topk import TopK
 
 Kind = Literal["picture", "text"]
 KINDS: tuple[Kind, ...] = ("picture", "text")
-AT = 10
-"""Recall is of the ten best."""
 _TIMED = 64
 """Queries searched one by one for the latency of a point."""
 _MORE = 256
@@ -133,10 +131,11 @@ def measure(engine: Searched, factory: str, queries: RecallQueries, params: Sear
 
 
 def curve(engine: Searched, factory: str, queries: RecallQueries, target: float) -> list[Point]:
-    """Points until the target is passed or everything is looked at, closer around the target.
+    """Points until the target is passed or everything is looked at, closer around the target; in rising order.
 
     With the usual number of candidates `probe` rises from the least. Fewer candidates need as much of it at least, so
-    they go on from there, until they take longer than what reaches the target already; more of them go down from there.
+    they go on from there, until they take longer than what reaches the target already; more of them go down from there,
+    or rise from the least where the usual number never reaches the target.
     """
     usual, *fewer = _refinements(engine)
     ladder = _ladder(engine)
@@ -148,38 +147,45 @@ def curve(engine: Searched, factory: str, queries: RecallQueries, target: float)
     def quickest() -> float:
         return min((point.p50_ms for point in points if point.low >= target), default=np.inf)
 
-    points += _up(at(usual), ladder, target, quickest())
+    points += _up(at(usual), ladder, -1, target, quickest())
     enough = min((point.probe for point in points if point.low >= target), default=None)
-    if not fewer or enough is None:
-        return points + (_up(at(_MORE), ladder, target, quickest()) if fewer else [])
-    for refine in fewer:
-        least = max((point.probe for point in points if point.low < target), default=-1)
-        points += _up(at(refine), [probe for probe in ladder if probe > least], target, quickest())
-    return points + _down(at(_MORE), [probe for probe in ladder if probe < enough], target)
+    if fewer and enough is None:
+        points += _up(at(_MORE), ladder, -1, target, quickest())
+    elif fewer and enough is not None:
+        for refine in fewer:
+            least = max((point.probe for point in points if point.low < target), default=-1)
+            points += _up(at(refine), ladder, least, target, quickest())
+        points += _down(at(_MORE), ladder, enough, target)
+    return sorted(points, key=lambda point: (point.refine, point.probe))
 
 
-def _up(measured: Callable[[int], Point], ladder: Sequence[int], target: float, quickest: float) -> list[Point]:
-    """Until the target is passed, with some points between; or nothing more is found, or it takes too long."""
+def _up(
+    measured: Callable[[int], Point], ladder: Sequence[int], under: int, target: float, quickest: float
+) -> list[Point]:
+    """From `under`, which misses the target, until it is passed, with some points between.
+
+    It ends before where nothing more is found, or where it takes too long.
+    """
     points: list[Point] = []
-    best, under = 0.0, 0
-    for probe in ladder:
-        point = measured(probe)
-        points.append(point)
-        if point.low >= target or point.p50_ms >= quickest or (point.recall - best < 5e-4 and best > 0.5):
+    best = 0.0
+    for probe in (probe for probe in ladder if probe > under):
+        points.append(point := measured(probe))
+        if point.low >= target:
+            return points + _between(measured, max(under, 0), probe, target)
+        if point.p50_ms >= quickest or (point.recall - best < 5e-4 and best > 0.5):
             break
         best, under = point.recall, probe
-    return points + (_between(measured, under, points[-1].probe, target) if points and points[-1].low >= target else [])
+    return points
 
 
-def _down(measured: Callable[[int], Point], ladder: Sequence[int], target: float) -> list[Point]:
-    """While the target is reached, with some points between the last that does and the first that does not."""
+def _down(measured: Callable[[int], Point], ladder: Sequence[int], over: int, target: float) -> list[Point]:
+    """From `over`, which reaches the target, while it is reached, with some points before the first that misses it."""
     points: list[Point] = []
-    for probe in reversed(ladder):
-        points.append(measured(probe))
-        if points[-1].low < target:
-            break
-    if len(points) > 1 and points[-1].low < target:
-        points += _between(measured, points[-1].probe, points[-2].probe, target)
+    for probe in (probe for probe in reversed(ladder) if probe < over):
+        points.append(point := measured(probe))
+        if point.low < target:
+            return points + _between(measured, probe, over, target)
+        over = probe
     return points
 
 
@@ -218,7 +224,7 @@ def _refinements(engine: Searched) -> tuple[int, ...]:
     """How many quantised candidates per result are scored again, of coarse quantisers more: the usual, and fewer."""
     if not engine.refined:
         return (1,)
-    return (64, 16, 4) if hasattr(engine.base, "pq") else (4,)
+    return (USUAL, 16, 4) if hasattr(engine.base, "pq") else (4,)
 
 
 def _without_itself(

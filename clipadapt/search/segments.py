@@ -84,10 +84,10 @@ class Segments:
 
         Args:
             wider: what each engine's `probe` is multiplied by.
-            deep: gives all candidates that such a search scores exactly, `refine` times k, from a thirty-second of the
-                cells at least: what is wanted of them lies further off than what `probe` was measured for.
+            deep: gives all candidates that such a search scores exactly, from a thirty-second of the cells at least:
+                what is wanted of them lies further off than what `probe` was measured for.
         """
-        depth = k * max(params[kind].refine for params in self.params) if deep else k
+        depth = max(params[kind].candidates(k) for params in self.params) if deep else k
 
         def search(number: int) -> TopK:
             engine, params = self.engines[number], self.params[number][kind]
@@ -95,7 +95,8 @@ class Segments:
             selection = selected.parts[number] if selected is not None else None
             width = k
             if deep:
-                params, width = params._replace(refine=1, probe=engine.deep_probe(params.probe)), k * params.refine
+                width = params.candidates(k)
+                params = params._replace(refine=1, probe=engine.deep_probe(params.probe))
             return engine.search(queries, width, params, selection)
 
         return self._joined(self._each(search, len(queries)), queries, depth)

@@ -219,3 +219,15 @@ def test_exact_vectors_of_a_large_index_are_read_from_its_file(factory, vectors,
         ):
             np.testing.assert_array_equal(one.indices, other.indices)
             np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(("refine", "k", "expected"), [
+    (1, 10, 10), (4, 100, 400), (64, 24, 1_536), (256, 1, 256), (256, 10, 2_560), (256, 24, 2_560), (256, 100, 6_400),
+])  # fmt: skip
+def test_beyond_ten_results_each_takes_no_more_than_the_usual_candidates(refine, k, expected):
+    assert SearchParams(8, refine).candidates(k) == expected
+
+
+def test_a_search_that_names_no_cells_looks_into_more_until_it_has_enough(vectors, queries):
+    engine = Engine.build(vectors, "IVF256,Flat")
+    assert (engine.search(queries, 200, SearchParams(0, 1)).indices >= 0).all()

@@ -135,6 +135,11 @@ def test_what_numpy_maps_is_read_where_it_is_large(file, monkeypatch):
         np.testing.assert_array_equal(found[:], part)
     for other in (mapped[:, :2], mapped[::2], np.asarray(file[1]), np.load(file[0], mmap_mode="c")):
         assert unmapped(other) is other
+    (file[0].parent / "another").write_bytes(file[0].read_bytes())
+    (file[0].parent / "another").rename(file[0])
+    assert unmapped(mapped) is mapped, "its name is another file's now"
+    file[0].unlink()
+    assert unmapped(mapped) is mapped
 
 
 @pytest.mark.parametrize("mode", ["r+", "c", None])
