@@ -1,17 +1,23 @@
 """Work in threads whose results come in the order of their inputs: decoding, hashing, the queries of one gallery.
 
 Threads and not processes, for Pillow, hashlib, numpy and FAISS let go of the interpreter's lock while they work.
+What is in no hurry gives way to the other processes of the machine.
 """
 
 import functools
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+
+PATIENT = 10
+"""By how much `give_way` raises the niceness: beside a process that computes it has about a tenth of a core."""
 
 
 def ordered(
@@ -56,6 +62,22 @@ def together(function: Callable[[_In], _Out], inputs: Sequence[_In]) -> list[_Ou
         if waiting[number - 1].cancel():
             results[number] = function(inputs[number])
     return [results[number] if number in results else waiting[number - 1].result() for number in range(len(inputs))]
+
+
+def give_way() -> None:
+    """Lowers this process's priority for good, if it was not lowered before: others that share its cores go first.
+
+    For a process whose only work is in no hurry. Windows has no niceness: there the priority stays.
+    """
+    if sys.platform == "win32" or (more := PATIENT - os.getpriority(os.PRIO_PROCESS, 0)) <= 0:
+        return
+    niceness = os.nice(more)
+    # Linux ranks each thread by itself, and those of numpy and torch began when they were imported.
+    for thread in Path("/proc/self/task").glob("[0-9]*"):
+        try:
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
+        except ProcessLookupError:  # it has ended
+            continue
 
 
 @functools.cache

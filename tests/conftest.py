@@ -40,6 +40,12 @@ def same_start() -> None:
     _seed()
 
 
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that gives way to other processes does so for good, and here it shares its process with all tests."""
+    monkeypatch.setattr("clipadapt.threads.give_way", lambda: None)
+
+
 def _seed() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - what the libraries draw comes from there

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -122,3 +124,27 @@ def test_threads_are_there_in_a_process_that_was_forked():
     if child == 0:
         os._exit(0 if together(str, [1, 2, 3]) == ["1", "2", "3"] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no niceness")
+@pytest.mark.parametrize(("before", "after"), [(0, 10), (3, 10), (12, 12)])
+def test_a_process_gives_way_with_all_its_threads_and_once_is_enough(before, after):
+    script = """
+import os, threading
+from pathlib import Path
+from clipadapt.threads import give_way
+
+over = threading.Event()
+threading.Thread(target=over.wait).start()
+give_way()
+give_way()
+tasks = [int(task.name) for task in Path("/proc/self/task").glob("*")] or [0]
+print(len(tasks), *{os.getpriority(os.PRIO_PROCESS, task) for task in tasks})
+over.set()
+"""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    command = ["nice", "-n", str(max(before - own, 0)), sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    threads, *niceness = map(int, done.stdout.split())
+    assert niceness == [max(after, own)]
+    assert threads > 1 or sys.platform != "linux"

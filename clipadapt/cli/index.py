@@ -157,11 +157,13 @@ def compact(
     index: Index,
     threads: Annotated[int, typer.Option("--threads", help="Cores to use; searches go on meanwhile.")] = 1,
 ) -> None:
-    """Put what was added into the form that is searched quickly, or rebuild when it is time."""
+    """Put what was added into the form that is searched quickly, or rebuild when it is time, while others go first."""
     import faiss
 
     from clipadapt.search.index import Index as Opened
+    from clipadapt.threads import give_way
 
+    give_way()
     faiss.omp_set_num_threads(max(threads, 1))
     opened = Opened.open(index, verify=False)
     done = opened.compact()
