@@ -5,6 +5,7 @@ evidence supports for a catalogue of 10,000 to a million pictures; each key is e
 Nothing here loads a model or a picture: a config that parses can still name a source that does not exist.
 """
 
+import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -148,7 +149,7 @@ class Lora(Section):
     norms: bool = False
     """Also train LayerNorm scale and bias."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Passed to peft.LoraConfig as they are: use_dora, use_rslora, init_lora_weights (pissa, eva, ...)."""
+    """Passed to peft.LoraConfig as they are: use_dora, use_rslora, init_lora_weights (pissa, olora, ...)."""
 
     def resolved_plan(self) -> Plan:
         """The plan as written, or attention q/k/v/out at `rank` with everything else frozen."""
@@ -201,6 +202,12 @@ class Config(Section):
     @model_validator(mode="after")
     def _head_fits(self) -> Self:
         if faults := list(_head_faults(self)):
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_attributes(self) -> Self:
+        if faults := list(_name_faults(self)):
             raise ValueError("; ".join(faults))
         return self
 
@@ -278,6 +285,19 @@ class Config(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def _name_faults(config: Config) -> Iterator[str]:
+    """Names that other keys give to attributes which data.attributes does not have; unseen, they would do nothing."""
+    known = list(config.data.kinds())
+    named = {"loss.attribute_weights": config.loss.attribute_weights, "eval.headline": config.eval.headline or ()}
+    for key, names in named.items():
+        for name in names:
+            if name not in known:
+                folded = {one.casefold(): one for one in known}
+                close = difflib.get_close_matches(name.casefold(), folded, n=1)
+                hint = f"did you mean {folded[close[0]]!r}?" if close else f"there are {', '.join(known) or 'none'}"
+                yield f"{key}: data.attributes has no {name!r}; {hint}"
+
+
 def _order_faults(config: Config) -> Iterator[str]:
     """What the image tower needs in order to learn before the text tower does."""
     if config.train.order == "texts_first":
@@ -301,7 +321,7 @@ def _head_faults(config: Config) -> Iterator[str]:
         yield f"head linear: tells one value of each item, and {', '.join(multi)} may have several; take it out"
     odd = [
         f"loss.{name}"
-        for name in ("name", "logit_scale", "keep", "anchor", "value_vectors", "dims")
+        for name in ("name", "logit_scale", "keep", "anchor", "answers", "search", "value_vectors", "dims")
         if getattr(config.loss, name) != Loss.model_fields[name].default
     ]
     odd += ["train.text_warmup"] if config.train.text_warmup else []

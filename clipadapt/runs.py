@@ -61,6 +61,7 @@ _WITHOUT_EFFECT = {
     "model.compile",
     "eval.suite",
     "eval.gate",
+    "eval.show_pictures",
     "data.workers",
     "data.prepared",
     "data.label_audit",

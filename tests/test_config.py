@@ -245,6 +245,19 @@ def test_a_batch_of_one_has_no_other_captions_to_compare_with(file: Path, loss: 
     assert Config.load(file, [*one, "loss.name=attributes"]).train.batch_size == 1
 
 
+def test_names_of_attributes_are_those_that_the_data_has(file: Path) -> None:
+    right = ["loss.attribute_weights={baseColour: 0}", "eval.headline=[Pattern, Fit]"]
+    assert Config.load(file, right).eval.headline == ("Pattern", "Fit")
+    with pytest.raises(ConfigError) as told:
+        Config.load(file, ["loss.attribute_weights={basecolour: 0}", "eval.headline=[Patern, Occasion]"])
+    for fault in (
+        "loss.attribute_weights: data.attributes has no 'basecolour'; did you mean 'baseColour'?",
+        "eval.headline: data.attributes has no 'Patern'; did you mean 'Pattern'?",
+        "eval.headline: data.attributes has no 'Occasion'; there are Pattern, Fabric, Fit",
+    ):
+        assert fault in str(told.value)
+
+
 def test_first_dimensions_fall(file: Path) -> None:
     assert Config.load(file, ["loss.dims=[128, 64]"]).loss.dims == (128, 64)
     for wrong in ("[64, 128]", "[64, 64]"):

@@ -23,7 +23,8 @@ from clipadapt.config import Config
 from clipadapt.data.splits import load_splits
 from clipadapt.errors import ConfigError, TrainingError, UsageError
 from clipadapt.export import formats
-from clipadapt.launch import Step, adapt, main, take
+from clipadapt.inputs import resolve
+from clipadapt.launch import Ending, Step, adapt, main, take
 from clipadapt.prompts import Prompts
 from clipadapt.runs import Run
 from clipadapt.search.wishes import Signals
@@ -102,6 +103,12 @@ def test_what_the_end_needs_is_known_at_the_beginning(
         adapt(str(file))
     assert fault in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_gate_may_ask_for_a_segment_and_for_what_is_optional(written: Callable[..., Path]) -> None:
+    optional = "  - {row: retention, metric: balanced_accuracy, bound: mean, above: 0, optional: true}\n"
+    config = Config.load(written(gate=GATE % ("recognition@Pattern=Striped", 0) + optional))
+    assert Ending.of(config, resolve(config=config)).gate is not None
 
 
 def test_an_export_that_the_model_cannot_have_is_refused_before_the_first_step(

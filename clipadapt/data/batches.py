@@ -45,7 +45,7 @@ class TrainBatch:
     indices: Int[np.ndarray, " batch"]
     """Items, as indices into the training catalogue."""
     repeats: Int[np.ndarray, " batch"]
-    """How often each was drawn before in this epoch; its augmentation and caption are keyed by it."""
+    """How often each was drawn before in this epoch; its augmentation is keyed by it."""
     stored: Shaped[torch.Tensor, "batch ..."]
     """Pixels as bytes [batch, size, size, 3]; or tokens."""
     preprocess: Preprocess

@@ -34,23 +34,27 @@ def advice(run: Run, rows: Sequence[Row]) -> list[Advice]:
     """All that applies, the most promising first. `rows`: of the run's report; none where it was not measured."""
     config, training = run.config, training_of(run)
     said = [row["advice"] for row in run.metrics() if isinstance(row.get("advice"), str)]
-    found = [*_of_curves(config, training), *_of_accuracy(run, config), *_of_texts(config, rows)]
+    found = [*_of_curves(run, config, training), *_of_accuracy(run, config), *_of_texts(config, rows)]
     found += [Advice(one, "said by training itself, which watches its labels, loss and accuracy") for one in said]
     return [*found, *_of_values(rows), *_of_losses(config, rows)]
 
 
-def _of_curves(config: Config, training: Training | None) -> Iterator[Advice]:
+def _of_curves(run: Run, config: Config, training: Training | None) -> Iterator[Advice]:
     """How tune went from epoch to epoch; by its loss, of which less is better, where it has no labels."""
     known = {} if training is None else training.figures
     name = config.eval.select_on if config.eval.select_on in known else "loss"
     sign = -1.0 if name == "loss" else 1.0
-    points = list(known.get(name, ()))
-    epochs = [sign * figure for at, figure in points if at > 0]
-    if config.train.order == "pictures_first":
-        epochs = epochs[:-1]  # the last point is the text phase
+    points = [
+        (str(row["when"]), sign * row[f"tune_{name}"])
+        for row in run.metrics()
+        if "when" in row and isinstance(row.get(f"tune_{name}"), int | float)
+    ]
+    epochs = [
+        figure for when, figure in points if when.startswith("epoch ")
+    ]  # vectors and texts alone are measured too
     if not epochs:
         return
-    best, start = max(epochs), sign * points[0][1]
+    best, start = max(epochs), points[0][1]
     curve = " -> ".join(f"{abs(figure):.3f}" for figure in epochs)
     if best <= start:
         yield Advice(

@@ -6,7 +6,7 @@ after the backward pass costs next to nothing; gather.py's rule (every process r
 makes this mean exact. Nothing here knows of models or losses.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
@@ -58,6 +58,13 @@ class Processes:
         if self.count > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), src=0)
+
+    def decided(self, question: Callable[[], bool]) -> bool:
+        """The main process's answer, on all of them: for what it alone can know, such as files that it writes."""
+        said = [self.main and question()]
+        if self.count > 1:
+            dist.broadcast_object_list(said, src=0)
+        return said[0]
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -15,7 +15,7 @@ from clipadapt.data.splits import Splits
 from clipadapt.errors import TrainingError
 from clipadapt.prompts.fit import Context
 from clipadapt.towers.encoder import TorchEncoder
-from clipadapt.training.checkpoints import Epoch
+from clipadapt.training.checkpoints import Epoch, Progress
 from clipadapt.training.labels import Labels
 from clipadapt.training.objective import Objective
 from clipadapt.training.probe_vectors import FEW, few
@@ -198,10 +198,14 @@ def _more(config: Config, *, first: str) -> str:
     return " or ".join(named) or f"a higher lora.rank (now {config.lora.rank})"
 
 
-def rare_kept(rows: Sequence[Mapping[str, object]], best: int | None) -> bool:
-    """Whether rare values are recognised on tune no worse than at the best epoch, by a run's log; `best`: as Progress
-    counts. What is better for frequent values may have learned the few items of rare ones by heart.
+def better_again(score: tuple[float, ...], progress: Progress, rows: Sequence[Mapping[str, object]]) -> bool:
+    """Whether value vectors that were learned again are better on tune than the kept ones, rare values included.
+
+    `rows`: the run's log. What is better for frequent values may have learned the few items of rare ones by heart.
     """
+    best = progress.best or 0
+    if score <= progress.scores()[best]:
+        return False
     figures = [row for row in rows if "when" in row]
     then = [row for row in figures if row["when"] == (f"epoch {best}" if best else "with value vectors")]
     before, now = (row.get("tune_rare_balanced_accuracy") for row in (then[-1], figures[-1]))

@@ -67,29 +67,27 @@ class References:
             empty = torch.zeros(len(train), encoder.dim, device=encoder.device)
             objective.bank = Bank(empty, size=loss.bank, seed=config.seed)
             self.kept |= {"bank": objective.bank.vectors}
-        compared = (loss.keep, loss.search, loss.value_vectors, loss.answers, config.train.text_warmup)
+        compared = (
+            loss.keep, loss.anchor, loss.answers, loss.search, loss.value_vectors, config.train.text_warmup
+        )  # fmt: skip
         self.base = BaseModel(encoder, parameters, encode) if any(compared) else None
         """The model as it was; None where nothing compares with it."""
 
     def ready(self, prompts: Prompts) -> None:
         """Takes the anchors from the base."""
-        if not self._config.loss.anchor:
+        if self.base is None or not self._config.loss.anchor:
             return
         trained = [labels.attribute for labels in self._objective.labels]
-        if self.base is None:
-            self._objective.anchors = self._anchors(prompts, trained, None)
-            return
+        wordings, seed = self._objective.wordings, self._config.seed
         pictures = self.base.pictures if self._config.loss.answers else None
         with self.base.as_it_was():
-            self._objective.anchors = self._anchors(prompts, trained, pictures)
-
-    def _anchors(self, prompts: Prompts, trained: list[str], pictures: Tensor | None) -> Anchors:
-        wordings, seed = self._objective.wordings, self._config.seed
-        return Anchors.of(self._train, prompts, trained, wordings, self._encoder, pictures, seed=seed)
+            self._objective.anchors = Anchors.of(
+                self._train, prompts, trained, wordings, self._encoder, pictures, seed=seed
+            )
 
     def begin(self) -> None:
         """Fills the bank and learns the value vectors; the same on every process."""
-        if self.base is not None:
+        if self.base is not None and (self._objective.bank is not None or self._objective.table is not None):
             self._learn(self.base.pictures, again=False)
 
     def _learn(self, pictures: Tensor, *, again: bool) -> None:

@@ -263,7 +263,7 @@ class _Training:
     def better_again(self, progress: Progress) -> bool:
         """Whether value vectors that were learned again are better on tune than the kept ones, rare values included."""
         score = self.measured(progress, "with value vectors learned again")
-        return score > progress.scores()[progress.best or 0] and guards.rare_kept(self.run.metrics(), progress.best)
+        return self.processes.decided(lambda: guards.better_again(score, progress, self.run.metrics()))
 
     def train_texts(self, progress: Progress) -> tuple[float, ...]:
         """The steps of the text tower alone, against pictures and value vectors as they are; returns tune's score."""

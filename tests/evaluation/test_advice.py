@@ -77,7 +77,9 @@ def test_tune_without_labels_is_judged_by_its_loss(tmp_path: Path, loss: list[fl
 
 def test_the_text_phase_is_no_epoch(tmp_path: Path) -> None:
     run = run_with(tmp_path / "run", [0.2, 0.4, 0.405], order="pictures_first", text_warmup=10)
+    run.log(20, when="with value vectors learned again", tune_smooth=0.5)
     run.log(20, when="after the text warm-up", tune_smooth=0.6)
+    run.log(20, when="after the text warm-up", tune_smooth=0.61)
     assert advice(run, []) == []
 
 

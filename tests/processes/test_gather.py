@@ -3,6 +3,7 @@
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.nn.functional import normalize
 from clipadapt.losses.contrastive import softmax_loss
 from clipadapt.losses.large_batch import Stream, two_pass
 from clipadapt.losses.tiled import tiled_softmax_loss
+from clipadapt.processes.exchange import Processes
 from clipadapt.processes.gather import average_gradients, gather
 
 ROWS = (4, 3)
@@ -99,6 +101,10 @@ def worker(rank, folder):
         for way in (with_ddp, in_pieces_with_ddp, in_pieces):
             towers, scale = Towers(), scale_parameter()
             results[way.__name__] = result(towers, scale, way(towers, scale, pixels, tokens))
+        asked: list[int] = []
+        processes = Processes(SimpleNamespace(process_index=rank, num_processes=len(ROWS)))
+        results["decided"] = [processes.decided(lambda: asked.append(1) is None), processes.decided(lambda: False)]
+        results["asked"] = len(asked)
         results["labels"] = gather(torch.arange(start, start + ROWS[rank])).tolist()
         Path(folder, f"{rank}.json").write_text(json.dumps(results))
     finally:
@@ -112,6 +118,8 @@ def test_two_processes_equal_one(tmp_path):
     for rank in range(len(ROWS)):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
         assert found.pop("labels") == list(range(sum(ROWS)))
+        assert found.pop("decided") == [True, False]
+        assert found.pop("asked") == (rank == 0), "only the main process is asked"
         for way, values in found.items():
             assert values.keys() == expected.keys()
             for name, value in values.items():

@@ -162,6 +162,7 @@ def test_training_moves_the_classifier_and_the_tower(configured: Make, tower: st
     ("sections", "said"),
     [
         ({"loss": {"name": "sigmoid", "keep": 1.0}}, "leave out loss.name, loss.keep"),
+        ({"loss": {"search": 1.0, "answers": 1.0}}, "leave out loss.answers, loss.search"),
         ({"data": {"attributes": {"Pattern": {"kind": "multi"}}}}, "Pattern may have several"),
         ({"lora": {"preset": "text"}}, "image tower alone; set it to image"),
         ({"export": ["open_clip"]}, "no exported form holds a linear head"),

@@ -13,7 +13,7 @@ from clipadapt.data.catalogue import Catalogue
 from clipadapt.data.splits import Splits
 from clipadapt.errors import TrainingError
 from clipadapt.training import guards
-from clipadapt.training.checkpoints import Epoch
+from clipadapt.training.checkpoints import Epoch, Progress
 from clipadapt.training.labels import labels_of
 
 
@@ -110,8 +110,14 @@ def test_rare_values_are_compared_with_the_best_epoch(best: int | None, now: flo
         {"step": 9, "when": "epoch 2", "tune_rare_balanced_accuracy": 0.2},
         {"step": 9, "when": "with value vectors learned again", "tune_rare_balanced_accuracy": now},
     ]
-    assert guards.rare_kept(rows, best) is kept
-    assert guards.rare_kept([{**row, "tune_rare_balanced_accuracy": None} for row in rows], best)
+    progress = Progress(
+        start=(0.5,),
+        epochs=[one.model_copy(update={"score": (0.5,)}) for one in epochs((1.0, 0.5), (1.0, 0.5))],
+        best=best,
+    )
+    assert guards.better_again((0.6,), progress, rows) is kept
+    assert guards.better_again((0.6,), progress, [{**row, "tune_rare_balanced_accuracy": None} for row in rows])
+    assert not guards.better_again((0.5,), progress, rows)
 
 
 def test_few_labels_are_said_with_how_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -138,7 +144,8 @@ def test_a_value_with_all_its_labels_in_tune_is_named(tmp_path):
 
     def advice(*tune: int) -> str | None:
         parts = [whole.subset(np.setdiff1d(np.arange(7), tune)), whole, whole.subset(tune)]
-        return guards.only_in_tune(Splits(*parts), config(loss={"attribute_weights": {"note": 0.0}}))
+        data = {"source": "s", "attributes": ["Pattern", "note"]}
+        return guards.only_in_tune(Splits(*parts), config(data=data, loss={"attribute_weights": {"note": 0.0}}))
 
     assert advice(0, 1, 5) is None, "another item of each is learned from, and an empty cell is no value"
     said = advice(0, 4, 6)

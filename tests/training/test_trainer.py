@@ -140,6 +140,17 @@ def test_value_vectors_bank_and_average_are_the_same_after_a_stop(
     assert_resumes(configured, whole, monkeypatch, saves, RECIPE)
 
 
+def test_texts_that_are_held_are_held_where_the_base_had_them_after_a_stop_too(
+    configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sections: dict[str, Any] = {
+        "loss": {"name": "attributes", "anchor": 5.0},
+        "train": {"checkpoint_every": 1, "keep_checkpoints": 9},
+    }
+    whole = train(configured(**sections, output_dir=str(tmp_path / "whole")))
+    assert_resumes(configured, whole, monkeypatch, 3, sections)
+
+
 PICTURES_FIRST: dict[str, Any] = {
     **RECIPE,
     "loss": {**RECIPE["loss"], "caption_weight": 0.0},
