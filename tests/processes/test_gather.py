@@ -4,6 +4,7 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -102,7 +103,8 @@ def worker(rank, folder):
             towers, scale = Towers(), scale_parameter()
             results[way.__name__] = result(towers, scale, way(towers, scale, pixels, tokens))
         asked: list[int] = []
-        processes = Processes(SimpleNamespace(process_index=rank, num_processes=len(ROWS)))
+        launched: Any = SimpleNamespace(process_index=rank, num_processes=len(ROWS))
+        processes = Processes(launched)
         results["decided"] = [processes.decided(lambda: asked.append(1) is None), processes.decided(lambda: False)]
         results["asked"] = len(asked)
         results["labels"] = gather(torch.arange(start, start + ROWS[rank])).tolist()
