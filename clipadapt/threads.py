@@ -4,9 +4,9 @@ Threads and not processes, for Pillow, hashlib, numpy and FAISS let go of the in
 What is in no hurry gives way to the other processes of the machine.
 """
 
+import contextlib
 import functools
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +16,8 @@ from typing import TypeVar
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
-PATIENT = 10
-"""By how much `give_way` raises the niceness: beside a process that computes it has about a tenth of a core."""
+NICENESS = 10
+"""What `give_way` goes to. Linux weighs it as 110, and what asks for nothing as 1,024 (sched_prio_to_weight)."""
 
 
 def ordered(
@@ -65,19 +65,17 @@ def together(function: Callable[[_In], _Out], inputs: Sequence[_In]) -> list[_Ou
 
 
 def give_way() -> None:
-    """Lowers this process's priority for good, if it was not lowered before: others that share its cores go first.
+    """Lowers this process's priority for good, if it is not as low already: others that share its cores go first.
 
-    For a process whose only work is in no hurry. Windows has no niceness: there the priority stays.
+    For a process whose only work is in no hurry. Where the system does not let it, the priority stays: nothing but
+    time depends on it.
     """
-    if sys.platform == "win32" or (more := PATIENT - os.getpriority(os.PRIO_PROCESS, 0)) <= 0:
-        return
-    niceness = os.nice(more)
     # Linux ranks each thread by itself, and those of numpy and torch began when they were imported.
-    for thread in Path("/proc/self/task").glob("[0-9]*"):
-        try:
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
-        except ProcessLookupError:  # it has ended
-            continue
+    threads = [int(thread.name) for thread in Path("/proc/self/task").glob("[0-9]*")] or [0]
+    for thread in threads:
+        with contextlib.suppress(OSError):  # it has ended, or may not
+            if os.getpriority(os.PRIO_PROCESS, thread) < NICENESS:
+                os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
 
 
 @functools.cache

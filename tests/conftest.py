@@ -41,7 +41,7 @@ def same_start() -> None:
 
 
 @pytest.fixture(autouse=True)
-def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def priority_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that gives way to other processes does so for good, and here it shares its process with all tests."""
     monkeypatch.setattr("clipadapt.threads.give_way", lambda: None)
 
