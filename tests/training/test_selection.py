@@ -83,7 +83,9 @@ def test_the_loss_can_choose(configured: Callable[..., Config]):
 
 
 def test_a_tune_without_labels_is_said_aloud(configured: Callable[..., Config], caplog: pytest.LogCaptureFixture):
-    config = configured(eval={"select_on": "rare_balanced_accuracy", "headline": ["Neck"]})
+    config = configured(eval={"select_on": "rare_balanced_accuracy"})
+    unlabelled = config.eval.model_copy(update={"headline": ("Neck",)})  # of which no item here says anything
+    config = config.model_copy(update={"eval": unlabelled})
     with caplog.at_level(logging.WARNING):
         assert selection_for(config).metric == "loss"
     assert "tune has no labels for it; epochs are chosen by loss" in caplog.text

@@ -10,7 +10,9 @@ refused is refused at once. Nothing is counted as done whose answer did not arri
 import importlib.util
 import logging
 import os
+import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +24,8 @@ _SECONDS = 30.0
 """That a call may take, trying again included."""
 _TRIES, _PAUSE = 3, 0.5
 """To open a file of milvus-lite; seconds between."""
+_ALTERING = threading.Lock()
+"""milvus-lite writes a collection's properties by way of one temporary name, which two threads take from each other."""
 _ABSENT = (100, 1600)
 """Codes of Milvus: no such collection, no such alias."""
 
@@ -85,8 +89,10 @@ class Server:
         import grpc
         from pymilvus.exceptions import MilvusException
 
+        alone = self.address.lite and method == "alter_collection_properties"
         try:
-            return getattr(self.client, method)(*args, timeout=self.seconds, **options)
+            with _ALTERING if alone else nullcontext():
+                return getattr(self.client, method)(*args, timeout=self.seconds, **options)
         except (MilvusException, grpc.RpcError) as error:
             code, said = getattr(error, "code", None), _said(error)
             if code in _ABSENT and ("exist" in said or "not found" in said):

@@ -23,7 +23,10 @@ _SIGNS: dict[str, Operator] = {"<": "<", "<=": "<=", "≤": "<=", ">": ">", ">="
 _CURRENCY = frozenset("€$£¥₹")
 _GLUED = re.compile(r"(\d+(?:[.,]\d+)*)([^\W\d]+)")
 _DAY = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?")
-_OPPOSITE: dict[Operator, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "=": "!=", "in": "not in"}
+_OPPOSITE: dict[Operator, Operator] = {
+    "<": ">=", "<=": ">", ">": "<=", ">=": "<", "=": "!=", "!=": "=", "in": "not in", "not in": "in",
+    "is known": "is unknown", "is unknown": "is known", "within": "not within", "not within": "within",
+}  # fmt: skip
 
 
 class Bound(NamedTuple):

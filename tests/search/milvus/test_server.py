@@ -1,5 +1,7 @@
 """Connections to milvus-lite that it closed by itself."""
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +53,26 @@ def test_a_file_is_opened_again_where_the_connection_was_closed(
         assert len(tries) == (3 if code == "UNAVAILABLE" else 1)
     else:
         assert Server.connect(address, create=True).client is client and len(tries) == opened
+
+
+@pytest.mark.parametrize(("address", "most"), [("milvus:shop.db/shop", 1), ("milvus:http://127.0.0.1:19530/shop", 2)])
+def test_threads_alter_properties_of_a_file_one_after_the_other(address: str, most: int) -> None:
+    within: list[int] = []
+    together, now = threading.Barrier(2, timeout=0.3), 0
+
+    class Client:
+        def alter_collection_properties(self, collection: str, *, timeout: float) -> None:
+            nonlocal now
+            now += 1
+            within.append(now)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait()
+            now -= 1
+
+    server = Server(Client(), Address.parse(address), 1.0)
+    threads = [threading.Thread(target=server.call, args=("alter_collection_properties", "shop")) for _ in range(2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(within) == 2 and max(within) == most

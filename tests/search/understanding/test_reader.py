@@ -132,6 +132,7 @@ def test_no_word_is_dropped(text: str) -> None:
         ("skirt, striped, not mini, < 50", "articleType: Skirts · Pattern: Striped · not Length: Mini · price < 50"),
         ("something in red or blue", "something in · baseColour: Red or Blue"),
         ("size 38 to 40", "size in (38, 39, 40)"),
+        ("not size not 38", "size = 38"),
     ],
 )
 def test_what_was_understood_is_one_line(text: str, line: str) -> None:
