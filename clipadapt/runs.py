@@ -6,7 +6,7 @@
         learned_from.json   digests of the splits and prompts it learns from
         environment.json    for each start: versions, machine, commit, time, folder
         metrics.jsonl       one line per logged step
-        adapter/            the best adapter
+        adapter/            the best adapter; adapter.epoch-3 until a checkpoint says that it is
         thresholds.json     what tune says of tags; queries.safetensors: of values in typed queries
         cache/              tokens that enter the first trained block, while the run lasts (train.cache)
         checkpoints/  report/  export/
@@ -221,9 +221,21 @@ class Run:
                 continue
         return lines
 
-    def forget_after(self, step: int) -> None:
-        """Drops lines of later steps, which a run that continues from `step` is going to log again."""
+    @property
+    def logged(self) -> int:
+        """Bytes of the log, for `forget_after`."""
+        return self._log.stat().st_size if self._log.exists() else 0
+
+    def forget_after(self, step: int, logged: int | None = None) -> None:
+        """Drops what a run that continues from a checkpoint is going to log again.
+
+        Args:
+            step: the checkpoint's; lines of later ones are dropped.
+            logged: bytes of the log when it was written, beyond which everything is dropped; None: not known.
+        """
         if is_main_process() and self._log.exists():
+            if logged is not None and logged < self.logged:
+                atomic_write(self._log, self._log.read_bytes()[:logged])
             kept = [line for line in self.metrics() if line["step"] <= step]
             atomic_write(self._log, "".join(json.dumps(line) + "\n" for line in kept))
 

@@ -86,6 +86,12 @@ def test_metrics_are_lines_that_survive_a_kill_and_a_resume(tmp_path: Path) -> N
     assert [line["step"] for line in run.metrics()] == [1, 2]
     for line in (run.path / "metrics.jsonl").read_text().splitlines():
         json.loads(line)
+    there = run.logged
+    run.log(2, when="after the last checkpoint, of the same step")
+    run.forget_after(2)
+    assert len(run.metrics()) == 3
+    run.forget_after(2, there)
+    assert [line["step"] for line in run.metrics()] == [1, 2] and run.logged == there
 
 
 def test_only_the_main_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -64,10 +64,25 @@ class Progress(BaseModel):
     """Number of the best epoch, from 1, whose adapter lies in the run's adapter folder; 0 is what epochs start from."""
     sums: dict[str, float] = {}
     """Running sums of the epoch that is under way, for its mean loss and accuracy."""
-    loss_scale: float | None = None
-    """fp16's gradient scale; null in other precisions."""
+    loss_scale: tuple[float, int] | None = None
+    """fp16's gradient scale and the steps since it last changed; null in other precisions. Earlier versions wrote the
+    scale alone."""
+    logged: int | None = None
+    """Bytes of the run's log; null in checkpoints of earlier versions."""
     order: list[int] | None = None
     """Draws of the epoch that is under way, where the model at its start decided on them; null otherwise."""
+
+    @field_validator("loss_scale", mode="before")
+    @classmethod
+    def _scale_alone(cls, value: object) -> object:
+        return (value, 0) if isinstance(value, float) else value
+
+    @property
+    def kept(self) -> str | None:
+        """Names the adapter that the run keeps: that of its best epoch, until the texts that follow are trained."""
+        if self.texts is not None:
+            return "texts"
+        return None if self.best is None else f"epoch-{self.best}"
 
     def add(self, *, loss: float, right: float, judged: float, guessed: float) -> None:
         """Counts one step towards its epoch."""

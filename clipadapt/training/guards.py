@@ -99,6 +99,26 @@ def advice(epochs: Sequence[Epoch], config: Config) -> str | None:
     )
 
 
+def chosen(progress: Progress, config: Config, metric: str) -> str:
+    """Which epoch is the best on tune, and what the adapter that is kept scores there by `metric`."""
+    linear, pictures_first = config.head == "linear", config.train.order == "pictures_first"
+    start = "the linear probe" if linear else "the value vectors" if pictures_first else "the text warm-up"
+    best = progress.best or 0
+    said = f"the best by {metric} on tune is {f'epoch {best}' if best else start}"
+    if not (score := progress.scores()[best]):
+        return said
+    kept = f"{abs(score[0]):.3f}"
+    if progress.texts is not None:
+        kept += f"; with the texts that were trained after it, which the run keeps, {abs(progress.texts[0]):.3f}"
+    return f"{said} ({kept})"
+
+
+def no_better(progress: Progress) -> bool:
+    """Whether what is kept is no better on tune than the model as it was."""
+    kept = progress.texts or progress.scores()[progress.best or 0]
+    return progress.first is not None and kept <= progress.first
+
+
 def cut_texts(encoder: TorchEncoder, objective: Objective) -> str | None:
     """What to say where texts of training are longer than the text tower reads; None where all are read whole."""
     length = encoder.context_length

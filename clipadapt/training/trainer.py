@@ -32,10 +32,9 @@ from clipadapt.memory import bound_kernels, trim
 from clipadapt.processes.exchange import Processes, lost_process_named
 from clipadapt.progress import bar
 from clipadapt.runs import Run
-from clipadapt.towers.adapter import save_adapter
 from clipadapt.towers.classifier import PROBE, LinearHead
 from clipadapt.towers.lora import check_gradients
-from clipadapt.training import checkpoints, guards, optim, text_warmup
+from clipadapt.training import checkpoints, guards, keeping, optim, text_warmup
 from clipadapt.training.callbacks import State, call, checked
 from clipadapt.training.checkpoints import Progress
 from clipadapt.training.classifier import ClassifierObjective, HeadTraining
@@ -135,12 +134,12 @@ class _Training:
         self.parameters = optim.trainable(self.encoder.model)
         if self.head is not None:
             self.parameters |= {f"classifier.{name}": one for name, one in self.head.classifier.named_parameters()}
+        self.processes.share(list(self.parameters.values()))  # what the references are copies of
         self.references = References(
             config, self.encoder, self.logit_scale, self.objective, self.parameters, self.splits.train, self.processes,
             encode=self.pictures,
         )  # fmt: skip
         self.parameters = self.references.parameters
-        self.processes.share(list(self.parameters.values()))
         self.batches = Batches(
             self.splits.train, config.train, Augment(config.augment, self.encoder.preprocess, config.seed), config.seed,
             self.processes.rank, self.processes.count, workers=config.data.workers, device=accelerator.device,
@@ -193,22 +192,23 @@ class _Training:
             self.references.learn_again(self.pictures(), lambda: self.better_again(progress))
             self.train_texts(progress)
             self.save(progress)
-        start = "the linear probe" if self.head else "the value vectors" if self.pictures_first else "the text warm-up"
-        chosen = f"epoch {progress.best}" if progress.best else start
         self.call("on_end", progress)
         if self.processes.main:
             shutil.rmtree(self.run.cache, ignore_errors=True)
-        self.say(f"the best by {self.selection.metric} on tune is {chosen}: {self.run.adapter}")
-        if self.head is None and progress.first is not None and progress.scores()[progress.best or 0] <= progress.first:
+        self.say(f"{guards.chosen(progress, self.config, self.selection.metric)}: {self.run.adapter}")
+        if self.head is None and guards.no_better(progress):
             self.say(guards.NO_BETTER)
 
     def resumed(self) -> Progress:
         """Where the run stands: its last checkpoint, or the beginning."""
         folder = checkpoints.latest(self.run.checkpoints)
+        progress = checkpoints.load(folder, self.references.kept, self.updates.optimizer) if folder else Progress()
+        self.run.forget_after(progress.step if folder else -1, progress.logged)
+        if self.processes.main:
+            keeping.put_in_place(self.run, progress)
+        self.processes.wait()
         if folder is None:
-            self.run.forget_after(-1)
-            return Progress()
-        progress = checkpoints.load(folder, self.references.kept, self.updates.optimizer)
+            return progress
         if progress.best is not None and not self.run.adapter.is_dir():
             raise TrainingError(
                 f"{self.run.adapter}: missing, and {folder} goes on from an epoch that kept its adapter there; "
@@ -217,7 +217,6 @@ class _Training:
         if self.head is not None:
             self.encoder.base_probe = LinearHead.load(self.run.adapter / PROBE)
         self.updates.loss_scale = progress.loss_scale
-        self.run.forget_after(progress.step)
         self.say(f"going on from step {progress.step} of {self.steps} ({folder})")
         return progress
 
@@ -257,7 +256,7 @@ class _Training:
             else:
                 return
         progress.best = 0
-        self.keep_adapter()
+        self.keep_adapter(progress)
         self.save(progress)
 
     def better_again(self, progress: Progress) -> bool:
@@ -279,7 +278,7 @@ class _Training:
         score = self.measured(progress, "after the text warm-up")
         if self.pictures_first:
             progress.texts = score
-            self.keep_adapter()
+            self.keep_adapter(progress)
         return score
 
     def epoch(self, progress: Progress) -> None:
@@ -345,7 +344,7 @@ class _Training:
         if score > best:
             progress.best = number
             with self.references.average.applied():
-                self.keep_adapter()
+                self.keep_adapter(progress)
         if not self.advised and (advice := guards.advice(progress.epochs, self.config)):
             self.say(advice)
             self.run.log(progress.step, epoch=number, advice=advice)
@@ -379,19 +378,20 @@ class _Training:
             self.encoder, self.splits.train, self.processes, batch_size=self.config.train.micro_batch
         )
 
-    def keep_adapter(self) -> None:
-        """Puts the trained weights where the run's adapter is found."""
+    def keep_adapter(self, progress: Progress) -> None:
+        """Writes the trained weights, which are the run's adapter from the next checkpoint on."""
         if self.head is not None:
             self.head.put()
         if self.processes.main:
-            save_adapter(self.encoder, self.run.adapter)
+            keeping.write(self.encoder, self.run, progress)
 
     def save(self, progress: Progress) -> None:
         """Writes a checkpoint and removes those that are no longer kept; every process waits until it is there."""
-        progress.loss_scale = self.updates.loss_scale
+        progress.loss_scale, progress.logged = self.updates.loss_scale, self.run.logged
         if self.processes.main:
             checkpoints.save(self.run.checkpoints, progress, self.references.kept, self.updates.optimizer)
             checkpoints.prune(self.run.checkpoints, self.config.train.keep_checkpoints)
+            keeping.put_in_place(self.run, progress)
         self.processes.wait()
 
     def say(self, text: str) -> None:

@@ -44,14 +44,18 @@ class Updates:
         self._check = check
 
     @property
-    def loss_scale(self) -> float | None:
-        """fp16's gradient scale; None in other precisions."""
-        return None if self._scaler is None else float(self._scaler.get_scale())
+    def loss_scale(self) -> tuple[float, int] | None:
+        """fp16's gradient scale, and the steps since it last changed; None in other precisions."""
+        if self._scaler is None:
+            return None
+        state = self._scaler.state_dict()
+        return float(state["scale"]), int(state["_growth_tracker"])
 
     @loss_scale.setter
-    def loss_scale(self, scale: float | None) -> None:
+    def loss_scale(self, scale: tuple[float, int] | None) -> None:
         if self._scaler is not None and scale is not None:
-            self._scaler.load_state_dict(self._scaler.state_dict() | {"scale": scale})
+            changed = {"scale": scale[0], "_growth_tracker": scale[1]}
+            self._scaler.load_state_dict(self._scaler.state_dict() | changed)
 
     def clear(self) -> None:
         """Forgets all gradients."""

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import PartialState
 from torch import nn
 
+from clipadapt.config import Train
 from clipadapt.errors import StoreError, TrainingError
+from clipadapt.processes.exchange import Processes
 from clipadapt.training import checkpoints
 from clipadapt.training.checkpoints import Epoch, Progress
 from clipadapt.training.optim import adamw
+from clipadapt.training.updates import Updates
 
 
 def trained(seed: int, steps: int) -> tuple[dict[str, nn.Parameter], torch.optim.Optimizer]:
@@ -43,6 +47,31 @@ def test_going_on_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path: Path
         advance(again, fresh)
     for name, parameter in parameters.items():
         assert torch.equal(parameter, again[name])
+
+
+def test_fp16s_scale_goes_on_growing_where_it_was(tmp_path: Path):
+    """A scale grows after so many steps without an overflow, and those before a stop count."""
+    left = nn.Parameter(torch.ones(2))
+
+    def updates() -> Updates:
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
+        scaler.scale(left.sum()).backward()  # makes its state
+        return Updates({"left": left}, Train(), Processes(PartialState()), scaler=scaler)
+
+    before, after = updates(), updates()
+    before.loss_scale = (32.0, 2)
+    folder = checkpoints.save(tmp_path, Progress(step=1, loss_scale=before.loss_scale), *trained(0, steps=1))
+    after.loss_scale = checkpoints.load(folder, *trained(1, steps=0)).loss_scale
+    assert after.loss_scale == (32.0, 2)
+    after.clear()
+    assert after._scaler is not None
+    after._scaler.scale(left.sum()).backward()
+    after.apply(1.0, 0.1, step=2, items=["1"])
+    assert after.loss_scale == (64.0, 0)
+
+
+def test_a_scale_of_an_earlier_version_is_read():
+    assert Progress.model_validate({"loss_scale": 16.0}).loss_scale == (16.0, 0)
 
 
 def test_only_plain_files_are_written(tmp_path: Path):

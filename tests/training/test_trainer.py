@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stops import PICTURES_FIRST, RECIPE, Stopped, adapter, assert_same_bits, without_time
 
 from clipadapt.config import Config
 from clipadapt.data.catalogue import Catalogue
@@ -29,10 +30,6 @@ from clipadapt.training.trainer import train
 Make = Callable[..., Config]
 
 
-class Stopped(BaseException):
-    """What a kill looks like from inside."""
-
-
 def stop_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
     """Makes the process end right after its checkpoint number `saves`."""
     real, count = checkpoints.save, iter(range(1, 1000))
@@ -44,19 +41,6 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
         return folder
 
     monkeypatch.setattr("clipadapt.training.checkpoints.save", save)
-
-
-def adapter(run: Run) -> dict[str, torch.Tensor]:
-    return load_file(run.adapter / "adapter_model.safetensors")
-
-
-def assert_same_bits(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == two.keys()
-    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
-
-
-def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
 
 
 def test_a_run_leaves_adapter_checkpoints_and_metrics(configured: Make, capsys: pytest.CaptureFixture[str]):
@@ -121,17 +105,6 @@ def test_stopped_and_resumed_ends_with_the_same_bits_at_every_checkpoint(
     assert_resumes(configured, whole, monkeypatch, saves)
 
 
-RECIPE: dict[str, Any] = {
-    "loss": {
-        "name": "attributes", "scale": 30.0, "caption_weight": 0.1, "search": 1.0, "bank": 12, "value_vectors": 5.0,
-        "wordings": 2, "anchor": 2.0, "answers": 1.0, "attribute_weights": {"baseColour": 0.0},
-    },
-    "train": {"checkpoint_every": 1, "keep_checkpoints": 9, "text_warmup": 3, "average": 0.9, "views": 1},
-    "eval": {"select_on": "smooth"},
-}  # fmt: skip
-"""Everything that a run may go by besides its batches."""
-
-
 @pytest.mark.parametrize("saves", [1, 3])
 def test_value_vectors_bank_and_average_are_the_same_after_a_stop(
     configured: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
@@ -149,14 +122,6 @@ def test_texts_that_are_held_are_held_where_the_base_had_them_after_a_stop_too(
     }
     whole = train(configured(**sections, output_dir=str(tmp_path / "whole")))
     assert_resumes(configured, whole, monkeypatch, 3, sections)
-
-
-PICTURES_FIRST: dict[str, Any] = {
-    **RECIPE,
-    "loss": {**RECIPE["loss"], "caption_weight": 0.0},
-    "train": {**RECIPE["train"], "order": "pictures_first"},
-}
-"""The image tower by value vectors alone, and the text tower after it."""
 
 
 def test_first_dimensions_are_trained_as_well_and_the_same_after_a_stop(
