@@ -152,6 +152,12 @@ class Wordings:
         """A value as the table writes it, in the case of the file's texts."""
         return self._spelling(self._prompts.wording(attribute), value).text
 
+    def names(self, attribute: str, value: str) -> list[str]:
+        """What a value is called: as the table writes it, then the file's names, those that are held out among them."""
+        words = self._prompts.library.attributes.get(attribute)
+        listed = words.values[value].names if words is not None and value in words.values else ()
+        return [value, *(entry.what.text for entry in listed)]
+
     def filler(self, key: Sequence[int]) -> str:
         """One to `MOST_WORDS` random words that say nothing of any value."""
         random = generator(self._seed, "filler", *key)
@@ -292,15 +298,14 @@ class Wordings:
 
     def _words_of_values(self, named: Mapping[str, Sequence[str]]) -> set[str]:
         """The words of every name of every value, in English also as plurals."""
-        library = self._prompts.library
-        every: set[str] = set()
-        for attribute, values in named.items():
-            words = library.attributes.get(attribute)
-            for value in values:
-                listed = words.values[value].names if words is not None and value in words.values else ()
-                for text in (value, *(entry.what.text for entry in listed)):
-                    every.update(shape_of(text))
-        return every | ({pluralise(word) for word in every} if library.rules.english else set())
+        every = {
+            word
+            for attribute, values in named.items()
+            for value in values
+            for text in self.names(attribute, value)
+            for word in shape_of(text)
+        }
+        return every | ({pluralise(word) for word in every} if self._prompts.library.rules.english else set())
 
 
 class _Vocabulary:

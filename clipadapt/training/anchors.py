@@ -3,11 +3,11 @@
     anchors = Anchors.of(catalogue, prompts, trained, wordings, encoder, pictures, seed=0)
     chosen = anchors.chosen(step=7)          # rows of anchors.texts, of which the first ones are the values of a group
 
-Everyday things, random words of titles, and every value of the attributes whose texts are not trained, in the file's
-texts and in drawn wordings: a value that is held in one template alone is lost in others. A text's vector is kept close
-to the base's; and for a group (all values of an attribute in one wording each) the base's answers are kept, too: how it
-ranks the values for each picture and the pictures for each value. The words are ours, chosen for breadth, and know
-nothing of any test set. Nothing here computes a loss.
+Everyday things that name no value in training, random words of titles, and every value of the attributes whose texts
+are not trained, in the file's texts and in drawn wordings: a value that is held in one template alone is lost in
+others. A text's vector is kept close to the base's; and for a group (all values of an attribute in one wording each)
+the base's answers are kept, too: how it ranks the values for each picture and the pictures for each value. The words
+are ours, chosen for breadth, and know nothing of any test set. Nothing here computes a loss.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,9 @@ from torch import Tensor
 from clipadapt.data.catalogue import Catalogue
 from clipadapt.keyed import generator
 from clipadapt.prompts import Prompts
+from clipadapt.prompts.overlap import contains_any, shape_of
 from clipadapt.prompts.wordings import Wordings
+from clipadapt.prompts.words import pluralise
 from clipadapt.towers.encoder import TorchEncoder
 
 PER_STEP = 64
@@ -104,7 +106,7 @@ def anchor_texts(
     catalogue: Catalogue, prompts: Prompts, trained: Sequence[str], wordings: Wordings, *, seed: int = 0
 ) -> tuple[list[str], list[Integer[Tensor, " v"]]]:
     """(texts, groups): each text once; a group is the rows of an attribute's values, in one wording each."""
-    texts = dict.fromkeys(frame.format(thing) for thing in EVERYDAY for frame in FRAMES)
+    texts = dict.fromkeys(frame.format(thing) for thing in _untaught(catalogue, trained, wordings) for frame in FRAMES)
     texts |= dict.fromkeys(wordings.filler((seed, number)) for number in range(FILLERS))
     place = {text: row for row, text in enumerate(texts)}
     groups = []
@@ -121,3 +123,16 @@ def anchor_texts(
             if len(set(rows)) > 1:
                 groups.append(torch.tensor(list(dict.fromkeys(rows))))
     return list(place), groups
+
+
+def _untaught(catalogue: Catalogue, trained: Sequence[str], wordings: Wordings) -> list[str]:
+    """The everyday things that name no taught value, be it as several of them: a furniture shop teaches "Chairs"."""
+    taught = {
+        shape_of(name)
+        for attribute in trained
+        for value in catalogue.counts(attribute)
+        for name in wordings.names(attribute, value)
+    }
+    return [
+        thing for thing in EVERYDAY if not any(contains_any(shape_of(one), taught) for one in (thing, pluralise(thing)))
+    ]

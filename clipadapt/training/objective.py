@@ -117,6 +117,7 @@ class Objective:
         self._prompts = prompts
         self._seed = seed
         self._items = len(catalogue)
+        self._attributes = [attribute.name for attribute in catalogue.attributes]
         self.labels: tuple[Labels, ...] = (
             labels_of(catalogue, loss.attribute_weights) if loss.name == "attributes" else ()
         )
@@ -149,6 +150,13 @@ class Objective:
         """Value vectors that are trained beside texts."""
         self.bank: Bank | None = None
         """What values look for their items in, beside the batch."""
+
+    @property
+    def taught(self) -> list[str]:
+        """The attributes whose values' texts are trained: as values, or in captions that name the column."""
+        if self.labels:
+            return [labels.attribute for labels in self.labels]
+        return [one for one in self._attributes if one in self._prompts.fields]
 
     def set_targets(self, directions: Mapping[str, Float[Tensor, "v d"]]) -> None:
         """Unit vectors that each attribute's value texts are pulled to; none turns the term off."""

@@ -77,12 +77,12 @@ class References:
         """Takes the anchors from the base."""
         if self.base is None or not self._config.loss.anchor:
             return
-        trained = [labels.attribute for labels in self._objective.labels]
+        taught = self._objective.taught
         wordings, seed = self._objective.wordings, self._config.seed
         pictures = self.base.pictures if self._config.loss.answers else None
         with self.base.as_it_was():
             self._objective.anchors = Anchors.of(
-                self._train, prompts, trained, wordings, self._encoder, pictures, seed=seed
+                self._train, prompts, taught, wordings, self._encoder, pictures, seed=seed
             )
 
     def begin(self) -> None:

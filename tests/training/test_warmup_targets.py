@@ -15,6 +15,7 @@ from clipadapt.towers.load import load
 from clipadapt.training import probe_vectors
 from clipadapt.training.anchors import ANCHOR_WORDINGS, EVERYDAY, Anchors, anchor_texts
 from clipadapt.training.labels import labels_of
+from clipadapt.training.objective import Objective
 from clipadapt.training.trainer import train
 from clipadapt.training.value_vectors import learn
 
@@ -34,6 +35,44 @@ def test_anchors_are_distinct_and_leave_out_what_is_trained(configured: Callable
         [texts[row] for row in group] == [wordings.training("baseColour", colour, (0, 0)) for colour in colours]
         for group in groups
     )
+
+
+def test_an_everyday_thing_that_is_taught_is_no_anchor(configured: Callable[..., Config], tmp_path: Path) -> None:
+    """A shop of bags and chairs teaches what a bag and a chair are, under whichever name its file has for them."""
+    catalogue = load_splits(configured().data, 0).train
+    words = tmp_path / "furniture.yaml"
+    words.write_text(
+        "language: en\ncaptions: ['a {Pattern} {baseColour} thing']\nattributes:\n"
+        "  Pattern: {templates: ['a {value} thing'], values: {Striped: [chairs, leather]}}\n"
+        "  baseColour: {templates: ['a {value} thing'], values: {Red: [lamp]}}\n"
+        "  Sleeve Length: {templates: ['a {value} thing']}\n"
+    )
+    prompts = Prompts.load(words)
+    texts, _ = anchor_texts(catalogue, prompts, ["Pattern"], Wordings(prompts))
+    assert not {"chair", "a photo of a chair", "leather", "a photo of a leather"} & set(texts)
+    assert {"a photo of a lamp", "a photo of a sofa"} <= set(texts)
+
+
+@pytest.mark.parametrize(
+    ("loss", "captions", "taught"),
+    [
+        ({"name": "softmax"}, "a {Pattern} shirt", ["Pattern"]),
+        ({"name": "softmax"}, "a {Pattern} {baseColour} shirt", ["Pattern", "baseColour"]),
+        ({"name": "attributes", "attribute_weights": {"Pattern": 0.0, "Sleeve Length": 0.0}}, "a {Pattern} shirt",
+         ["baseColour"]),
+    ],
+)  # fmt: skip
+def test_what_is_taught_is_not_held_whatever_the_loss(
+    configured: Callable[..., Config], tmp_path: Path, loss: dict[str, object], captions: str, taught: list[str]
+) -> None:
+    words = tmp_path / "prompts.yaml"
+    words.write_text(
+        f"language: en\ncaptions: ['{captions}']\nattributes:\n  Pattern: {{templates: ['a {{value}} thing']}}\n"
+        "  baseColour: {templates: ['a {value} thing']}\n  Sleeve Length: {templates: ['a {value} thing']}\n"
+    )
+    config = configured(loss=loss, prompts=str(words))
+    objective = Objective(config.loss, load_splits(config.data, 0).train, Prompts.load(words), seed=0)
+    assert objective.taught == taught
 
 
 def test_a_step_keeps_a_whole_group_first_and_is_keyed(configured: Callable[..., Config]) -> None:
