@@ -32,6 +32,11 @@ from clipadapt.sections import (
 )
 
 Selector = Literal["rare_balanced_accuracy", "balanced_accuracy", "top1", "smooth", "loss"]
+_OF_VALUES = ("caption_weight", "attribute_weights", "logit_adjustment", "search", "bank", "value_vectors", "wordings")
+"""Keys of the loss that say how pictures are compared with values, which `attributes` alone does."""
+_OF_TEXTS = ("name", "logit_scale", "caption_weight", "keep", "anchor", "answers", "search", "bank", "value_vectors",
+             "dims", "wordings")  # fmt: skip
+"""Keys of the loss that a linear head has no use for."""
 Plan = tuple[tuple[str, int | None], ...]
 """Ordered (pattern of logical names, rank or null); the first match wins and null freezes."""
 
@@ -212,6 +217,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _loss_keys_matter(self) -> Self:
+        name, odd = self.loss.name, self.loss.changed(_OF_VALUES)
+        if self.head == "text" and name != "attributes" and odd:
+            raise ValueError(
+                f"loss.name {name}: compares pictures with captions and not with values, so that "
+                f"{', '.join(f'loss.{key}' for key in odd)} would do nothing; leave out what is said of values "
+                f"(loss={{name: {name}}}), or set loss.name to attributes"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _batch_has_negatives(self) -> Self:
         if self.head == "text" and self.loss.name in ("softmax", "multi_positive") and self.train.batch_size == 1:
             raise ValueError(
@@ -230,6 +246,16 @@ class Config(Section):
             raise ValueError(
                 "train.cache: augment.mixup and cutmix mix pixels, and what is kept are tokens of single pictures; set "
                 "it to off, or the mixing to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_fit(self) -> Self:
+        size, whole = self.train.micro_batch, self.train.batch_size
+        if (self.augment.mixup or self.augment.cutmix) and size % 2 and size < whole:
+            raise ValueError(
+                f"train.micro_batch {size}: augment.mixup and cutmix mix neighbouring pictures two by two, and pairs "
+                f"would depend on where an odd one cuts; set it to {size + 1}"
             )
         return self
 
@@ -306,6 +332,8 @@ def _order_faults(config: Config) -> Iterator[str]:
         yield "pictures learn from value vectors; set loss.name to attributes and loss.value_vectors above 0"
     if config.loss.caption_weight or config.loss.keep:
         yield "captions are texts, too; set loss.caption_weight and loss.keep to 0"
+    if config.eval.select_on == "loss":
+        yield "eval.select_on loss is judged by texts, which are trained after the epochs; set it to smooth"
     if config.lora.preset == "both" and not config.train.text_warmup:
         yield "the text tower learns in train.text_warmup steps at the end; set it above 0, or lora.preset to image"
 
@@ -319,11 +347,7 @@ def _head_faults(config: Config) -> Iterator[str]:
     multi = [name for name, kind in config.data.kinds().items() if kind.kind == "multi"]
     if multi:
         yield f"head linear: tells one value of each item, and {', '.join(multi)} may have several; take it out"
-    odd = [
-        f"loss.{name}"
-        for name in ("name", "logit_scale", "keep", "anchor", "answers", "search", "value_vectors", "dims")
-        if getattr(config.loss, name) != Loss.model_fields[name].default
-    ]
+    odd = [f"loss.{name}" for name in config.loss.changed(_OF_TEXTS)]
     odd += ["train.text_warmup"] if config.train.text_warmup else []
     if odd:
         yield f"head linear: has one loss, cross-entropy over an attribute's values; leave out {', '.join(odd)}"

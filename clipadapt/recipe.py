@@ -6,6 +6,7 @@ other stands there.
 
 import difflib
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,8 @@ from pydantic import Field, field_validator, model_validator
 from clipadapt.sections import Count, Fraction, Positive, Section
 
 LOSSES = ("softmax", "sigmoid", "multi_positive", "attributes")
+LARGEST_SCALE = 100.0
+"""Most that a trained scale becomes: similarities times 100, CLIP's bound (Radford et al. 2021, section 2.5)."""
 _OWN_LOSS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -26,7 +29,7 @@ class Loss(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of a class of your own."""
     logit_scale: Literal["frozen", "trained"] = "frozen"
-    """trained: without weight decay, clamped at ln 100; wants more than about 10,000 pairs."""
+    """trained: without weight decay, at most 100; wants more than about 10,000 pairs."""
     scale: Positive | None = None
     """Replaces the base's logit scale (1 / temperature) during training; null keeps it."""
     caption_weight: Annotated[float, Field(ge=0.0)] = 1.0
@@ -79,6 +82,22 @@ class Loss(Section):
         if self.options and ":" not in self.name:
             raise ValueError(f"options: only a class of your own takes them, and name is {self.name}; leave them out")
         return self
+
+    @model_validator(mode="after")
+    def _every_key_does_something(self) -> Self:
+        if self.answers and not self.anchor:
+            raise ValueError("answers: without an anchor nothing is kept; set anchor above 0, or answers to 0")
+        if self.logit_scale == "trained" and self.scale is not None and self.scale > LARGEST_SCALE:
+            raise ValueError(
+                f"scale {self.scale:g}: a trained scale is clamped at {LARGEST_SCALE:g}; lower it, or set logit_scale "
+                "to frozen"
+            )
+        return self
+
+    def changed(self, names: Iterable[str]) -> list[str]:
+        """Those of some keys whose values are not the defaults."""
+        fields = type(self).model_fields
+        return [name for name in names if getattr(self, name) != fields[name].get_default(call_default_factory=True)]
 
 
 class Train(Section):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -246,7 +247,7 @@ def test_a_batch_of_one_has_no_other_captions_to_compare_with(file: Path, loss: 
 
 
 def test_names_of_attributes_are_those_that_the_data_has(file: Path) -> None:
-    right = ["loss.attribute_weights={baseColour: 0}", "eval.headline=[Pattern, Fit]"]
+    right = ["loss={name: attributes, attribute_weights: {baseColour: 0}}", "eval.headline=[Pattern, Fit]"]
     assert Config.load(file, right).eval.headline == ("Pattern", "Fit")
     with pytest.raises(ConfigError) as told:
         Config.load(file, ["loss.attribute_weights={basecolour: 0}", "eval.headline=[Patern, Occasion]"])
@@ -271,5 +272,37 @@ def test_a_loss_is_a_name_or_a_class_and_a_slip_is_one_fault(file: Path) -> None
     assert Config.load(file, ["loss.name=shop.losses:Focal", "loss.options={gamma: 2}"]).loss.options == {"gamma": 2}
     with pytest.raises(ConfigError, match=r"1 fault.*\n  - loss\.name: no loss of that name; did you mean softmax"):
         Config.load(file, ["loss.name=sofmax"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["loss={name: softmax, search: 1, wordings: 2}"], "loss.search, loss.wordings would do nothing; leave out"),
+        (["loss={name: sigmoid, attribute_weights: {Pattern: 2}}"], "loss.attribute_weights would do nothing"),
+        (["loss={name: 'shop.losses:Focal', bank: 8}"], "loss.bank would do nothing"),
+        (["loss={name: attributes, answers: 1}"], "answers: without an anchor nothing is kept; set anchor above 0"),
+        (["loss={logit_scale: trained, scale: 150}"], "scale 150: a trained scale is clamped at 100; lower it"),
+        (["head=linear", "loss={wordings: 3, bank: 7}", "export=[]"], "leave out loss.bank, loss.wordings"),
+        (["augment.mixup=0.2", "train.micro_batch=33"], "pairs would depend on where an odd one cuts; set it to 34"),
+    ],
+)  # fmt: skip
+def test_a_key_that_would_do_nothing_is_refused(file: Path, overrides: list[str], fault: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(fault)):
+        Config.load(file, overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss={name: softmax, keep: 1, anchor: 1, answers: 1, dims: [64]}"],
+        ["loss={name: attributes, search: 1, wordings: 2, anchor: 1, answers: 1}"],
+        ["loss={logit_scale: trained, scale: 100}"],
+        ["loss={scale: 150}"],
+        ["head=linear", "export=[]", "loss={attribute_weights: {Pattern: 2}, logit_adjustment: 0}"],
+        ["augment.mixup=0.2", "train.micro_batch=34"],
+    ],
+)
+def test_a_key_that_does_something_is_not(file: Path, overrides: list[str]) -> None:
+    Config.load(file, overrides)
     with pytest.raises(ConfigError, match="only a class of your own takes them"):
         Config.load(file, ["loss.options={gamma: 2}"])

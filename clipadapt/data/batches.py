@@ -104,6 +104,12 @@ class Batches:
                 f"train.batch_size {train.batch_size} does not divide over {world} processes; "
                 f"{train.batch_size - train.batch_size % world or world} would"
             )
+        share = train.batch_size // world
+        if world > 1 and share % 2 and (augment.options.mixup or augment.options.cutmix):
+            raise ConfigError(
+                f"train.batch_size {train.batch_size} over {world} processes is {share} each: augment.mixup and cutmix "
+                f"mix neighbouring pictures two by two; set it to {(share + 1) * world}"
+            )
         catalogue.require(augment.preprocess)
         self._shards = catalogue.pictures.shards() if window and isinstance(catalogue.pictures, InShards) else None
         if self._shards is not None and train.balance != "none":

@@ -15,9 +15,7 @@ import torch
 from torch import nn
 
 from clipadapt.errors import TrainingError
-
-LARGEST_SCALE = math.log(100.0)
-"""CLIP's bound on the logit scale: similarities times 100 (Radford et al. 2021, section 2.5)."""
+from clipadapt.recipe import LARGEST_SCALE
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -81,4 +79,4 @@ def clip(parameters: Sequence[nn.Parameter], limit: float | None) -> float:
 @torch.no_grad()
 def clamp_scale(logit_scale: torch.Tensor) -> None:
     """Keeps the (logarithmic) logit scale between 0 and ln 100, in place."""
-    logit_scale.clamp_(0.0, LARGEST_SCALE)
+    logit_scale.clamp_(0.0, math.log(LARGEST_SCALE))

@@ -87,6 +87,12 @@ class Selection:
                 "head linear: tune has no label of a headline attribute that the head tells, so no epoch could be "
                 "chosen; raise data.splits.tune, or look at eval.headline"
             )
+        if self.metric == "loss" and settings.train.order == "pictures_first":
+            raise TrainingError(
+                "train.order pictures_first: tune has two values of no exclusive attribute in eval.headline, so no "
+                f"epoch of pictures could be chosen; raise data.splits.tune (now {settings.data.splits.tune}), look at "
+                "eval.headline, or set train.order to texts_first"
+            )
         if (
             self.metric == "loss"
             and settings.loss.name == "attributes"
@@ -164,15 +170,14 @@ class Selection:
 
     @torch.no_grad()
     def _loss(self, objective: Objective, encoder: TorchEncoder, logit_scale: LogitScale, images: Tensor) -> float:
-        """The training loss without augmentation, on the captions of epoch 0, in batches of the training size."""
-        losses = []
-        for start in range(0, len(images) - self._global_batch + 1, self._global_batch):
-            items = np.arange(start, start + self._global_batch)
+        """The training loss without augmentation, on the captions of epoch 0, in batches of training's size or less."""
+        losses, parts = [], np.array_split(np.arange(len(images)), -(-len(images) // self._global_batch))
+        for items in parts:  # as alike in size as they can be, so that the last ones count like the first
             text_batch = objective.texts_for(items, epoch=0, step=0).on(images.device)
             texts = encoder.encode_texts(text_batch.texts)
             outcome = objective.loss(text_batch, images[items], texts, scale=logit_scale.scale(), bias=logit_scale.bias)
             losses.append(float(outcome.loss))
-        return float(np.mean(losses))
+        return float(np.average(losses, weights=[len(items) for items in parts]))
 
     def _measurable(self, wanted: str) -> str:
         """The metric that was asked for or, where tune has no labels for it, the nearest one it has; said aloud."""

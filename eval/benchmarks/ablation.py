@@ -48,6 +48,17 @@ def put(**sections: Mapping[str, Any]) -> Switch:
     return change
 
 
+def captions_alone(name: str) -> Switch:
+    """A loss that knows captions and no values: what the config says of values is left out, what it keeps stays."""
+
+    def change(raw: Raw) -> None:
+        kept = ("logit_scale", "scale", "keep", "anchor", "answers", "dims")
+        raw["loss"] = {"name": name} | {key: raw["loss"][key] for key in kept}
+        raw["train"]["order"] = "texts_first"
+
+    return change
+
+
 def ranks(rank: int) -> Switch:
     """Every adapter at one rank, alpha in proportion."""
 
@@ -70,9 +81,9 @@ def targets(plan: list[list[Any]]) -> Switch:
 
 
 SWITCHES: Mapping[str, Switch] = {
-    "softmax": put(loss={"name": "softmax", "value_vectors": 0.0}, train={"order": "texts_first"}),
-    "sigmoid": put(loss={"name": "sigmoid", "value_vectors": 0.0}, train={"order": "texts_first"}),
-    "multi_positive": put(loss={"name": "multi_positive", "value_vectors": 0.0}, train={"order": "texts_first"}),
+    "softmax": captions_alone("softmax"),
+    "sigmoid": captions_alone("sigmoid"),
+    "multi_positive": captions_alone("multi_positive"),
     "attributes": put(loss={"name": "attributes"}),
     "captions_too": put(loss={"caption_weight": 0.5}, train={"order": "texts_first"}),
     "no_captions": put(loss={"caption_weight": 0.0}),
@@ -84,7 +95,7 @@ SWITCHES: Mapping[str, Switch] = {
     "balance_sqrt": put(train={"balance": "sqrt"}),
     "balance_full": put(train={"balance": "full"}),
     "keep": put(loss={"keep": 1.0}, train={"order": "texts_first"}),
-    "no_anchor": put(loss={"anchor": 0.0}),
+    "no_anchor": put(loss={"anchor": 0.0, "answers": 0.0}),
     "anchor": put(loss={"anchor": 10.0}),
     "text_warmup": put(train={"text_warmup": 100}),
     "text_warmup_to_value_vectors": put(train={"text_warmup": 100}, loss={"value_vectors": 10.0}),

@@ -60,7 +60,7 @@ def recipe(name: str, config: Config, *, items: int, passes: int, balance: str |
     if balance is not None:
         raw["train"]["balance"] = balance
     if name != "ours":
-        raw["loss"] = {"attribute_weights": raw["loss"]["attribute_weights"], **_loss(name)}
+        raw["loss"] = _loss(name, raw["loss"]["attribute_weights"])
         raw["lora"] = _lora(name)
         raw["train"] |= {
             "text_warmup": 0,
@@ -91,10 +91,11 @@ def picture_passes(name: str, config: Config, *, items: int) -> int:
     return config.train.epochs * math.ceil(items / size) * size
 
 
-def _loss(name: str) -> dict[str, Any]:
+def _loss(name: str, weights: Mapping[str, float]) -> dict[str, Any]:
     if name == "clip_lora":
-        return {"name": "attributes", "logit_adjustment": 0.0, "caption_weight": 0.0, "scale": 100.0}
-    return {} if name == "linear_probe" else _SOFTMAX
+        own = {"name": "attributes", "logit_adjustment": 0.0, "caption_weight": 0.0, "scale": 100.0}
+        return {**own, "attribute_weights": weights}
+    return {"attribute_weights": weights} if name == "linear_probe" else _SOFTMAX
 
 
 def _lora(name: str) -> dict[str, Any]:

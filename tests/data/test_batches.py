@@ -107,6 +107,16 @@ def test_batches_that_do_not_fit(catalogue):
         batches(catalogue, batch_size=2, micro_batch=1, world=3)
 
 
+def test_pairs_that_are_mixed_are_not_cut_between_processes(catalogue):
+    mixed = Augment(config.Augment(mixup=0.2), Preprocess(20), 0)
+    train = config.Train(batch_size=6, micro_batch=6)
+    with pytest.raises(ConfigError, match=r"6 over 2 processes is 3 each: .* two by two; set it to 8"):
+        Batches(catalogue, train, mixed, 0, 0, 2)
+    for world in (1, 3):
+        Batches(catalogue, train, mixed, 0, 0, world)
+    Batches(catalogue, train, Augment(config.Augment(), Preprocess(20), 0), 0, 0, 2)
+
+
 def test_batches_read_a_prepared_cache_and_refuse_another_models(catalogue, tmp_path):
     prepare({"train": catalogue}, Preprocess(20), tmp_path / "cache")
     attached = PreparedPictures.open(tmp_path / "cache").attach(catalogue)

@@ -15,6 +15,7 @@ from clipadapt.processes.exchange import Processes
 from clipadapt.prompts import Prompts
 from clipadapt.prompts.wordings import Wordings
 from clipadapt.towers.encode import encode_catalogue
+from clipadapt.training.objective import Objective, TextBatch
 from clipadapt.training.preparation import prepare
 from clipadapt.training.selection import Selection
 
@@ -80,6 +81,33 @@ def test_the_loss_can_choose(configured: Callable[..., Config]):
     encoder, logit_scale, _ = prepare(config, "cpu")
     score, figures = selection.measure(encoder, logit_scale)
     assert score[0] == -figures["loss"] < 0
+
+
+def test_every_item_of_tune_has_a_part_in_the_loss(configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch):
+    """Eight items in batches of at most five: four and four, and none is left over."""
+    config = configured(eval={"select_on": "loss"}, train={"batch_size": 5, "micro_batch": 5})
+    selection = selection_for(config)
+    encoder, logit_scale, _ = prepare(config, "cpu")
+    real, seen = Objective.texts_for, []
+
+    def watched(self: Objective, items: np.ndarray, **options: int) -> TextBatch:
+        seen.append(items.tolist())
+        return real(self, items, **options)
+
+    monkeypatch.setattr(Objective, "texts_for", watched)
+    selection.measure(encoder, logit_scale)
+    assert seen == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_pictures_alone_are_not_chosen_by_a_loss_over_texts(configured: Callable[..., Config]):
+    first = {"order": "pictures_first", "text_warmup": 2}
+    loss = {"name": "attributes", "caption_weight": 0.0, "value_vectors": 1.0}
+    with pytest.raises(ValueError, match="judged by texts, which are trained after the epochs; set it to smooth"):
+        configured(eval={"select_on": "loss"}, train=first, loss=loss)
+    multi = {"Pattern": {"kind": "multi"}, "baseColour": {"kind": "multi"}, "Sleeve Length": {"kind": "multi"}}
+    config = configured(eval={"select_on": "smooth"}, train=first, loss=loss, data={"attributes": multi})
+    with pytest.raises(TrainingError, match=r"no epoch of pictures could be chosen; raise .*tune \(now 0.25\)"):
+        selection_for(config)
 
 
 def test_a_tune_without_labels_is_said_aloud(configured: Callable[..., Config], caplog: pytest.LogCaptureFixture):
