@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from clipadapt import places
 from clipadapt.augmentation import Augment as Augment
 from clipadapt.errors import ConfigError, listing
+from clipadapt.recipe import LARGEST_SCALE
 from clipadapt.recipe import Loss as Loss
 from clipadapt.recipe import Train as Train
 from clipadapt.sections import (
@@ -32,11 +33,17 @@ from clipadapt.sections import (
 )
 
 Selector = Literal["rare_balanced_accuracy", "balanced_accuracy", "top1", "smooth", "loss"]
-_OF_VALUES = ("caption_weight", "attribute_weights", "logit_adjustment", "search", "bank", "value_vectors", "wordings")
-"""Keys of the loss that say how pictures are compared with values, which `attributes` alone does."""
-_OF_TEXTS = ("name", "logit_scale", "caption_weight", "keep", "anchor", "answers", "search", "bank", "value_vectors",
-             "dims", "wordings")  # fmt: skip
+_UNUSED_BY_CAPTIONS = (
+    "caption_weight", "attribute_weights", "logit_adjustment", "search", "bank", "value_vectors", "wordings",
+)  # fmt: skip
+"""Keys of the loss that `attributes` alone has a use for."""
+_UNUSED_BY_HEADS = (
+    "name", "options", "logit_scale", "caption_weight", "keep", "anchor", "answers", "search", "bank", "value_vectors",
+    "dims", "wordings",
+)  # fmt: skip
 """Keys of the loss that a linear head has no use for."""
+WRITTEN_BY_A_RUN = "written_by_a_run"
+"""Of the context of a validation: true of files that clipadapt wrote itself."""
 Plan = tuple[tuple[str, int | None], ...]
 """Ordered (pattern of logical names, rank or null); the first match wins and null freezes."""
 
@@ -205,74 +212,12 @@ class Config(Section):
         return {"export": [], **raw} if isinstance(raw, dict) and raw.get("head") == "linear" else raw
 
     @model_validator(mode="after")
-    def _head_fits(self) -> Self:
-        if faults := list(_head_faults(self)):
-            raise ValueError("; ".join(faults))
-        return self
-
-    @model_validator(mode="after")
-    def _names_are_attributes(self) -> Self:
-        if faults := list(_name_faults(self)):
-            raise ValueError("; ".join(faults))
-        return self
-
-    @model_validator(mode="after")
-    def _loss_keys_matter(self) -> Self:
-        name, odd = self.loss.name, self.loss.changed(_OF_VALUES)
-        if self.head == "text" and name != "attributes" and odd:
-            raise ValueError(
-                f"loss.name {name}: compares pictures with captions and not with values, so that "
-                f"{', '.join(f'loss.{key}' for key in odd)} would do nothing; leave out what is said of values "
-                f"(loss={{name: {name}}}), or set loss.name to attributes"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _batch_has_negatives(self) -> Self:
-        if self.head == "text" and self.loss.name in ("softmax", "multi_positive") and self.train.batch_size == 1:
-            raise ValueError(
-                f"train.batch_size 1: loss.name {self.loss.name} tells a picture's caption from those of the other "
-                "pictures of its batch, and there are none; raise it, or set loss.name to attributes or sigmoid"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _views_differ(self) -> Self:
-        augment = self.augment
-        plain = augment.crop == (1.0, 1.0) and not (augment.flip or augment.jitter or augment.autoaugment)
-        if self.train.views > 1 and plain:
-            raise ValueError(f"train.views {self.train.views}: augment changes nothing, so all are alike; set it to 1")
-        if self.train.views and self.train.cache != "off" and (augment.mixup or augment.cutmix):
-            raise ValueError(
-                "train.cache: augment.mixup and cutmix mix pixels, and what is kept are tokens of single pictures; set "
-                "it to off, or the mixing to 0"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _pairs_fit(self) -> Self:
-        size, whole = self.train.micro_batch, self.train.batch_size
-        if (self.augment.mixup or self.augment.cutmix) and size % 2 and size < whole:
-            raise ValueError(
-                f"train.micro_batch {size}: augment.mixup and cutmix mix neighbouring pictures two by two, and pairs "
-                f"would depend on where an odd one cuts; set it to {size + 1}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _order_fits(self) -> Self:
-        if faults := list(_order_faults(self)):
-            raise ValueError(f"train.order pictures_first: {'; '.join(faults)}")
-        return self
-
-    @model_validator(mode="after")
-    def _negatives_matter(self) -> Self:
-        captions = self.head == "text" and (self.loss.name != "attributes" or self.loss.caption_weight > 0)
-        if self.train.hard_negatives and not captions:
-            raise ValueError(
-                "train.hard_negatives: this loss compares pictures with values, not with each other's captions; set it "
-                "to 0, or loss.caption_weight above 0"
-            )
+    def _fits_together(self, info: ValidationInfo) -> Self:
+        faults = list(_impossible(self))
+        if not (info.context or {}).get(WRITTEN_BY_A_RUN):
+            faults += _idle(self)
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
     @classmethod
@@ -282,7 +227,7 @@ class Config(Section):
         """Reads a YAML file and applies `a.b=value` overrides, each value parsed as YAML.
 
         `old_keys`: for files that clipadapt wrote itself; keys of earlier versions are taken under their new names,
-        where in anybody else's file they are faults that name the new key.
+        where in anybody else's file they are faults that name the new key, and keys that do nothing are let pass.
         `as_written`: paths of a run's config.yaml as they stand there, not as they are found now (see places).
 
         Raises:
@@ -298,7 +243,7 @@ class Config(Section):
         faults = [fault for override in overrides if (fault := put_override(raw, override))]
         raw = expand(raw, faults)
         try:
-            parsed = cls.model_validate(raw)
+            parsed = cls.model_validate(raw, context={WRITTEN_BY_A_RUN: old_keys or is_runs})
         except ValidationError as error:
             faults += describe(error, cls)
             parsed = None
@@ -309,6 +254,69 @@ class Config(Section):
     def to_yaml(self) -> str:
         """The resolved config, every default written out; loads back to an equal Config."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _impossible(config: Config) -> Iterator[str]:
+    """What no run can be."""
+    yield from _head_faults(config)
+    yield from _order_faults(config)
+    loss, train, augment = config.loss, config.train, config.augment
+    if config.head == "text" and loss.name in ("softmax", "multi_positive") and train.batch_size == 1:
+        yield (
+            f"train.batch_size 1: loss.name {loss.name} tells a picture's caption from those of the other pictures of "
+            "its batch, and there are none; raise it, or set loss.name to attributes or sigmoid"
+        )
+    plain = augment.crop == (1.0, 1.0) and not (augment.flip or augment.jitter or augment.autoaugment)
+    if train.views > 1 and plain:
+        yield f"train.views {train.views}: augment changes nothing, so all are alike; set it to 1"
+    if train.views and train.cache != "off" and (augment.mixup or augment.cutmix):
+        yield (
+            "train.cache: augment.mixup and cutmix mix pixels, and what is kept are tokens of single pictures; set it "
+            "to off, or the mixing to 0"
+        )
+    if train.hard_negatives and not (config.head == "text" and (loss.name != "attributes" or loss.caption_weight > 0)):
+        yield (
+            "train.hard_negatives: this loss compares pictures with values, not with each other's captions; set it to "
+            "0, or loss.caption_weight above 0"
+        )
+
+
+def _idle(config: Config) -> Iterator[str]:
+    """What would be passed over: a run would be taken for what it is not. Of a run's own file, which may be of an
+    earlier version, nobody asks that.
+    """
+    yield from _name_faults(config)
+    loss = config.loss
+    if config.head == "linear":
+        if odd := loss.changed(_UNUSED_BY_HEADS):
+            keys = ", ".join(f"loss.{key}" for key in odd)
+            yield f"head linear: has one loss, cross-entropy over an attribute's values; leave out {keys}"
+        return
+    if loss.name != "attributes" and (odd := loss.changed(_UNUSED_BY_CAPTIONS)):
+        yield (
+            f"loss.name {loss.name}: compares pictures with captions and not with values, so that "
+            f"{', '.join(f'loss.{key}' for key in odd)} would do nothing; leave out what concerns values "
+            f"(loss={{name: {loss.name}}}), or set loss.name to attributes"
+        )
+    if loss.name == "attributes" and not loss.search and loss.changed(["bank"]):
+        yield "loss.bank: values look for items in it, and loss.search is 0; leave it out, or set loss.search above 0"
+    if loss.answers and not loss.anchor:
+        yield "loss.answers: without an anchor nothing is kept; set loss.anchor above 0, or loss.answers to 0"
+    elif loss.answers and loss.name == "attributes" and 0.0 not in loss.attribute_weights.values():
+        yield (
+            "loss.answers: kept to the values of attributes whose loss.attribute_weights is 0, and there is none; set "
+            "one to 0, or loss.answers"
+        )
+    if loss.logit_scale == "trained" and loss.scale is not None and not 1.0 <= loss.scale <= LARGEST_SCALE:
+        yield (
+            f"loss.scale {loss.scale:g}: a trained scale stays between 1 and {LARGEST_SCALE:g}; set one of these, or "
+            "loss.logit_scale to frozen"
+        )
+    if config.train.order == "pictures_first" and config.eval.select_on == "loss":
+        yield (
+            "train.order pictures_first: eval.select_on loss is judged by texts, which do not learn in the epochs that "
+            "it would choose from; set it to smooth"
+        )
 
 
 def _name_faults(config: Config) -> Iterator[str]:
@@ -328,14 +336,16 @@ def _order_faults(config: Config) -> Iterator[str]:
     """What the image tower needs in order to learn before the text tower does."""
     if config.train.order == "texts_first":
         return
+    about = "train.order pictures_first"
     if config.loss.name != "attributes" or not config.loss.value_vectors:
-        yield "pictures learn from value vectors; set loss.name to attributes and loss.value_vectors above 0"
+        yield f"{about}: pictures learn from value vectors; set loss.name to attributes and loss.value_vectors above 0"
     if config.loss.caption_weight or config.loss.keep:
-        yield "captions are texts, too; set loss.caption_weight and loss.keep to 0"
-    if config.eval.select_on == "loss":
-        yield "eval.select_on loss is judged by texts, which are trained after the epochs; set it to smooth"
+        yield f"{about}: captions are texts, too; set loss.caption_weight and loss.keep to 0"
     if config.lora.preset == "both" and not config.train.text_warmup:
-        yield "the text tower learns in train.text_warmup steps at the end; set it above 0, or lora.preset to image"
+        yield (
+            f"{about}: the text tower learns in train.text_warmup steps at the end; set it above 0, or lora.preset to "
+            "image"
+        )
 
 
 def _head_faults(config: Config) -> Iterator[str]:
@@ -347,10 +357,8 @@ def _head_faults(config: Config) -> Iterator[str]:
     multi = [name for name, kind in config.data.kinds().items() if kind.kind == "multi"]
     if multi:
         yield f"head linear: tells one value of each item, and {', '.join(multi)} may have several; take it out"
-    odd = [f"loss.{name}" for name in config.loss.changed(_OF_TEXTS)]
-    odd += ["train.text_warmup"] if config.train.text_warmup else []
-    if odd:
-        yield f"head linear: has one loss, cross-entropy over an attribute's values; leave out {', '.join(odd)}"
+    if config.train.text_warmup:
+        yield "head linear: trains no texts; leave out train.text_warmup"
     if config.lora.preset == "text":
         yield "lora.preset text: head linear trains the image tower alone; set it to image"
     if config.eval.select_on == "loss":

@@ -29,7 +29,7 @@ class Loss(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of a class of your own."""
     logit_scale: Literal["frozen", "trained"] = "frozen"
-    """trained: without weight decay, at most 100; wants more than about 10,000 pairs."""
+    """trained: without weight decay, from 1 to 100; wants more than about 10,000 pairs."""
     scale: Positive | None = None
     """Replaces the base's logit scale (1 / temperature) during training; null keeps it."""
     caption_weight: Annotated[float, Field(ge=0.0)] = 1.0
@@ -42,10 +42,11 @@ class Loss(Section):
     """Weight of the term that keeps each picture's similarities to the captions close to the base's."""
     anchor: Annotated[float, Field(ge=0.0)] = 0.0
     """Weight of the term that keeps the vectors of texts outside of training (everyday things, and the values of
-    attributes whose weight is 0) where the base has them: what an adaptation must not forget."""
+    attributes whose weight is 0, or of other losses those that captions do not name) where the base has them: what an
+    adaptation must not forget."""
     answers: Annotated[float, Field(ge=0.0)] = 0.0
-    """With an anchor: weight of the term that keeps the base's answers to the values of attributes whose weight is 0:
-    how it ranks the values for each picture, and the pictures for each value."""
+    """With an anchor: weight of the term that keeps the base's answers to the values of those attributes: how it ranks
+    the values for each picture, and the pictures for each value."""
     search: Annotated[float, Field(ge=0.0)] = 0.0
     """attributes: weight of the direction from values to items (search), beside that from items to values."""
     bank: Count = 16384
@@ -83,17 +84,6 @@ class Loss(Section):
             raise ValueError(f"options: only a class of your own takes them, and name is {self.name}; leave them out")
         return self
 
-    @model_validator(mode="after")
-    def _every_key_does_something(self) -> Self:
-        if self.answers and not self.anchor:
-            raise ValueError("answers: without an anchor nothing is kept; set anchor above 0, or answers to 0")
-        if self.logit_scale == "trained" and self.scale is not None and self.scale > LARGEST_SCALE:
-            raise ValueError(
-                f"scale {self.scale:g}: a trained scale is clamped at {LARGEST_SCALE:g}; lower it, or set logit_scale "
-                "to frozen"
-            )
-        return self
-
     def changed(self, names: Iterable[str]) -> list[str]:
         """Those of some keys whose values are not the defaults."""
         fields = type(self).model_fields
@@ -112,7 +102,7 @@ class Train(Section):
     batch_size: Count = 512
     """Global: pictures per optimizer step over all processes."""
     micro_batch: Count = 64
-    """Pictures per forward pass on one device; only memory depends on it."""
+    """Pictures per forward pass on one device; only memory depends on it. With MixUp or CutMix an even number."""
     lr: Positive = 2.0e-4
     average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Decay of an exponential moving average over the optimizer's steps, which is what tune judges and the run keeps;

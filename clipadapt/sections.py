@@ -176,7 +176,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
             found = "" if isinstance(fault["input"], Mapping) else f" (found {fault['input']!r})"
             text = fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float | date)
             cure = "; YAML takes words such as no, on, 007 and 2024-01-15 for other than text: put it in quotes"
-            lines.append(f"{where}: {reason}{found}{cure if text else ''}")
+            lines += [f"{where}: {part}{found}{cure if text else ''}" for part in reason.splitlines()]
     return lines
 
 

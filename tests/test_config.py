@@ -6,6 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipadapt import places
 from clipadapt import sections as module
 from clipadapt.config import Config
 from clipadapt.errors import ConfigError
@@ -272,6 +273,8 @@ def test_a_loss_is_a_name_or_a_class_and_a_slip_is_one_fault(file: Path) -> None
     assert Config.load(file, ["loss.name=shop.losses:Focal", "loss.options={gamma: 2}"]).loss.options == {"gamma": 2}
     with pytest.raises(ConfigError, match=r"1 fault.*\n  - loss\.name: no loss of that name; did you mean softmax"):
         Config.load(file, ["loss.name=sofmax"])
+    with pytest.raises(ConfigError, match="only a class of your own takes them"):
+        Config.load(file, ["loss.options={gamma: 2}"])
 
 
 @pytest.mark.parametrize(
@@ -280,10 +283,12 @@ def test_a_loss_is_a_name_or_a_class_and_a_slip_is_one_fault(file: Path) -> None
         (["loss={name: softmax, search: 1, wordings: 2}"], "loss.search, loss.wordings would do nothing; leave out"),
         (["loss={name: sigmoid, attribute_weights: {Pattern: 2}}"], "loss.attribute_weights would do nothing"),
         (["loss={name: 'shop.losses:Focal', bank: 8}"], "loss.bank would do nothing"),
-        (["loss={name: attributes, answers: 1}"], "answers: without an anchor nothing is kept; set anchor above 0"),
-        (["loss={logit_scale: trained, scale: 150}"], "scale 150: a trained scale is clamped at 100; lower it"),
+        (["loss={name: attributes, answers: 1}"], "loss.answers: without an anchor nothing is kept; set loss.anchor"),
+        (["loss={name: attributes, answers: 1, anchor: 1}"], "loss.attribute_weights is 0, and there is none"),
+        (["loss={name: attributes, bank: 8}"], "loss.bank: values look for items in it, and loss.search is 0"),
+        (["loss={logit_scale: trained, scale: 150}"], "loss.scale 150: a trained scale stays between 1 and 100"),
+        (["loss={logit_scale: trained, scale: 0.5}"], "loss.scale 0.5: a trained scale stays between 1 and 100"),
         (["head=linear", "loss={wordings: 3, bank: 7}", "export=[]"], "leave out loss.bank, loss.wordings"),
-        (["augment.mixup=0.2", "train.micro_batch=33"], "pairs would depend on where an odd one cuts; set it to 34"),
     ],
 )  # fmt: skip
 def test_a_key_that_would_do_nothing_is_refused(file: Path, overrides: list[str], fault: str) -> None:
@@ -295,14 +300,27 @@ def test_a_key_that_would_do_nothing_is_refused(file: Path, overrides: list[str]
     "overrides",
     [
         ["loss={name: softmax, keep: 1, anchor: 1, answers: 1, dims: [64]}"],
-        ["loss={name: attributes, search: 1, wordings: 2, anchor: 1, answers: 1}"],
+        ["loss={name: attributes, search: 1, bank: 9, anchor: 1, answers: 1, attribute_weights: {Fit: 0}}"],
         ["loss={logit_scale: trained, scale: 100}"],
         ["loss={scale: 150}"],
         ["head=linear", "export=[]", "loss={attribute_weights: {Pattern: 2}, logit_adjustment: 0}"],
-        ["augment.mixup=0.2", "train.micro_batch=34"],
+        ["augment.mixup=0.2", "train.micro_batch=33"],
     ],
 )
 def test_a_key_that_does_something_is_not(file: Path, overrides: list[str]) -> None:
     Config.load(file, overrides)
-    with pytest.raises(ConfigError, match="only a class of your own takes them"):
-        Config.load(file, ["loss.options={gamma: 2}"])
+
+
+def test_what_an_earlier_version_let_pass_is_read_in_a_runs_own_file(file: Path) -> None:
+    idle = "loss: {name: softmax, search: 1.0, attribute_weights: {shape: 2.0}, answers: 1.0}\n"
+    file.write_text(SMALLEST + idle)
+    with pytest.raises(
+        ConfigError, match=r"3 fault[\s\S]*'shape'[\s\S]*search would do nothing[\s\S]*without an anchor"
+    ):
+        Config.load(file)
+    assert Config.load(file, old_keys=True).loss.search == 1.0
+    (file.parent / places.FILE).write_text('{"schema_version": 1, "paths": {}}')
+    assert Config.load(file).loss.answers == 1.0
+    file.write_text(SMALLEST + "train: {trainable: head}\n")
+    with pytest.raises(ConfigError, match="there is none to train"):
+        Config.load(file, old_keys=True)

@@ -90,8 +90,8 @@ class Batches:
         """`window`: shards among which the items of a catalogue in shards are mixed; 0: all, as of other catalogues.
 
         Raises:
-            ConfigError: a batch larger than the catalogue, or one that does not divide over the processes; or
-                balancing within windows.
+            ConfigError: a batch larger than the catalogue, or one that does not divide over the processes; pictures
+                that are mixed two by two, and an odd number of them; or balancing within windows.
             CatalogueError: a prepared cache, or shards, of pictures for another model.
         """
         if train.batch_size > len(catalogue):
@@ -104,12 +104,8 @@ class Batches:
                 f"train.batch_size {train.batch_size} does not divide over {world} processes; "
                 f"{train.batch_size - train.batch_size % world or world} would"
             )
-        share = train.batch_size // world
-        if world > 1 and share % 2 and (augment.options.mixup or augment.options.cutmix):
-            raise ConfigError(
-                f"train.batch_size {train.batch_size} over {world} processes is {share} each: augment.mixup and cutmix "
-                f"mix neighbouring pictures two by two; set it to {(share + 1) * world}"
-            )
+        if augment.options.mixup or augment.options.cutmix:
+            _refuse_cut_pairs(train, world)
         catalogue.require(augment.preprocess)
         self._shards = catalogue.pictures.shards() if window and isinstance(catalogue.pictures, InShards) else None
         if self._shards is not None and train.balance != "none":
@@ -204,6 +200,25 @@ class Batches:
             raise loaded
         kept = self.tokens is not None
         return TrainBatch(job.items, job.repeats, loaded, self.augment.preprocess, self.device, kept)
+
+
+def _refuse_cut_pairs(train: config.Train, world: int) -> None:
+    """Pictures are mixed with their neighbours two by two: which ones must not depend on where a batch is cut.
+
+    Raises:
+        ConfigError: processes or micro-batches of an odd number of pictures, but for the last.
+    """
+    share = train.batch_size // world
+    about = "augment.mixup and cutmix mix neighbouring pictures two by two, and pairs would depend on where"
+    if world > 1 and share % 2:
+        raise ConfigError(
+            f"train.batch_size {train.batch_size} over {world} processes is {share} each: {about} an odd number is "
+            f"cut; set it to {(share + 1) * world}"
+        )
+    if train.micro_batch % 2 and train.micro_batch < share:
+        raise ConfigError(
+            f"train.micro_batch {train.micro_batch}: {about} an odd number is cut; set it to {train.micro_batch + 1}"
+        )
 
 
 class MicroBatches:

@@ -131,8 +131,9 @@ def _of_losses(config: Config, rows: Sequence[Row]) -> Iterator[Advice]:
     worse.sort(key=lambda row: row.gain)
     named = ", ".join(f"{row.label()} ({100 * (row.delta or 0.0):+.1f} points)" for row in worse[:SHOWN])
     keys = f"loss.anchor={max(10.0, 2 * config.loss.anchor):g} and loss.answers={max(1.0, 2 * config.loss.answers):g}"
+    known = ", with loss.attribute_weights 0 for what it knew already" if config.loss.name == "attributes" else ""
     yield Advice(
-        f"hold more of the base: {keys}, with loss.attribute_weights 0 for what it knew already; or find how much of "
-        "the adaptation to keep with `clipadapt export --strength auto`",
+        f"hold more of the base: {keys}{known}; or find how much of the adaptation to keep with `clipadapt export "
+        "--strength auto`",
         f"worse than the base: {named}",
     )

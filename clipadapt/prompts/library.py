@@ -80,6 +80,15 @@ class Prompts:
         """Columns that captions name, each once."""
         return tuple(dict.fromkeys(field.name for entry in self.library.captions for field in entry.what.fields))
 
+    @property
+    def trained_fields(self) -> tuple[str, ...]:
+        """Columns that captions name which training draws: neither held out nor of weight 0."""
+        return tuple(dict.fromkeys(field.name for entry in self._drawn for field in entry.what.fields))
+
+    @property
+    def _drawn(self) -> list[Entry[Template]]:
+        return [entry for entry in self.library.captions if entry.weight and not entry.held_out]
+
     def refuse_fitted(self, fingerprint: str) -> None:
         """Refuses the pictures that the file's weights were fitted on, told by their catalogue's fingerprint.
 
@@ -244,8 +253,7 @@ class Prompts:
         return Synonyms(self.library)
 
     def _usable(self, row: Mapping[str, str], item: int | None = None) -> list[Entry[Template]]:
-        lookup = self._lookup(row, None)
-        drawn = [entry for entry in self.library.captions if entry.weight and not entry.held_out]
+        lookup, drawn = self._lookup(row, None), self._drawn
         usable = [entry for entry in drawn if entry.what.speaks(lookup, self.library.rules)]
         if not usable:
             known = (item, row.get("id") or row.get("file_name") or None)

@@ -78,6 +78,7 @@ class Anchors(NamedTuple):
         encoder: TorchEncoder,
         pictures: Float[Tensor, "m d"] | None = None,
         *,
+        fillers: int = FILLERS,
         seed: int,
     ) -> Self:
         """Encodes all of them once.
@@ -86,8 +87,9 @@ class Anchors(NamedTuple):
             trained: attributes whose values' texts are taught, and so no anchors.
             encoder: as the base is.
             pictures: unit vectors of the catalogue's items by the base; None: no answers are kept.
+            fillers: texts of random words; 0 where these are taught.
         """
-        texts, groups = anchor_texts(catalogue, prompts, trained, wordings, seed=seed)
+        texts, groups = anchor_texts(catalogue, prompts, trained, wordings, fillers=fillers, seed=seed)
         return cls(texts, encoder.encode_texts(texts), groups, pictures, seed)
 
     def chosen(self, step: int) -> Chosen:
@@ -103,11 +105,17 @@ class Anchors(NamedTuple):
 
 
 def anchor_texts(
-    catalogue: Catalogue, prompts: Prompts, trained: Sequence[str], wordings: Wordings, *, seed: int = 0
+    catalogue: Catalogue,
+    prompts: Prompts,
+    trained: Sequence[str],
+    wordings: Wordings,
+    *,
+    fillers: int = FILLERS,
+    seed: int = 0,
 ) -> tuple[list[str], list[Integer[Tensor, " v"]]]:
     """(texts, groups): each text once; a group is the rows of an attribute's values, in one wording each."""
     texts = dict.fromkeys(frame.format(thing) for thing in _untaught(catalogue, trained, wordings) for frame in FRAMES)
-    texts |= dict.fromkeys(wordings.filler((seed, number)) for number in range(FILLERS))
+    texts |= dict.fromkeys(wordings.filler((seed, number)) for number in range(fillers))
     place = {text: row for row, text in enumerate(texts)}
     groups = []
     for attribute in catalogue.attributes:
@@ -134,5 +142,7 @@ def _untaught(catalogue: Catalogue, trained: Sequence[str], wordings: Wordings) 
         for name in wordings.names(attribute, value)
     }
     return [
-        thing for thing in EVERYDAY if not any(contains_any(shape_of(one), taught) for one in (thing, pluralise(thing)))
+        thing
+        for thing in EVERYDAY
+        if not any(contains_any(shape_of(text), taught) for text in (thing, pluralise(thing)))
     ]

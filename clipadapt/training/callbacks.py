@@ -7,8 +7,9 @@
     clipadapt.train(config, callbacks=[Notify()])
 
 They are called on the main process alone, so that a message is sent once; they must not exchange anything with other
-processes, nor change the model. One that raises stops the run, with its own error behind a clear message, and the same
-call goes on from the last checkpoint. Nothing here knows of steps or losses.
+processes, nor change the model. What they write into the run's log after a checkpoint is gone where a run goes on from
+it. One that raises stops the run, with its own error behind a clear message, and the same call goes on from the last
+checkpoint. Nothing here knows of steps or losses.
 """
 
 from collections.abc import Mapping, Sequence

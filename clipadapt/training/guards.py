@@ -26,7 +26,6 @@ GAIN = 0.01
 """Least rise of training accuracy over two epochs that is not a stall."""
 WORSE = 1.1
 """A mean loss this many times the first epoch's counts as a collapse."""
-NO_BETTER = "tune is no better than before training: do not ship this adapter; look at train.lr and the captions"
 PROBE_ALONE = "head=linear train.trainable=head loss={} train.order=texts_first train.text_warmup=0"
 """What makes a recipe with value vectors a linear probe."""
 TEXTS = 2000
@@ -97,26 +96,6 @@ def advice(epochs: Sequence[Epoch], config: Config) -> str | None:
         f"training accuracy stalls at {last.accuracy:.1%} ({before:.1%} two epochs ago). "
         f"Try {_more(config, first='mlp')}"
     )
-
-
-def chosen(progress: Progress, config: Config, metric: str) -> str:
-    """Which epoch is the best on tune, and what the adapter that is kept scores there by `metric`."""
-    linear, pictures_first = config.head == "linear", config.train.order == "pictures_first"
-    start = "the linear probe" if linear else "the value vectors" if pictures_first else "the text warm-up"
-    best = progress.best or 0
-    said = f"the best by {metric} on tune is {f'epoch {best}' if best else start}"
-    if not (score := progress.scores()[best]):
-        return said
-    kept = f"{abs(score[0]):.3f}"
-    if progress.texts is not None:
-        kept += f"; with the texts that were trained after it, which the run keeps, {abs(progress.texts[0]):.3f}"
-    return f"{said} ({kept})"
-
-
-def no_better(progress: Progress) -> bool:
-    """Whether what is kept is no better on tune than the model as it was."""
-    kept = progress.texts or progress.scores()[progress.best or 0]
-    return progress.first is not None and kept <= progress.first
 
 
 def cut_texts(encoder: TorchEncoder, objective: Objective) -> str | None:

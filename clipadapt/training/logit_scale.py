@@ -4,14 +4,18 @@ A frozen scale that a config sets is used by the loss and not written into the m
 parameter and leaves with the adapter. Nothing here knows of batches.
 """
 
+import logging
 import math
 
 import torch
 from torch import Tensor, nn
 
 from clipadapt import config
+from clipadapt.recipe import LARGEST_SCALE
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.optim import clamp_scale
+
+log = logging.getLogger(__name__)
 
 
 class LogitScale:
@@ -25,6 +29,11 @@ class LogitScale:
             with torch.no_grad():
                 if loss.scale is not None:
                     self._parameter.fill_(math.log(loss.scale))
+                elif encoder.scale > LARGEST_SCALE:
+                    log.warning(
+                        "loss.logit_scale trained: begins at %g, where a trained scale ends, and not at the base's %g",
+                        LARGEST_SCALE, encoder.scale,
+                    )  # fmt: skip
                 clamp_scale(self._parameter)
             self._parameter.requires_grad_(True)
         self._fixed = encoder.scale if loss.scale is None else loss.scale

@@ -1,8 +1,8 @@
 """MixUp and CutMix over a global batch: who is mixed with whom, and the shares that targets mix with.
 
 Neighbours are paired (0 with 1, 2 with 3, ...): the order of an epoch is random, so neighbours are as random as a
-permutation. Micro-batches and the shares of processes are even (config.py and batches.py see to it), so that no pair is
-cut and no picture travels. Each pair has its own draw, keyed by (seed, step, its items), so every process works out the
+permutation. Micro-batches and the shares of processes are even (batches.py sees to it), so that no pair is cut and no
+picture travels. Each pair has its own draw, keyed by (seed, step, its items), so every process works out the
 pairs of the whole batch, which the loss needs. An odd last item is left as it is. Nothing here knows of losses.
 Sources: Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018; Yun et al., "CutMix", ICCV 2019.
 """

@@ -134,7 +134,7 @@ class Objective:
         if loss.name == "attributes" and not self.labels:
             raise TrainingError(
                 f"loss.name attributes: in {catalogue.split!r} of {catalogue.source} no attribute has two values; "
-                "name filled columns in data.attributes, or set loss.name to multi_positive"
+                "name filled columns in data.attributes, or take loss={name: multi_positive}"
             )
         captioned = loss.name != "attributes" or loss.caption_weight > 0 or loss.keep > 0
         self._caption_loss = mean_of(caption_loss(loss.name, loss.options), loss.name)
@@ -153,10 +153,16 @@ class Objective:
 
     @property
     def taught(self) -> list[str]:
-        """The attributes whose values' texts are trained: as values, or in captions that name the column."""
+        """The attributes whose values' texts are trained: those with a weight, or, of a loss over captions alone, those
+        whose columns captions name.
+        """
         if self.labels:
             return [labels.attribute for labels in self.labels]
-        return [one for one in self._attributes if one in self._prompts.fields]
+        return [name for name in self._attributes if name in self._prompts.trained_fields]
+
+    def says(self, column: str | None) -> bool:
+        """Whether captions that are trained say what stands in a column."""
+        return self._captions is not None and column in self._prompts.trained_fields
 
     def set_targets(self, directions: Mapping[str, Float[Tensor, "v d"]]) -> None:
         """Unit vectors that each attribute's value texts are pulled to; none turns the term off."""

@@ -11,6 +11,7 @@
 Nothing here knows of steps, epochs or files.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -24,13 +25,16 @@ from clipadapt.prompts import Prompts
 from clipadapt.towers.adapter import refill_adapter
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.value_vectors import ValueVectors
-from clipadapt.training.anchors import Anchors
+from clipadapt.training import optim
+from clipadapt.training.anchors import FILLERS, Anchors
 from clipadapt.training.averaging import Average
 from clipadapt.training.bank import Bank
 from clipadapt.training.base import BaseModel
 from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective
 from clipadapt.training.value_vectors import ValueTable, learn
+
+log = logging.getLogger(__name__)
 
 
 class References:
@@ -81,9 +85,13 @@ class References:
         wordings, seed = self._objective.wordings, self._config.seed
         pictures = self.base.pictures if self._config.loss.answers else None
         with self.base.as_it_was():
+            # Random words are those of titles, which captions may teach.
+            fillers = 0 if self._objective.says(self._config.data.title) else FILLERS
             self._objective.anchors = Anchors.of(
-                self._train, prompts, taught, wordings, self._encoder, pictures, seed=seed
+                self._train, prompts, taught, wordings, self._encoder, pictures, fillers=fillers, seed=seed
             )
+        if self._config.loss.answers and not self._objective.anchors.groups:
+            log.warning("loss.answers does nothing: every attribute is taught, so there are no answers to keep")
 
     def begin(self) -> None:
         """Fills the bank and learns the value vectors; the same on every process."""
@@ -123,12 +131,17 @@ class References:
             self.average.restart()
 
     def take(self, adapter: Path) -> None:
-        """Goes back to what a run kept: its best epoch's weights and value vectors.
+        """Goes back to the pictures that a run kept: its best epoch's weights and value vectors. Texts stay as they
+        are, not trained yet: where the last checkpoint was lost, what is kept has trained ones.
 
         Raises:
             AdapterError: the folder is not what this run wrote.
         """
+        trained = optim.trainable(self._encoder.model)
+        texts = {name: one.detach().clone() for name, one in trained.items() if self._encoder.tower_of(name) == "text"}
         refill_adapter(self._encoder, adapter)
+        for name, value in texts.items():
+            trained[name].data.copy_(value)
         kept, table = ValueVectors.beside(adapter), self._objective.table
         if kept is not None and table is not None:
             table.start({name: torch.from_numpy(one.vectors) for name, one in kept.attributes.items()})

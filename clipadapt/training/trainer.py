@@ -195,9 +195,9 @@ class _Training:
         self.call("on_end", progress)
         if self.processes.main:
             shutil.rmtree(self.run.cache, ignore_errors=True)
-        self.say(f"{guards.chosen(progress, self.config, self.selection.metric)}: {self.run.adapter}")
-        if self.head is None and guards.no_better(progress):
-            self.say(guards.NO_BETTER)
+        self.say(f"{keeping.summary(progress, self.config, self.selection.metric)}: {self.run.adapter}")
+        if self.head is None and keeping.no_better(progress):
+            self.say(keeping.NO_BETTER)
 
     def resumed(self) -> Progress:
         """Where the run stands: its last checkpoint, or the beginning."""

@@ -32,7 +32,8 @@ from clipadapt.towers.load import load
 REFERENCE, SEED = "reference", "another_seed"
 Raw = dict[str, Any]
 Switch = Callable[[Raw], None]
-FIGURES = ("headline", "rare", "mAP", "P@10", "retention")
+FIGURES = ("headline", "rare", "mAP", "P@10", "texts", "texts mAP", "retention")
+"""Those with "texts" are of texts alone, as free words are searched by; others of mixtures where a value is named."""
 _ATTENTION = [["*.attention.{q,k,v,out}", 8], ["*.mlp.*", None], ["*.norm.*", None]]
 _MLP = [["*.attention.{q,k,v,out}", 8], ["*.mlp.*", 8], ["*.norm.*", None]]
 _QV = [["*.attention.{q,v}", 8], ["*.attention.{k,out}", None], ["*.mlp.*", None], ["*.norm.*", None]]
@@ -104,6 +105,7 @@ SWITCHES: Mapping[str, Switch] = {
     "no_search": put(loss={"search": 0.0}),
     "no_wordings": put(loss={"wordings": 0}),
     "no_titles": put(data={"title": None}),
+    "epochs_5": put(train={"epochs": 5}),
     "no_average": put(train={"average": 0.0}),
     "no_text_warmup": put(train={"text_warmup": 0, "order": "texts_first"}, loss={"value_vectors": 0.0}),
     "no_augmentation": put(augment={"crop": [1.0, 1.0], "flip": False, "jitter": 0.0}),
@@ -222,7 +224,7 @@ def _rows(ablation: Ablation) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: the reference against the base, then each switch against the reference, in points of the first seed."""
+    """Markdown: the reference's figures, then each switch minus the reference of the same seed, in points."""
     known = [key for key in FIGURES if key in rows[REFERENCE]["figures"]]
     lines = [
         "| switch | " + " | ".join(known) + " | seconds |",
@@ -239,12 +241,14 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _told(pairs: list[dict[str, float]]) -> str:
-    """A mean difference in points; the interval beside it where there is one seed and it has one."""
+    """A difference in points with its interval, where one seed has one; of several seeds the mean, least and most."""
     if not all(pairs):
         return ""
-    said = f"{100 * mean(pair['delta'] for pair in pairs):+.1f}"
-    first = pairs[0]
-    if len(pairs) == 1 and first.get("low") is not None:
+    deltas = [100 * pair["delta"] for pair in pairs]
+    said, first = f"{mean(deltas):+.1f}", pairs[0]
+    if len(pairs) > 1:
+        return f"{said} ({min(deltas):+.1f} to {max(deltas):+.1f})"
+    if first.get("low") is not None:
         said += f" [{100 * first['low']:+.1f}, {100 * first['high']:+.1f}]"
     return said
 

@@ -121,6 +121,7 @@ class Trials:
     def _rows(self, results: Results) -> dict[str, list[Row]]:
         """Figure -> its rows of both systems: one each, or one for each headline attribute."""
         rows, headline = in_quoted_wording(results.rows), {"task": "headline"}
+        alone = [row for row in results.rows if row.wording == "texts"]
         found = {
             "headline": select(rows, **headline, metric="balanced_accuracy"),
             "rare": select(rows, **headline, metric="rare_balanced_accuracy"),
@@ -131,6 +132,8 @@ class Trials:
                 if row.attribute in results.config["headline"]
             ],
         }
+        found["texts"] = select(alone, **headline, metric="balanced_accuracy")
+        found["texts mAP"] = select(alone, **headline, metric="average_precision")
         for task in self.suite.tasks:
             if isinstance(task, Retention):
                 about = {"attribute": task.attribute, "value": None, "bin": "all", "metric": "balanced_accuracy"}

@@ -110,10 +110,13 @@ def test_batches_that_do_not_fit(catalogue):
 def test_pairs_that_are_mixed_are_not_cut_between_processes(catalogue):
     mixed = Augment(config.Augment(mixup=0.2), Preprocess(20), 0)
     train = config.Train(batch_size=6, micro_batch=6)
-    with pytest.raises(ConfigError, match=r"6 over 2 processes is 3 each: .* two by two; set it to 8"):
+    with pytest.raises(ConfigError, match=r"6 over 2 processes is 3 each: .* is cut; set it to 8"):
         Batches(catalogue, train, mixed, 0, 0, 2)
     for world in (1, 3):
         Batches(catalogue, train, mixed, 0, 0, world)
+    with pytest.raises(ConfigError, match=r"micro_batch 3: .* where an odd number is cut; set it to 4"):
+        Batches(catalogue, config.Train(batch_size=6, micro_batch=3), mixed, 0, 0, 1)
+    Batches(catalogue, config.Train(batch_size=4, micro_batch=3), mixed, 0, 0, 2)  # each process has two pictures
     Batches(catalogue, train, Augment(config.Augment(), Preprocess(20), 0), 0, 0, 2)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from stops import Stopped
 from tiny_models import write_timm
 
 from clipadapt.config import Config
@@ -31,10 +32,6 @@ from clipadapt.training.trainer import train
 
 Make = Callable[..., Config]
 TASKS: list[dict[str, Any]] = [{"task": "recognition"}, {"task": "text_to_image", "by": "value", "k": [5]}]
-
-
-class Stopped(BaseException):
-    """What a kill looks like from inside."""
 
 
 @pytest.fixture(scope="session")
@@ -162,6 +159,7 @@ def test_training_moves_the_classifier_and_the_tower(configured: Make, tower: st
     ("sections", "said"),
     [
         ({"loss": {"name": "sigmoid", "keep": 1.0}}, "leave out loss.name, loss.keep"),
+        ({"loss": {"bank": 9, "wordings": 2}}, "leave out loss.bank, loss.wordings"),
         ({"loss": {"search": 1.0, "answers": 1.0}}, "leave out loss.answers, loss.search"),
         ({"data": {"attributes": {"Pattern": {"kind": "multi"}}}}, "Pattern may have several"),
         ({"lora": {"preset": "text"}}, "image tower alone; set it to image"),

@@ -145,7 +145,8 @@ def test_a_value_with_all_its_labels_in_tune_is_named(tmp_path):
     def advice(*tune: int) -> str | None:
         parts = [whole.subset(np.setdiff1d(np.arange(7), tune)), whole, whole.subset(tune)]
         data = {"source": "s", "attributes": ["Pattern", "note"]}
-        return guards.only_in_tune(Splits(*parts), config(data=data, loss={"attribute_weights": {"note": 0.0}}))
+        loss = {"name": "attributes", "attribute_weights": {"note": 0.0}}
+        return guards.only_in_tune(Splits(*parts), config(data=data, loss=loss))
 
     assert advice(0, 1, 5) is None, "another item of each is learned from, and an empty cell is no value"
     said = advice(0, 4, 6)

@@ -1,5 +1,6 @@
 """A run that is killed has the adapter that its last checkpoint names, wherever between the two it was killed."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from stops import PICTURES_FIRST, Stopped, adapter, assert_same_bits, without_ti
 from clipadapt.config import Config
 from clipadapt.runs import Run
 from clipadapt.training import checkpoints, keeping
-from clipadapt.training.checkpoints import Progress
+from clipadapt.training.checkpoints import Epoch, Progress
 from clipadapt.training.trainer import train
 
 Make = Callable[..., Config]
@@ -68,6 +69,15 @@ def contents(run: Run) -> dict[str, str]:
     return {one.name: (one / "adapter_model.safetensors").read_text() for one in run.path.glob("adapter*")}
 
 
+@pytest.mark.slow
+def test_texts_are_not_trained_twice_where_the_last_checkpoint_was_lost(configured: Make, tmp_path: Path):
+    """The adapter has trained texts then, and the checkpoint to go on from knows of none."""
+    whole = train(configured(**PICTURES_FIRST, output_dir=str(tmp_path / "whole")))
+    before = adapter(whole)
+    shutil.rmtree(whole.checkpoints / "step-00000006")
+    assert_same_bits(adapter(train(whole.config)), before)
+
+
 def test_an_adapter_that_no_checkpoint_names_is_not_put_in_place(tmp_path: Path):
     """On a GPU an epoch that is repeated may turn out worse than before, and is not the best then."""
     run = folders(tmp_path, adapter="of epoch 1", adapter__epoch_2="of epoch 2")
@@ -96,18 +106,54 @@ def test_a_checkpoint_names_the_adapter_that_is_kept(progress: Progress, kept: s
     assert progress.kept == kept
 
 
-def test_killed_before_what_was_written_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_lies_beside_an_adapter_is_its_owners(tmp_path: Path):
+    run = folders(tmp_path, adapter="of epoch 1", adapter__bak="a copy")
+    (tmp_path / "adapter.zip").write_bytes(b"another")
+    keeping.put_in_place(run, Progress(best=1))
+    assert (tmp_path / "adapter.zip").exists() and (tmp_path / "adapter.bak").is_dir()
+
+
+def test_killed_within_the_removal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Half of what was written is gone; the other half must not take the place of the whole."""
     run = folders(tmp_path, adapter="of epoch 1", adapter__texts="with texts")
+    (tmp_path / "adapter.texts" / "values.safetensors").write_text("vectors")
     real = keeping.shutil.rmtree
 
-    def stopping(path: Path, **options: Any) -> None:
-        if Path(path).name == "adapter.texts":
+    def half(path: Path, **options: Any) -> None:
+        if "texts" in Path(path).name:
+            (Path(path) / "adapter_model.safetensors").unlink()
             raise Stopped
         real(path, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(keeping.shutil, "rmtree", stopping)
+        patched.setattr(keeping.shutil, "rmtree", half)
         with pytest.raises(Stopped):
             keeping.put_in_place(run, Progress(best=1, texts=(0.5,)))
     keeping.put_in_place(run, Progress(best=1, texts=(0.5,)))
     assert contents(run) == {"adapter": "with texts"}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["adapter"]
+
+
+def epoch(score: float) -> Epoch:
+    return Epoch(loss=1.0, accuracy=None, chance=None, score=(score, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("progress", "metric", "sections", "said", "no_better"),
+    [
+        (Progress(first=(0.3, 0.0), best=2, epochs=[epoch(0.4), epoch(0.5)]), "smooth", {}, "epoch 2 (0.500)", False),
+        (Progress(first=(0.6, 0.0), best=1, epochs=[epoch(0.5)]), "smooth", {}, "epoch 1 (0.500)", True),
+        (Progress(first=(0.3, 0.0), start=(0.4, 0.0), best=0), "smooth", {}, "the text warm-up (0.400)", False),
+        (Progress(first=(-2.0, 0.0), best=1, epochs=[epoch(-1.5)]), "loss", {}, "epoch 1 (1.500)", False),
+        (Progress(first=(0.3, 0.0), start=(0.4, 0.0), best=0, texts=(0.45, 0.0)), "smooth", PICTURES_FIRST,
+         "the value vectors (0.400; with the texts that were trained after it, which the run keeps, 0.450)", False),
+        (Progress(first=(0.3, 0.0), best=1, epochs=[epoch(0.5)], texts=(0.2, 0.0)), "smooth", PICTURES_FIRST,
+         "epoch 1 (0.500; with the texts that were trained after it, which the run keeps, 0.200)", True),
+        (Progress(best=1, epochs=[epoch(0.5)]), "smooth", {}, "epoch 1 (0.500)", False),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_the_adapter_that_is_kept(
+    configured: Make, progress: Progress, metric: str, sections: dict[str, Any], said: str, no_better: bool
+):
+    assert keeping.summary(progress, configured(**sections), metric) == f"the best by {metric} on tune is {said}"
+    assert keeping.no_better(progress) == no_better

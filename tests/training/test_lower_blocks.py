@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stops import Stopped
 
 from clipadapt.config import Config
 from clipadapt.errors import ConfigError, StoreError
@@ -22,10 +23,6 @@ from clipadapt.training.trainer import train
 Make = Callable[..., Config]
 PLAN: Any = [["image.blocks.0.*", None], ["*.attention.{q,k,v,out}", 2], ["*", None]]
 UPPER: dict[str, Any] = {"plan": PLAN}
-
-
-class Stopped(BaseException):
-    """What a kill looks like from inside."""
 
 
 def adapter(run: Run) -> dict[str, torch.Tensor]:

@@ -102,7 +102,7 @@ def test_every_item_of_tune_has_a_part_in_the_loss(configured: Callable[..., Con
 def test_pictures_alone_are_not_chosen_by_a_loss_over_texts(configured: Callable[..., Config]):
     first = {"order": "pictures_first", "text_warmup": 2}
     loss = {"name": "attributes", "caption_weight": 0.0, "value_vectors": 1.0}
-    with pytest.raises(ValueError, match="judged by texts, which are trained after the epochs; set it to smooth"):
+    with pytest.raises(ValueError, match="judged by texts, which do not learn in the epochs"):
         configured(eval={"select_on": "loss"}, train=first, loss=loss)
     multi = {"Pattern": {"kind": "multi"}, "baseColour": {"kind": "multi"}, "Sleeve Length": {"kind": "multi"}}
     config = configured(eval={"select_on": "smooth"}, train=first, loss=loss, data={"attributes": multi})

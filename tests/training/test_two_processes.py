@@ -92,6 +92,27 @@ def test_a_whole_run_is_the_same_in_two_processes(
 
 
 @pytest.mark.slow
+def test_processes_that_begin_unlike_train_what_the_first_one_has(configured: Callable[..., Config], tmp_path: Path):
+    """Averages and the base that terms compare with are copies of what all share, not of what each drew."""
+    sections: dict[str, Any] = {
+        "loss": {"name": "attributes", "keep": 0.5},
+        "train": {"micro_batch": 4, "average": 0.9, "epochs": 1},
+        "lora": {"options": {"init_lora_weights": False}},  # adapters that say something from the start
+    }
+    adapters = []
+    for processes in (1, 2):
+        config = tmp_path / f"{processes}.yaml"
+        config.write_text(configured(**sections, output_dir=str(tmp_path / f"run{processes}")).to_yaml())
+        forked.run("run_train.py", config, "unlike", processes=processes, log=tmp_path / "log")
+        last = max((tmp_path / f"run{processes}" / "checkpoints").iterdir())
+        adapters.append(load_file(last / "parameters.safetensors"))
+    one, two = adapters
+    assert any(name.startswith("average.") for name in one)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [{}, {"lora": CACHED["lora"], "train": {"views": 2}}], ids=["pictures", "tokens"])
 def test_compiled_towers_train_the_same(
     configured: Callable[..., Config], tmp_path: Path, cached: dict[str, dict[str, Any]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from clipadapt.prompts.wordings import Wordings
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.load import load
 from clipadapt.training import probe_vectors
-from clipadapt.training.anchors import ANCHOR_WORDINGS, EVERYDAY, Anchors, anchor_texts
+from clipadapt.training.anchors import ANCHOR_WORDINGS, EVERYDAY, FILLERS, Anchors, anchor_texts
 from clipadapt.training.labels import labels_of
 from clipadapt.training.objective import Objective
 from clipadapt.training.trainer import train
@@ -56,9 +57,11 @@ def test_an_everyday_thing_that_is_taught_is_no_anchor(configured: Callable[...,
 @pytest.mark.parametrize(
     ("loss", "captions", "taught"),
     [
-        ({"name": "softmax"}, "a {Pattern} shirt", ["Pattern"]),
-        ({"name": "softmax"}, "a {Pattern} {baseColour} shirt", ["Pattern", "baseColour"]),
-        ({"name": "attributes", "attribute_weights": {"Pattern": 0.0, "Sleeve Length": 0.0}}, "a {Pattern} shirt",
+        ({"name": "softmax"}, "'a {Pattern} shirt'", ["Pattern"]),
+        ({"name": "softmax"}, "'a {Pattern} {baseColour} shirt'", ["Pattern", "baseColour"]),
+        ({"name": "softmax"}, "'a {Pattern} shirt', {text: '{baseColour}', held_out: true}", ["Pattern"]),
+        ({"name": "softmax"}, "'a {Pattern} shirt', {text: '{baseColour}', weight: 0}", ["Pattern"]),
+        ({"name": "attributes", "attribute_weights": {"Pattern": 0.0, "Sleeve Length": 0.0}}, "'a {Pattern} shirt'",
          ["baseColour"]),
     ],
 )  # fmt: skip
@@ -67,12 +70,33 @@ def test_what_is_taught_is_not_held_whatever_the_loss(
 ) -> None:
     words = tmp_path / "prompts.yaml"
     words.write_text(
-        f"language: en\ncaptions: ['{captions}']\nattributes:\n  Pattern: {{templates: ['a {{value}} thing']}}\n"
+        f"language: en\ncaptions: [{captions}]\nattributes:\n  Pattern: {{templates: ['a {{value}} thing']}}\n"
         "  baseColour: {templates: ['a {value} thing']}\n  Sleeve Length: {templates: ['a {value} thing']}\n"
     )
     config = configured(loss=loss, prompts=str(words))
     objective = Objective(config.loss, load_splits(config.data, 0).train, Prompts.load(words), seed=0)
     assert objective.taught == taught
+
+
+@pytest.mark.parametrize(("captions", "fillers"), [("a {Pattern} shirt", FILLERS), ("{Pattern}[ {name}]", 0)])
+def test_words_of_titles_are_no_anchors_where_captions_say_titles(
+    configured: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captions: str, fillers: int
+) -> None:
+    words = tmp_path / "prompts.yaml"
+    words.write_text(
+        f"language: en\ncaptions: ['{captions}']\nother_attributes: {{templates: ['a {{value}} thing']}}\n"
+    )
+    config = configured(loss={"name": "softmax", "anchor": 1.0}, prompts=str(words), data={"title": "name"})
+    seen = []
+    real = Anchors.of
+
+    def watched(*arguments: Any, **options: Any) -> Anchors:
+        seen.append(options["fillers"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(Anchors, "of", watched)
+    train(config)
+    assert seen == [fillers]
 
 
 def test_a_step_keeps_a_whole_group_first_and_is_keyed(configured: Callable[..., Config]) -> None:
