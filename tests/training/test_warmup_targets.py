@@ -78,7 +78,9 @@ def test_what_is_taught_is_not_held_whatever_the_loss(
     assert objective.taught == taught
 
 
-@pytest.mark.parametrize(("captions", "fillers"), [("a {Pattern} shirt", FILLERS), ("{Pattern}[ {name}]", 0)])
+@pytest.mark.parametrize(
+    ("captions", "fillers"), [("a [{Pattern} ]shirt", FILLERS), ("a [{Pattern} ]shirt[ {name}]", 0)]
+)
 def test_words_of_titles_are_no_anchors_where_captions_say_titles(
     configured: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captions: str, fillers: int
 ) -> None:
