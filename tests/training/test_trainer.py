@@ -256,7 +256,7 @@ def test_a_finished_run_is_returned_as_it_is(configured: Make, monkeypatch: pyte
 def test_a_lost_adapter_is_not_passed_over(configured: Make, monkeypatch: pytest.MonkeyPatch):
     config = configured()
     with monkeypatch.context() as patched:
-        stop_after(patched, 1)
+        stop_after(patched, 2)  # the first epoch's adapter is in place
         with pytest.raises(Stopped):
             train(config)
     run = Run.open(config.output_dir)
