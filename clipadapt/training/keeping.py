@@ -68,7 +68,7 @@ def summary(progress: Progress, config: Config, metric: str) -> str:
     sign = -1.0 if metric == "loss" else 1.0
     figures = f"{sign * score[0]:.3f}"
     if progress.texts is not None:
-        figures += f"; with the texts that were trained after it, which the run keeps, {sign * progress.texts[0]:.3f}"
+        figures += f"; {sign * progress.texts[0]:.3f} as the run keeps it, with what was learned after the epochs"
     return f"{chosen} ({figures})"
 
 

@@ -146,9 +146,9 @@ def epoch(score: float) -> Epoch:
         (Progress(first=(0.3, 0.0), start=(0.4, 0.0), best=0), "smooth", {}, "the text warm-up (0.400)", False),
         (Progress(first=(-2.0, 0.0), best=1, epochs=[epoch(-1.5)]), "loss", {}, "epoch 1 (1.500)", False),
         (Progress(first=(0.3, 0.0), start=(0.4, 0.0), best=0, texts=(0.45, 0.0)), "smooth", PICTURES_FIRST,
-         "the value vectors (0.400; with the texts that were trained after it, which the run keeps, 0.450)", False),
+         "the value vectors (0.400; 0.450 as the run keeps it, with what was learned after the epochs)", False),
         (Progress(first=(0.3, 0.0), best=1, epochs=[epoch(0.5)], texts=(0.2, 0.0)), "smooth", PICTURES_FIRST,
-         "epoch 1 (0.500; with the texts that were trained after it, which the run keeps, 0.200)", True),
+         "epoch 1 (0.500; 0.200 as the run keeps it, with what was learned after the epochs)", True),
         (Progress(best=1, epochs=[epoch(0.5)]), "smooth", {}, "epoch 1 (0.500)", False),
     ],
 )  # fmt: skip
