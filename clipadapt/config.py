@@ -160,6 +160,9 @@ class Lora(Section):
     """Ordered (pattern, rank | null) over logical names (`image.blocks.3.attention.q`); null: q/k/v/out at `rank`."""
     norms: bool = False
     """Also train LayerNorm scale and bias."""
+    tokens: bool = False
+    """Also train the token embeddings of words that name taught values and stand in no text that is to be kept (peft's
+    trainable tokens): a word that the base hardly knows learns what it means, and no other word changes with it."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to peft.LoraConfig as they are: use_dora, use_rslora, init_lora_weights (pissa, olora, ...)."""
 
@@ -287,6 +290,13 @@ def _idle(config: Config) -> Iterator[str]:
     """
     yield from _name_faults(config)
     loss = config.loss
+    if config.lora.tokens and config.train.trainable != "adapters":
+        yield (
+            f"lora.tokens: trained beside adapters, and train.trainable is {config.train.trainable}; set it to false, "
+            "or train.trainable to adapters"
+        )
+    elif config.lora.tokens and (config.head == "linear" or config.lora.preset == "image"):
+        yield "lora.tokens: the text tower's, and the image tower alone is trained; set it to false"
     if config.head == "linear":
         if odd := loss.changed(_UNUSED_BY_HEADS):
             keys = ", ".join(f"loss.{key}" for key in odd)

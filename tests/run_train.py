@@ -5,6 +5,7 @@ unlike: a process of another rank begins with other adapters, as where a library
 
 import os
 import sys
+from typing import Any
 from unittest import mock
 
 import tiny_models  # noqa: F401  # registers the tiny towers with timm
@@ -14,10 +15,10 @@ from clipadapt.processes.exchange import leave
 from clipadapt.training import preparation, trainer
 
 
-def unlike(config: Config, device: object) -> preparation.Prepared:
+def unlike(config: Config, device: object, *others: Any) -> preparation.Prepared:
     """The model of a config, its adapters drawn anew in each process."""
     seed = config.seed + 100 * int(os.environ.get("RANK", "0"))
-    return preparation.prepare(config.model_copy(update={"seed": seed}), str(device))
+    return preparation.prepare(config.model_copy(update={"seed": seed}), str(device), *others)
 
 
 if __name__ == "__main__":

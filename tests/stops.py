@@ -39,6 +39,7 @@ RECIPE: dict[str, Any] = {
 PICTURES_FIRST: dict[str, Any] = {
     **RECIPE,
     "loss": {**RECIPE["loss"], "caption_weight": 0.0},
+    "lora": {"tokens": True},
     "train": {**RECIPE["train"], "order": "pictures_first"},
 }
 """The image tower by value vectors alone, and the text tower after it."""

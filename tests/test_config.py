@@ -289,6 +289,9 @@ def test_a_loss_is_a_name_or_a_class_and_a_slip_is_one_fault(file: Path) -> None
         (["loss={logit_scale: trained, scale: 150}"], "loss.scale 150: a trained scale stays between 1 and 100"),
         (["loss={logit_scale: trained, scale: 0.5}"], "loss.scale 0.5: a trained scale stays between 1 and 100"),
         (["head=linear", "loss={wordings: 3, bank: 7}", "export=[]"], "leave out loss.bank, loss.wordings"),
+        (["lora={tokens: true, preset: image}"], "lora.tokens: the text tower's, and the image tower alone is trained"),
+        (["lora={tokens: true}", "head=linear", "export=[]"], "lora.tokens: the text tower's, and the image"),
+        (["lora={tokens: true}", "train.trainable=norms"], "lora.tokens: trained beside adapters, and"),
     ],
 )  # fmt: skip
 def test_a_key_that_would_do_nothing_is_refused(file: Path, overrides: list[str], fault: str) -> None:
@@ -305,6 +308,7 @@ def test_a_key_that_would_do_nothing_is_refused(file: Path, overrides: list[str]
         ["loss={scale: 150}"],
         ["head=linear", "export=[]", "loss={attribute_weights: {Pattern: 2}, logit_adjustment: 0}"],
         ["augment.mixup=0.2", "train.micro_batch=33"],
+        ["lora={tokens: true, preset: text}"],
     ],
 )
 def test_a_key_that_does_something_is_not(file: Path, overrides: list[str]) -> None:

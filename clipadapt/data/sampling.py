@@ -43,12 +43,21 @@ def epoch_order(
 
     Unbalanced, a permutation. Balanced, item i comes floor(w) or ceil(w) times, w = balanced_weights(...)[i].
     """
-    count = len(catalogue)
+    weights = None if balance == "none" else balanced_weights(catalogue, balance, cap)
+    return order_by(weights, len(catalogue), epoch, seed)
+
+
+def order_by(
+    weights: Float[np.ndarray, " items"] | None, count: int, epoch: int, seed: int
+) -> Int[np.ndarray, " items"]:
+    """epoch_order by weights that are there already, for going through labels takes longer than many orders; None: a
+    permutation.
+    """
     random = keyed.generator(seed, "order", epoch)
     shift = random.random(count)
-    if balance == "none":
+    if weights is None:
         return np.argsort(shift, kind="stable")
-    draws = _systematic(balanced_weights(catalogue, balance, cap), random)
+    draws = _systematic(weights, random)
     items = np.repeat(np.arange(count), draws)
     nth = np.arange(count) - np.repeat(np.cumsum(draws) - draws, draws)
     when = (nth + shift[items]) / draws[items]

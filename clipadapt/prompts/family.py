@@ -21,7 +21,8 @@ HELD_OUT_SHARE = 1 / 3
 """Of the wordings, kept out of training."""
 MOST_HELD_OUT = 8
 """Most of them: each costs a text encoding for every value that is judged."""
-_ANY = AttributeWords("", OTHER_MARK, ())
+ANY = AttributeWords("", OTHER_MARK, ())
+"""Whatever attribute a wording is for."""
 
 
 class Family(NamedTuple):
@@ -64,12 +65,12 @@ def file_shapes(prompts: Prompts) -> Iterator[Shape]:
 
 def _shapes(template: Template, prompts: Prompts) -> set[Shape]:
     """Of one of the wordings, for every attribute."""
-    every = (*sections(prompts), _ANY) if any(field.name == ATTRIBUTE for field in template.fields) else (_ANY,)
+    every = (*sections(prompts), ANY) if any(field.name == ATTRIBUTE for field in template.fields) else (ANY,)
     return {shape for words in every for shape in shapes_of(template, words, prompts.library.rules)}
 
 
 def _is_wordless(template: Template) -> bool:
-    shape = next(shapes_of(template, _ANY, Rules()), ())
+    shape = next(shapes_of(template, ANY, Rules()), ())
     return all(not word.isalnum() for word in shape)
 
 

@@ -23,10 +23,19 @@ from clipadapt.errors import PromptError
 from clipadapt.keyed import generator
 from clipadapt.prompts import overlap, wording
 from clipadapt.prompts.definitions import AttributeWords, Entry
-from clipadapt.prompts.family import family_of
-from clipadapt.prompts.held_out import held_names, held_shapes
+from clipadapt.prompts.family import ANY, family_of, file_shapes
+from clipadapt.prompts.held_out import held_names, held_shapes, sections
 from clipadapt.prompts.library import Prompts
-from clipadapt.prompts.overlap import VALUE_MARK, Shape, contains_any, naming, shape_of, shapes_of, without_articles
+from clipadapt.prompts.overlap import (
+    OTHER_MARK,
+    VALUE_MARK,
+    Shape,
+    contains_any,
+    naming,
+    shape_of,
+    shapes_of,
+    without_articles,
+)  # fmt: skip
 from clipadapt.prompts.template import Template
 from clipadapt.prompts.words import Word, pluralise
 
@@ -157,6 +166,32 @@ class Wordings:
         words = self._prompts.library.attributes.get(attribute)
         listed = words.values[value].names if words is not None and value in words.values else ()
         return [value, *(entry.what.text for entry in listed)]
+
+    @property
+    def english(self) -> bool:
+        """Whether names have an English plural."""
+        return self._prompts.library.rules.english
+
+    def trained_names(self, attribute: str, value: str) -> list[str]:
+        """What training may call a value; of a not-applicable cell nothing, for its texts name none.
+
+        Raises:
+            PromptError: the file has no wording for the attribute.
+        """
+        words = self._prompts.wording(attribute)
+        if wording.is_absent(self._prompts.library, words, value):
+            return []
+        return [name.text for name in self._value_of(words, value).names]
+
+    @property
+    def words_beside_values(self) -> set[str]:
+        """Those of every template, the file's and the generic ones, and those that are drawn at random."""
+        prompts, rules = self._prompts, self._prompts.library.rules
+        entries = [(words, entry) for words in sections(prompts) for entry in words.templates]
+        entries += [(ANY, entry) for entry in (*self._family.trained, *self._family.held_out)]
+        shapes = [shape for words, entry in entries for shape in shapes_of(entry.what, words, rules)]
+        words = {word for shape in (*file_shapes(prompts), *shapes) for word in shape}
+        return {word for word in words | set(self._vocabulary.words) if word not in (VALUE_MARK, OTHER_MARK)}
 
     def filler(self, key: Sequence[int]) -> str:
         """One to `MOST_WORDS` random words that say nothing of any value."""
@@ -313,11 +348,11 @@ class _Vocabulary:
 
     def __init__(self, texts: Sequence[str], without: set[str]) -> None:
         counts = Counter(word.casefold() for text in texts for word in _TITLE_WORD.findall(text))
-        self._words = [word for word in sorted(counts) if word not in without]
-        self._edges = np.cumsum([counts[word] for word in self._words])
+        self.words = [word for word in sorted(counts) if word not in without]
+        self._edges = np.cumsum([counts[word] for word in self.words])
 
     def __bool__(self) -> bool:
-        return bool(self._words)
+        return bool(self.words)
 
     def draw(self, random: np.random.Generator, number: int) -> list[str]:
         """So many words.
@@ -325,9 +360,9 @@ class _Vocabulary:
         Raises:
             PromptError: there are none.
         """
-        if not self._words:
+        if not self.words:
             raise PromptError(
                 "there are no words to draw at random that belong to no value; give the prompts file a list `words:`"
             )
         places = np.searchsorted(self._edges, random.random(number) * self._edges[-1], side="right")
-        return [self._words[min(int(place), len(self._words) - 1)] for place in places]
+        return [self.words[min(int(place), len(self.words) - 1)] for place in places]

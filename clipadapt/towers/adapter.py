@@ -26,7 +26,7 @@ from torch import Tensor
 from clipadapt import places
 from clipadapt.errors import AdapterError, listing
 from clipadapt.store import atomic_folder
-from clipadapt.towers import hub
+from clipadapt.towers import hub, tokens
 from clipadapt.towers.adapter_card import WEIGHTS, AdapterCard, read_adapter_card
 from clipadapt.towers.adapter_state import NAME, Adapters, inject, train_in_place, unwrap
 from clipadapt.towers.classifier import HEAD, PROBE, LinearHead
@@ -148,7 +148,7 @@ def _set_scalars(encoder: TorchEncoder, scalars: dict[str, Tensor]) -> None:
 def _attach(encoder: TorchEncoder, folder: Path, card: AdapterCard | None, tensors: dict[str, Tensor]) -> Adapters:
     """Adapters of the right shape, still empty, once it is known that every tensor has its place."""
     known = _shapes(encoder)
-    in_place = [name for name in tensors if ".lora_" not in name]
+    in_place = [name for name in tensors if ".lora_" not in name and not name.endswith(tokens.SAVED)]
     if card is not None and card.kind != "adapters":
         _refuse_misfit(folder, in_place, [name for name in in_place if known.get(name) != tensors[name].shape], [])
         adapters = Adapters(encoder, card.kind, None)
@@ -164,6 +164,13 @@ def _attach(encoder: TorchEncoder, folder: Path, card: AdapterCard | None, tenso
         name for name in tensors if not _fits(name, tensors[name], known) and known.get(name) != tensors[name].shape
     ]
     _refuse_misfit(folder, tensors, wrong, [])
+    for path, ids in (config.trainable_token_indices or {}).items():
+        rows = known.get(f"{path}.weight", torch.Size([0]))[0]
+        if max(ids) >= rows:
+            raise AdapterError(
+                f"{folder}/{CONFIG}: trainable_token_indices has token {max(ids)}, and {path} of this model has {rows} "
+                "tokens; load the base it was trained on"
+            )
     config.inference_mode = False
     config.init_lora_weights = True
     adapters = inject(encoder, config)
@@ -176,7 +183,9 @@ def _shapes(encoder: TorchEncoder) -> dict[str, torch.Size]:
 
 
 def _fits(name: str, tensor: Tensor, known: dict[str, torch.Size]) -> bool:
-    """Whether a LoRA tensor belongs to a Linear of the model and has its width."""
+    """Whether a LoRA tensor belongs to a Linear of the model and has its width, or rows of tokens to an embedding."""
+    if name.endswith(tokens.SAVED):
+        return known.get(f"{name.removesuffix(tokens.SAVED)}.weight", torch.Size())[1:] == tensor.shape[1:]
     path, adapted, part = name.partition(".lora_")
     weight = known.get(f"{path}.weight", torch.Size())
     if not adapted or len(weight) != 2:
@@ -192,6 +201,7 @@ def _fill(encoder: TorchEncoder, adapters: Adapters, tensors: dict[str, Tensor],
         for name, parameter in encoder.model.get_submodule(path).named_parameters():
             if name.startswith("lora_"):
                 places[f"{path}.{_saved(name)}"] = parameter
+    places |= {f"{path}{tokens.SAVED}": rows for path, rows in adapters.token_rows().items()}
     unknown = [name for name in tensors if name not in places or places[name].shape != tensors[name].shape]
     _refuse_misfit(folder, tensors, unknown, [name for name in places if name not in tensors])
     with torch.no_grad():

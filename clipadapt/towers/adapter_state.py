@@ -11,7 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from clipadapt.errors import ConfigError
 from clipadapt.keyed import integer
+from clipadapt.towers import tokens
 from clipadapt.towers.adapter_card import Kind
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import Tower, weights_digest
@@ -47,6 +48,17 @@ class Adapters:
     def layers(self) -> dict[str, Any]:
         """Module path -> peft's LoraLayer, which is a module too."""
         return {path: module for path, module in self.model.named_modules() if isinstance(module, LoraLayer)}
+
+    def token_ids(self) -> dict[str, list[int]]:
+        """Path of an embedding -> the tokens whose rows are trained by themselves, in the order of their rows."""
+        return {path: one.token_adapter.token_indices[NAME] for path, one in tokens.wrappers(self.model).items()}
+
+    def token_rows(self) -> dict[str, nn.Parameter]:
+        """Path of an embedding -> the trained rows, which stand in place of the embedding's own."""
+        rows = {
+            path: one.token_adapter.trainable_tokens_delta[NAME] for path, one in tokens.wrappers(self.model).items()
+        }
+        return cast("dict[str, nn.Parameter]", rows)
 
     def tensors(self) -> dict[str, Tensor]:
         """Saved name -> value, on the model's device."""
@@ -87,7 +99,8 @@ class Adapters:
         if not tensors:
             return None
         scales = {path: layer.scaling[NAME] for path, layer in self.layers().items() if self.tower_of(path) == tower}
-        return weights_digest(tensors + [(path, torch.tensor(scale)) for path, scale in scales.items()])
+        rows = {path: ids for path, ids in self.token_ids().items() if self.tower_of(path) == tower}
+        return weights_digest(tensors + [(path, torch.tensor(part)) for path, part in (scales | rows).items()])
 
 
 def inject(encoder: TorchEncoder, lora: LoraConfig, seed: int = 0) -> Adapters:
@@ -114,12 +127,20 @@ def inject(encoder: TorchEncoder, lora: LoraConfig, seed: int = 0) -> Adapters:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"lora.options: peft refuses them: {error}") from error
+    tokens.lighten(encoder.model)
     for layer in adapters.layers().values():
         layer.train(encoder.training)  # peft's new dropout is always on
         for name, parameter in layer.named_parameters():
-            if not name.startswith("base_layer.") and parameter.dtype in (torch.float16, torch.bfloat16):
-                parameter.data = parameter.data.float()
+            if not name.startswith("base_layer."):
+                _widen(parameter)
+    for rows in adapters.token_rows().values():
+        _widen(rows)
     return adapters
+
+
+def _widen(parameter: nn.Parameter) -> None:
+    if parameter.dtype in (torch.float16, torch.bfloat16):
+        parameter.data = parameter.data.float()
 
 
 def _keep_original(adapters: Adapters, path: str, layer: Any, original: Tensor) -> None:
@@ -151,7 +172,10 @@ def train_in_place(encoder: TorchEncoder, adapters: Adapters, names: Iterable[st
 
 
 def unwrap(model: Any) -> None:
-    """Puts each base Linear back where its adapter stood."""
+    """Puts each base Linear and embedding back where its adapter stood."""
+    for path, wrapper in tokens.wrappers(model).items():
+        parent, _, child = path.rpartition(".")
+        setattr(model.get_submodule(parent), child, wrapper.token_adapter.base_layer)
     for path, module in list(model.named_modules()):
         if hasattr(module, "base_layer"):
             parent, _, child = path.rpartition(".")

@@ -2,6 +2,7 @@
 
     report = add_adapters(encoder, config.lora, seed)      splits attention, adds adapters, counts them
     report = select_trainable(encoder, config.train, config.lora, seed)     the same, or norms, or everything
+    add_adapters(encoder, config.lora, seed, tokens=own_tokens(...))        with rows of the token embedding
     loss.backward(); check_gradients(encoder)              after the first backward
 
 Rank is per module, by the plan; alpha follows it so that alpha / rank is the same everywhere (with rsLoRA alpha itself
@@ -12,7 +13,7 @@ import dataclasses
 import difflib
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from peft import LoraConfig
@@ -21,12 +22,13 @@ from torch import nn
 
 from clipadapt import config
 from clipadapt.errors import AdapterError, ConfigError, listing
-from clipadapt.towers.adapter_state import Adapters, inject, train_in_place
+from clipadapt.towers.adapter_state import NAME, Adapters, inject, train_in_place
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower
 from clipadapt.towers.names import PROJECTIONS, is_norm
 from clipadapt.towers.packed import split_attention
 from clipadapt.towers.plan import match
+from clipadapt.towers.tokens import embedding_path, wrappers
 
 _OURS = frozenset(
     (
@@ -36,7 +38,7 @@ _OURS = frozenset(
         *("base_model_name_or_path", "revision"),
     )
 )
-"""peft options that the plan, rank, alpha, dropout and norms of the config decide."""
+"""peft options that the plan, rank, alpha, dropout, norms and tokens of the config decide."""
 OPTIONS = ("use_dora", "use_rslora", "lora_bias", "init_lora_weights", "use_qalora", "qalora_group_size")
 """peft options whose adapter loads as it was trained, merges exactly, and is the base at strength 0 (peft 0.21.2; tests
 hold each). Others are refused before training: KaSA, VeLoRA, MonteCLoRA and BD-LoRA train adapters that do not load or
@@ -51,10 +53,13 @@ class Tally(NamedTuple):
     trainable: int
     total: int
     adapters: int
+    tokens: int = 0
+    """Whose rows of the token embedding are trained by themselves."""
 
     def __str__(self) -> str:
         share = self.trainable / self.total if self.total else 0.0
-        return f"{self.trainable:,} of {self.total:,} parameters trained ({share:.2%}), {self.adapters} adapters"
+        told = f"{self.trainable:,} of {self.total:,} parameters trained ({share:.2%}), {self.adapters} adapters"
+        return f"{told}, {self.tokens} tokens" if self.tokens else told
 
 
 class AdapterReport(NamedTuple):
@@ -66,15 +71,19 @@ class AdapterReport(NamedTuple):
         return "\n".join(f"{tower}: {tally}" for tower, tally in self.towers.items())
 
 
-def select_trainable(encoder: TorchEncoder, train: config.Train, lora: config.Lora, seed: int = 0) -> AdapterReport:
+def select_trainable(
+    encoder: TorchEncoder, train: config.Train, lora: config.Lora, seed: int = 0, *, tokens: Sequence[int] = ()
+) -> AdapterReport:
     """Makes trainable what `train.trainable` says, in the towers of `lora.preset`, and nothing else.
+
+    `tokens`: as of add_adapters.
 
     Raises:
         ConfigError: a plan or option that cannot be followed.
         AdapterError: adapters that are missing, or an encoder that already carries some.
     """
     if train.trainable == "adapters":
-        return add_adapters(encoder, lora, seed)
+        return add_adapters(encoder, lora, seed, tokens=tokens)
     _refuse_adapted(encoder)
     encoder.requires_grad_(False)
     towers = _towers(encoder, lora)
@@ -90,10 +99,13 @@ def select_trainable(encoder: TorchEncoder, train: config.Train, lora: config.Lo
     return tally(encoder)
 
 
-def add_adapters(encoder: TorchEncoder, lora: config.Lora, seed: int = 0) -> AdapterReport:
+def add_adapters(
+    encoder: TorchEncoder, lora: config.Lora, seed: int = 0, *, tokens: Sequence[int] = ()
+) -> AdapterReport:
     """Splits attention, adds an adapter to every module that the plan gives a rank, and freezes the rest.
 
     What is drawn depends on `seed` alone. The logit scale stays frozen; its owner decides.
+    `tokens`: ids whose rows of the text tower's token embedding are trained by themselves; see tokens.py.
 
     Raises:
         ConfigError: a pattern that decides nothing, a norm with a rank, an option that is unknown, is decided elsewhere
@@ -115,7 +127,8 @@ def add_adapters(encoder: TorchEncoder, lora: config.Lora, seed: int = 0) -> Ada
     targets = {names[name]: rank for name, rank in planned.items()}
     if lora.options.get("lora_bias"):
         _refuse_biasless(encoder, targets)
-    adapters = inject(encoder, _peft_config(lora, targets, encoder.lineage.base), seed)
+    rows = {embedding_path(encoder): list(tokens)} if tokens else None
+    adapters = inject(encoder, _peft_config(lora, targets, encoder.lineage.base, rows), seed)
     if lora.norms:
         train_in_place(encoder, adapters, _norm_parameters(encoder, towers))
     by_path = {path: name for name, path in names.items()}
@@ -157,10 +170,17 @@ def tally(encoder: TorchEncoder) -> AdapterReport:
         if tower is not None:
             trainable, total = counts.get(tower, (0, 0))
             trainable += parameter.numel() if parameter.requires_grad else 0
-            counts[tower] = trainable, total + (0 if ".lora_" in name else parameter.numel())
+            own = ".lora_" in name or ".trainable_tokens_" in name
+            counts[tower] = trainable, total + (0 if own else parameter.numel())
+    rows = {
+        encoder.tower_of(path): len(one.token_adapter.token_indices[NAME])
+        for path, one in wrappers(encoder.model).items()
+    }
     layers = [path for path, module in encoder.model.named_modules() if isinstance(module, LoraLayer)]
     towers = [encoder.tower_of(path) for path in layers]
-    return AdapterReport({tower: Tally(*counts[tower], towers.count(tower)) for tower in TOWERS if tower in counts})
+    return AdapterReport(
+        {tower: Tally(*counts[tower], towers.count(tower), rows.get(tower, 0)) for tower in TOWERS if tower in counts}
+    )
 
 
 def _refuse_adapted(encoder: TorchEncoder) -> None:
@@ -243,13 +263,15 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or hasattr(module, "base_layer")
 
 
-def _peft_config(lora: config.Lora, targets: Mapping[str, int], base: str) -> LoraConfig:
-    """peft's config for these module paths and ranks."""
+def _peft_config(
+    lora: config.Lora, targets: Mapping[str, int], base: str, tokens: Mapping[str, list[int]] | None
+) -> LoraConfig:
+    """peft's config for these module paths and ranks, and the tokens of an embedding."""
     known = {field.name for field in dataclasses.fields(LoraConfig)}
     faults = []
     for option in lora.options:
         if option in _OURS:
-            faults.append(f"{option}: decided by lora.plan, rank, alpha, dropout or norms; leave it out")
+            faults.append(f"{option}: decided by lora.plan, rank, alpha, dropout, norms or tokens; leave it out")
         elif option not in known:
             close = difflib.get_close_matches(option, known - _OURS, n=1)
             faults.append(f"{option}: no option of peft.LoraConfig" + (f"; did you mean {close[0]}?" if close else ""))
@@ -280,6 +302,7 @@ def _peft_config(lora: config.Lora, targets: Mapping[str, int], base: str) -> Lo
                 target_modules=expression(targets),
                 rank_pattern=others,
                 alpha_pattern=follow,
+                trainable_token_indices=tokens,  # pyright: ignore[reportArgumentType]  # a dict by embedding, too
                 base_model_name_or_path=base,
                 **lora.options,
             )

@@ -21,6 +21,7 @@ from clipadapt.errors import AdapterError, ConfigError
 from clipadapt.towers.adapter_state import Adapters, unwrap
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.identity import TOWERS, Tower, adapted_space
+from clipadapt.towers.tokens import wrappers
 
 SWALLOWED = 0.5
 """Share of changed weights under which a cast is warned of."""
@@ -111,6 +112,14 @@ def _merged(adapters: Adapters, strengths: Mapping[Tower, float]) -> Any:
             target = _between(before[name], parameter.data, strengths[tower])
             parameter.data = parameter.data.to(types[name])
             yield tower, parameter, before[name], target
+    rows, ids = adapters.token_rows(), adapters.token_ids()
+    for path, wrapper in wrappers(adapters.model).items():
+        parameter: Any = wrapper.token_adapter.base_layer.weight
+        base = _wide(parameter)
+        adapted = base.clone()
+        adapted[ids[path]] = _wide(rows[path]).to(adapted)
+        tower = adapters.tower_of(path)
+        yield tower, parameter, base, _between(base, adapted, strengths[tower])
     parameters = dict(adapters.model.named_parameters())
     for name, base in adapters.base.items():
         tower = adapters.tower_of(name)

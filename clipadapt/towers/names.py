@@ -96,7 +96,8 @@ def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         inner: Any = getattr(module, "base_layer", None)
         if isinstance(inner, nn.Module):
             wrapped.append(path + ".")
-            yield path, inner
+            if not isinstance(inner, nn.Embedding):
+                yield path, inner
         elif isinstance(module, nn.Linear) or is_norm(module):
             yield path, module
 

@@ -10,7 +10,7 @@ the base's answers are kept, too: how it ranks the values for each picture and t
 are ours, chosen for breadth, and know nothing of any test set. Nothing here computes a loss.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import torch
@@ -114,7 +114,8 @@ def anchor_texts(
     seed: int = 0,
 ) -> tuple[list[str], list[Integer[Tensor, " v"]]]:
     """(texts, groups): each text once; a group is the rows of an attribute's values, in one wording each."""
-    texts = dict.fromkeys(frame.format(thing) for thing in _untaught(catalogue, trained, wordings) for frame in FRAMES)
+    taught = {name: sorted(catalogue.counts(name)) for name in trained}
+    texts = dict.fromkeys(frame.format(thing) for thing in everyday_things(taught, wordings) for frame in FRAMES)
     texts |= dict.fromkeys(wordings.filler((seed, number)) for number in range(fillers))
     place = {text: row for row, text in enumerate(texts)}
     groups = []
@@ -133,16 +134,19 @@ def anchor_texts(
     return list(place), groups
 
 
-def _untaught(catalogue: Catalogue, trained: Sequence[str], wordings: Wordings) -> list[str]:
-    """The everyday things that name no taught value, be it as several of them: a furniture shop teaches "Chairs"."""
-    taught = {
+def everyday_things(taught: Mapping[str, Collection[str]], wordings: Wordings) -> list[str]:
+    """The everyday things that name no taught value, be it as several of them: a furniture shop teaches "Chairs".
+
+    `taught`: attribute -> its values.
+    """
+    names = {
         shape_of(name)
-        for attribute in trained
-        for value in catalogue.counts(attribute)
+        for attribute in taught
+        for value in taught[attribute]
         for name in wordings.names(attribute, value)
     }
     return [
         thing
         for thing in EVERYDAY
-        if not any(contains_any(shape_of(text), taught) for text in (thing, pluralise(thing)))
+        if not any(contains_any(shape_of(text), names) for text in (thing, pluralise(thing)))
     ]

@@ -117,7 +117,6 @@ class Objective:
         self._prompts = prompts
         self._seed = seed
         self._items = len(catalogue)
-        self._attributes = [attribute.name for attribute in catalogue.attributes]
         self.labels: tuple[Labels, ...] = (
             labels_of(catalogue, loss.attribute_weights) if loss.name == "attributes" else ()
         )
@@ -140,8 +139,9 @@ class Objective:
         self._caption_loss = mean_of(caption_loss(loss.name, loss.options), loss.name)
         self._captions = Captions(catalogue, prompts, seed=seed) if captioned else None
 
-        values = {attribute.name: sorted(catalogue.counts(attribute.name)) for attribute in catalogue.attributes}
-        self.wordings = Wordings(prompts, titles, seed=seed, values=values)
+        self.values = {one.name: sorted(catalogue.counts(one.name)) for one in catalogue.attributes}
+        """Attribute -> the values that items have."""
+        self.wordings = Wordings(prompts, titles, seed=seed, values=self.values)
         """How values are worded, in training and when judged."""
         self.anchors: Anchors | None = None
         """What texts and pictures are to keep of the base."""
@@ -158,7 +158,7 @@ class Objective:
         """
         if self.labels:
             return [labels.attribute for labels in self.labels]
-        return [name for name in self._attributes if name in self._prompts.trained_fields]
+        return [name for name in self.values if name in self._prompts.trained_fields]
 
     def says(self, column: str | None) -> bool:
         """Whether captions that are trained say what stands in a column."""

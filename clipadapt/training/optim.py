@@ -24,8 +24,10 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay applies: matrices only, and never the logit scale."""
-    return parameter.ndim >= 2 and not name.endswith(("logit_scale", "logit_bias"))
+    """Whether weight decay applies: matrices only, and never the logit scale, nor a token's embedding, whose start is a
+    word's meaning and not zero.
+    """
+    return parameter.ndim >= 2 and not name.endswith(("logit_scale", "logit_bias")) and ".trainable_tokens_" not in name
 
 
 def adamw(parameters: dict[str, nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.AdamW:

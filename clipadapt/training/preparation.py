@@ -6,6 +6,7 @@ the first pass of a two-pass step would hand its cached, gradient-less casts to 
 Nothing here trains or knows of data.
 """
 
+import logging
 from typing import NamedTuple
 
 import torch
@@ -16,8 +17,13 @@ from clipadapt.towers.encoder import DTYPES, TorchEncoder
 from clipadapt.towers.identity import TOWERS
 from clipadapt.towers.load import load
 from clipadapt.towers.lora import AdapterReport, select_trainable
+from clipadapt.towers.tokens import own_tokens
 from clipadapt.training.dropout import train_adapters
 from clipadapt.training.logit_scale import LogitScale
+from clipadapt.training.objective import Objective
+from clipadapt.training.value_words import value_words
+
+log = logging.getLogger(__name__)
 
 
 class Prepared(NamedTuple):
@@ -28,8 +34,10 @@ class Prepared(NamedTuple):
     report: AdapterReport
 
 
-def prepare(config: Config, device: torch.device | str) -> Prepared:
+def prepare(config: Config, device: torch.device | str, objective: Objective | None = None) -> Prepared:
     """Loads, adapts and arranges the model of a config on a device.
+
+    `objective`: whose taught values' words `lora.tokens` trains; nothing else asks for it.
 
     Raises:
         ConfigError: options that contradict each other, or the model's dimensions.
@@ -57,7 +65,8 @@ def prepare(config: Config, device: torch.device | str) -> Prepared:
             f"loss.dims: the vectors of {model.name} have {encoder.dim} dimensions, fewer than "
             f"{', '.join(map(str, longer))}; leave those out"
         )
-    report = select_trainable(encoder, config.train, lora, config.seed)
+    tokens = _tokens(encoder, objective) if lora.tokens else []
+    report = select_trainable(encoder, config.train, lora, config.seed, tokens=tokens)
     logit_scale = LogitScale(encoder, config.loss)
     train_adapters(encoder.model)
     if model.frozen_dtype != "fp32":
@@ -66,3 +75,19 @@ def prepare(config: Config, device: torch.device | str) -> Prepared:
     if model.compile:
         encoder.compile_towers(("text",) if config.train.views else TOWERS)  # the image tower once it is known if cut
     return Prepared(encoder, logit_scale, report)
+
+
+def _tokens(encoder: TorchEncoder, objective: Objective | None) -> list[int]:
+    """Of the words that name taught values; said where there are none.
+
+    Raises:
+        ConfigError: nobody said what is taught.
+    """
+    if objective is None:
+        raise ConfigError(
+            "lora.tokens: trains the words of values, and there is no objective that teaches any; leave it out"
+        )
+    found = own_tokens(encoder, *value_words(objective))
+    if not found:
+        log.warning("lora.tokens does nothing: every word of the taught values is a word of texts that are to be kept")
+    return found

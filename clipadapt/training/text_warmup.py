@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clipadapt.config import Config
 from clipadapt.data.catalogue import Catalogue
-from clipadapt.data.sampling import epoch_order
+from clipadapt.data.sampling import balanced_weights, order_by
 from clipadapt.errors import TrainingError
 from clipadapt.memory import trim
 from clipadapt.processes.exchange import Processes
@@ -101,8 +101,8 @@ def _draws(config: Config, train: Catalogue, objective: Objective) -> list[np.nd
     """The items of each step: whole orders of the catalogue one after another, cut into equal batches."""
     settings = config.train
     size = min(len(train), ITEMS if objective.labels else settings.batch_size)
-    orders: list[np.ndarray] = []
-    while sum(map(len, orders)) < size * settings.text_warmup:
-        epoch = -1 - len(orders)
-        orders.append(epoch_order(train, epoch, config.seed, settings.balance, settings.balance_cap))
+    balanced = settings.balance != "none"
+    weights = balanced_weights(train, settings.balance, settings.balance_cap) if balanced else None
+    needed = -(-size * settings.text_warmup // len(train))
+    orders = [order_by(weights, len(train), -1 - number, config.seed) for number in range(needed)]
     return np.split(np.concatenate(orders)[: size * settings.text_warmup], settings.text_warmup)

@@ -112,18 +112,17 @@ class _Training:
         prompts.check(self.splits.train.columns)
         columns = [*config.data.kinds(), *prompts.fields]
         run.learn_from(digests(self.splits._asdict(), columns), lambda then, now: changes(then, now, ("train", "tune")))
-        linear = config.head == "linear"
-        objective = ClassifierObjective if linear else Objective
+        objective = ClassifierObjective if config.head == "linear" else Objective
         titles = titles_of(self.splits.train, config.data.title)
         self.pictures_first = config.train.order == "pictures_first"  # train_texts follows the epochs
         self.objective = objective(config.loss, self.splits.train, prompts, seed=config.seed, titles=titles)
         self.objective.pictures_first = self.pictures_first
-        told = [labels.attribute for labels in self.objective.labels] if linear else None
+        told = [labels.attribute for labels in self.objective.labels] if config.head == "linear" else None
         self.selection = Selection(
             config, self.splits.train, self.splits.tune, prompts, self.processes, told=told,
             wordings=self.objective.wordings,
         )  # fmt: skip
-        self.encoder, self.logit_scale, report = prepare(config, accelerator.device)
+        self.encoder, self.logit_scale, report = prepare(config, accelerator.device, self.objective)
         self.head = None
         """The linear head in training; None where texts tell the attributes."""
         if isinstance(self.objective, ClassifierObjective):
@@ -189,8 +188,9 @@ class _Training:
         trim()  # of the epochs' activations, before other sizes are asked for beside them
         if not self.complete(progress):
             self.references.take(self.run.adapter)
-            self.references.learn_again(self.pictures(), lambda: self.better_again(progress))
-            self.train_texts(progress)
+            pictures = self.pictures()
+            self.references.learn_again(pictures, lambda: self.better_again(progress))
+            self.train_texts(progress, pictures)
             self.save(progress)
         self.call("on_end", progress)
         if self.processes.main:
@@ -251,8 +251,8 @@ class _Training:
             self.references.begin()
             if self.pictures_first:
                 progress.start = self.measured(progress, "with value vectors")
-            elif self.config.train.text_warmup:
-                progress.start = self.train_texts(progress)
+            elif (base := self.references.base) is not None and self.config.train.text_warmup:
+                progress.start = self.train_texts(progress, base.pictures)
             else:
                 return
         progress.best = 0
@@ -264,11 +264,9 @@ class _Training:
         score = self.measured(progress, "with value vectors learned again")
         return self.processes.decided(lambda: guards.better_again(score, progress, self.run.metrics()))
 
-    def train_texts(self, progress: Progress) -> tuple[float, ...]:
-        """The steps of the text tower alone, against pictures and value vectors as they are; returns tune's score."""
+    def train_texts(self, progress: Progress, pictures: Tensor) -> tuple[float, ...]:
+        """The steps of the text tower alone, against vectors of values and of all pictures; returns tune's score."""
         if self.config.train.text_warmup:
-            base = self.references.base
-            pictures = self.pictures() if self.pictures_first or base is None else base.pictures
             figures = text_warmup.warm_up(
                 self.config, self.encoder, self.splits.train, self.objective, self.step, self.processes,
                 pictures, targets=self.references.targets(), scaler=self.accelerator.scaler,

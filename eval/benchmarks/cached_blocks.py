@@ -53,9 +53,9 @@ class Ours:
     """An epoch as training takes it, from tokens or from pictures."""
 
     def __init__(self, config: Config, catalogue: Catalogue, folder: Path) -> None:
-        self.encoder, logit_scale, _ = prepare(config, "cpu")
-        processes = Processes(Accelerator(cpu=True))
         objective = Objective(config.loss, catalogue, Prompts.load(config.prompts), seed=config.seed)
+        self.encoder, logit_scale, _ = prepare(config, "cpu", objective)
+        processes = Processes(Accelerator(cpu=True))
         self.step = Step(self.encoder, objective, logit_scale, processes, config)
         self.parameters = optim.trainable(self.encoder.model)
         self.updates = Updates(self.parameters, config.train, processes)

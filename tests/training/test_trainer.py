@@ -153,15 +153,19 @@ def test_pictures_learn_without_texts_and_texts_follow(configured: Make):
     class Watch:
         def on_epoch(self, state: Any, figures: Any) -> None:
             seen.append({name: one.detach().clone() for name, one in state.encoder.model.named_parameters()
-                         if one.requires_grad and ".lora_B." in name})  # fmt: skip
+                         if one.requires_grad and (".lora_B." in name or "trainable_tokens" in name)})  # fmt: skip
 
     config = configured(**PICTURES_FIRST)
     run = train(config, callbacks=[Watch()])
     of_text = [name for name in seen[-1] if not name.startswith("visual.")]
-    assert of_text and all(not epoch[name].any() for epoch in seen for name in of_text)
+    (words,) = [name for name in of_text if "trainable_tokens" in name]
+    assert all(not epoch[name].any() for epoch in seen for name in of_text if name != words) and len(of_text) > 1
+    assert torch.equal(seen[0][words], seen[-1][words])
     assert any(epoch[name].any() for epoch in seen for name in epoch if name.startswith("visual."))
     kept = adapter(run)
     assert any(one.any() for name, one in kept.items() if ".lora_B" in name and "visual." not in name)
+    (own,) = [one for name, one in kept.items() if "trainable_tokens" in name]
+    assert (own != seen[-1][words]).any(1).all(), "every word that is taught learns"
     assert [row["when"] for row in run.metrics() if "when" in row] == [
         "before", "with value vectors", "epoch 1", "epoch 2", "with value vectors learned again",
         "after the text warm-up",
