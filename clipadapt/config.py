@@ -162,7 +162,7 @@ class Lora(Section):
     """Also train LayerNorm scale and bias."""
     tokens: bool = False
     """Also train the token embeddings of words that name taught values and stand in no text that is to be kept (peft's
-    trainable tokens): a word that the base hardly knows learns what it means, and no other word changes with it."""
+    trainable tokens): a word learns what it means, and texts that do not have its token keep theirs."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to peft.LoraConfig as they are: use_dora, use_rslora, init_lora_weights (pissa, olora, ...)."""
 

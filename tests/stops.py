@@ -30,6 +30,7 @@ RECIPE: dict[str, Any] = {
         "name": "attributes", "scale": 30.0, "caption_weight": 0.1, "search": 1.0, "bank": 12, "value_vectors": 5.0,
         "wordings": 2, "anchor": 2.0, "answers": 1.0, "attribute_weights": {"baseColour": 0.0},
     },
+    "lora": {"tokens": True},
     "train": {"checkpoint_every": 1, "keep_checkpoints": 9, "text_warmup": 3, "average": 0.9, "views": 1},
     "eval": {"select_on": "smooth"},
 }  # fmt: skip
@@ -39,7 +40,6 @@ RECIPE: dict[str, Any] = {
 PICTURES_FIRST: dict[str, Any] = {
     **RECIPE,
     "loss": {**RECIPE["loss"], "caption_weight": 0.0},
-    "lora": {"tokens": True},
     "train": {**RECIPE["train"], "order": "pictures_first"},
 }
 """The image tower by value vectors alone, and the text tower after it."""

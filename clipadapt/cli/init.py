@@ -228,7 +228,6 @@ def _recipe(epochs: int, batch: int, *, learnable: bool) -> list[str]:
         "  rank: 16",
         "  alpha: 32",
         '  plan: [["*.attention.{q,k,v,out}", 16], ["*.mlp.*", 16], ["*", null]]',
-        "  tokens: true   # words of values that no other text has learn what they mean",
         "loss:",
         "  name: attributes   # which value has a picture ...",
         "  search: 1   # ... and which pictures have a value",

@@ -154,28 +154,57 @@ def _attach(encoder: TorchEncoder, folder: Path, card: AdapterCard | None, tenso
         adapters = Adapters(encoder, card.kind, None)
         train_in_place(encoder, adapters, in_place)
         return adapters
-    try:
-        config: Any = LoraConfig.from_pretrained(str(folder))
-    except (ValueError, TypeError, OSError) as error:
-        raise AdapterError(f"{folder}/{CONFIG}: peft cannot read it: {error}") from error
+    config = _config(folder)
     split_attention(encoder.model)
     known = _shapes(encoder)
     wrong = [
         name for name in tensors if not _fits(name, tensors[name], known) and known.get(name) != tensors[name].shape
     ]
     _refuse_misfit(folder, tensors, wrong, [])
-    for path, ids in (config.trainable_token_indices or {}).items():
-        rows = known.get(f"{path}.weight", torch.Size([0]))[0]
-        if max(ids) >= rows:
-            raise AdapterError(
-                f"{folder}/{CONFIG}: trainable_token_indices has token {max(ids)}, and {path} of this model has {rows} "
-                "tokens; load the base it was trained on"
-            )
+    _refuse_tokens(config.trainable_token_indices, known, folder)
     config.inference_mode = False
     config.init_lora_weights = True
     adapters = inject(encoder, config)
     train_in_place(encoder, adapters, in_place)
     return adapters
+
+
+def _refuse_tokens(indices: Any, known: dict[str, torch.Size], folder: Path) -> None:
+    """peft also takes a list, of an embedding that it looks for, and answers a token beyond the last with IndexError.
+
+    Raises:
+        AdapterError: it is not said of which embedding tokens are, or it has fewer.
+    """
+    where = f"{folder}/{CONFIG}: trainable_token_indices"
+    if indices and not isinstance(indices, dict):
+        raise AdapterError(
+            f"{where}: a list does not say of which embedding; write {{PATH: [...]}} with its module's path"
+        )
+    for path, ids in (indices or {}).items():
+        sizes = [shape[0] for name, shape in known.items() if f".{name}".endswith(f".{path}.weight")]
+        if not sizes:
+            raise AdapterError(f"{where}: this model has no {path}; load the base it was trained on")
+        if ids and max(ids) >= sizes[0]:
+            raise AdapterError(
+                f"{where} has token {max(ids)}, and {path} of this model has {sizes[0]} tokens; load the base it was "
+                "trained on"
+            )
+
+
+def trained_tokens(folder: Path) -> dict[str, list[int]]:
+    """Path of an embedding -> the tokens that an adapter on disk has rows for; empty where it has none.
+
+    Raises:
+        AdapterError: peft cannot read it.
+    """
+    return {} if not (folder / CONFIG).is_file() else dict(_config(folder).trainable_token_indices or {})
+
+
+def _config(folder: Path) -> Any:
+    try:
+        return LoraConfig.from_pretrained(str(folder))
+    except (ValueError, TypeError, OSError) as error:
+        raise AdapterError(f"{folder}/{CONFIG}: peft cannot read it: {error}") from error
 
 
 def _shapes(encoder: TorchEncoder) -> dict[str, torch.Size]:

@@ -94,7 +94,7 @@ class Adapters:
         )
 
     def digest(self, tower: Tower) -> str | None:
-        """Hash over the tower's tensors and scales; null where it has none."""
+        """Hash over the tower's tensors, scales and trained tokens; null where it has none."""
         tensors = [(name, value) for name, value in self.tensors().items() if self.tower_of(name) == tower]
         if not tensors:
             return None

@@ -58,8 +58,8 @@ class Tally(NamedTuple):
 
     def __str__(self) -> str:
         share = self.trainable / self.total if self.total else 0.0
-        told = f"{self.trainable:,} of {self.total:,} parameters trained ({share:.2%}), {self.adapters} adapters"
-        return f"{told}, {self.tokens} tokens" if self.tokens else told
+        text = f"{self.trainable:,} of {self.total:,} parameters trained ({share:.2%}), {self.adapters} adapters"
+        return f"{text}, {self.tokens} tokens" if self.tokens else text
 
 
 class AdapterReport(NamedTuple):
@@ -84,6 +84,8 @@ def select_trainable(
     """
     if train.trainable == "adapters":
         return add_adapters(encoder, lora, seed, tokens=tokens)
+    if tokens:
+        raise ConfigError(f"lora.tokens: trained beside adapters, and train.trainable is {train.trainable}")
     _refuse_adapted(encoder)
     encoder.requires_grad_(False)
     towers = _towers(encoder, lora)
@@ -111,12 +113,14 @@ def add_adapters(
         ConfigError: a pattern that decides nothing, a norm with a rank, an option that is unknown, is decided elsewhere
             or needs data.
         AdapterError: fewer adapters than blocks x planned projections, naming those that are missing; a tower without
-            blocks; an encoder that already carries adapters.
+            blocks; a text tower without a token embedding; an encoder that already carries adapters.
     """
     _refuse_adapted(encoder)
     split_attention(encoder.model)
     names = encoder.logical_names()
     towers = _towers(encoder, lora)
+    if tokens and "text" not in towers:
+        raise ConfigError(f"lora.tokens: the text tower's, and {', '.join(towers)} alone is trained; set it to false")
     planned = {
         name: rank
         for name, rank in match(lora.resolved_plan(), _candidates(names, towers)).items()
@@ -170,8 +174,8 @@ def tally(encoder: TorchEncoder) -> AdapterReport:
         if tower is not None:
             trainable, total = counts.get(tower, (0, 0))
             trainable += parameter.numel() if parameter.requires_grad else 0
-            own = ".lora_" in name or ".trainable_tokens_" in name
-            counts[tower] = trainable, total + (0 if own else parameter.numel())
+            added = ".lora_" in name or ".trainable_tokens_" in name
+            counts[tower] = trainable, total + (0 if added else parameter.numel())
     rows = {
         encoder.tower_of(path): len(one.token_adapter.token_indices[NAME])
         for path, one in wrappers(encoder.model).items()

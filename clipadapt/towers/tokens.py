@@ -1,15 +1,16 @@
 """Token embeddings that are trained one by one: peft's trainable tokens, for words that a base does not know.
 
-LoRA on a block moves every text that passes through it. A row of the token embedding moves the texts that use its token
-and no other, so that a rare word can learn what it means while the rest of a vocabulary stays exactly as it was.
+LoRA on a block moves every text that passes through it. A row of the token embedding moves the texts that have its
+token and no others, so that a word can learn what it means; words that are cut into pieces share them with others.
 
-    rows = own_tokens(encoder, taught=["striped", "plaid"], kept=["shirt"])    # token ids
-    path = embedding_path(encoder)                                             # for peft's trainable_token_indices
-    lighten(encoder.model)                                                     # after peft put them on
+    ids = distinctive_tokens(encoder, taught=["striped", "plaid"], kept=["shirt"])
+    path = embedding_path(encoder)             # for peft's trainable_token_indices
+    lighten(encoder.model)                     # after peft put them on
 
 Nothing here knows of attributes or files.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -26,6 +27,10 @@ SAVED = ".token_adapter.trainable_tokens_delta"
 """What peft's name of the rows on disk has behind the embedding's."""
 _WRAPPED = ".token_adapter.base_layer"
 """Where the embedding is once it has rows beside it."""
+_MARKS = re.compile(r"^(##|[\u2581\u0120])|</w>$")
+"""What vocabularies write for the beginning, the inside or the end of a word: WordPiece, SentencePiece, GPT-2, CLIP."""
+_FRAME = "a {}"
+"""A word inside of a text."""
 
 
 class TokenRows(TrainableTokensLayer):
@@ -40,10 +45,10 @@ class TokenRows(TrainableTokensLayer):
         if args or kwargs or self.disable_adapters or self.merged:
             return super().forward(x, *args, **kwargs)
         (name,) = self.active_adapters
-        found = self.base_layer(x)
-        at = cast("Tensor", self.row_of)[x]
-        own = F.embedding(at.clamp(min=0), self.trainable_tokens_delta[name])
-        return torch.where((at >= 0)[..., None], own.to(found), found)
+        base = self.base_layer(x)
+        rows = cast("Tensor", self.row_of)[x]
+        trained = F.embedding(rows.clamp(min=0), self.trainable_tokens_delta[name])
+        return torch.where((rows >= 0)[..., None], trained.to(base), base)
 
 
 def lighten(model: nn.Module) -> None:
@@ -81,18 +86,30 @@ def embedding_path(encoder: TorchEncoder) -> str:
     return max(tables, key=lambda path: tables[path]).removesuffix(_WRAPPED)
 
 
-def own_tokens(encoder: TorchEncoder, taught: Sequence[str], kept: Sequence[str]) -> list[int]:
-    """The tokens, in order, of taught words, without those that a kept word has.
+def distinctive_tokens(encoder: TorchEncoder, taught: Sequence[str], kept: Sequence[str]) -> list[int]:
+    """One token of each taught word, in order of their ids, without those that a kept word has.
 
-    Of a word that is cut into pieces it is the last one of the vocabulary alone, for vocabularies go by frequency: the
-    other pieces are what many words have.
+    Of a word that is cut into pieces it is the longest piece, for short ones are what many words have, and never a
+    single letter. Words are cut as they are inside of a text; some vocabularies cut them in other ways at its start.
+
+    Raises:
+        AdapterError: the tokenizer does not say what its tokens are.
     """
-    frames = set(_ids(encoder, [""]))
-    held = set(_ids(encoder, kept)) if kept else set()
-    rarest = {max(pieces) for word in taught if (pieces := set(_ids(encoder, [word])) - frames)}
-    return sorted(rarest - held)
+    vocabulary = encoder.backend.vocabulary()
+    if vocabulary is None:
+        raise AdapterError(f"lora.tokens: the tokenizer of {encoder.name} has no list of its tokens; set it to false")
+    texts = {token: _MARKS.sub("", text).casefold() for text, token in vocabulary.items()}
+    frame = set(_ids(encoder, [_FRAME.format("")]))
+    unchanged = set(_ids(encoder, ["", *kept, *map(_FRAME.format, kept)]))
+    chosen = set()
+    for word in taught:
+        pieces = {token: texts.get(token, "") for token in _ids(encoder, [_FRAME.format(word)]) if token not in frame}
+        readable = {token: text for token, text in pieces.items() if len(text) > 1 and text in word.casefold()}
+        if readable:
+            chosen.add(max(readable, key=lambda token: (len(readable[token]), token)))
+    return sorted(chosen - unchanged)
 
 
-def _ids(encoder: TorchEncoder, words: Sequence[str]) -> list[int]:
-    """Every token of some words, those that begin, end and fill a text among them; an empty text has no others."""
-    return encoder.tokenize(words).unique().tolist()
+def _ids(encoder: TorchEncoder, texts: Sequence[str]) -> list[int]:
+    """Every token of some texts, those that begin, end and fill a text among them; an empty text has no others."""
+    return encoder.tokenize(texts).unique().tolist()

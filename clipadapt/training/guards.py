@@ -26,7 +26,7 @@ GAIN = 0.01
 """Least rise of training accuracy over two epochs that is not a stall."""
 WORSE = 1.1
 """A mean loss this many times the first epoch's counts as a collapse."""
-PROBE_ALONE = "head=linear train.trainable=head loss={} train.order=texts_first train.text_warmup=0"
+PROBE_ALONE = "head=linear train.trainable=head loss={} train.order=texts_first train.text_warmup=0 lora.tokens=false"
 """What makes a recipe with value vectors a linear probe."""
 TEXTS = 2000
 """Texts of training that are looked at for their length."""

@@ -10,11 +10,14 @@ of: the new one where the checkpoint names it, else the one from before. Nothing
 
 import re
 import shutil
+from pathlib import Path
 
 from clipadapt.atomic import Guard, atomic_folder, flush
 from clipadapt.config import Config
+from clipadapt.errors import TrainingError
 from clipadapt.runs import Run
-from clipadapt.towers.adapter import save_adapter
+from clipadapt.towers.adapter import save_adapter, trained_tokens
+from clipadapt.towers.adapter_state import Adapters
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.training.checkpoints import Progress
 
@@ -50,6 +53,28 @@ def put_in_place(run: Run, progress: Progress) -> None:
         removed = written.rename(written.with_name(f".{written.name}.removed"))
         flush(run.path)
         shutil.rmtree(removed, ignore_errors=True)
+
+
+def require(encoder: TorchEncoder, run: Run, progress: Progress, checkpoint: Path) -> None:
+    """That the adapter is there which a checkpoint goes on from, and trains the tokens that are trained now.
+
+    Raises:
+        TrainingError: it is not.
+    """
+    if progress.best is None:
+        return
+    anew = f"or remove {run.checkpoints} to start anew"
+    if not run.adapter.is_dir():
+        raise TrainingError(
+            f"{run.adapter}: missing, and {checkpoint} goes on from an epoch that kept its adapter there; restore it, "
+            f"{anew}"
+        )
+    adapters = encoder.adapters
+    if isinstance(adapters, Adapters) and trained_tokens(run.adapter) != adapters.token_ids():
+        raise TrainingError(
+            f"{run.adapter}: lora.tokens chose other tokens then than now, for names, titles or wordings have changed; "
+            f"put them back, {anew}"
+        )
 
 
 def summary(progress: Progress, config: Config, metric: str) -> str:

@@ -114,7 +114,7 @@ class Objective:
         self._config = loss
         self.pictures_first = False
         """Steps of the main phase need no texts; those of the text phase, which are below 0, do."""
-        self._prompts = prompts
+        self.prompts = prompts
         self._seed = seed
         self._items = len(catalogue)
         self.labels: tuple[Labels, ...] = (
@@ -158,11 +158,11 @@ class Objective:
         """
         if self.labels:
             return [labels.attribute for labels in self.labels]
-        return [name for name in self.values if name in self._prompts.trained_fields]
+        return [name for name in self.values if name in self.prompts.trained_fields]
 
     def says(self, column: str | None) -> bool:
         """Whether captions that are trained say what stands in a column."""
-        return self._captions is not None and column in self._prompts.trained_fields
+        return self._captions is not None and column in self.prompts.trained_fields
 
     def set_targets(self, directions: Mapping[str, Float[Tensor, "v d"]]) -> None:
         """Unit vectors that each attribute's value texts are pulled to; none turns the term off."""
@@ -188,7 +188,7 @@ class Objective:
         """A text of each value of an attribute, in words drawn for this step."""
         if not self._config.wordings:
             key = (self._seed, step)
-            return [self._prompts.attribute_text(labels.attribute, value, key) for value in labels.values]
+            return [self.prompts.attribute_text(labels.attribute, value, key) for value in labels.values]
         key = (self._seed, step, number)
         return [self.wordings.training(labels.attribute, value, key) for value in labels.values]
 
@@ -202,7 +202,7 @@ class Objective:
             texts |= dict.fromkeys(self._captions.batch(items.tolist(), 0).texts)
         for labels in self.labels:
             for value in labels.values:
-                texts[max(self._prompts.value_texts(labels.attribute, value), key=len)] = None
+                texts[max(self.prompts.value_texts(labels.attribute, value), key=len)] = None
         return list(texts)[:count]
 
     def loss(

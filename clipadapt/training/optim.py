@@ -1,8 +1,8 @@
 """AdamW with the parameter groups adapters want, warm-up + cosine per optimizer step, clipping and the scale's clamp.
 
-Matrices decay; norms, biases, DoRA magnitudes and the logit scale do not, for decay would pull them towards a value
-that means something. The rate is a pure function of the step, so that a resumed run needs only its step counter.
-Nothing here knows of batches, losses or processes.
+Matrices decay; norms, biases, DoRA magnitudes, tokens' embeddings and the logit scale do not, for decay would pull them
+towards a value that means something. The rate is a pure function of the step, so that a resumed run needs only its step
+counter. Nothing here knows of batches, losses or processes.
 
     lr_at(step=0, steps=100, peak=1.0, warmup=0.05)    # 0.2: the first of 5 rising steps
     lr_at(step=99, steps=100, peak=1.0, warmup=0.05)   # almost 0: the last step

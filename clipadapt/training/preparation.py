@@ -3,7 +3,7 @@
 The order matters: adapters are added to weights as the base has them, then frozen weights are cast, then towers are
 compiled. Precision is the encoder's own autocast, entered anew for each forward pass: an autocast region that outlived
 the first pass of a two-pass step would hand its cached, gradient-less casts to the second.
-Nothing here trains or knows of data.
+Nothing here trains.
 """
 
 import logging
@@ -17,7 +17,7 @@ from clipadapt.towers.encoder import DTYPES, TorchEncoder
 from clipadapt.towers.identity import TOWERS
 from clipadapt.towers.load import load
 from clipadapt.towers.lora import AdapterReport, select_trainable
-from clipadapt.towers.tokens import own_tokens
+from clipadapt.towers.tokens import distinctive_tokens
 from clipadapt.training.dropout import train_adapters
 from clipadapt.training.logit_scale import LogitScale
 from clipadapt.training.objective import Objective
@@ -42,7 +42,8 @@ def prepare(config: Config, device: torch.device | str, objective: Objective | N
     Raises:
         ConfigError: options that contradict each other, or the model's dimensions.
         ModelError: the model cannot be loaded, or has no text tower.
-        AdapterError: adapters that are missing.
+        AdapterError: adapters that are missing, or a tokenizer that does not say what its tokens are.
+        PromptError: with `lora.tokens`, a taught attribute has no wording.
     """
     model = config.model
     if model.frozen_dtype == "bf16" and model.precision != "bf16":
@@ -87,7 +88,7 @@ def _tokens(encoder: TorchEncoder, objective: Objective | None) -> list[int]:
         raise ConfigError(
             "lora.tokens: trains the words of values, and there is no objective that teaches any; leave it out"
         )
-    found = own_tokens(encoder, *value_words(objective))
-    if not found:
+    tokens = distinctive_tokens(encoder, *value_words(objective))
+    if not tokens:
         log.warning("lora.tokens does nothing: every word of the taught values is a word of texts that are to be kept")
-    return found
+    return tokens

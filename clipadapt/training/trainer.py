@@ -26,7 +26,6 @@ from clipadapt.data.batches import Batches, TrainBatch
 from clipadapt.data.digests import changes, digests
 from clipadapt.data.lookalikes import titles_of
 from clipadapt.data.scan import refuse_other_sizes
-from clipadapt.errors import TrainingError
 from clipadapt.inputs import Inputs, resolve
 from clipadapt.memory import bound_kernels, trim
 from clipadapt.processes.exchange import Processes, lost_process_named
@@ -209,11 +208,7 @@ class _Training:
         self.processes.wait()
         if folder is None:
             return progress
-        if progress.best is not None and not self.run.adapter.is_dir():
-            raise TrainingError(
-                f"{self.run.adapter}: missing, and {folder} goes on from an epoch that kept its adapter there; "
-                f"restore it, or remove {self.run.checkpoints} to start anew"
-            )
+        keeping.require(self.encoder, self.run, progress, folder)
         if self.head is not None:
             self.encoder.base_probe = LinearHead.load(self.run.adapter / PROBE)
         self.updates.loss_scale = progress.loss_scale

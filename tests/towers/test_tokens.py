@@ -14,13 +14,13 @@ from tiny_models import TWO_TOWERS
 from torch import Tensor
 
 from clipadapt.config import Lora
-from clipadapt.errors import AdapterError
+from clipadapt.errors import AdapterError, ConfigError
 from clipadapt.towers.adapter import load_adapter, save_adapter
 from clipadapt.towers.encoder import TorchEncoder
 from clipadapt.towers.lora import add_adapters, check_gradients
 from clipadapt.towers.merge import merge
 from clipadapt.towers.packed import split_attention
-from clipadapt.towers.tokens import TokenRows, embedding_path, own_tokens
+from clipadapt.towers.tokens import TokenRows, distinctive_tokens, embedding_path
 from clipadapt.training.optim import decays, trainable
 
 NAMED, OTHER = "a long blue dress", "a red shirt"
@@ -180,37 +180,83 @@ def test_half_precision_bases_get_rows_in_float32(encoder_of: Callable[[str], To
     assert encoder.encode_texts([NAMED]).isfinite().all()
 
 
-def test_the_rarest_piece_of_a_word_that_no_kept_word_has(encoder_of: Callable[[str], TorchEncoder]) -> None:
+def pieces(encoder: TorchEncoder, word: str) -> list[int]:
+    frame = set(encoder.tokenize(["a", ""]).flatten().tolist())
+    return [token for token in encoder.tokenize([f"a {word}"])[0].tolist() if token not in frame]
+
+
+def test_one_piece_of_a_word_that_no_kept_word_has(encoder_of: Callable[[str], TorchEncoder]) -> None:
     encoder = encoder_of("clip")
-
-    def pieces(word: str) -> list[int]:
-        return [token for token in encoder.tokenize([word])[0].tolist() if 0 < token < 49406]
-
-    assert len(pieces("striped")) == 1
-    assert len(pieces("gingham")) > 1
-    assert own_tokens(encoder, ["striped", "gingham"], []) == sorted([*pieces("striped"), max(pieces("gingham"))])
-    assert own_tokens(encoder, ["striped", "gingham"], ["striped"]) == [max(pieces("gingham"))]
-    assert set(pieces("gingham")) & set(pieces("burlingham")) == {max(pieces("gingham"))}
-    assert own_tokens(encoder, ["gingham"], ["burlingham"]) == [], "the other piece is the letter g"
-    assert own_tokens(encoder, [], ["shirt"]) == []
+    (striped,), (letter, ingham) = pieces(encoder, "striped"), pieces(encoder, "gingham")
+    assert distinctive_tokens(encoder, ["striped", "gingham"], []) == sorted([striped, ingham])
+    assert distinctive_tokens(encoder, ["striped", "gingham"], ["striped"]) == [ingham]
+    assert ingham in pieces(encoder, "burlingham")
+    assert distinctive_tokens(encoder, ["gingham"], ["burlingham"]) == [], "the other piece is the letter g"
+    assert distinctive_tokens(encoder, ["g"], []) == [] and letter
+    assert distinctive_tokens(encoder, [], ["shirt"]) == []
 
 
-def test_a_token_beyond_the_vocabulary_is_refused(encoder_of: Callable[[str], TorchEncoder], tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["siglip", "hf_clip", "hf_siglip"])
+def test_words_that_a_vocabulary_does_not_have_have_no_token(
+    layout: str, encoder_of: Callable[[str], TorchEncoder]
+) -> None:
+    encoder = encoder_of(layout)
+    (blue,) = pieces(encoder, "blue")
+    assert distinctive_tokens(encoder, ["blue", "gingham"], []) == [blue]
+
+
+def test_a_tokenizer_that_lists_no_tokens_is_refused(
+    encoder_of: Callable[[str], TorchEncoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoder_of("clip")
+    monkeypatch.setattr(encoder.backend, "vocabulary", lambda: None)
+    with pytest.raises(AdapterError, match=r"lora\.tokens: the tokenizer of .* has no list of its tokens"):
+        distinctive_tokens(encoder, ["striped"], [])
+
+
+def test_a_cut_of_a_word_inside_of_a_text_is_what_counts(
+    encoder_of: Callable[[str], TorchEncoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GPT-2's way: after a space a word has another token than at the start, where it may be cut in letters."""
+    encoder = encoder_of("clip")
+    vocabulary = {"a": 1, "b": 2, "e": 3, "ige": 4, "\u0120beige": 5, "\u0120a": 6, "\u0120shirt": 7}
+
+    def tokenize(texts: list[str], multiple: int = 1) -> Tensor:
+        cut = [
+            [vocabulary.get(f"\u0120{word}", 9) if place else 1 for place, word in enumerate(text.split(" "))]
+            for text in texts
+        ]
+        return torch.tensor([row + [0] * (8 - len(row)) for row in cut])
+
+    monkeypatch.setattr(encoder, "tokenize", tokenize)
+    monkeypatch.setattr(encoder.backend, "vocabulary", lambda: vocabulary)
+    assert distinctive_tokens(encoder, ["beige"], ["shirt"]) == [5]
+    assert distinctive_tokens(encoder, ["beige"], ["beige"]) == []
+
+
+def test_tokens_that_the_model_does_not_have_are_refused(
+    encoder_of: Callable[[str], TorchEncoder], tmp_path: Path
+) -> None:
     encoder = encoder_of("clip")
     with_rows(encoder)
     save_adapter(encoder, tmp_path)
     file = tmp_path / "adapter_config.json"
     config = json.loads(file.read_text())
-    (path,) = config["trainable_token_indices"]
-    config["trainable_token_indices"][path][-1] = 50_000
-    file.write_text(json.dumps(config))
-    with pytest.raises(AdapterError, match=r"has token 50000, and token_embedding of this model has 49408 tokens"):
-        load_adapter(encoder_of("clip"), tmp_path)
+    for indices, fault in [
+        ({"token_embedding": [5, 50_000]}, "has token 50000, and token_embedding of this model has 49408 tokens"),
+        ({"embedding": [5]}, "this model has no embedding; load the base"),
+        ([5, 9], "a list does not say of which embedding"),
+    ]:
+        file.write_text(json.dumps(config | {"trainable_token_indices": indices}))
+        with pytest.raises(AdapterError, match=fault):
+            load_adapter(encoder_of("clip"), tmp_path)
 
 
 def test_an_image_tower_alone_has_no_tokens(encoder_of: Callable[[str], TorchEncoder], pixels: Tensor) -> None:
     encoder = encoder_of("timm_vit")
     before = encoder.encode_images(pixels)
-    with pytest.raises(AdapterError, match=r"lora\.tokens: .* has no text tower with a token embedding"):
+    with pytest.raises(ConfigError, match=r"lora\.tokens: the text tower's, and image alone is trained"):
         add_adapters(encoder, Lora(rank=2), tokens=[3])
+    with pytest.raises(AdapterError, match="has no text tower with a token embedding"):
+        embedding_path(encoder)
     torch.testing.assert_close(encoder.encode_images(pixels), before, atol=1e-6, rtol=0)

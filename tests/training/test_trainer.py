@@ -21,7 +21,7 @@ from clipadapt.errors import ConfigError, TrainingError
 from clipadapt.runs import Run
 from clipadapt.towers.load import load
 from clipadapt.towers.value_vectors import ValueVectors
-from clipadapt.training import checkpoints
+from clipadapt.training import checkpoints, preparation
 from clipadapt.training.objective import Objective
 from clipadapt.training.selection import Selection
 from clipadapt.training.step import Step
@@ -266,6 +266,21 @@ def test_a_lost_adapter_is_not_passed_over(configured: Make, monkeypatch: pytest
     run = Run.open(config.output_dir)
     run.adapter.rename(run.path / "elsewhere")
     with pytest.raises(TrainingError, match=r"adapter: missing.*restore it"):
+        train(config)
+
+
+def test_rows_of_other_tokens_are_not_gone_on_from(configured: Make, monkeypatch: pytest.MonkeyPatch):
+    """Titles or wordings that changed choose other words: what was learned for one is not put on another."""
+    config = configured(**PICTURES_FIRST)
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        with pytest.raises(Stopped):
+            train(config)
+    real = preparation.distinctive_tokens
+    monkeypatch.setattr(preparation, "distinctive_tokens", lambda *arguments: [one + 1 for one in real(*arguments)])
+    with pytest.raises(
+        TrainingError, match=r"lora\.tokens chose other tokens then than now.*checkpoints to start anew"
+    ):
         train(config)
 
 

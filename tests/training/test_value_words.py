@@ -11,7 +11,7 @@ from clipadapt.data.splits import load_splits
 from clipadapt.errors import ConfigError
 from clipadapt.prompts import Prompts
 from clipadapt.towers.load import load
-from clipadapt.towers.tokens import own_tokens
+from clipadapt.towers.tokens import distinctive_tokens
 from clipadapt.training.objective import Objective
 from clipadapt.training.preparation import prepare
 from clipadapt.training.value_words import FUNCTION_WORDS, value_words
@@ -57,9 +57,12 @@ def test_words_of_taught_names_alone(taught: Callable[..., Config]) -> None:
     assert "like" in FUNCTION_WORDS and "like" in kept
 
 
-def test_another_language_has_no_english_words_to_keep(taught: Callable[..., Config]) -> None:
+def test_in_another_language_names_of_several_words_teach_none(taught: Callable[..., Config]) -> None:
+    """Which of them mean something by themselves is not known there."""
     words, kept = value_words(objective_of(taught("other")))
-    assert "with" in words and "with" not in kept
+    assert "striped" in words and "unpatterned" in words
+    assert not {"with", "stripes"} & set(words)
+    assert not {"with", "reds"} & set(kept)
 
 
 def test_the_rows_of_these_words_are_trained_and_no_others(taught: Callable[..., Config]) -> None:
@@ -67,7 +70,7 @@ def test_the_rows_of_these_words_are_trained_and_no_others(taught: Callable[...,
     objective = objective_of(config)
     encoder, _, report = prepare(config, "cpu", objective)
     base = load(config.model.name)
-    ids = own_tokens(base, *value_words(objective))  # pyright: ignore[reportArgumentType]
+    ids = distinctive_tokens(base, *value_words(objective))  # pyright: ignore[reportArgumentType]
     assert report.towers["text"].tokens == len(ids) > 0
     (rows,) = [one for name, one in encoder.model.named_parameters() if "trainable_tokens" in name]
     table = next(one for name, one in base.model.named_parameters() if name.endswith("token_embedding.weight"))  # pyright: ignore[reportAttributeAccessIssue]
@@ -84,7 +87,7 @@ def test_where_no_word_is_left_it_says_so(
     taught: Callable[..., Config], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = taught(lora={"tokens": True, "rank": 2})
-    monkeypatch.setattr("clipadapt.training.preparation.own_tokens", lambda *_: [])
+    monkeypatch.setattr("clipadapt.training.preparation.distinctive_tokens", lambda *_: [])
     _, _, report = prepare(config, "cpu", objective_of(config))
     assert report.towers["text"].tokens == 0
     assert "lora.tokens does nothing: every word of the taught values" in caplog.text
